@@ -1,0 +1,1 @@
+"""Numbers from predictions: confusion matrices, scores, intervals, probes."""

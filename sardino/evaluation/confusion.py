@@ -1,0 +1,71 @@
+"""The confusion matrix and the scores read from it."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sardino.errors import SardinoError
+from sardino.tiles.landcover import IGNORE
+
+Confusion = NDArray[np.int64]
+"""(..., n, n) pixel counts; rows are the reference, columns the prediction. Leading axes are kept apart."""
+
+
+def confusion(prediction: NDArray[np.uint8], reference: NDArray[np.uint8], classes: int) -> Confusion:
+    """Pixel counts of one map, any shape; pixels whose reference is IGNORE are not counted.
+
+    Raises:
+        SardinoError: shapes differ, or a class index is out of range.
+    """
+    if prediction.shape != reference.shape:
+        raise SardinoError(f"a prediction of {prediction.shape} cannot be judged by a reference of {reference.shape}")
+    counted = reference != IGNORE
+    rows, columns = reference[counted].astype(np.int64), prediction[counted].astype(np.int64)
+    if rows.size and max(rows.max(), columns.max()) >= classes:
+        raise SardinoError(f"a class index of {max(rows.max(), columns.max())} does not fit {classes} classes")
+    return np.bincount(rows * classes + columns, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_iou(matrix: Confusion) -> NDArray[np.float64]:
+    """Intersection over union per class, (..., n); NaN for a class absent from reference and prediction."""
+    both = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
+    union = matrix.sum(-1) + matrix.sum(-2) - both
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(union > 0, both / union, np.nan)
+
+
+def miou(matrix: Confusion) -> NDArray[np.float64]:
+    """Mean IoU over the classes present in the reference, (...): the headline score.
+
+    A class that the reference lacks still costs: its false alarms are missing pixels of the others.
+    """
+    present = matrix.sum(-1) > 0
+    iou = np.where(present, np.nan_to_num(class_iou(matrix)), 0.0)
+    return iou.sum(-1) / np.maximum(present.sum(-1), 1)
+
+
+def miou_all(matrix: Confusion) -> NDArray[np.float64]:
+    """Mean IoU over all n classes, absent ones counted as 0, (...)."""
+    return np.nan_to_num(class_iou(matrix)).mean(-1)
+
+
+def accuracy(matrix: Confusion) -> NDArray[np.float64]:
+    """Share of pixels predicted right, (...)."""
+    total = matrix.sum((-2, -1))
+    return np.diagonal(matrix, axis1=-2, axis2=-1).sum(-1) / np.maximum(total, 1)
+
+
+def macro_f1(matrix: Confusion) -> NDArray[np.float64]:
+    """F1 averaged over the classes present in the reference, (...)."""
+    both = np.diagonal(matrix, axis1=-2, axis2=-1).astype(np.float64)
+    size = matrix.sum(-1) + matrix.sum(-2)
+    present = matrix.sum(-1) > 0
+    f1 = np.where(present, 2 * both / np.maximum(size, 1), 0.0)
+    return f1.sum(-1) / np.maximum(present.sum(-1), 1)
+
+
+def majority(matrix: Confusion) -> Confusion:
+    """The confusion matrix that predicting only the most frequent reference class would give."""
+    rows = matrix.sum(-1)
+    result = np.zeros_like(matrix)
+    np.put_along_axis(result, rows.argmax(-1)[..., None, None], rows[..., None], axis=-1)
+    return result

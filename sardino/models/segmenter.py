@@ -1,0 +1,91 @@
+"""The four arms of the comparison: what is encoded, and how it becomes a land-cover map (paper, Tables 1, 2)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from sardino.models.unet import TokenDecoder, UNet
+from sardino.models.vit import encode, freeze
+
+EncodingName = Literal["attention", "tokens", "unet", "unet_attention"]
+
+
+class Segmenter(nn.Module):
+    """A backbone that may be absent, frozen or trained, and a decoder.
+
+    A frozen backbone's features can be made once (`features`) and decoded many
+    times (`decode`); `forward` is one after the other.
+
+    Args:
+        encoding: "attention" (maps to U-Net), "tokens" (tokens to decoder), "unet" (backscatter to
+            U-Net), "unet_attention" (backscatter and maps to U-Net).
+        vit: the backbone; None for "unet".
+        decoder: UNet, or TokenDecoder for "tokens".
+        frozen: whether the backbone's weights stay as they are.
+    """
+
+    def __init__(
+        self, encoding: EncodingName, vit: VisionTransformer | None, decoder: nn.Module, frozen: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoding = encoding
+        self.frozen = frozen and vit is not None
+        self.vit = freeze(vit) if self.frozen and vit is not None else vit
+        self.decoder = decoder
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """As usual, but a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen and self.vit is not None:
+            self.vit.eval()
+        return self
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the decoder sees of (B, C, H, W) images: before it, nothing trains if the backbone is frozen."""
+        if self.vit is None:
+            return images
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            encoding = encode(self.vit, images)
+        if self.encoding == "tokens":
+            return encoding.tokens
+        maps = encoding.attention
+        return maps if self.encoding == "attention" else torch.cat([images, self._enlarge(maps, images.shape[-1])], 1)
+
+    def decode(self, features: Tensor, size: int) -> Tensor:
+        """Features to logits (B, classes, size, size)."""
+        if self.encoding == "attention":
+            features = self._enlarge(features, size)
+        return self.decoder(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.decode(self.features(images), images.shape[-1])
+
+    @staticmethod
+    def _enlarge(maps: Tensor, size: int) -> Tensor:
+        return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def build_segmenter(
+    encoding: EncodingName,
+    vit: VisionTransformer | None,
+    *,
+    channels: int,
+    classes: int,
+    unet_width: int,
+    unet_depth: int,
+    decoder_width: int,
+    frozen: bool = False,
+) -> Segmenter:
+    """A segmenter with a fresh decoder that fits the encoding; "unet_attention" takes channels + heads channels."""
+    if encoding == "unet":
+        return Segmenter(encoding, None, UNet(channels, classes, unet_width, unet_depth))
+    assert vit is not None, f"the '{encoding}' arm needs a backbone"
+    heads = vit.blocks[0].attn.num_heads
+    if encoding == "tokens":
+        decoder: nn.Module = TokenDecoder(vit.embed_dim, classes, vit.patch_embed.patch_size[0], decoder_width)
+    else:
+        decoder = UNet(heads if encoding == "attention" else channels + heads, classes, unet_width, unet_depth)
+    return Segmenter(encoding, vit, decoder, frozen)

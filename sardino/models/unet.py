@@ -1,0 +1,88 @@
+"""The paper's simple U-Net (section 6.1): used on attention maps, on backscatter, and on both."""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class DoubleConvolution(nn.Sequential):
+    """Conv 3x3, batch norm, ReLU, twice."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__(
+            nn.Conv2d(channels, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(width, width, 3, padding=1, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True),
+        )
+
+
+class UNet(nn.Module):
+    """Encoder and decoder with skip connections.
+
+    The text counts 3 down and 4 up blocks, which do not pair; here the first double
+    convolution works at full size, `depth` blocks go down by max pooling and as many
+    come up by bilinear upsampling.
+
+    Args:
+        channels: input channels.
+        classes: output classes, 11 in the paper.
+        width: channels at full size; they double at each level down.
+        depth: levels down, 3 by default.
+    """
+
+    def __init__(self, channels: int, classes: int, width: int, depth: int = 3) -> None:
+        super().__init__()
+        widths = [width * 2**level for level in range(depth + 1)]
+        self.stem = DoubleConvolution(channels, width)
+        self.down = nn.ModuleList(DoubleConvolution(a, b) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(
+            DoubleConvolution(low + high, high) for low, high in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.classify = nn.Conv2d(width, classes, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to logits (B, classes, H, W), any H and W of at least 2**depth."""
+        skips = [self.stem(x)]
+        for block in self.down:
+            skips.append(block(F.max_pool2d(skips[-1], 2)))
+        x = skips.pop()
+        for block in self.up:
+            skip = skips.pop()
+            x = F.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            x = block(torch.cat([skip, x], dim=1))
+        return self.classify(x)
+
+
+class TokenDecoder(nn.Module):
+    """Convolutional upsampling of ViT tokens to a map (paper, section 6.1).
+
+    Blocks of Conv 3x3, batch norm, ReLU, bilinear x2, one per halving of the patch;
+    the logits have no ReLU.
+
+    Args:
+        embedding: width of a token.
+        classes: output classes.
+        patch: side of a patch, a power of two: 16 takes 4 blocks, from 28x28 to 448x448.
+        width: channels of the first block; halved block by block, at least 16.
+    """
+
+    def __init__(self, embedding: int, classes: int, patch: int, width: int) -> None:
+        super().__init__()
+        blocks: list[nn.Module] = []
+        channels = embedding
+        for level in range(patch.bit_length() - 1):
+            out = max(16, width // 2**level)
+            blocks += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
+            blocks += [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)]
+            channels = out
+        self.blocks = nn.Sequential(*blocks)
+        self.classify = nn.Conv2d(channels, classes, 1)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """(B, h, w, D) tokens to logits (B, classes, h * patch, w * patch)."""
+        return self.classify(self.blocks(tokens.permute(0, 3, 1, 2).contiguous()))

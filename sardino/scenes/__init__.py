@@ -1,0 +1,1 @@
+"""Where tiles come from: the synthetic world, and folders of real scenes."""

@@ -1,0 +1,96 @@
+"""Land-cover legends: official codes, names and colours, and the class indices that models see."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sardino.errors import SardinoError
+
+IGNORE = 255
+"""Class index of pixels without a label: neither trained on nor counted."""
+
+
+@dataclass(frozen=True)
+class LandCoverClass:
+    """One class: the code in the product's raster, its name, its official colour."""
+
+    code: int
+    name: str
+    color: str
+
+
+@dataclass(frozen=True)
+class Legend:
+    """An ordered set of classes; a class's index is its place in it.
+
+    `derived` is true where the labels were computed from another image and are
+    nobody's reference product: every caption must then say so.
+    """
+
+    name: str
+    classes: tuple[LandCoverClass, ...]
+    derived: bool = False
+
+    def __post_init__(self) -> None:
+        codes = [c.code for c in self.classes]
+        if not codes or len(set(codes)) != len(codes) or not all(0 <= c <= 255 for c in codes):
+            raise SardinoError(f"legend '{self.name}' needs distinct class codes from 0 to 255")
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @property
+    def names(self) -> list[str]:
+        return [c.name for c in self.classes]
+
+    @property
+    def colors(self) -> list[str]:
+        return [c.color for c in self.classes]
+
+    @property
+    def codes(self) -> list[int]:
+        return [c.code for c in self.classes]
+
+    def encode(self, codes: NDArray[Any]) -> NDArray[np.uint8]:
+        """Product codes to class indices, any shape; a code outside the legend becomes IGNORE."""
+        table = np.full(256, IGNORE, np.uint8)
+        table[self.codes] = np.arange(len(self), dtype=np.uint8)
+        values = np.asarray(codes)
+        inside = (values >= 0) & (values <= 255)
+        return np.where(inside, table[np.where(inside, values, 0).astype(np.uint8)], IGNORE).astype(np.uint8)
+
+    def decode(self, index: NDArray[np.uint8], nodata: int = 0) -> NDArray[np.uint8]:
+        """Class indices to product codes; IGNORE becomes `nodata`."""
+        table = np.full(256, nodata, np.uint8)
+        table[: len(self)] = self.codes
+        return table[index]
+
+    def to_dict(self) -> dict[str, Any]:
+        classes = [{"code": c.code, "name": c.name, "color": c.color} for c in self.classes]
+        return {"name": self.name, "derived": self.derived, "classes": classes}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "Legend":
+        classes = tuple(LandCoverClass(int(c["code"]), str(c["name"]), str(c["color"])) for c in data["classes"])
+        return cls(str(data["name"]), classes, bool(data.get("derived", False)))
+
+
+WORLDCOVER = Legend(
+    "ESA WorldCover",
+    (
+        LandCoverClass(10, "Tree cover", "#006400"),
+        LandCoverClass(20, "Shrubland", "#FFBB22"),
+        LandCoverClass(30, "Grassland", "#FFFF4C"),
+        LandCoverClass(40, "Cropland", "#F096FF"),
+        LandCoverClass(50, "Built-up", "#FA0000"),
+        LandCoverClass(60, "Bare / sparse vegetation", "#B4B4B4"),
+        LandCoverClass(70, "Snow and ice", "#F0F0F0"),
+        LandCoverClass(80, "Permanent water bodies", "#0064C8"),
+        LandCoverClass(90, "Herbaceous wetland", "#0096A0"),
+        LandCoverClass(95, "Mangroves", "#00CF75"),
+        LandCoverClass(100, "Moss and lichen", "#FAE6A0"),
+    ),
+)
+"""The 11 classes of ESA WorldCover with the product's codes and colours; code 0 is nodata."""

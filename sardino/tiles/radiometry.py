@@ -1,0 +1,52 @@
+"""Units of backscatter: linear power, decibels, and the packed integers on disk."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+NODATA = -32768
+"""Packed value of a missing pixel."""
+SCALE_DB = 0.01
+"""Decibels per packed count: a rounding error of at most 0.005 dB, far below speckle."""
+
+SEASONS = ("winter", "spring", "summer", "fall")
+"""Meteorological seasons; winter starts in December of the year before."""
+POLARISATIONS = ("vv", "vh", "vv-vh")
+"""Per season: the two polarisations and their difference in decibels (paper, section 2)."""
+CHANNELS = tuple(f"{season}_{pol}" for season in SEASONS for pol in POLARISATIONS)
+"""The paper's 12 input channels, by name, season-major."""
+
+Float = NDArray[np.float32]
+
+
+def to_db(power: NDArray[np.floating]) -> Float:
+    """Linear power to dB, any shape; power that is zero, negative or NaN has no logarithm and becomes NaN."""
+    power = np.asarray(power)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(power > 0, 10 * np.log10(power), np.nan).astype(np.float32)
+
+
+def to_power(db: NDArray[np.floating]) -> Float:
+    """dB to linear power, any shape; NaN stays NaN."""
+    return np.power(10.0, np.asarray(db) / 10).astype(np.float32)
+
+
+def pack(db: NDArray[np.floating]) -> NDArray[np.int16]:
+    """dB (NaN = missing) to int16 counts of 0.01 dB, saturating at +-327.67 dB instead of wrapping."""
+    counts = np.clip(np.round(np.asarray(db, np.float64) / SCALE_DB), -32767, 32767)
+    return np.where(np.isnan(counts), NODATA, counts).astype(np.int16)
+
+
+def unpack(counts: NDArray[np.int16]) -> Float:
+    """int16 counts to dB as float32, NODATA to NaN."""
+    db = counts.astype(np.float32) * np.float32(SCALE_DB)
+    return np.where(counts == NODATA, np.float32(np.nan), db)
+
+
+def seasonal_stack(vv_power: NDArray[np.floating], vh_power: NDArray[np.floating]) -> Float:
+    """Seasonal means in linear power, each (4, H, W), to the 12 channels in dB, (12, H, W).
+
+    VV-VH is the difference of decibels, that is the logarithm of the power ratio
+    (paper, section 2: "logarithmic difference").
+    """
+    vv, vh = to_db(vv_power), to_db(vh_power)
+    return np.stack([vv, vh, vv - vh], axis=1).reshape(len(CHANNELS), *vv.shape[1:])

@@ -1,0 +1,1 @@
+"""Procedures: crops, schedules, recipes, pre-training, fine-tuning."""

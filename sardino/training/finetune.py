@@ -1,0 +1,192 @@
+"""Supervised training of a segmenter on few labelled tiles (paper, section 3 and 6.1)."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sardino.errors import SardinoError
+from sardino.evaluation.confusion import confusion, miou
+from sardino.models.segmenter import Segmenter
+from sardino.tiles.landcover import IGNORE
+from sardino.training.pretrain import clip_each, parameter_groups
+from sardino.training.progress import track
+from sardino.training.schedules import warmup_cosine
+from sardino.training.source import MemoryTiles, TileSource, in_batches
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One set of numbers for every arm, so that arms differ in nothing else.
+
+    Args:
+        steps: optimiser steps.
+        batch: tiles per step, drawn with replacement from the labelled ones.
+        learning_rate: peak of AdamW's warm-up and cosine.
+        validations: how often the validation tiles are looked at; the best state is kept.
+        cache_bytes: memory that a frozen backbone's features may take.
+        loss: "cross-entropy", or "one-vs-rest" as the paper's "binary cross-entropy" may mean.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    validations: int = 4
+    weight_decay: float = 0.01
+    clip: float = 3.0
+    loss: str = "cross-entropy"
+    cache_bytes: int = 2_000_000_000
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """How a training went; the segmenter itself holds the best state.
+
+    Args:
+        loss_first, loss_last: mean training loss over the first and the last tenth of the steps.
+        losses: training loss per step.
+        validation_miou: of the kept state.
+        best_step: step at which it was met.
+    """
+
+    loss_first: float
+    loss_last: float
+    losses: list[float]
+    validation_miou: float
+    best_step: int
+
+
+def segmentation_loss(logits: Tensor, label: Tensor, kind: str) -> Tensor:
+    """Cross-entropy over classes, or binary cross-entropy of each class against the rest.
+
+    Args:
+        logits: (B, classes, H, W).
+        label: (B, H, W) uint8 class index; IGNORE pixels do not count.
+    """
+    if kind == "cross-entropy":
+        return F.cross_entropy(logits, label.long(), ignore_index=IGNORE)
+    if kind == "one-vs-rest":
+        counted = label != IGNORE
+        target = F.one_hot(label.long().where(counted, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+        each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
+        return each[counted].mean()
+    raise SardinoError(f"no fine-tuning loss is named '{kind}'; there are cross-entropy and one-vs-rest")
+
+
+def finetune(
+    model: Segmenter,
+    train: TileSource,
+    validation: TileSource,
+    settings: Settings,
+    *,
+    classes: int,
+    seed: int,
+    device: torch.device,
+    label: str = "fine-tuning",
+) -> Finetuned:
+    """Train on the labelled tiles, keep the state that does best on validation.
+
+    A frozen backbone is run once over all tiles and its features serve every step,
+    as long as they fit in `settings.cache_bytes`.
+
+    Args:
+        model: arm to train, on `device`; left in its best state.
+        train, validation: labelled tiles.
+        seed: decides which tiles make up each batch.
+
+    Raises:
+        SardinoError: no training pixel is labelled, or the loss is not finite.
+    """
+    size = train.read([0])[0].shape[-1]
+    cached = (
+        model.frozen and _feature_bytes(model, train, device) * (len(train) + len(validation)) < settings.cache_bytes
+    )
+    if cached:
+        train, validation = _features(model, train, device), _features(model, validation, device)
+    step_of = (lambda x: model.decode(x, size)) if cached else model
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(parameter_groups(model), lr=0.0, weight_decay=settings.weight_decay)
+    checks = {round((i + 1) * settings.steps / settings.validations) - 1 for i in range(settings.validations)}
+    losses: list[float] = []
+    best, best_step, best_state = -1.0, 0, copy.deepcopy(model.state_dict())
+    for step in track(range(settings.steps), settings.steps, label):
+        rate = warmup_cosine(
+            settings.learning_rate, settings.learning_rate * 0.01, step, settings.steps, settings.steps // 10
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        x, y = train.read(draw(len(train), settings.batch, generator))
+        if not (y != IGNORE).any():
+            raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
+        model.train()
+        loss = segmentation_loss(step_of(x.to(device)), y.to(device), settings.loss)
+        if not torch.isfinite(loss):
+            raise SardinoError(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_each(model, settings.clip)
+        optimiser.step()
+        losses.append(loss.item())
+        if step in checks:
+            score = float(miou(_confusions(model, step_of, validation, classes, device).sum(0)))
+            if score > best:
+                best, best_step, best_state = score, step + 1, copy.deepcopy(model.state_dict())
+    model.load_state_dict(best_state)
+    tenth = max(1, settings.steps // 10)
+    return Finetuned(float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])), losses, best, best_step)
+
+
+def draw(count: int, batch: int, generator: torch.Generator) -> list[int]:
+    """Tile numbers of a batch: whole permutations end to end, so that few tiles are used evenly."""
+    rounds = -(-batch // count)
+    return torch.cat([torch.randperm(count, generator=generator) for _ in range(rounds)])[:batch].tolist()
+
+
+def tile_confusions(
+    model: Segmenter, tiles: TileSource, classes: int, device: torch.device, batch: int = 16
+) -> NDArray[np.int64]:
+    """One confusion matrix per tile, (N, classes, classes)."""
+    return _confusions(model, model, tiles, classes, device, batch)
+
+
+@torch.no_grad()
+def predict(model: Segmenter, images: Tensor, device: torch.device, batch: int = 16) -> NDArray[np.uint8]:
+    """Class index per pixel, (N, H, W) uint8, of normalised images (N, C, H, W)."""
+    model.eval()
+    parts = [model(chunk.to(device)).argmax(1).to(torch.uint8).cpu() for chunk in images.split(batch)]
+    return torch.cat(parts).numpy()
+
+
+@torch.no_grad()
+def _feature_bytes(model: Segmenter, tiles: TileSource, device: torch.device) -> int:
+    model.eval()
+    return model.features(tiles.read([0])[0].to(device)).nbytes
+
+
+@torch.no_grad()
+def _features(model: Segmenter, tiles: TileSource, device: torch.device) -> MemoryTiles:
+    model.eval()
+    pairs = [(model.features(x.to(device)).cpu(), y) for x, y in in_batches(tiles, 16)]
+    return MemoryTiles(torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))
+
+
+@torch.no_grad()
+def _confusions(
+    model: Segmenter,
+    logits_of: Callable[[Tensor], Tensor],
+    tiles: TileSource,
+    classes: int,
+    device: torch.device,
+    batch: int = 16,
+) -> NDArray[np.int64]:
+    model.eval()
+    matrices = []
+    for x, y in in_batches(tiles, batch):
+        maps = logits_of(x.to(device)).argmax(1).to(torch.uint8).cpu().numpy()
+        matrices += [confusion(p, t, classes) for p, t in zip(maps, y.numpy(), strict=True)]
+    return np.stack(matrices)

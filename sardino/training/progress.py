@@ -1,0 +1,38 @@
+"""Progress that a person sees, in a terminal or through the engine that runs the notebook."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+
+def track(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+    """Yield the items and show how far it is and how long it still takes.
+
+    Under the engine (environment variable SARDINO_PROGRESS names a file) the state goes
+    to that file once a second instead, because several runs share one terminal.
+    """
+    beat = os.environ.get("SARDINO_PROGRESS")
+    if not beat:
+        yield from tqdm(items, total=total, desc=label, dynamic_ncols=True, mininterval=0.5)
+        return
+    last = 0.0
+    for done, item in enumerate(items):
+        if time.monotonic() - last > 1:
+            last = time.monotonic()
+            write_beat(Path(beat), label, done, total)
+        yield item
+    write_beat(Path(beat), label, total, total)
+
+
+def write_beat(path: Path, label: str, done: int, total: int) -> None:
+    """State of a run for those who watch it, replaced as a whole so that no reader sees half of it."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps({"label": label, "done": done, "total": total}))
+    os.replace(partial, path)

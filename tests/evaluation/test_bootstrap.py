@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+
+from sardino.errors import SardinoError
+from sardino.evaluation.bootstrap import interval, paired_interval, resampled
+from sardino.evaluation.confusion import accuracy, miou
+
+
+def tiles_of(rng, share_right, seeds=1, tiles=60, pixels=100):
+    """(seeds, tiles, 2, 2): two classes, a share of pixels right that differs from tile to tile."""
+    right = rng.binomial(pixels, np.clip(rng.normal(share_right, 0.1, (seeds, tiles, 2)), 0, 1))
+    matrices = np.zeros((seeds, tiles, 2, 2), np.int64)
+    for c in range(2):
+        matrices[..., c, c], matrices[..., c, 1 - c] = right[..., c], pixels - right[..., c]
+    return matrices
+
+
+def test_interval_holds_the_score_and_narrows_with_more_blocks():
+    rng = np.random.default_rng(0)
+    few, many = tiles_of(rng, 0.8, tiles=20), tiles_of(rng, 0.8, tiles=500)
+    widths = []
+    for matrices in (few, many):
+        low, high = interval(matrices, np.arange(matrices.shape[1]), rng=np.random.default_rng(1))
+        assert low <= miou(matrices.sum((0, 1))) <= high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_coverage_of_the_known_mean():
+    """Accuracy's expectation is 0.8: the 95 % interval should miss it about once in twenty."""
+    hits = 0
+    for seed in range(200):
+        matrices = tiles_of(np.random.default_rng(seed), 0.8, tiles=60)
+        low, high = interval(matrices, np.arange(60), accuracy, draws=400, rng=np.random.default_rng(seed))
+        hits += low <= 0.8 <= high
+    assert 0.88 <= hits / 200 <= 0.99
+
+
+def test_tiles_of_a_block_stay_together():
+    matrices = np.zeros((1, 4, 2, 2), np.int64)
+    matrices[0, :2, 0, 0], matrices[0, 2:, 0, 1] = 1, 1
+    copies = resampled(matrices, np.array([7, 7, 9, 9]), 200, np.random.default_rng(0))
+    assert set(np.unique(copies[:, 0, 0, 0])) <= {0, 2, 4}
+
+
+def test_paired_interval_finds_a_planted_effect_and_no_planted_null():
+    rng = np.random.default_rng(3)
+    base = tiles_of(rng, 0.7, seeds=3)
+    better = base.copy()
+    moved = base[..., 0, 1] // 4
+    better[..., 0, 0] += moved
+    better[..., 0, 1] -= moved
+    difference, low, high = paired_interval(better, base, np.arange(60))
+    assert 0 < low <= difference <= high
+    difference, low, high = paired_interval(base, base, np.arange(60))
+    assert difference == low == high == 0
+
+
+def test_unpaired_shapes_are_refused():
+    with pytest.raises(SardinoError, match="same seeds and tiles"):
+        paired_interval(np.zeros((1, 4, 2, 2)), np.zeros((1, 5, 2, 2)), np.arange(4))
+    with pytest.raises(SardinoError, match="block per tile"):
+        interval(np.zeros((1, 4, 2, 2), int), np.arange(3))
