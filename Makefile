@@ -7,14 +7,15 @@ SHELL := /bin/bash
 PYTHON ?= python3#   the interpreter that makes .venv: 3.11 or newer
 PROFILE ?= laptop#   what to run: smoke, laptop, real, paper, or a TOML file
 DATA ?=#             folder with real chips, for a profile that reads one
-CORES ?=#            how many notebooks run at once; empty: the command decides
+CORES ?=#            processor cores to use; empty: all
 WORKERS ?= 2#        processes of the test suite
 UPGRADE ?=#          make lock UPGRADE=1 moves every pin to its newest release
 
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# -qq: errors only; a folder that PIP_FIND_LINKS names and pip ignores is no news.
+PIP := $(BIN)/python -m pip -qq --disable-pip-version-check
 # Set before any kernel starts, so that two runs on one machine agree.
 export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
@@ -27,12 +28,13 @@ help:  ## this list
 	@echo "  options: PROFILE=$(PROFILE) DATA=<folder> CORES=<n> PYTHON=$(PYTHON)"
 
 reproduce: $(STAMP)  ## every result of PROFILE: data, pre-training, fine-tuning, tables, figures
-	$(BIN)/sardino reproduce --profile '$(PROFILE)' $(if $(DATA),--data '$(DATA)') $(if $(CORES),--cores '$(CORES)')
+	$(BIN)/sardino reproduce '$(PROFILE)' $(if $(DATA),--data '$(DATA)') $(if $(CORES),--cores '$(CORES)')
+	$(BIN)/python -m sardino.reporting.readme
 
 test: lint  ## lint, types, tests, then every notebook against a new run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS)
-	$(BIN)/sardino reproduce --profile smoke
-	$(BIN)/python -m pytest -q -n 0 -o filterwarnings=default --nbval-lax --nbval-current-env \
+	$(BIN)/sardino reproduce smoke
+	$(BIN)/python -m pytest -q -n 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval.cfg notebooks/*.ipynb
 
 lint: $(STAMP)  ## style and types only

@@ -3,7 +3,6 @@
 import importlib
 import importlib.metadata as metadata
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -13,11 +12,14 @@ from pathlib import Path
 import psutil
 from packaging.requirements import Requirement
 
+from sardino.errors import SardinoError
+from sardino.reporting.record import hardware
 from sardino.workflow.environment import locked
+from sardino.workflow.workspace import project_root
 
-GB = 1e9
-MEMORY_GB = 6.0  # below this the laptop profile may be killed in the middle of a notebook
-DISK_GB = 2.0  # a tile store, the executed notebooks and the weights
+GIB = 2**30
+MEMORY_GIB = 6.0  # below this the laptop profile may be killed in the middle of a notebook
+DISK_GIB = 2.0  # a tile store, the executed notebooks and the weights
 SHOWN = (
     "torch",
     "torchvision",
@@ -34,7 +36,7 @@ SHOWN = (
 
 @dataclass(frozen=True)
 class Machine:
-    """The facts that `report` prints and `problems` judges; sizes in GB (1e9 bytes)."""
+    """The facts that `report` prints and `problems` judges; sizes in GiB."""
 
     root: Path
     python: tuple[int, int, int]
@@ -46,21 +48,21 @@ class Machine:
     cores: int
     accelerator: str | None
     threads: int
-    memory_gb: float
-    memory_free_gb: float
-    disk_free_gb: float
+    memory_gib: float
+    memory_free_gib: float
+    disk_free_gib: float
     writable: bool
     revision: str | None
     data: Path | None
 
 
 def examine(root: Path | None = None, data: Path | None = None) -> Machine:
-    """Look at the machine, the environment and the project folder (by default the current one)."""
-    root = (root or Path.cwd()).resolve()
+    """Look at the machine, the environment and the project folder (by default the one around the current folder)."""
+    root = root.resolve() if root else _project()
     packages = _packages()
     broken = {name: why for name in ("torch", "torchvision", "timm", "rasterio", "zarr") if (why := _failure(name))}
     memory, free = _memory()
-    accelerator, threads = _torch() if "torch" not in broken else (None, 0)
+    found = hardware()
     return Machine(
         root=root,
         python=sys.version_info[:3],
@@ -68,13 +70,13 @@ def examine(root: Path | None = None, data: Path | None = None) -> Machine:
         drift=_drift(root / "requirements.lock", packages),
         broken=broken,
         torch_needed=_torch_of_torchvision(),
-        cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        accelerator=accelerator,
-        threads=threads,
-        memory_gb=memory / GB,
-        memory_free_gb=free / GB,
-        disk_free_gb=shutil.disk_usage(root).free / GB,
+        cpu=found["cpu"],
+        cores=found["cores"],
+        accelerator=found["gpu"],
+        threads=_threads() if "torch" not in broken else 0,
+        memory_gib=memory / GIB,
+        memory_free_gib=free / GIB,
+        disk_free_gib=shutil.disk_usage(root).free / GIB,
         writable=os.access(root, os.W_OK),
         revision=_revision(root),
         data=data,
@@ -93,8 +95,8 @@ def report(machine: Machine | None = None) -> list[tuple[str, str]]:
         ("processor", f"{m.cpu}, {m.cores} cores"),
         ("accelerator", m.accelerator or "none (fine: smoke, laptop and real run on the processor)"),
         ("threads of torch", str(m.threads)),
-        ("memory", f"{m.memory_gb:.1f} GB, {m.memory_free_gb:.1f} GB free"),
-        ("disk", f"{m.disk_free_gb:.1f} GB free"),
+        ("memory", f"{m.memory_gib:.1f} GiB, {m.memory_free_gib:.1f} GiB free"),
+        ("disk", f"{m.disk_free_gib:.1f} GiB free"),
         ("git revision", m.revision or "none (fine: records will say that the code is not under git)"),
         ("real data", str(m.data) if m.data else "none named (fine: the synthetic world needs none)"),
     ]
@@ -117,14 +119,16 @@ def problems(machine: Machine | None = None) -> list[str]:
     if m.drift:
         shown = ", ".join(f"{name} {have} (lock: {want})" for name, (have, want) in sorted(m.drift.items())[:5])
         found.append(f"{len(m.drift)} packages differ from requirements.lock, as {shown}: {again}.")
-    if m.memory_gb < MEMORY_GB:
+    if m.memory_gib < MEMORY_GIB:
         found.append(
-            f"Only {m.memory_gb:.1f} GB of memory: run 'make reproduce PROFILE=smoke', or free {MEMORY_GB:.0f} GB."
+            f"Only {m.memory_gib:.1f} GiB of memory: run 'make reproduce PROFILE=smoke', or free {MEMORY_GIB:.0f} GiB."
         )
-    if m.disk_free_gb < DISK_GB:
+    if m.disk_free_gib < DISK_GIB:
         found.append(
-            f"Only {m.disk_free_gb:.1f} GB of disk free at {m.root}: free {DISK_GB:.0f} GB, or set SARDINO_BUILD."
+            f"Only {m.disk_free_gib:.1f} GiB of disk free at {m.root}: free {DISK_GIB:.0f} GiB, or set SARDINO_BUILD."
         )
+    if not (m.root / "notebooks").is_dir():
+        found.append(f"{m.root} is not the sardino project: change to its folder, the one with notebooks/.")
     if not m.writable:
         found.append(f"{m.root} is read-only: work in a copy that you may write to.")
     if m.threads > m.cores:
@@ -191,25 +195,19 @@ def _failure(module: str) -> str | None:
     return None
 
 
-def _torch() -> tuple[str | None, int]:
-    """Return the accelerator's name, if there is one, and torch's thread count."""
+def _threads() -> int:
+    """Return torch's thread count."""
     import torch  # here, so that a broken torch is reported by name instead of stopping the report
 
-    if torch.cuda.is_available():
-        return f"CUDA: {torch.cuda.get_device_name(0)}", torch.get_num_threads()
-    if torch.backends.mps.is_available():
-        return "MPS: Apple GPU", torch.get_num_threads()
-    return None, torch.get_num_threads()
+    return torch.get_num_threads()
 
 
-def _cpu() -> str:
-    """Return the processor's model name."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def _project() -> Path:
+    """Return the project around the current folder, or that folder where there is none."""
+    try:
+        return project_root()
+    except SardinoError:
+        return Path.cwd()
 
 
 def _memory() -> tuple[float, float]:

@@ -1,6 +1,5 @@
 """environment.yml for conda users, written from pyproject.toml and requirements.lock so that all three agree."""
 
-import os
 import re
 import sys
 import tomllib
@@ -10,6 +9,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sardino.errors import SardinoError
+from sardino.reporting.publish import write_text
 
 CONDA_PYTHON = "3.11"
 HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
@@ -82,10 +82,7 @@ def environment(pyproject: Path, lock: Path) -> str:
 
 def main(root: Path) -> None:
     """Write root/environment.yml."""
-    text = environment(root / "pyproject.toml", root / "requirements.lock")
-    partial = root / "environment.yml.partial"
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, root / "environment.yml")
+    write_text(environment(root / "pyproject.toml", root / "requirements.lock"), root / "environment.yml")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""From records of runs to tables, figures and claims; redrawn without torch."""

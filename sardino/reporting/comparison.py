@@ -1,0 +1,141 @@
+"""Figure 5: attention maps above what other sensors and products show of the same place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from sardino.errors import SardinoError
+from sardino.reporting.imagery import (
+    bare,
+    class_image,
+    class_legend,
+    heat,
+    not_available,
+    sar_composite,
+    scale_bar,
+)
+from sardino.reporting.style import WIDTH, new_figure, styled
+from sardino.tiles.landcover import Legend
+from sardino.tiles.radiometry import CHANNELS
+
+AMOUNTS = {
+    "vegetation_percent": ("Vegetation (%)", "YlGn", 100.0),
+    "biomass_t_ha": ("Biomass (t/ha)", "YlOrBr", None),
+    "built_percent": ("Built surface (%)", "magma_r", 100.0),
+}
+"""Title, colour map and upper limit (None: the largest value shown) of the layers that hold an amount."""
+
+
+@dataclass(frozen=True)
+class ComparisonColumn:
+    """One place of Figure 5.
+
+    Args:
+        name: column heading.
+        sar: (C, H, W) backscatter in dB.
+        attention: (heads, h, w) class-token attention.
+        layers: reference layers by name (sardino.tiles.chip.LAYERS), those there are.
+        reference: (H, W) class index, with its legend; also the legend of a 300 m land-cover layer.
+        channels: names of the SAR channels.
+        gsd_m: metres per pixel.
+    """
+
+    name: str
+    sar: NDArray[np.floating]
+    attention: NDArray[np.floating]
+    layers: dict[str, NDArray[Any]] = field(default_factory=dict)
+    reference: NDArray[np.uint8] | None = None
+    legend: Legend | None = None
+    channels: Sequence[str] = CHANNELS
+    gsd_m: float = 10.0
+
+
+@styled
+def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int = 3) -> Figure:
+    """SAR, attention maps, and every product that at least one column has (paper, Figure 5).
+
+    Args:
+        title: says what the data are.
+        heads: how many heads are shown: always the first ones, so that none is picked by eye.
+    """
+    if not columns:
+        raise SardinoError("Figure 5 needs at least one column")
+    shown = min(heads, min(len(column.attention) for column in columns))
+    rows = ["sar", *(f"head {i + 1}" for i in range(shown)), *_products(columns)]
+    side = min(WIDTH / (len(columns) + 0.9), 1.25)
+    figure = new_figure(max(side * (len(columns) + 1.3), 5.2), side * len(rows) + 1.4)
+    figure.suptitle(title)
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.015, wspace=0.01, hspace=0.01)
+    panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    maps: list[tuple[NDArray[np.uint8], Legend]] = []
+    for line, row in zip(panels, rows, strict=True):
+        line[0].set_ylabel(_row_title(row), rotation=0, ha="right", va="center", labelpad=6)
+        limits = _limits(row, columns)
+        for axes, column in zip(line, columns, strict=True):
+            _draw(axes, row, column, limits, maps)
+        if limits is not None:
+            drawn = next(axes.images[0] for axes in line if axes.images)
+            bar = figure.colorbar(drawn, ax=list(line), shrink=0.85, aspect=9, pad=0.01)
+            bar.outline.set_linewidth(0.4)
+            bar.ax.tick_params(length=2, pad=1.5)
+    for axes, column in zip(panels[0], columns, strict=True):
+        axes.set_title(column.name)
+        scale_bar(axes, column.sar.shape[-1], column.gsd_m)
+    class_legend(figure, maps)
+    return figure
+
+
+def _products(columns: Sequence[ComparisonColumn]) -> list[str]:
+    """Rows below the attention maps, in the paper's order: those that at least one column has."""
+    order = ("optical", "reference", "landcover_300m", *AMOUNTS)
+    return [name for name in order if any(_product(column, name) is not None for column in columns)]
+
+
+def _product(column: ComparisonColumn, name: str) -> NDArray[Any] | None:
+    value = column.reference if name == "reference" else column.layers.get(name)
+    needs_legend = name in ("reference", "landcover_300m")
+    return None if needs_legend and column.legend is None else value
+
+
+def _row_title(row: str) -> str:
+    fixed = {"sar": "SAR", "optical": "Optical", "reference": "Land cover", "landcover_300m": "Land cover\n300 m"}
+    if row in AMOUNTS:
+        return AMOUNTS[row][0].replace(" (", "\n(")
+    return fixed.get(row, row.capitalize())
+
+
+def _limits(row: str, columns: Sequence[ComparisonColumn]) -> tuple[float, float] | None:
+    """One colour scale for a whole row, so that columns can be compared."""
+    if row not in AMOUNTS:
+        return None
+    ceiling = AMOUNTS[row][2]
+    layers = [column.layers[row] for column in columns if row in column.layers]
+    tops = [float(np.nanpercentile(layer, 99)) for layer in layers if np.isfinite(layer).any()]
+    return 0.0, ceiling if ceiling is not None else max([1.0, *tops])
+
+
+def _draw(
+    axes: Axes,
+    row: str,
+    column: ComparisonColumn,
+    limits: tuple[float, float] | None,
+    maps: list[tuple[NDArray[np.uint8], Legend]],
+) -> None:
+    if row == "sar":
+        bare(axes).imshow(sar_composite(column.sar, column.channels))
+    elif row.startswith("head "):
+        heat(axes, column.attention[int(row.split()[1]) - 1], cmap="viridis")
+    elif (value := _product(column, row)) is None:
+        not_available(axes)
+    elif row == "optical":
+        bare(axes).imshow(np.moveaxis(value, 0, -1))
+    elif row in AMOUNTS:
+        heat(axes, value, limits, cmap=AMOUNTS[row][1])
+    elif column.legend is not None:
+        bare(axes).imshow(class_image(value, column.legend))
+        maps.append((value, column.legend))

@@ -1,0 +1,107 @@
+"""Tables for readers: Markdown and plain text, laid out like the paper's, our numbers beside its own."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from sardino.reporting.cells import Cells
+from sardino.reporting.paper import INITIALISATIONS, TITLES, paper_arm
+
+HOW_TO_READ = "Each cell: this run's mIoU [its interval] (the paper's)."
+
+
+def table1_markdown(frame: pd.DataFrame, cells: Cells) -> str:
+    """Table 1 as Markdown, one grid per arm."""
+    parts = [f"**{_title1(cells)}**"]
+    for arm, part in frame.groupby("regions", sort=False):
+        parts += [f"**{_arm_heading(str(arm), part)}**", markdown(*_grid(part))]
+    return "\n\n".join([*parts, _notes(cells)]) + "\n"
+
+
+def table1_text(frame: pd.DataFrame, cells: Cells) -> str:
+    """Table 1 as plain text of at most 120 columns, one grid per arm and encoding."""
+    parts = [_title1(cells)]
+    for arm, part in frame.groupby("regions", sort=False):
+        parts.append(_arm_heading(str(arm), part))
+        parts += [aligned(*_grid(group)) for _, group in part.groupby("encoding", sort=False)]
+    return "\n\n".join([*parts, _notes(cells)]) + "\n"
+
+
+def table2_markdown(frame: pd.DataFrame, cells: Cells) -> str:
+    """Table 2 as Markdown."""
+    return f"**{_title2(cells)}**\n\n{markdown(*_grid(frame))}\n\n{_notes(cells)}\n"
+
+
+def table2_text(frame: pd.DataFrame, cells: Cells) -> str:
+    """Table 2 as plain text, one grid per U-Net."""
+    grids = [aligned(*_grid(group)) for _, group in frame.groupby("encoding", sort=False)]
+    return "\n\n".join([_title2(cells), *grids, _notes(cells)]) + "\n"
+
+
+def table3_markdown(frame: pd.DataFrame, where: str) -> str:
+    """Table 3 as Markdown; `where` says which data the runs saw."""
+    return f"**{_title3(where)}**\n\n{markdown(list(frame.columns), frame.astype(str).values.tolist())}\n"
+
+
+def table3_text(frame: pd.DataFrame, where: str) -> str:
+    """Table 3 as plain text."""
+    return f"{_title3(where)}\n\n{aligned(list(frame.columns), frame.astype(str).values.tolist())}\n"
+
+
+def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(text).replace("|", "\\|") for text in line) + " |" for line in lines)
+
+
+def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain text: columns padded to their widest entry, a rule below the heads."""
+    table = [list(head), *map(list, rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(head))]
+    lines = ["  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip() for row in table]
+    return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
+
+
+def _title1(cells: Cells) -> str:
+    return f"Table 1 ({cells.provenance}). mIoU of land-cover maps from attention maps and from tokens"
+
+
+def _title2(cells: Cells) -> str:
+    return f"Table 2 ({cells.provenance}). mIoU of a supervised U-Net, without and with attention maps"
+
+
+def _title3(where: str) -> str:
+    return f"Table 3 ({where}). Pre-training parameters, the paper's beside this run's"
+
+
+def _arm_heading(arm: str, part: pd.DataFrame) -> str:
+    title = str(part["regions_title"].iloc[0])
+    if paper_arm(arm) == arm:
+        return title
+    labels = "derived labels, " if bool(part["derived"].iloc[0]) else ""
+    return f"{title} ({labels}a different task: the paper's Europe rows stand beside it for orientation only)"
+
+
+def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Heads and rows: initialisations down, encodings and fractions across, "-" where the paper has "-"."""
+    columns = list(frame[["encoding", "fraction"]].drop_duplicates().itertuples(index=False, name=None))
+    entry = {(r.encoding, r.fraction, r.initialisation): _entry(r) for r in frame.itertuples()}
+    present = [name for name in INITIALISATIONS if name in set(frame["initialisation"])]
+    heads = [f"{TITLES[encoding]}, {fraction:g} %" for encoding, fraction in columns]
+    if len({encoding for encoding, _ in columns}) == 1:
+        heads = [f"{fraction:g} %" for _, fraction in columns]
+        corner = TITLES[columns[0][0]]
+    else:
+        corner = ""
+    return [corner, *heads], [[TITLES[row], *(entry.get((*c, row), "-") for c in columns)] for row in present]
+
+
+def _entry(row: Any) -> str:
+    beside = "-" if pd.isna(row.paper_miou) else f"{row.paper_miou:.3f}"
+    return f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({beside})"
+
+
+def _notes(cells: Cells) -> str:
+    floor = f"Always predicting the most frequent class scores {cells.miou_majority:.3f}."
+    return f"{HOW_TO_READ} {cells.caution} {floor} Reference: {cells.labels}."

@@ -1,0 +1,86 @@
+"""The paper's own tables, loaded from the one file that holds them (paper.toml)."""
+
+import tomllib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_name("paper.toml")
+
+ENCODINGS = ("attention", "tokens")
+"""Column groups of Table 1."""
+BASELINES = ("unet", "unet+attention")
+"""Column groups of Table 2."""
+INITIALISATIONS = ("scratch", "frozen", "unfrozen")
+"""Rows of Tables 1 and 2."""
+TITLES = {
+    "attention": "Attention maps",
+    "tokens": "Tokens",
+    "unet": "U-Net (only SAR)",
+    "unet+attention": "U-Net (SAR + attention maps)",
+    "scratch": "From scratch",
+    "frozen": "Pre-trained, frozen",
+    "unfrozen": "Pre-trained, not frozen",
+}
+"""Headings, after the paper's."""
+
+
+@dataclass(frozen=True, order=True)
+class CellKey:
+    """One cell of Table 1 or 2.
+
+    Args:
+        table: 1 or 2.
+        regions: pre-training arm, "europe" or "all" in the paper; "" in Table 2.
+        encoding: of ENCODINGS or BASELINES.
+        initialisation: of INITIALISATIONS.
+        fraction: percent of the training tiles whose labels are used.
+    """
+
+    table: int
+    regions: str
+    encoding: str
+    initialisation: str
+    fraction: float
+
+    @property
+    def run(self) -> str:
+        """Name of the run that makes this cell."""
+        if self.table == 1:
+            return f"finetune-{self.regions}-{self.encoding}-{self.initialisation}"
+        return f"baseline-{self.encoding.replace('+', '_')}-{self.initialisation}"
+
+    def __str__(self) -> str:
+        where = f"{self.regions} " if self.regions else ""
+        return f"{where}{self.encoding} {self.initialisation} at {self.fraction:g} %"
+
+
+@cache
+def paper() -> dict[str, Any]:
+    """The content of paper.toml."""
+    return tomllib.loads(FILE.read_text(encoding="utf-8"))
+
+
+@cache
+def paper_cells() -> dict[CellKey, float]:
+    """Every filled cell of the paper's Tables 1 (36) and 2 (12): mIoU."""
+    content = paper()
+    rows = {(1, arm, enc): r for arm, group in content["table1"].items() for enc, r in group.items()}
+    rows |= {(2, "", enc): r for enc, r in content["table2"].items()}
+    return {
+        CellKey(table, arm, encoding, initialisation, float(fraction)): float(value)
+        for (table, arm, encoding), by_row in rows.items()
+        for initialisation, values in by_row.items()
+        for fraction, value in zip(content["fractions"], values, strict=True)
+    }
+
+
+def baseline_rows(encoding: str) -> tuple[str, ...]:
+    """Rows of Table 2 that exist for a column group: the plain U-Net has no backbone to pre-train."""
+    return INITIALISATIONS[:1] if encoding == "unet" else INITIALISATIONS
+
+
+def paper_arm(arm: str) -> str:
+    """The paper's arm that ours is read beside: "all" with its own, any other with Europe."""
+    return "all" if arm == "all" else "europe"

@@ -1,0 +1,218 @@
+"""The record of a notebook run: its numbers together with the evidence of where they came from."""
+
+import hashlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+import sardino
+from sardino.errors import SardinoError
+
+FORMAT, VERSION = "sardino-run", 1
+KINDS = ("data", "pretrain", "finetune", "baseline", "attention", "tables", "claims", "quickstart")
+TRACKED = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
+"""What makes a checkout dirty: prose and results may change without changing a number."""
+UNKNOWN = "unknown"
+
+
+def write_record(
+    path: Path,
+    *,
+    kind: str,
+    profile: str,
+    parameters: Mapping[str, Any],
+    seeds: Sequence[int],
+    data: Mapping[str, Any],
+    results: Mapping[str, Any],
+    started: float,
+) -> dict[str, Any]:
+    """Write one run's record as JSON, whole or not at all.
+
+    Args:
+        path: for example build/laptop/runs/pretrain-europe.json.
+        kind: one of KINDS.
+        parameters: what the notebook was given; an absolute path keeps its last part only.
+        data: source, fingerprint and labels of the input.
+        results: numbers, texts, lists and dicts of them; None says "does not exist".
+        started: time.time() at the notebook's first line.
+
+    Returns:
+        The record as written.
+
+    Raises:
+        SardinoError: unknown kind, or a value that JSON cannot hold, named by its place.
+    """
+    if kind not in KINDS:
+        raise SardinoError(f"a record's kind is one of {', '.join(KINDS)}, not '{kind}'")
+    root = _code_root()
+    code = _code(root)
+    lock = _sha256(root / "requirements.lock") if root else UNKNOWN
+    identity = _plain(
+        {
+            "name": path.stem,
+            "kind": kind,
+            "profile": profile,
+            "parameters": {name: _portable(value) for name, value in parameters.items()},
+            "seeds": list(seeds),
+            "data": data,
+            "code": code,
+            "lock_sha256": lock,
+        },
+        "",
+    )
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    record = {
+        "format": FORMAT,
+        "version": VERSION,
+        "run_id": digest[:12],
+        **identity,
+        "results": _plain(results, "results"),
+        "hardware": hardware(),
+        "python": platform.python_version(),
+        "torch": _version_of("torch"),
+        "sardino": sardino.__version__,
+        "wall_s": round(max(0.0, time.time() - started), 3),
+        "peak_memory_mb": peak_memory_mb(),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+    return record
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """One record; a file that is missing, damaged, of another format or another version is refused."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SardinoError(f"no record at {path}: run its notebook first ({error.strerror})") from error
+    except ValueError as error:
+        raise SardinoError(f"{path} is not valid JSON ({error}): delete it and run its notebook again") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise SardinoError(f"{path} is not a record of a sardino run")
+    if record.get("version") != VERSION:
+        raise SardinoError(f"{path} is a record of version {record.get('version')}, this package reads {VERSION}")
+    if missing := [key for key in ("name", "kind", "profile", "parameters", "data", "results") if key not in record]:
+        raise SardinoError(f"{path} lacks {', '.join(missing)}: delete it and run its notebook again")
+    return record
+
+
+def read_records(folder: Path) -> list[dict[str, Any]]:
+    """All records of a folder, by file name."""
+    return [read_record(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]
+
+
+def hardware() -> dict[str, Any]:
+    """CPU, cores this process may use, GPU (only if torch is already loaded), memory and platform."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "gpu": _gpu_name(),
+        "memory_gb": round(psutil.virtual_memory().total / 2**30, 1),
+        "platform": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process has held, in MiB."""
+    try:
+        import resource
+    except ImportError:  # Windows, where psutil knows the peak
+        return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def _plain(value: Any, place: str) -> Any:
+    """The value in JSON's own types; what has none is refused by its place."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, bool | str | int):
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise SardinoError(f"record value '{place}' is {value}: write None where a number does not exist")
+        return value
+    if isinstance(value, Mapping):
+        if odd := [key for key in value if not isinstance(key, str)]:
+            raise SardinoError(f"record value '{place}' has the key {odd[0]!r}, which is not a text")
+        return {key: _plain(item, f"{place}.{key}" if place else key) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
+    raise SardinoError(f"record value '{place}' is a {type(value).__name__}, which a record cannot hold")
+
+
+def _portable(value: Any) -> Any:
+    """An absolute path tells a reader about somebody's disk and nothing about the run."""
+    return Path(value).name if isinstance(value, str) and value and Path(value).is_absolute() else value
+
+
+def _code_root() -> Path | None:
+    """The folder whose code is running, or the one we stand in; None for an installed package elsewhere."""
+    for root in (Path(sardino.__file__).resolve().parents[1], Path.cwd()):
+        if (root / "pyproject.toml").is_file() and (root / "sardino").is_dir():
+            return root
+    return None
+
+
+def _code(root: Path | None) -> dict[str, Any]:
+    """Commit and dirty flag; "unknown" outside a git checkout."""
+    revision = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain", "--", *TRACKED)
+    known = revision is not None and status is not None
+    return {"revision": revision if known else UNKNOWN, "dirty": bool(status) if known else UNKNOWN}
+
+
+def _git(root: Path | None, *arguments: str) -> str | None:
+    if root is None:
+        return None
+    try:
+        done = subprocess.run(["git", "-C", root, *arguments], capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else UNKNOWN
+
+
+def _version_of(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return UNKNOWN
+
+
+def _cpu_name() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _gpu_name() -> str | None:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return None
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name(0))
+    return "Apple GPU" if torch.backends.mps.is_available() else None

@@ -1,0 +1,222 @@
+"""The command line: one verb per thing to do; a fault of the input ends in one sentence and exit code 2."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from sardino.errors import SardinoError
+
+
+class Verbs(TyperGroup):
+    """The verbs; a SardinoError in any of them becomes its sentence."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except SardinoError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from error
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="DINO self-supervision on Sentinel-1, reproduced: `sardino doctor` checks this machine, "
+    "`sardino reproduce smoke` runs everything small, `sardino reproduce laptop` makes the tables and figures.",
+)
+
+ProfileOption = Annotated[str, typer.Option(help="What to run: smoke, laptop, real, paper, or a .toml file.")]
+DataOption = Annotated[str, typer.Option(help="Folder of real chips; only the real profile needs one.")]
+
+
+@app.command()
+def reproduce(
+    profile: Annotated[str, typer.Argument(help="smoke, laptop, real, paper, or the path of a .toml file.")] = "laptop",
+    data: DataOption = "",
+    cores: Annotated[int | None, typer.Option(min=1, help="CPU cores; all by default, one run on each.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A run's name (see plan); with all it needs.")] = None,
+) -> None:
+    """Make all tables and figures of a profile.
+
+    Only what is stale runs: stop it with Ctrl-C whenever you like, the same command goes on from there.
+    A run that fails leaves its notebook, with the traceback, in build/<profile>/failed/; the others finish.
+    """
+    from sardino.workflow.reproduce import reproduce as run_all
+
+    raise typer.Exit(run_all(profile, data, cores, only or ()))
+
+
+@app.command()
+def plan(profile: Annotated[str, typer.Argument(help="A profile's name or .toml file.")] = "laptop") -> None:
+    """List the runs of a profile, what each needs and its share of the work."""
+    from sardino.workflow.plan import plan as make_plan
+    from sardino.workflow.profile import Profile
+
+    loaded = Profile.load(profile)
+    runs = make_plan(loaded)
+    total = sum(run.cost for run in runs)
+    typer.echo(f"{loaded.title}: {len(runs)} runs, about {loaded.expected_minutes:g} min on {loaded.hardware}")
+    width = max(len(run.name) for run in runs)
+    for run in runs:
+        needs = ", ".join(run.needs) if len(run.needs) <= 3 else f"{len(run.needs)} runs"
+        typer.echo(f"{run.name:{width}}  {run.notebook:19}  {run.cost / total:4.0%}  {needs and 'after ' + needs}")
+
+
+@app.command()
+def show(profile: Annotated[str, typer.Argument(help="A profile's name or .toml file.")] = "laptop") -> None:
+    """Print the tables of a profile, beside the paper's, and where its figures lie."""
+    from sardino.workflow.reproduce import show as print_results
+    from sardino.workflow.workspace import Workspace
+
+    if not print_results(Workspace.open(profile)):
+        raise SardinoError(f"profile '{profile}' has no results yet: run `sardino reproduce {profile}`")
+
+
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(help="A run of the plan (pretrain-europe) or a notebook (00_quickstart).")],
+    profile: ProfileOption = "smoke",
+    data: DataOption = "",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads of its numerical libraries.")] = 1,
+    parameter: Annotated[
+        list[str] | None, typer.Option("--set", "-s", help="A parameter, as name=value; repeat for more.")
+    ] = None,
+) -> None:
+    """Run one notebook, in a fresh kernel.
+
+    The executed notebook lands in build/<profile>/notebooks/, its record in build/<profile>/runs/.
+    A parameter the notebook does not have is refused, with the names it has.
+    """
+    from sardino.workflow.notebook import NotebookError, run_notebook, run_planned
+    from sardino.workflow.plan import plan as make_plan
+    from sardino.workflow.workspace import Workspace
+
+    workspace = Workspace.open(profile, data)
+    extra = dict(_assignment(text) for text in parameter or ())
+    runs = {run.name: run for run in make_plan(workspace.profile)}
+    source = workspace.root / "notebooks" / f"{Path(name).stem}.py"
+    try:
+        if name in runs:
+            run_planned(workspace, runs[name], threads, extra)
+            output = workspace.notebook(name)
+        elif source.is_file():
+            given = {"profile": workspace.reference, "data": str(workspace.data or ""), **extra}
+            output = workspace.notebook(source.stem)
+            failed = workspace.failed(source.stem)
+            run_notebook(source, given, output, root=workspace.root, failed=failed, threads=threads)
+        else:
+            known = ", ".join([*runs, *(path.stem for path in sorted(source.parent.glob("[0-9]*.py")))])
+            raise SardinoError(f"no run or notebook is named '{name}'; there are {known}")
+    except NotebookError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    typer.echo(output)
+
+
+@app.command()
+def notebooks(
+    cores: Annotated[int | None, typer.Option(min=1, help="CPU cores for the smoke runs before.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="A notebook's name; all by default.")] = None,
+) -> None:
+    """Execute the notebooks anew and rewrite the .ipynb files that readers see.
+
+    The smoke profile is brought up to date first, because later notebooks read earlier ones' records.
+    """
+    from sardino.workflow.notebook import NotebookError, commit_notebook
+    from sardino.workflow.reproduce import reproduce as run_all
+    from sardino.workflow.workspace import Workspace
+
+    workspace = Workspace.open("smoke")
+    sources = sorted((workspace.root / "notebooks").glob("[0-9]*.py"))
+    chosen = [source for source in sources if not only or source.stem in only]
+    if not chosen or (only and len(chosen) < len(set(only))):
+        raise SardinoError(f"notebooks are {', '.join(source.stem for source in sources)}")
+    if code := run_all("smoke", cores=cores):
+        raise typer.Exit(code)
+    for source in chosen:
+        try:
+            typer.echo(commit_notebook(source, workspace.root, workspace.failed(source.stem)))
+        except NotebookError as error:
+            typer.echo(f"error: {source.name}: {error}", err=True)
+            raise typer.Exit(1) from error
+
+
+@app.command()
+def world(
+    out: Annotated[Path, typer.Argument(help="Folder of the tile store to make; must not exist.")],
+    region: Annotated[list[str] | None, typer.Option(help="europe, conus or china; repeat for more.")] = None,
+    tiles: Annotated[str, typer.Option(help="Columns x rows of tiles per region.")] = "8x8",
+    tile_px: Annotated[int, typer.Option(min=16, help="Pixels per side at 10 m; the paper's tiles have 448.")] = 96,
+    bands: Annotated[int, typer.Option(min=5, help="Geographic bands of the 60/20/20 split; 60 in the paper.")] = 20,
+    angle: Annotated[float, typer.Option(help="Direction of the bands, degrees from east.")] = 30.0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed is another geography.")] = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
+) -> None:
+    """Make a tile store of the synthetic world.
+
+    Twelve seasonal Sentinel-1 channels in dB, land-cover labels and reference layers; read it with
+    sardino.tiles.store.TileStore.open(OUT), or with xarray: xarray.open_zarr("OUT/tiles.zarr").
+    """
+    from tqdm import tqdm
+
+    from sardino.scenes.world import World
+    from sardino.tiles.landcover import WORLDCOVER
+    from sardino.tiles.radiometry import CHANNELS
+    from sardino.tiles.store import write_store
+    from sardino.workflow.preparation import split_regions
+
+    columns, _, rows = tiles.partition("x")
+    if not (columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
+        raise SardinoError(f"--tiles takes columns x rows, for example 8x8, not '{tiles}'")
+    source = World(seed=seed)
+    grid = [t for name in region or ["europe"] for t in source.tiles(name, tile_px, int(columns), int(rows))]
+    splits, band = split_regions(grid, bands, angle)
+    facts = source.metadata()
+    store = write_store(
+        out,
+        grid,
+        splits,
+        lambda number: source.chip(grid[number]),
+        channels=CHANNELS,
+        legend=WORLDCOVER,
+        product=facts["product"],
+        synthetic=True,
+        metadata=facts,
+        bands=band,
+        workers=workers,
+        progress=lambda numbers: tqdm(numbers, total=len(grid), unit="tile"),
+    )
+    typer.echo(store)
+
+
+@app.command()
+def doctor() -> None:
+    """Tell what this machine has: versions, cores, memory, disk, GPU."""
+    from sardino.workflow.doctor import report
+
+    rows = report()
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        typer.echo(f"{name:{width}}  {value}")
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """'name=value' with the value read as a Python literal where it is one, as a text elsewhere."""
+    import ast
+
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise SardinoError(f"--set takes name=value, not '{text}'")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
+
+
+if __name__ == "__main__":
+    app()

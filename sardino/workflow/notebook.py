@@ -1,0 +1,198 @@
+"""The notebook runner: one py:percent source, checked parameters, a fresh kernel, a clean transcript."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sardino.errors import SardinoError
+from sardino.workflow.plan import Run
+from sardino.workflow.workspace import Workspace
+
+TRACEBACK_LINES = 12
+"""Lines of a failed cell's traceback that the terminal shows; the notebook holds all."""
+
+
+class NotebookError(Exception):
+    """A notebook stopped half way.
+
+    Args:
+        sentence: what to tell: the SardinoError's sentence, or the last line of the traceback.
+        path: the notebook up to the failure.
+        tail: end of the traceback; "" where the sentence says it all.
+    """
+
+    def __init__(self, sentence: str, path: Path, tail: str = "") -> None:
+        super().__init__(sentence)
+        self.sentence, self.path, self.tail = sentence, path, tail
+
+    def __str__(self) -> str:
+        return f"{self.tail}\n{self.path}" if self.tail else self.sentence
+
+
+def run_notebook(
+    source: Path,
+    parameters: Mapping[str, Any],
+    output: Path,
+    *,
+    root: Path,
+    failed: Path,
+    record: Path | None = None,
+    threads: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Execute a py:percent notebook in a fresh kernel and write its clean transcript.
+
+    Args:
+        source: the .py file.
+        parameters: values of names in its cell tagged `parameters`.
+        output: the executed .ipynb, written whole or not at all.
+        root: the project folder, the kernel's working directory.
+        failed: where the notebook goes if a cell fails.
+        record: what the notebook must leave behind; removed first, and again on failure.
+        threads: CPU threads of the kernel's numerical libraries.
+        environment: further environment variables of the kernel.
+
+    Raises:
+        SardinoError: no such source, or an unknown parameter.
+        NotebookError: a cell failed, the kernel died, or the record is missing.
+    """
+    import jupytext
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    from sardino.workflow.transcript import KERNELSPEC, clean
+
+    if not source.is_file():
+        raise SardinoError(f"no notebook source at {source}")
+    for stale in (failed, failed.with_suffix(".txt"), output, record):
+        if stale is not None:
+            stale.unlink(missing_ok=True)
+    notebook = jupytext.read(source, fmt="py:percent")
+    notebook.metadata["kernelspec"] = KERNELSPEC
+    error: NotebookError | None = None
+    with tempfile.TemporaryDirectory(prefix="sardino-") as temporary, _environment(threads, temporary, environment):
+        draft, executed = Path(temporary) / f"{source.stem}.ipynb", Path(temporary) / "executed.ipynb"
+        nbformat.write(nbformat.v4.upgrade(notebook), draft)
+        _check_parameters(source, parameters, set(papermill.inspect_notebook(str(draft))))
+        try:
+            papermill.execute_notebook(
+                str(draft), str(executed), dict(parameters), cwd=str(root), progress_bar=False, start_timeout=180
+            )
+        except PapermillExecutionError as fault:
+            error = _error_of(fault, failed)
+        except DeadKernelError:
+            error = NotebookError(f"{source.name}: the kernel died, most likely for want of memory", failed)
+        content = nbformat.read(executed if executed.is_file() else draft, as_version=4)
+    if error is None and record is not None and not record.is_file():
+        error = NotebookError(f"{source.name} ended without writing its record {record.name}", failed)
+    text = nbformat.writes(clean(content, source.stem, _relative_paths(root, parameters)))
+    _write(output if error is None else failed, text + "\n")
+    if error is not None:
+        if record is not None:
+            record.unlink(missing_ok=True)
+        _write(failed.with_suffix(".txt"), error.sentence + "\n")
+        raise error
+
+
+def run_planned(workspace: Workspace, run: Run, threads: int = 1, extra: Mapping[str, Any] | None = None) -> None:
+    """Execute one run of the plan: its record, transcript and heartbeat lie in the workspace.
+
+    Args:
+        extra: parameters that replace the plan's.
+    """
+    progress = workspace.progress(run.name)
+    _write(progress, '{"label": "", "done": 0, "total": 0}\n')
+    try:
+        run_notebook(
+            workspace.root / "notebooks" / f"{run.notebook}.py",
+            {"profile": workspace.reference, "data": str(workspace.data or ""), **run.parameters, **(extra or {})},
+            workspace.notebook(run.name),
+            root=workspace.root,
+            failed=workspace.failed(run.name),
+            record=workspace.record(run.name),
+            threads=threads,
+            environment={"SARDINO_PROGRESS": str(progress)},
+        )
+    except SardinoError as error:
+        _write(workspace.failed(run.name).with_suffix(".txt"), f"{error}\n")
+        raise
+    finally:
+        progress.unlink(missing_ok=True)
+
+
+def commit_notebook(source: Path, root: Path, failed: Path) -> Path:
+    """Execute a notebook at its own (smoke) parameters and write the .ipynb that readers see beside it."""
+    output = source.with_suffix(".ipynb")
+    scratch = failed.with_name(f"{source.stem}.committed.ipynb")
+    run_notebook(source, {}, scratch, root=root, failed=failed)
+    os.replace(scratch, output)
+    return output
+
+
+def _check_parameters(source: Path, parameters: Mapping[str, Any], known: set[str]) -> None:
+    """papermill only warns of a name that the notebook does not have, and goes on with its default."""
+    if unknown := sorted(set(parameters) - known):
+        raise SardinoError(
+            f"notebook {source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def _error_of(fault: Any, path: Path) -> NotebookError:
+    """A SardinoError speaks for itself; any other exception needs its traceback."""
+    if fault.ename == SardinoError.__name__:
+        return NotebookError(fault.evalue, path)
+    from papermill.exceptions import strip_color
+
+    lines = strip_color("\n".join(fault.traceback)).rstrip().splitlines()
+    sentence = f"{fault.ename}: {fault.evalue}".splitlines()[0]
+    return NotebookError(sentence, path, "\n".join(lines[-TRACEBACK_LINES:]) or sentence)
+
+
+def _relative_paths(root: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """What stands in a transcript for folders of this machine."""
+    paths = {f"{root}{os.sep}": "", str(root): ".", str(Path.home()): "~"}
+    data = str(parameters.get("data") or "")
+    if Path(data).is_absolute():
+        paths[data] = Path(data).name
+    return paths
+
+
+@contextmanager
+def _environment(threads: int, temporary: str, extra: Mapping[str, str] | None) -> Iterator[None]:
+    """The kernel's environment: it is fixed before the kernel starts, because hashing and threads read it once."""
+    wanted = {
+        "PYTHONHASHSEED": "0",
+        "TZ": "UTC",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "NO_COLOR": "1",
+        "TQDM_DISABLE": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        **{f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")},
+        # This interpreter's kernel, not one of the same name in the home folder; no history shared between kernels.
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_RUNTIME_DIR": temporary,
+        "IPYTHONDIR": temporary,
+        **(extra or {}),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,195 @@
+"""Profiles: what to run, at which size, on which data; one typed TOML file each."""
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sardino.errors import SardinoError
+
+FOLDER = Path(__file__).parent / "profiles"
+"""The built-in profiles, one <name>.toml each."""
+
+Count = Annotated[int, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""Names end up in file names: lower-case letters, digits and hyphens."""
+
+
+class Section(BaseModel):
+    """A part of a profile: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Architecture(Section):
+    """The shape of a ViT: embedding dimension, blocks, heads, side of a patch in pixels."""
+
+    width: Count
+    depth: Count
+    heads: Count
+    patch: Count
+
+
+class DataSource(Section):
+    """Where tiles come from and how they are split (paper, section 2 and Figure 3).
+
+    `regions` gives columns and rows of tiles per region of the synthetic world;
+    `folders` names the folder specifications of real input.
+    """
+
+    source: Literal["world", "folder"]
+    tile_px: Count
+    bands: Annotated[int, Field(ge=5)]
+    band_angle_deg: float
+    seed: int = 0
+    regions: dict[str, tuple[Count, Count]] = {}
+    folders: list[str] = []
+
+
+class Pretraining(Section):
+    """One self-supervised pre-training; `overrides` are fields of sardino.training.recipe.Recipe."""
+
+    title: str
+    architecture: str
+    regions: Annotated[list[str], Field(min_length=1)]
+    steps: Count
+    batch: Annotated[int, Field(ge=2)]
+    recipe: Literal["paper", "dino", "small"]
+    overrides: dict[str, float | int | bool | list[float]] = {}
+    store: str = "store"
+    finetune: bool = True
+
+
+class Finetuning(Section):
+    """Supervised training of every cell of Tables 1 and 2.
+
+    `steps` holds for all label fractions alike; `epochs`, where given, sets the
+    number from the labelled tiles instead, as the paper does. The step that is kept is
+    chosen on `validation_tiles` tiles of the validation split.
+    """
+
+    steps: Count
+    batch: Count
+    lr: Annotated[float, Field(gt=0)]
+    validate_every: Count
+    validation_tiles: Count
+    unet_width: Count
+    unet_depth: Count = 3
+    decoder_width: Count
+    validation_tiles: Count = 48
+    epochs: Annotated[float, Field(gt=0)] | None = None
+
+    def steps_for(self, labelled_tiles: int) -> int:
+        """Optimiser steps on this many labelled tiles."""
+        if self.epochs is None:
+            return self.steps
+        return max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
+
+
+class Profile(Section):
+    """All that a reproduction needs to know besides the code.
+
+    Args:
+        hardware, expected_minutes: what the expected time was measured on; shown, never used in a result.
+        fractions: percent of the training tiles whose labels are used.
+        threads: CPU threads of one run; as many runs go side by side as the cores allow.
+        examples: tiles shown in figures.
+    """
+
+    name: Name
+    title: str
+    synthetic: bool
+    hardware: str
+    expected_minutes: Annotated[float, Field(gt=0)]
+    seeds: Annotated[list[int], Field(min_length=1)]
+    fractions: Annotated[list[Percent], Field(min_length=1)]
+    examples: Count
+    threads: Count = 1
+    data: DataSource
+    architectures: dict[str, Architecture]
+    pretraining: dict[Name, Pretraining]
+    finetuning: Finetuning
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Profile":
+        sources = list(self.data.regions) if self.data.source == "world" else self.data.folders
+        if not sources:
+            raise ValueError(f"data: source '{self.data.source}' needs at least one of its regions or folders")
+        if self.synthetic != (self.data.source == "world"):
+            raise ValueError("synthetic: is true exactly where the data source is the synthetic world")
+        if len(set(self.seeds)) < len(self.seeds) or len(set(self.fractions)) < len(self.fractions):
+            raise ValueError("seeds and fractions must not repeat")
+        for name, shape in self.architectures.items():
+            if shape.width % shape.heads:
+                raise ValueError(f"architectures.{name}: {shape.heads} heads do not divide a width of {shape.width}")
+            if shape.patch & (shape.patch - 1) or self.data.tile_px % shape.patch:
+                raise ValueError(
+                    f"architectures.{name}: patch {shape.patch} is no power of two that divides {self.data.tile_px} px"
+                )
+        for arm, pretraining in self.pretraining.items():
+            if pretraining.architecture not in self.architectures:
+                raise ValueError(f"pretraining.{arm}: no architecture is named '{pretraining.architecture}'")
+            if unknown := sorted(set(pretraining.regions) - set(sources)):
+                raise ValueError(f"pretraining.{arm}: {', '.join(unknown)} not among the data's {', '.join(sources)}")
+        if not self.arms:
+            raise ValueError("pretraining: needs at least one arm that is fine-tuned")
+        return self
+
+    @property
+    def arms(self) -> list[str]:
+        """The pre-training arms that are fine-tuned, the rows of Table 1; baselines use the first."""
+        return [arm for arm, pretraining in self.pretraining.items() if pretraining.finetune]
+
+    def architecture(self, arm: str) -> Architecture:
+        """The architecture of a pre-training arm."""
+        if arm not in self.pretraining:
+            raise SardinoError(f"profile '{self.name}' has no arm '{arm}'; it has {', '.join(self.pretraining)}")
+        return self.architectures[self.pretraining[arm].architecture]
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "Profile":
+        """A built-in profile by name, or any TOML file by path.
+
+        Raises:
+            SardinoError: no such profile, not TOML, or a key that is unknown, missing or out of range.
+        """
+        path = locate(name_or_path)
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SardinoError(f"profile {path} cannot be read: {error}") from error
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise SardinoError(f"profile {path.name}: " + "; ".join(map(_sentence, error.errors()))) from error
+
+
+def known_profiles() -> list[str]:
+    """Names of the built-in profiles, from small to large."""
+    order = ["smoke", "laptop", "real", "paper"]
+    names = {path.stem for path in FOLDER.glob("*.toml")}
+    return [name for name in order if name in names] + sorted(names - set(order))
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """The TOML file of a built-in profile, or the path itself."""
+    text = str(name_or_path)
+    if text in known_profiles():
+        return FOLDER / f"{text}.toml"
+    if text.endswith(".toml") and Path(text).is_file():
+        return Path(text).resolve()
+    known = ", ".join(known_profiles())
+    raise SardinoError(f"no profile '{text}': give one of {known}, or the path of an existing .toml file")
+
+
+def _sentence(error: Any) -> str:
+    """One fault of a profile: where, and what."""
+    place = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    if error["type"] == "extra_forbidden":
+        return f"'{place}' is not a known key"
+    message = re.sub(r"^Value error, ", "", error["msg"])
+    return f"'{place}': {message[:1].lower()}{message[1:]}" if place else message

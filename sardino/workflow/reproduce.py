@@ -1,0 +1,181 @@
+"""The reproduction: Snakemake executes what is stale of a profile's plan, one display tells about it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+import sardino
+from sardino.errors import SardinoError
+from sardino.workflow.closure import fingerprint, import_closure
+from sardino.workflow.display import Progress, duration
+from sardino.workflow.hold import alone, claim, stop, terminable
+from sardino.workflow.plan import Run, plan, select, settings
+from sardino.workflow.workspace import Workspace
+
+SNAKEFILE = Path(__file__).with_name("Snakefile")
+POLL_S = 0.5
+
+
+def reproduce(
+    profile: str, data: str = "", cores: int | None = None, only: Iterable[str] = (), root: Path | None = None
+) -> int:
+    """Bring all results of a profile up to date; what is up to date already is not run again.
+
+    Args:
+        profile: name or TOML path.
+        data: folder of real input, for profiles that read one.
+        cores: CPU cores to use; all by default.
+        only: run names; they and what they need are enough.
+        root: project folder, found from the current one by default.
+
+    Returns:
+        Exit code: 0 if everything is up to date, 1 if a run failed, 130 if stopped.
+
+    Raises:
+        SardinoError: unknown profile or run, missing data folder, or another reproduction of this profile is alive.
+    """
+    started = time.time()
+    workspace = Workspace.open(profile, data, root)
+    if workspace.profile.data.source == "folder":
+        workspace.input_folder()
+    runs = plan(workspace.profile)
+    wanted = select(runs, only) if (only := list(only)) else runs
+    for run in wanted:
+        code_files(workspace, run)  # a missing notebook is better told now than in Snakemake's words
+    cores = cores or psutil.cpu_count() or 1
+    print(f"{workspace.profile.title}: {len(wanted)} runs on {cores} cores, log {_shown(workspace, _log(workspace))}")
+    with alone(workspace) as hold:
+        try:
+            with terminable():
+                code, progress = _execute(workspace, wanted, cores, [f"runs/{name}.json" for name in only], hold)
+        except KeyboardInterrupt:
+            print("stopped; the same command goes on where this one ended", file=sys.stderr)
+            return 130
+    if code and not progress.stale:
+        raise SardinoError(f"Snakemake could not start: {_last_words(_log(workspace))} (all in {_log(workspace)})")
+    _tell(workspace, wanted, progress, time.time() - started)
+    return 1 if code else 0
+
+
+def code_files(workspace: Workspace, run: Run) -> list[Path]:
+    """A run's notebook source, the package files it imports, and the lock file."""
+    source = workspace.root / "notebooks" / f"{run.notebook}.py"
+    if not source.is_file():
+        raise SardinoError(f"run '{run.name}' has no notebook: {source} does not exist")
+    package = workspace.root / "sardino"
+    if not package.is_dir():
+        package = Path(sardino.__file__).parent
+    lock = workspace.root / "requirements.lock"
+    return [source, *import_closure(source, package), *([lock] if lock.is_file() else [])]
+
+
+def evidence(workspace: Workspace, run: Run) -> dict[str, str]:
+    """What a run's result depends on, as texts that Snakemake compares with those of the last execution."""
+    return {
+        "code": fingerprint(code_files(workspace, run)),
+        "settings": json.dumps(settings(workspace.profile, run), sort_keys=True),
+        "parameters": json.dumps(run.parameters, sort_keys=True),
+        "input": workspace.data.name if workspace.data else "",
+    }
+
+
+def _execute(
+    workspace: Workspace, wanted: list[Run], cores: int, targets: list[str], hold: Path
+) -> tuple[int, Progress]:
+    """Run Snakemake to its end and show its progress."""
+    state = workspace.build / ".snakemake"
+    config = workspace.build / "snakemake.json"
+    given = {"profile": workspace.reference, "data": str(workspace.data or ""), "root": str(workspace.root)}
+    config.write_text(json.dumps(given), encoding="utf-8")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--directory", workspace.build]
+    command += ["--configfile", config, "--cores", str(cores), "--keep-going", "--rerun-incomplete"]
+    command += ["--rerun-triggers", "mtime", "input", "params", "--scheduler", "greedy", "--nocolor"]
+    command += ["--workflow-profile", "none", "--runtime-source-cache-path", state / "sources", "--", *targets]
+    progress = Progress(workspace, (), 0.0)
+    with _log(workspace).open("w", encoding="utf-8") as log:
+        snakemake = subprocess.Popen(  # its own session: Ctrl-C reaches us, and we stop it in order
+            command, cwd=workspace.root, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        claim(hold, os.getpid(), snakemake.pid)
+        try:
+            while snakemake.poll() is None:
+                if not progress.stale:
+                    progress.stale = _stale_runs(_log(workspace), wanted)
+                    progress.expected_s = _expected_s(workspace, progress.stale)
+                progress.update()
+                time.sleep(POLL_S)
+        except BaseException:
+            progress.clear()
+            stop(snakemake)
+            raise
+    progress.stale = _stale_runs(_log(workspace), wanted)
+    progress.update()
+    progress.clear()
+    return snakemake.returncode, progress
+
+
+def _stale_runs(log: Path, wanted: list[Run]) -> list[Run]:
+    """The runs in Snakemake's "Job stats" table; empty before it is written, or if nothing is stale."""
+    table = re.search(r"^Job stats:\n(.*?)^total\s", log.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    names = {line.split()[0] for line in table[1].splitlines() if line.strip()} if table else set()
+    return [run for run in wanted if run.name in names]
+
+
+def _expected_s(workspace: Workspace, stale: list[Run]) -> float:
+    total = sum(run.cost for run in plan(workspace.profile))
+    return 60 * workspace.profile.expected_minutes * sum(run.cost for run in stale) / total
+
+
+def _tell(workspace: Workspace, wanted: list[Run], progress: Progress, seconds: float) -> None:
+    """The outcome: tables and figures, or which runs failed and why."""
+    failures = progress.failures()
+    missing = [run for run in wanted if not workspace.record(run.name).is_file() and run not in failures]
+    if failures or missing:
+        print(f"\n{len(failures)} of {len(wanted)} runs failed:", file=sys.stderr)
+        for run in failures:
+            print(f"  {run.name}: {progress.message(run).splitlines()[0]}", file=sys.stderr)
+            if workspace.failed(run.name).is_file():
+                print(f"    traceback: {_shown(workspace, workspace.failed(run.name))}", file=sys.stderr)
+        if missing:
+            print(f"  not finished: {', '.join(run.name for run in missing)}", file=sys.stderr)
+        print(f"log: {_shown(workspace, _log(workspace))}; stopped after {duration(seconds)}", file=sys.stderr)
+        return
+    show(workspace)
+    done = f"{len(progress.finished())} runs executed" if progress.stale else "everything was up to date"
+    print(f"\n{done} in {duration(seconds)}")
+
+
+def show(workspace: Workspace) -> bool:
+    """Print a profile's published tables and where the figures lie; False if there are none yet."""
+    summary = workspace.results / "summary.txt"
+    tables = [summary] if summary.is_file() else sorted(workspace.results.glob("table*.md"))
+    for table in tables:
+        print("\n" + table.read_text(encoding="utf-8").rstrip())
+    figures = sorted(workspace.figures.glob("*.png"))
+    if figures:
+        print(f"\nfigures: {_shown(workspace, workspace.figures)}/ ({', '.join(path.stem for path in figures)})")
+    if tables:
+        print(f"tables:  {_shown(workspace, workspace.results)}/")
+    return bool(tables)
+
+
+def _last_words(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    errors = [line for line in lines if "Error" in line]
+    return (errors or lines or ["it said nothing"])[-1]
+
+
+def _log(workspace: Workspace) -> Path:
+    return workspace.build / "snakemake.log"
+
+
+def _shown(workspace: Workspace, path: Path) -> str:
+    """Relative to the current folder where that is shorter to read."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)

@@ -1,0 +1,113 @@
+"""README blocks come from results/, twice the same, and nothing around them moves."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sardino.errors import SardinoError
+from sardino.reporting.readme import refresh, rendered
+
+TEXT = """# Title
+
+<!-- sardino:timing -->
+an earlier number
+<!-- /sardino:timing -->
+between
+<!-- sardino:table1 laptop -->
+<!-- /sardino:table1 -->
+<!-- sardino:claims real -->
+<!-- /sardino:claims -->
+after
+"""
+RUN = {
+    "profile": "laptop",
+    "wall_s": 2580.0,
+    "peak_memory_mb": 2048.0,
+    "hardware": {"cpu": "A processor", "cores": 2, "gpu": None, "memory_gb": 8.0, "platform": "Linux x86_64"},
+    "finished": "2026-01-02T03:04:05+00:00",
+    "revision": "0123456789abcdef",
+    "runs": 23,
+}
+
+CLAIMS = """claim,ours,low,high,verdict
+"a, with a comma",0.04,0.01,0.07,supported
+b,,,,undecided
+c,-0.1,-0.2,-0.05,supported
+"""
+
+
+@pytest.fixture()
+def results(tmp_path: Path) -> Path:
+    folder = tmp_path / "results"
+    (folder / "laptop").mkdir(parents=True)
+    (folder / "laptop" / "run.json").write_text(json.dumps(RUN))
+    (folder / "laptop" / "table1.md").write_text("**Table 1**\n\n| a |\n| --- |\n| 0.412 |\n")
+    (folder / "real").mkdir()
+    (folder / "real" / "claims.csv").write_text(CLAIMS)
+    return folder
+
+
+def test_blocks_show_what_was_published(results: Path) -> None:
+    text = rendered(TEXT, results)
+    assert "| `laptop` | 23 | 43 min | 2.0 GB | A processor, 2 cores, 8 GB | 2026-01-02 | `0123456789` |" in text
+    assert "0.412" in text
+    assert "3 claims: 2 supported, 1 undecided." in text
+    assert "| a, with a comma | +0.040 [+0.010, +0.070] | supported |" in text
+    assert "| b | - | undecided |" in text
+    assert "an earlier number" not in text
+    assert [line for line in text.splitlines() if line in {"# Title", "between", "after"}] == [
+        "# Title",
+        "between",
+        "after",
+    ]
+
+
+def test_refreshing_twice_changes_nothing(results: Path, tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(TEXT)
+    assert refresh(readme, results)
+    once = readme.read_text()
+    assert not refresh(readme, results)
+    assert readme.read_text() == once
+    assert not list(tmp_path.glob(".README*"))
+
+
+def test_a_changed_result_changes_the_readme(results: Path) -> None:
+    before = rendered(TEXT, results)
+    (results / "laptop" / "run.json").write_text(json.dumps(RUN | {"wall_s": 9000.0}))
+    after = rendered(before, results)
+    assert "2 h 30 min" in after
+    assert after.replace("2 h 30 min", "43 min") == before
+
+
+def test_what_was_not_run_says_how_to_run_it(tmp_path: Path) -> None:
+    text = rendered(TEXT, tmp_path / "none")
+    assert "`make reproduce PROFILE=real`" in text
+    assert "0.412" not in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<!-- sardino:timing -->\nno end",
+        "<!-- sardino:colour laptop -->\n<!-- /sardino:colour -->",
+        "<!-- sardino:table1 -->\n<!-- /sardino:table1 -->",
+        "<!-- sardino:timing -->\n<!-- /sardino:table1 -->",
+    ],
+)
+def test_a_wrong_block_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SardinoError, match=r"README\.md"):
+        rendered(text, tmp_path)
+
+
+def test_the_check_profile_is_no_result(results: Path) -> None:
+    (results / "smoke").mkdir()
+    (results / "smoke" / "run.json").write_text(json.dumps(RUN | {"profile": "smoke"}))
+    assert "`smoke`" not in rendered(TEXT, results)
+
+
+def test_a_damaged_run_is_named(results: Path) -> None:
+    (results / "laptop" / "run.json").write_text('{"profile": "laptop"}')
+    with pytest.raises(SardinoError, match=r"run\.json"):
+        rendered(TEXT, results)
