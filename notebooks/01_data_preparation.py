@@ -16,10 +16,9 @@
 #
 # **Which tiles are there, who may learn from them, and what do their labels show?**
 #
-# > The data was partitioned into tiles (448x448 pixels) [...] and all tiles were divided into training (60%),
-# > validation (20%), and test (20%) sets based on geographic bands.
-#
-# This notebook makes the tile store of a profile: from the synthetic world, or from folders of real chips.
+# The paper (section 2) cuts its regions into tiles of 448 x 448 pixels and gives whole geographic bands of them
+# to training, validation and test: 60, 20 and 20 %. This notebook makes the tile store of a profile: from the
+# synthetic world, or from folders of real chips.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -28,14 +27,12 @@ data = ""
 # %%
 import time
 
-import matplotlib.pyplot as plt
-
 from sardino.reporting.landcover_map import draw_landcover
 from sardino.reporting.pipeline import draw_pipeline
 from sardino.reporting.record import write_record
 from sardino.reporting.splits_map import draw_splits
-from sardino.reporting.style import save_figure
-from sardino.workflow.cells import example_tiles
+from sardino.reporting.style import preview, save_figure
+from sardino.tiles.examples import example_tiles
 from sardino.workflow.preparation import describe, prepare
 from sardino.workflow.workspace import Workspace
 
@@ -44,7 +41,9 @@ space = Workspace.open(profile, data=data)
 stores = prepare(space)
 store = stores["store"]
 for name, made in stores.items():
-    print(f"{name}: {len(made)} tiles of {made.tile_px} px, {len(made.channels)} channels in {made.unit}, {made.product}")
+    print(
+        f"{name}: {len(made)} tiles of {made.tile_px} px, {len(made.channels)} channels in {made.unit}, {made.product}"
+    )
 
 # %% [markdown]
 # ## The pipeline (Figure 1)
@@ -54,19 +53,19 @@ for name, made in stores.items():
 # %%
 figure = draw_pipeline()
 save_figure(figure, space.figures, "fig1")
-plt.show()
+preview(figure)
 
 # %% [markdown]
 # ## The splits (Figure 3)
 #
-# Neighbouring tiles look alike. A random split would put near-copies of training tiles into the test set;
-# bands across the region keep them apart. Each band holds equally many tiles.
+# Neighbouring tiles look alike. A random split would put near-copies of training tiles into the test set; bands
+# across the region keep them apart. Each band holds equally many tiles.
 
 # %%
 counts = store.index.groupby(["region", "split"], sort=False).size().unstack(fill_value=0)[["train", "val", "test"]]
 figure = draw_splits(store.index, f"Splits by geographic bands: {space.profile.title}")
 save_figure(figure, space.figures, "fig3")
-plt.show()
+preview(figure)
 
 # %% tags=["nbval-check-output"]
 print(counts.to_string())
@@ -74,8 +73,8 @@ print(counts.to_string())
 # %% [markdown]
 # ## The labels (Figure 4)
 #
-# Land cover in the official codes and colours of its legend. Tiles are the first by hash among those
-# with at least three classes: nobody chose them by eye.
+# Land cover in the official codes and colours of its legend. Tiles are the first by hash among those with at
+# least three classes: nobody chose them by eye.
 
 # %%
 arm = space.profile.arms[0]
@@ -85,7 +84,7 @@ _, labels = store.read(chosen)
 gsd_m = store.tile(chosen[0]).transform[0]
 figure = draw_landcover(labels, store.legend, gsd_m, f"Example land cover: {space.profile.title}")
 save_figure(figure, space.figures, "fig4")
-plt.show()
+preview(figure)
 
 # %%
 shares = store.index.groupby("region", sort=False)[[f"share_{code}" for code in store.legend.codes]].mean() * 100

@@ -16,9 +16,8 @@
 #
 # **Does a ViT learn from SAR tiles alone, and can we see that it does not collapse?**
 #
-# > The DINO model used for pre-training is structured as a teacher-student network, where the weights of the
-# > teacher are updated using an exponential moving average (ema) of the student. To preserve SAR specifics,
-# > we only perform horizontal flipping and cropping as transformations during pre-training.
+# The paper (section 2) trains a student ViT to agree with a teacher that is the student's own moving average.
+# Its views are crops and horizontal flips and nothing else, because brightness is what a radar measures.
 #
 # One run of this notebook is one pre-training: an *arm* names its regions and its network.
 
@@ -30,12 +29,10 @@ arm = "europe"
 # %%
 import time
 
-import matplotlib.pyplot as plt
-
 from sardino.reporting.curves import draw_pretraining
 from sardino.reporting.record import write_record
-from sardino.reporting.style import save_figure
-from sardino.tiles.store import TileStore
+from sardino.reporting.style import preview, save_figure
+from sardino.tiles.tileset import TileStore
 from sardino.training.device import best_device
 from sardino.training.recipe import PAPER
 from sardino.workflow.backbone import pretrain_arm, recipe_of
@@ -51,9 +48,9 @@ recipe = recipe_of(space, arm)
 # %% [markdown]
 # ## The recipe (Table 3)
 #
-# The paper's temperatures and its learning rate of 0.000001 are far from DINO's own. With them a short run hardly
-# moves the backbone, so the small profiles use DINO's numbers, scaled down. Here both stand side by side;
-# notebook 06 writes Table 3 from the records.
+# The paper's temperatures and its learning rate of 0.000001 are far from DINO's own. With them a short run
+# hardly moves the backbone, so the small profiles use DINO's numbers, scaled down. Here both stand side by
+# side; notebook 06 writes Table 3 from the records.
 
 # %%
 ours, theirs = recipe.to_dict(), PAPER.to_dict()
@@ -63,21 +60,23 @@ for name in ours:
 # %% [markdown]
 # ## The run
 #
-# The student sees two large and several small crops of each tile, the teacher the large ones;
-# the loss asks the student for the teacher's answer on every *other* view. Only training tiles are used.
+# The student sees two large and several small crops of each tile, the teacher the large ones; the loss asks the
+# student for the teacher's answer on every *other* view. Only training tiles are used.
 
 # %%
 results = pretrain_arm(space, arm, best_device())
 
 # %% tags=["nbval-check-output"]
-print(f"{results['tiles']} training tiles, {results['architecture']['parameters']:,} parameters, {results['steps']} steps")
+print(
+    f"{results['tiles']} training tiles, {results['architecture']['parameters']:,} parameters, {results['steps']} steps"
+)
 
 # %% [markdown]
 # ## Did it learn or collapse?
 #
-# Loss alone does not tell. A teacher entropy that sits at ln K is collapse to the uniform, one that falls to 0 together
-# with the features' standard deviation is collapse to a constant; a distance from the start near 0 is a backbone that
-# never moved.
+# Loss alone does not tell. A teacher entropy that sits at ln K is collapse to the uniform, one that falls to 0
+# together with the features' standard deviation is collapse to a constant; a distance from the start near 0 is
+# a backbone that never moved.
 
 # %%
 record = write_record(
@@ -92,4 +91,4 @@ record = write_record(
 )
 figure = draw_pretraining([record])
 save_figure(figure, space.figures, f"pretraining-{arm}")
-plt.show()
+preview(figure)

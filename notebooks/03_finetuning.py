@@ -16,12 +16,12 @@
 #
 # **Is a pre-trained backbone worth having when labels are few?**
 #
-# > Table 1 (top) presents the results of land cover segmentation when using attention maps or token embeddings as
-# > the encoding. The model was either trained from scratch, or using the ViT backbone pre-trained on Europe. [...]
-# > we fine-tuned all models on 0.1%, 1%, or 10% of available data.
+# The paper's Table 1 asks it three ways: with attention maps or with tokens as the encoding; with a backbone
+# that starts from scratch, is pre-trained and kept, or is pre-trained and trained on; with 0.1, 1 or 10 % of
+# the labels.
 #
-# One run is one row: the regions of the pre-training, the encoding, the initialisation; its cells are the
-# label fractions. All rows use the same tiles, steps, learning rate and validation rule.
+# One run is one row: the regions of the pre-training, the encoding, the initialisation; its cells are the label
+# fractions. All rows use the same tiles, steps, learning rate and validation rule.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -51,20 +51,20 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 # %% [markdown]
 # ## The cells
 #
-# The labelled tiles of a smaller fraction are among those of a larger one, and all arms with the same seed learn from the
-# same ones. The state that does best on validation tiles is kept; the test tiles are looked at once, at the end.
+# The labelled tiles of a smaller fraction are among those of a larger one, and all arms with the same seed
+# learn from the same ones. The state that does best on validation tiles is kept; the test tiles are looked at
+# once, at the end.
 
 # %%
-cells = [
-    train_cell(experiment, fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds
-]
+cells = [train_cell(experiment, fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
 
 # %%
 for cell in cells:
     row = cell.row
     print(
-        f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: loss {row['loss_first']:.3f} -> "
-        f"{row['loss_last']:.3f}, mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
+        f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: "
+        f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}, "
+        f"mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
     )
 
 # %%
@@ -76,7 +76,8 @@ axis.legend(fontsize=7, frameon=False)
 plt.show()
 
 # %% [markdown]
-# Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its interval.
+# Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its
+# interval.
 
 # %%
 run = f"finetune-{regions}-{encoding}-{initialisation}"

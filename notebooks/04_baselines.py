@@ -16,12 +16,12 @@
 #
 # **Does a plain U-Net do as well, and do attention maps help it?**
 #
-# > In order to fully evaluate the performance of our models, we compare our approach to a supervised U-Net baseline,
-# > where instead of using the attention maps or token embeddings as input, we directly translate the 12-channel S1GRD
-# > SAR imagery to ESAWC maps. [...] we train a U-Net with S1GRD and attention maps as input.
+# The paper's Table 2 puts a supervised U-Net on backscatter beside its ViTs, and then gives the same U-Net the
+# attention maps as further channels: 12 channels, and 12 + 3.
 #
-# One run is one row: `unet` sees backscatter alone, `unet_attention` backscatter and the attention maps of a ViT
-# that is random and trained along (scratch), pre-trained and kept (frozen), or pre-trained and trained on (unfrozen).
+# One run is one row: `unet` sees backscatter alone, `unet_attention` backscatter and the attention maps of a
+# ViT that is random and trained along (scratch), pre-trained and kept (frozen), or pre-trained and trained on
+# (unfrozen).
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -51,19 +51,19 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 # %% [markdown]
 # ## The cells
 #
-# Labelled tiles, steps, learning rate and validation rule are those of notebook 03: the arms differ in their input alone.
+# Labelled tiles, steps, learning rate and validation rule are those of notebook 03: the arms differ in their
+# input alone.
 
 # %%
-cells = [
-    train_cell(experiment, fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds
-]
+cells = [train_cell(experiment, fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
 
 # %%
 for cell in cells:
     row = cell.row
     print(
-        f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: loss {row['loss_first']:.3f} -> "
-        f"{row['loss_last']:.3f}, mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
+        f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: "
+        f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}, "
+        f"mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
     )
 
 # %%
@@ -75,7 +75,8 @@ axis.legend(fontsize=7, frameon=False)
 plt.show()
 
 # %% [markdown]
-# Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its interval.
+# Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its
+# interval.
 
 # %%
 run = f"baseline-{encoding}-{initialisation}"

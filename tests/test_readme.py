@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from sardino.reporting.readme import rendered
+from sardino.scenes.spec import FolderSpec
 from sardino.workflow.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -78,6 +79,15 @@ def test_relative_link_exists(link: str) -> None:
 )
 def test_named_file_exists(name: str) -> None:
     assert "NN" in name or (ROOT / name).exists()
+
+
+def test_folder_specification_is_valid(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    path = tmp_path / "my-chips.toml"
+    path.write_text(example)
+    spec = FolderSpec.load(path)
+    assert spec.channels == ["vv", "vh"]
+    assert len(spec.legend.classes) == 2
 
 
 def test_numbers_are_those_of_the_results() -> None:

@@ -28,7 +28,11 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, width) to (B, K) cosines. Normalising the weight is weight normalisation with its gain fixed at 1."""
-        return F.linear(F.normalize(self.mlp(x), dim=-1), F.normalize(self.prototypes.weight, dim=-1))
+        bottleneck = self.mlp(x)
+        # Cosines in float32 even under autocast: at a temperature of 0.001 bfloat16's rounding picks other prototypes.
+        with torch.autocast(x.device.type, enabled=False):
+            weight = F.normalize(self.prototypes.weight, dim=-1)
+            return F.linear(F.normalize(bottleneck.to(weight.dtype), dim=-1), weight)
 
 
 class Loss(nn.Module):

@@ -8,7 +8,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sardino.models.unet import TokenDecoder, UNet
-from sardino.models.vit import encode, freeze
+from sardino.models.vit import encode, freeze, head_count, patch_px
 
 EncodingName = Literal["attention", "tokens", "unet", "unet_attention"]
 
@@ -83,9 +83,9 @@ def build_segmenter(
     if encoding == "unet":
         return Segmenter(encoding, None, UNet(channels, classes, unet_width, unet_depth))
     assert vit is not None, f"the '{encoding}' arm needs a backbone"
-    heads = vit.blocks[0].attn.num_heads
+    heads = head_count(vit)
     if encoding == "tokens":
-        decoder: nn.Module = TokenDecoder(vit.embed_dim, classes, vit.patch_embed.patch_size[0], decoder_width)
+        decoder: nn.Module = TokenDecoder(vit.embed_dim, classes, patch_px(vit), decoder_width)
     else:
         decoder = UNet(heads if encoding == "attention" else channels + heads, classes, unet_width, unet_depth)
     return Segmenter(encoding, vit, decoder, frozen)

@@ -1,13 +1,17 @@
 """The Vision Transformer: timm's, with any channel count, patch and size, read for tokens and attention."""
 
 from dataclasses import asdict, dataclass
+from typing import TypeVar, cast
 
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from sardino.errors import SardinoError
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,16 @@ def build_vit(architecture: Architecture, drop_path: float = 0.0) -> VisionTrans
     )
 
 
+def patch_px(vit: VisionTransformer) -> int:
+    """Side of a patch in pixels."""
+    return int(vit.patch_embed.patch_size[0])
+
+
+def head_count(vit: VisionTransformer) -> int:
+    """Attention heads of a block."""
+    return int(cast(Attention, cast(Block, vit.blocks[-1]).attn).num_heads)
+
+
 def parameter_count(module: nn.Module) -> int:
     """Number of trainable and frozen parameters."""
     return sum(p.numel() for p in module.parameters())
@@ -94,16 +108,18 @@ def encode(vit: VisionTransformer, images: Tensor) -> Encoding:
     x = _embed(vit, images)
     for block in vit.blocks[:-1]:
         x = block(x)
-    last = vit.blocks[-1]
+    last = cast(Block, vit.blocks[-1])
+    assert isinstance(last.attn, Attention)
     weights = class_attention(last.attn, last.norm1(x))
     tokens = vit.norm(last(x))
-    rows, columns = images.shape[-2] // vit.patch_embed.patch_size[0], images.shape[-1] // vit.patch_embed.patch_size[1]
+    patch = patch_px(vit)
+    rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
     prefix = vit.num_prefix_tokens
     patches = weights[..., prefix:].unflatten(-1, (rows, columns))
     return Encoding(tokens[:, prefix:].unflatten(1, (rows, columns)), patches * (rows * columns))
 
 
-def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
+def class_attention(attention: Attention, x: Tensor) -> Tensor:
     """The class token's row of softmax(Q K^T / sqrt(d)), per head; sums to 1 over all tokens.
 
     Args:
@@ -126,12 +142,12 @@ def class_attention(attention: nn.Module, x: Tensor) -> Tensor:
 
 def _embed(vit: VisionTransformer, images: Tensor) -> Tensor:
     """Patch embedding, class token and positions: timm's own steps before its blocks."""
-    if images.shape[-1] % vit.patch_embed.patch_size[1] or images.shape[-2] % vit.patch_embed.patch_size[0]:
+    if images.shape[-1] % patch_px(vit) or images.shape[-2] % patch_px(vit):
         raise SardinoError(f"images of {tuple(images.shape[-2:])} px do not divide into the ViT's patches")
     return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
 
 
-def freeze(module: nn.Module) -> nn.Module:
+def freeze(module: Network) -> Network:
     """Stop all gradients of a module and put it in evaluation mode: the paper's frozen backbone, whole."""
     return module.requires_grad_(False).eval()
 

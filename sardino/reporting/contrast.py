@@ -20,7 +20,8 @@ RULE = (
     "A contrast is a difference of mIoU between cells trained with the same seeds and judged on the same test tiles; "
     "its 95 % interval resamples seeds and geographic blocks alike on both sides. "
     '"More" is supported where the interval lies above 0 and not supported where it lies below. '
-    f'"No gain" is supported where the interval ends at or below +{MARGIN}, not supported where it begins above 0. '
+    f'"No gain" is supported where the interval ends at or below +{MARGIN}, otherwise not supported where it begins '
+    "above 0. "
     f'"Same" is supported where the interval lies within +-{MARGIN}, not supported where it excludes 0 otherwise. '
     "All else is undecided. A claim of several parts is supported if all are, not supported if one is not."
 )

@@ -46,7 +46,9 @@ def draw_pretraining(records: Sequence[Mapping[str, Any]]) -> Figure:
         for axes in panels[:2]:
             axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)))
             place = axes.get_yaxis_transform()
-            axes.text(0.98, level, f"ln K = {level:.2f}", transform=place, ha="right", va="bottom", color=MUTED, fontsize=7)
+            axes.text(
+                0.98, level, f"ln K = {level:.2f}", transform=place, ha="right", va="bottom", color=MUTED, fontsize=7
+            )
             axes.set_ylim(top=max(axes.get_ylim()[1], level * 1.1))
     for axes in panels[:4]:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))

@@ -132,7 +132,8 @@ def crossing_distance(grid: Grid, cell: float, octaves: int, key: np.uint64, ste
     east = fbm(Grid(grid.x + step, grid.y), cell, octaves, key, 1.1) - here
     north = fbm(Grid(grid.x, grid.y + step), cell, octaves, key, 1.1) - here
     slope = np.sqrt(east**2 + north**2) / np.float32(step)
-    return np.abs(here) / np.maximum(slope, np.float32(0.15 / cell))
+    distance = np.abs(here) / np.maximum(slope, np.float32(0.15 / cell))
+    return distance.astype(np.float32, copy=False)
 
 
 def sites_in(

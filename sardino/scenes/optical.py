@@ -32,7 +32,7 @@ def derived_classes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     With R, G, B after correction, v their mean and s = R + G + B + 20 (the 20 calms dark pixels), the
     first line that holds decides:
 
-    1. water or deep shadow: v < 16, or blue, (R-B)/s < -0.12, and v < 75
+    1. water or deep shadow: v < 16, or blue, (R-B)/s < -0.12, B > G and v < 75
     2. green vegetation: (2G-R-B)/s >= 0.09, G >= B and v < 110
     3. bare or dry ground: reddish, (R-B)/s >= 0.105, or dark, v < 52; and v < 160
     4. bright built-up or sand: v >= 125
@@ -65,7 +65,7 @@ def derived_classes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     greenness = (2 * green - red - blue) / total
     classes = np.select(
         [
-            (brightness < 16) | ((redness < -0.12) & (brightness < 75)),
+            (brightness < 16) | ((redness < -0.12) & (blue > green) & (brightness < 75)),
             (greenness >= 0.09) & (green >= blue) & (brightness < 110),
             ((redness >= 0.105) | (brightness < 52)) & (brightness < 160),
             brightness >= 125,

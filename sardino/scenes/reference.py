@@ -45,7 +45,8 @@ def coarse_landcover(grid: Grid, region: Region, keys: Keys) -> NDArray[np.uint8
     first = [int(c.min()) for c in cells]
     counts = [int(c.max()) - f + 1 for c, f in zip(cells, first, strict=True)]
     axes = [
-        f * COARSE_CELL_M + step * (np.arange(n * COARSE_SAMPLES) + 0.5) for f, n in zip(first, counts, strict=True)
+        f * COARSE_CELL_M + step * (np.arange(n * COARSE_SAMPLES, dtype=np.float64) + 0.5)
+        for f, n in zip(first, counts, strict=True)
     ]
     label = covers().label[landscape(Grid(*axes), region, keys).cover]
     blocks = label.reshape(counts[1], COARSE_SAMPLES, counts[0], COARSE_SAMPLES)

@@ -9,6 +9,10 @@ from sardino.errors import SardinoError
 from sardino.tiles.radiometry import POLARISATIONS, SEASONS, to_db
 
 
+class AbsentSeason(SardinoError):
+    """A season without a single valid pixel."""
+
+
 def season_of(month: int) -> str:
     """The meteorological season of a calendar month, 1 to 12: December to February is winter."""
     if not 1 <= month <= 12:
@@ -23,21 +27,21 @@ def in_year(dates: NDArray[np.datetime64], year: int) -> NDArray[np.bool_]:
 
 
 def seasonal_means(
-    power: NDArray[np.floating], months: Sequence[int], *, absent: str = "refuse", source: str = "the series"
+    power: NDArray[np.floating], months: Sequence[int], *, needed: Sequence[str] = SEASONS, source: str = "the series"
 ) -> NDArray[np.float32]:
     """Mean backscatter of each season, taken in linear power, pixel by pixel over the dates that are valid there.
 
     Args:
         power: (T, H, W) linear power, NaN where missing.
         months: calendar month, 1 to 12, of each of the T dates; December counts to the winter that follows.
-        absent: "refuse" a season without a single valid pixel, or leave it NaN ("mask").
+        needed: seasons that must hold a valid pixel; others may stay empty.
         source: named in the error.
 
     Returns:
         (4, H, W) float32 linear power in the order of SEASONS, NaN where a season has no valid date.
 
     Raises:
-        SardinoError: a season is absent, by name.
+        AbsentSeason: a needed season has no valid pixel, by name.
     """
     if len(power) != len(months):
         raise SardinoError(f"{source} holds {len(power)} dates but {len(months)} months are given")
@@ -49,11 +53,9 @@ def seasonal_means(
         count = valid.sum(0)
         total = np.where(valid, dates, 0).sum(0)
         means[number] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    empty = [name for name, mean in zip(SEASONS, means, strict=True) if not np.isfinite(mean).any()]
-    if empty and absent == "refuse":
-        raise SardinoError(
-            f"{source} has no valid date in {', '.join(empty)}: add the dates, or set missing_season in the spec"
-        )
+    empty = [name for name, mean in zip(SEASONS, means, strict=True) if name in needed and not np.isfinite(mean).any()]
+    if empty:
+        raise AbsentSeason(f"{source} has no valid date in {', '.join(empty)}: add dates, or leave the season out")
     return means
 
 

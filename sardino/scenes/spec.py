@@ -23,8 +23,8 @@ class Backscatter(_Strict):
     """Files of backscatter.
 
     Args:
-        files: path template inside the folder, with {chip}, and {band} where a band is a file, and
-            {time} where a date is a file.
+        files: path template inside the folder, with {chip} (unless the folder is one chip), {band} where a
+            band is a file, and {time} where a date is a file.
         bands: what each band of a file holds, in file order, "" for one not wanted. With {band} in the
             template, the texts that stand there.
         names: channel or polarisation of a band where its text is another, for example VV = "vv".
@@ -108,9 +108,6 @@ class FolderSpec(_Strict):
             raise ValueError(f"unknown layer {', '.join(sorted(unknown))}: use {', '.join(LAYERS)}")
         if self.labels.source == "derived" and "optical" not in self.layers:
             raise ValueError("derived labels need a layer 'optical'")
-        for files in [self.backscatter.files, *(layer.files for layer in self.layers.values())]:
-            if "{chip}" not in files:
-                raise ValueError(f"the template '{files}' needs {{chip}}, the text that tells one chip from another")
         return self
 
     @property

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sardino.scenes.noise import Float, Grid, Keys, crossing_distance, fbm, sites, smooth_noise, uniform, mix
+from sardino.scenes.noise import Float, Grid, Keys, crossing_distance, fbm, mix, sites, smooth_noise, uniform
 from sardino.scenes.region import Region
 
 
@@ -56,7 +56,7 @@ def relief(grid: Grid, region: Region, keys: Keys) -> Relief:
     elevation = 140 + 45 * hills + massif * (0.82 + 0.22 * ridges)
     moisture = fbm(grid, 1900, 5, keys("moisture"), 0.7)
     aridity = np.float32(region.aridity) + fbm(grid, 3600, 3, keys("aridity"), 0.8)
-    return Relief(elevation, moisture, aridity)
+    return Relief(elevation.astype(np.float32, copy=False), moisture, aridity)
 
 
 def water(grid: Grid, land: Relief, region: Region, keys: Keys) -> Water:
@@ -77,4 +77,4 @@ def water(grid: Grid, land: Relief, region: Region, keys: Keys) -> Water:
         shore += 420 * fbm(grid, 1300, 6, keys("coast"), 0.85)
         # Mountains stand above the sea.
         shore = np.maximum(shore, (land.elevation - 450) * 2)
-    return Water(river_m, half, stream_m, lake, shore)
+    return Water(river_m, half, stream_m, lake.astype(np.float32, copy=False), shore)

@@ -70,8 +70,8 @@ class World:
         gsd, _, left, _, step, top = tile.transform
         rows, columns = tile.shape
         grid = Grid(
-            left + gsd * (np.arange(-PAD_PX, columns + PAD_PX) + 0.5),
-            top + step * (np.arange(-PAD_PX, rows + PAD_PX) + 0.5),
+            left + gsd * (np.arange(-PAD_PX, columns + PAD_PX, dtype=np.float64) + 0.5),
+            top + step * (np.arange(-PAD_PX, rows + PAD_PX, dtype=np.float64) + 0.5),
         )
         inner = slice(PAD_PX, -PAD_PX), slice(PAD_PX, -PAD_PX)
         scene = landscape(grid, region, keys)

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import shapely
 from pyproj import Transformer
 from shapely import Polygon, box
-from shapely.ops import transform as transform_geometry
 
 from sardino.errors import SardinoError
 
@@ -61,7 +61,7 @@ class Tile:
     def footprint_in(self, crs: str) -> Polygon:
         """The outline in another CRS, edges kept straight between corners."""
         convert = Transformer.from_crs(self.crs, crs, always_xy=True).transform
-        return transform_geometry(convert, self.footprint)
+        return shapely.transform(self.footprint, convert, interleaved=False)
 
 
 def tile_grid(

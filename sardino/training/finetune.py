@@ -14,7 +14,7 @@ from sardino.errors import SardinoError
 from sardino.evaluation.confusion import confusion, miou
 from sardino.models.segmenter import Segmenter
 from sardino.tiles.landcover import IGNORE
-from sardino.training.pretrain import clip_each, parameter_groups
+from sardino.training.optimiser import clip_each, parameter_groups
 from sardino.training.progress import track
 from sardino.training.schedules import warmup_cosine
 from sardino.training.source import MemoryTiles, TileSource, in_batches
@@ -27,7 +27,9 @@ class Settings:
     Args:
         steps: optimiser steps.
         batch: tiles per step, drawn with replacement from the labelled ones.
-        learning_rate: peak of AdamW's warm-up and cosine.
+        learning_rate: the decoder's peak of AdamW's warm-up and cosine.
+        backbone_rate: the ViT's learning rate as a share of the decoder's; a transformer takes less than a
+            convolution with batch norm.
         validations: how often the validation tiles are looked at; the best state is kept.
         cache_bytes: memory that a frozen backbone's features may take.
         loss: "cross-entropy", or "one-vs-rest" as the paper's "binary cross-entropy" may mean.
@@ -36,6 +38,7 @@ class Settings:
     steps: int
     batch: int
     learning_rate: float
+    backbone_rate: float = 0.1
     validations: int = 4
     weight_decay: float = 0.01
     clip: float = 3.0
@@ -110,8 +113,9 @@ def finetune(
         train, validation = _features(model, train, device), _features(model, validation, device)
     step_of = (lambda x: model.decode(x, size)) if cached else model
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(parameter_groups(model), lr=0.0, weight_decay=settings.weight_decay)
+    optimiser = torch.optim.AdamW(_groups(model, settings), lr=0.0, weight_decay=settings.weight_decay)
     checks = {round((i + 1) * settings.steps / settings.validations) - 1 for i in range(settings.validations)}
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
     losses: list[float] = []
     best, best_step, best_state = -1.0, 0, copy.deepcopy(model.state_dict())
     for step in track(range(settings.steps), settings.steps, label):
@@ -119,12 +123,14 @@ def finetune(
             settings.learning_rate, settings.learning_rate * 0.01, step, settings.steps, settings.steps // 10
         )
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["share"]
         x, y = train.read(draw(len(train), settings.batch, generator))
         if not (y != IGNORE).any():
             raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
         model.train()
-        loss = segmentation_loss(step_of(x.to(device)), y.to(device), settings.loss)
+        with autocast:
+            logits = step_of(x.to(device))
+        loss = segmentation_loss(logits.float(), y.to(device), settings.loss)
         if not torch.isfinite(loss):
             raise SardinoError(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
@@ -145,6 +151,14 @@ def draw(count: int, batch: int, generator: torch.Generator) -> list[int]:
     """Tile numbers of a batch: whole permutations end to end, so that few tiles are used evenly."""
     rounds = -(-batch // count)
     return torch.cat([torch.randperm(count, generator=generator) for _ in range(rounds)])[:batch].tolist()
+
+
+def _groups(model: Segmenter, settings: Settings) -> list[dict[str, object]]:
+    """Decoder at the full learning rate, trainable backbone at its share."""
+    groups = [{**group, "share": 1.0} for group in parameter_groups(model.decoder)]
+    if model.vit is not None and not model.frozen:
+        groups += [{**group, "share": settings.backbone_rate} for group in parameter_groups(model.vit)]
+    return groups
 
 
 def tile_confusions(
@@ -188,5 +202,5 @@ def _confusions(
     matrices = []
     for x, y in in_batches(tiles, batch):
         maps = logits_of(x.to(device)).argmax(1).to(torch.uint8).cpu().numpy()
-        matrices += [confusion(p, t, classes) for p, t in zip(maps, y.numpy(), strict=True)]
+        matrices += [confusion(p, t, classes) for p, t in zip(maps, y.cpu().numpy(), strict=True)]
     return np.stack(matrices)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sardino.errors import SardinoError
 from sardino.models.dino import Head, Loss
 from sardino.models.vit import Architecture, build_vit
 from sardino.training.crops import multi_crop
+from sardino.training.optimiser import clip_each, parameter_groups
 from sardino.training.progress import track
 from sardino.training.recipe import Recipe
 from sardino.training.schedules import cosine, ramp, warmup_cosine
@@ -21,7 +23,7 @@ from sardino.training.schedules import cosine, ramp, warmup_cosine
 class Network(nn.Module):
     """A backbone and its head; crops of one size pass the backbone together, all crops pass the head together."""
 
-    def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
+    def __init__(self, backbone: VisionTransformer, head: Head) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
@@ -54,22 +56,6 @@ class Pretrained:
     teacher: dict[str, Tensor]
     student: dict[str, Tensor]
     history: History
-
-
-def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
-    """Weight decay for matrices only: biases and one-dimensional parameters go without."""
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    bare = [p for name, p in named if p.ndim == 1 or name.endswith(".bias")]
-    decayed = [p for name, p in named if not (p.ndim == 1 or name.endswith(".bias"))]
-    return [{"params": decayed}, {"params": bare, "weight_decay": 0.0}]
-
-
-@torch.no_grad()
-def clip_each(module: nn.Module, limit: float) -> None:
-    """Scale down each parameter's own gradient to a norm of at most `limit`."""
-    for p in module.parameters():
-        if p.grad is not None:
-            p.grad.mul_((limit / (p.grad.norm() + 1e-6)).clamp(max=1.0))
 
 
 @torch.no_grad()

@@ -7,11 +7,11 @@ from torch import Tensor
 
 from sardino.models.vit import Architecture, build_vit, parameter_count
 from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.store import TileStore
+from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, save_backbone
 from sardino.training.pretrain import pretrain, shuffled
 from sardino.training.recipe import Recipe, find_recipe
-from sardino.workflow.cells import open_tiles
+from sardino.training.store_tiles import open_tiles
 from sardino.workflow.workspace import Workspace
 
 
@@ -59,9 +59,7 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
         "product": store.product,
         "synthetic": store.synthetic,
     }
-    card = Card(
-        architecture, tuple(store.channels), store.unit, normalisation.to_dict(), trained_on, recipe.to_dict()
-    )
+    card = Card(architecture, tuple(store.channels), store.unit, normalisation.to_dict(), trained_on, recipe.to_dict())
     folder = space.pretrain(arm)
     digests = save_backbone(folder, {"teacher": result.teacher, "student": result.student}, card)
     history = result.history
@@ -76,6 +74,7 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
         "loss_first": history.loss[0],
         "loss_last": history.loss[-1],
         "curves": {name: value for name, value in vars(history).items()},
-        "weights": str((folder / "teacher.safetensors").relative_to(space.build)),
-        "weights_sha256": digests["teacher"],
+        "network": plan.network,
+        "weights": str((folder / f"{plan.network}.safetensors").relative_to(space.build)),
+        "weights_sha256": digests[plan.network],
     }

@@ -10,46 +10,22 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor
 
 from sardino.errors import SardinoError
 from sardino.evaluation.confusion import accuracy, class_iou, macro_f1, majority, miou, miou_all
 from sardino.models.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.models.vit import Architecture, build_vit, parameter_count
+from sardino.tiles.examples import example_tiles
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.splits import label_fraction, label_order
-from sardino.tiles.store import TileStore
+from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import load_backbone
 from sardino.training.finetune import Settings, finetune, predict, tile_confusions
-from sardino.training.source import MemoryTiles, TileSource
+from sardino.training.source import TileSource
+from sardino.training.store_tiles import StoreTiles, open_tiles
 from sardino.workflow.workspace import Workspace
 
 Initialisation = Literal["scratch", "frozen", "unfrozen"]
-MEMORY_BYTES = 1_000_000_000
-"""A set of tiles larger than this is read from the store batch by batch instead of being held."""
-
-
-@dataclass(frozen=True)
-class StoreTiles:
-    """Tiles read from the store as they are asked for: a `TileSource` of any size."""
-
-    store: TileStore
-    ids: Sequence[str]
-    normalisation: Normalisation
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        backscatter, label = self.store.read([self.ids[n] for n in numbers])
-        return torch.from_numpy(self.normalisation.apply(backscatter)), torch.from_numpy(label)
-
-
-def open_tiles(store: TileStore, ids: Sequence[str], normalisation: Normalisation) -> TileSource:
-    """Tiles held in memory where they fit, else left on disk."""
-    tiles = StoreTiles(store, ids, normalisation)
-    size = len(ids) * len(store.channels) * store.tile_px**2 * 4
-    return MemoryTiles(*tiles.read(range(len(ids)))) if size < MEMORY_BYTES else tiles
 
 
 @dataclass(frozen=True)
@@ -79,8 +55,8 @@ class Experiment:
         """Fine-tuning and test are on the first region of the first arm: Europe, in the paper, for both tables."""
         if encoding not in get_args(EncodingName) or initialisation not in get_args(Initialisation):
             raise SardinoError(
-                f"there is no arm '{encoding}' / '{initialisation}': encodings are {', '.join(get_args(EncodingName))}, "
-                f"initialisations {', '.join(get_args(Initialisation))}"
+                f"there is no arm '{encoding}' / '{initialisation}': encodings are "
+                f"{', '.join(get_args(EncodingName))}, initialisations {', '.join(get_args(Initialisation))}"
             )
         profile = space.profile
         space.profile.architecture(arm)
@@ -121,13 +97,17 @@ class Experiment:
         return example_tiles(self.store, self.test_ids, self.space.profile.examples)
 
     def backbone(self) -> VisionTransformer:
-        """A ViT: pre-trained (the teacher's weights), or random where the cell trains from scratch."""
+        """A ViT: pre-trained (the network the profile names), or random where the cell trains from scratch."""
         if self.initialisation == "scratch":
             shape = self.space.profile.architecture(self.arm)
-            return build_vit(Architecture(**shape.model_dump(), channels=len(self.store.channels), tile_px=self.store.tile_px))
-        vit, card = load_backbone(self.space.pretrain(self.arm), tuple(self.store.channels), self.store.unit)
+            return build_vit(
+                Architecture(**shape.model_dump(), channels=len(self.store.channels), tile_px=self.store.tile_px)
+            )
+        network = self.space.profile.pretraining[self.arm].network
+        folder = self.space.pretrain(self.arm)
+        vit, card = load_backbone(folder, tuple(self.store.channels), self.store.unit, network)
         if not np.allclose(card.normalisation["mean"], self.normalisation.mean, atol=1e-6):
-            raise SardinoError(f"{self.space.pretrain(self.arm)} was trained on other tiles: run the pre-training again")
+            raise SardinoError(f"{folder} was trained on other tiles: run the pre-training again")
         return vit
 
     def segmenter(self, seed: int) -> Segmenter:
@@ -196,7 +176,7 @@ def train_cell(experiment: Experiment, fraction: float, seed: int) -> Cell:
     row = {
         "table": 1 if experiment.encoding in ("attention", "tokens") else 2,
         "regions": experiment.arm,
-        "encoding": experiment.encoding,
+        "encoding": experiment.encoding.replace("_", "+"),
         "initialisation": experiment.initialisation,
         "fraction": fraction,
         "seed": seed,
@@ -231,16 +211,6 @@ def save_confusions(path: Path, cells: Sequence[Cell]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(partial, allow_pickle=False, **arrays)
     partial.replace(path)
-
-
-def example_tiles(store: TileStore, test_ids: Sequence[str], count: int) -> list[str]:
-    """The test tiles that figures show: the first by hash among those with at least three classes of 5 % each.
-
-    The rule reads labels, never a prediction, and is fixed before any result is seen.
-    """
-    shares = store.index.set_index("id")[[f"share_{code}" for code in store.legend.codes]]
-    varied = [i for i in label_order(test_ids) if int((shares.loc[i] > 0.05).sum()) >= 3]
-    return (varied + [i for i in label_order(test_ids) if i not in varied])[:count]
 
 
 def _labelled(store: TileStore) -> set[str]:

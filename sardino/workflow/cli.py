@@ -86,6 +86,9 @@ def notebook(
     parameter: Annotated[
         list[str] | None, typer.Option("--set", "-s", help="A parameter, as name=value; repeat for more.")
     ] = None,
+    if_stale: Annotated[
+        bool, typer.Option("--if-stale", help="Keep the last record if code, settings and input are the same.")
+    ] = False,
 ) -> None:
     """Run one notebook, in a fresh kernel.
 
@@ -102,7 +105,7 @@ def notebook(
     source = workspace.root / "notebooks" / f"{Path(name).stem}.py"
     try:
         if name in runs:
-            run_planned(workspace, runs[name], threads, extra)
+            run_planned(workspace, runs[name], threads, extra, if_stale)
             output = workspace.notebook(name)
         elif source.is_file():
             given = {"profile": workspace.reference, "data": str(workspace.data or ""), **extra}
@@ -192,6 +195,31 @@ def world(
         progress=lambda numbers: tqdm(numbers, total=len(grid), unit="tile"),
     )
     typer.echo(store)
+
+
+@app.command("import")
+def import_chips(
+    spec: Annotated[str, typer.Argument(help="What the files are: a built-in folder spec or a .toml file of yours.")],
+    folder: Annotated[Path, typer.Argument(help="Folder that holds the chips' files.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the tile store to make; must not exist.")],
+    tile_px: Annotated[int, typer.Option(min=16, help="Pixels per side of a tile.")] = 96,
+    bands: Annotated[int, typer.Option(min=5, help="Geographic bands of the 60/20/20 split.")] = 20,
+    angle: Annotated[float, typer.Option(help="Direction of the bands, degrees from east.")] = 30.0,
+) -> None:
+    """Make a tile store of a folder of real chips.
+
+    The spec says which file holds which channel, in which unit, and where labels come from;
+    copy one of the built-in ones (sardino/scenes/specs/) to describe chips of your own.
+    """
+    from tqdm import tqdm
+
+    from sardino.scenes.folder import import_folder
+    from sardino.scenes.spec import FolderSpec
+
+    described = FolderSpec.load(spec)
+    if not folder.is_dir():
+        raise SardinoError(f"there is no folder {folder}: give the one that holds the chips of '{described.name}'")
+    typer.echo(import_folder(folder, described, out, tile_px, bands, angle, progress=lambda n: tqdm(n, unit="tile")))
 
 
 @app.command()

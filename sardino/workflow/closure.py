@@ -3,6 +3,7 @@
 import ast
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 
 from sardino.errors import SardinoError
@@ -41,9 +42,14 @@ def fingerprint(files: Iterable[Path]) -> str:
     """One hash of what files mean: of a Python file the syntax tree, so comments and layout do not count."""
     digest = hashlib.sha256()
     for file in files:
-        content = ast.dump(_parse(file)).encode() if file.suffix == ".py" else file.read_bytes()
-        digest.update(file.name.encode() + b"\0" + hashlib.sha256(content).digest())
+        meaning = _meaning(file, file.stat().st_mtime_ns) if file.suffix == ".py" else file.read_bytes()
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(meaning).digest())
     return digest.hexdigest()
+
+
+@cache
+def _meaning(file: Path, _changed_ns: int) -> bytes:
+    return ast.dump(_parse(file)).encode()
 
 
 def _imports(source: Path, package: Path) -> Iterator[Path]:
@@ -82,6 +88,12 @@ def _files(name: str, package: Path) -> Iterator[Path]:
 
 def _parse(file: Path) -> ast.Module:
     try:
-        return ast.parse(file.read_text(encoding="utf-8"))
-    except (OSError, SyntaxError) as error:
+        return _parsed(file, file.stat().st_mtime_ns)
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise SardinoError(f"{file} cannot be read as Python: {error}") from error
+
+
+@cache
+def _parsed(file: Path, _changed_ns: int) -> ast.Module:
+    """A plan's runs share most of their files."""
+    return ast.parse(file.read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from sardino.workflow.workspace import Workspace
 
 PLAIN_INTERVAL_S = 30.0
 """Seconds between lines where the output is a file or a pipe."""
-PRIOR = 0.05
+PRIOR = 0.5
 """Weight of the profile's expected time, as a share of all work, against what this session has measured."""
 
 
@@ -41,8 +41,14 @@ class Progress:
         self._began: dict[str, float] = {}
 
     def finished(self) -> list[Run]:
-        """Runs whose record this session wrote."""
-        return [run for run in self.stale if _newer(self.workspace.record(run.name), self.started)]
+        """Runs whose record this session wrote and whose heartbeat has stopped."""
+        alive = {run.name for run in self.running()}
+        written = [run for run in self.stale if _newer(self.workspace.record(run.name), self.started)]
+        return [run for run in written if run.name not in alive]
+
+    def executed(self) -> list[Run]:
+        """Finished runs whose notebook ran; the others kept their record, since all they depend on is the same."""
+        return [run for run in self.finished() if _newer(self.workspace.notebook(run.name), self.started)]
 
     def failures(self) -> list[Run]:
         """Runs of this session that left a message of failure, or began and are gone without a record."""
@@ -74,11 +80,15 @@ class Progress:
 
     def update(self) -> None:
         """Tell what has changed since the last call."""
+        if not self.stale:
+            return
         now = time.time()
         running = self.running()
         for run in running:
             self._began.setdefault(run.name, now)
-        ended = [(run, "done") for run in self.finished()] + [(run, "FAILED") for run in self.failures()]
+        executed = self.executed()
+        ended = [(run, "done" if run in executed else "same") for run in self.finished()]
+        ended += [(run, "FAILED") for run in self.failures()]
         lines = []
         for run, word in ended:
             if run.name not in self._told:

@@ -70,7 +70,7 @@ def stop(snakemake: subprocess.Popen[Any]) -> None:
                 request(process)
             except psutil.Error:
                 continue
-        _, family = psutil.wait_procs(family, timeout=5)
+        _, family = psutil.wait_procs(family, timeout=3)
     snakemake.wait(timeout=5)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sardino.errors import SardinoError
+from sardino.workflow.evidence import evidence_with_needs, keep, restore
 from sardino.workflow.plan import Run
 from sardino.workflow.workspace import Workspace
 
@@ -99,15 +100,24 @@ def run_notebook(
         raise error
 
 
-def run_planned(workspace: Workspace, run: Run, threads: int = 1, extra: Mapping[str, Any] | None = None) -> None:
+def run_planned(
+    workspace: Workspace, run: Run, threads: int = 1, extra: Mapping[str, Any] | None = None, if_stale: bool = False
+) -> bool:
     """Execute one run of the plan: its record, transcript and heartbeat lie in the workspace.
 
     Args:
         extra: parameters that replace the plan's.
+        if_stale: leave it at the record of the last execution if nothing it depends on has changed.
+
+    Returns:
+        False if the last record was kept.
     """
+    known = {} if extra else evidence_with_needs(workspace, run)
     progress = workspace.progress(run.name)
     _write(progress, '{"label": "", "done": 0, "total": 0}\n')
     try:
+        if if_stale and known and restore(workspace, run, known):
+            return False
         run_notebook(
             workspace.root / "notebooks" / f"{run.notebook}.py",
             {"profile": workspace.reference, "data": str(workspace.data or ""), **run.parameters, **(extra or {})},
@@ -118,6 +128,9 @@ def run_planned(workspace: Workspace, run: Run, threads: int = 1, extra: Mapping
             threads=threads,
             environment={"SARDINO_PROGRESS": str(progress)},
         )
+        if known:
+            keep(workspace, run, known)
+        return True
     except SardinoError as error:
         _write(workspace.failed(run.name).with_suffix(".txt"), f"{error}\n")
         raise

@@ -44,6 +44,7 @@ def plan(profile: Profile) -> list[Run]:
     One finetune run is one row of Table 1 (all fractions and seeds), one baseline run one row of Table 2.
     """
     runs = [Run("data", "01_data_preparation", "data", cost=OVERHEAD_S + _tiles(profile) * _pixels(profile) / 4e5)]
+    runs.append(Run("quickstart", "00_quickstart", "quickstart", needs=("data",)))
     for arm in profile.pretraining:
         cost = _pretraining_cost(profile, arm)
         runs.append(Run(f"pretrain-{arm}", "02_pretraining", "pretrain", {"arm": arm}, ("data",), cost))

@@ -2,18 +2,20 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 
+from sardino.scenes.folder import FolderSpec, import_folder
 from sardino.scenes.world import World
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import WORLDCOVER
+from sardino.tiles.merge import merge_stores
 from sardino.tiles.radiometry import CHANNELS
 from sardino.tiles.splits import band_index, split_of_band
-from sardino.tiles.store import TileStore, write_store
+from sardino.tiles.store import write_store
+from sardino.tiles.tileset import TileStore
 from sardino.training.progress import track
 from sardino.workflow.workspace import Workspace
 
@@ -26,7 +28,10 @@ def prepare(space: Workspace, workers: int = 2) -> dict[str, TileStore]:
     """
     if space.profile.data.source == "world":
         return {"store": _from_world(space, workers)}
-    return {}
+    regions: dict[str, list[str]] = {}
+    for arm in space.profile.pretraining.values():
+        regions.setdefault(arm.store, []).extend(r for r in arm.regions if r not in regions.get(arm.store, []))
+    return {name: _from_folders(space, name, folders) for name, folders in regions.items()}
 
 
 def open_or_prepare(space: Workspace) -> dict[str, TileStore]:
@@ -96,10 +101,35 @@ def _write_world(
         metadata=world.metadata(),
         bands=bands,
         workers=workers,
-        progress=partial(_progress, total=len(tiles)),
+        progress=_counted,
         overwrite=True,
     )
 
 
-def _progress(numbers: Iterable[int], total: int) -> Iterator[int]:
-    return track(numbers, total, "making tiles")
+def _from_folders(space: Workspace, name: str, folders: list[str]) -> TileStore:
+    """One store from one folder of chips, or from several merged."""
+    data = space.profile.data
+    parts = []
+    for folder in folders:
+        out = space.build / name if len(folders) == 1 else space.build / "parts" / folder
+        spec = FolderSpec.load(folder)
+        parts.append(
+            import_folder(
+                space.input_folder() / spec.name,
+                spec,
+                out,
+                data.tile_px,
+                data.bands,
+                data.band_angle_deg,
+                data.max_tiles_per_chip,
+                progress=_counted,
+                overwrite=True,
+            )
+        )
+    return parts[0] if len(parts) == 1 else merge_stores(parts, space.build / name, overwrite=True)
+
+
+def _counted(numbers: Iterable[int]) -> Iterator[int]:
+    """Progress over tile numbers."""
+    listed = list(numbers)
+    return track(listed, len(listed), "making tiles")

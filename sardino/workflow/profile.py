@@ -38,7 +38,8 @@ class DataSource(Section):
     """Where tiles come from and how they are split (paper, section 2 and Figure 3).
 
     `regions` gives columns and rows of tiles per region of the synthetic world;
-    `folders` names the folder specifications of real input.
+    `folders` names the folder specifications of real input, of whose chips at most
+    `max_tiles_per_chip` tiles are taken.
     """
 
     source: Literal["world", "folder"]
@@ -48,10 +49,15 @@ class DataSource(Section):
     seed: int = 0
     regions: dict[str, tuple[Count, Count]] = {}
     folders: list[str] = []
+    max_tiles_per_chip: Count | None = None
 
 
 class Pretraining(Section):
-    """One self-supervised pre-training; `overrides` are fields of sardino.training.recipe.Recipe."""
+    """One self-supervised pre-training; `overrides` are fields of sardino.training.recipe.Recipe.
+
+    `network` is the one used afterwards: the student, as in the paper (section 2), or
+    the teacher, as in DINO.
+    """
 
     title: str
     architecture: str
@@ -62,6 +68,7 @@ class Pretraining(Section):
     overrides: dict[str, float | int | bool | list[float]] = {}
     store: str = "store"
     finetune: bool = True
+    network: Literal["student", "teacher"] = "student"
 
 
 class Finetuning(Section):
@@ -76,7 +83,6 @@ class Finetuning(Section):
     batch: Count
     lr: Annotated[float, Field(gt=0)]
     validate_every: Count
-    validation_tiles: Count
     unet_width: Count
     unet_depth: Count = 3
     decoder_width: Count

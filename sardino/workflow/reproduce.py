@@ -11,12 +11,11 @@ from pathlib import Path
 
 import psutil
 
-import sardino
 from sardino.errors import SardinoError
-from sardino.workflow.closure import fingerprint, import_closure
 from sardino.workflow.display import Progress, duration
+from sardino.workflow.evidence import code_files
 from sardino.workflow.hold import alone, claim, stop, terminable
-from sardino.workflow.plan import Run, plan, select, settings
+from sardino.workflow.plan import Run, plan, select
 from sardino.workflow.workspace import Workspace
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
@@ -54,7 +53,7 @@ def reproduce(
     with alone(workspace) as hold:
         try:
             with terminable():
-                code, progress = _execute(workspace, wanted, cores, [f"runs/{name}.json" for name in only], hold)
+                code, progress = _execute(workspace, wanted, cores, only, hold)
         except KeyboardInterrupt:
             print("stopped; the same command goes on where this one ended", file=sys.stderr)
             return 130
@@ -64,40 +63,22 @@ def reproduce(
     return 1 if code else 0
 
 
-def code_files(workspace: Workspace, run: Run) -> list[Path]:
-    """A run's notebook source, the package files it imports, and the lock file."""
-    source = workspace.root / "notebooks" / f"{run.notebook}.py"
-    if not source.is_file():
-        raise SardinoError(f"run '{run.name}' has no notebook: {source} does not exist")
-    package = workspace.root / "sardino"
-    if not package.is_dir():
-        package = Path(sardino.__file__).parent
-    lock = workspace.root / "requirements.lock"
-    return [source, *import_closure(source, package), *([lock] if lock.is_file() else [])]
-
-
-def evidence(workspace: Workspace, run: Run) -> dict[str, str]:
-    """What a run's result depends on, as texts that Snakemake compares with those of the last execution."""
-    return {
-        "code": fingerprint(code_files(workspace, run)),
-        "settings": json.dumps(settings(workspace.profile, run), sort_keys=True),
-        "parameters": json.dumps(run.parameters, sort_keys=True),
-        "input": workspace.data.name if workspace.data else "",
-    }
-
-
-def _execute(
-    workspace: Workspace, wanted: list[Run], cores: int, targets: list[str], hold: Path
-) -> tuple[int, Progress]:
+def _execute(workspace: Workspace, wanted: list[Run], cores: int, only: list[str], hold: Path) -> tuple[int, Progress]:
     """Run Snakemake to its end and show its progress."""
     state = workspace.build / ".snakemake"
     config = workspace.build / "snakemake.json"
-    given = {"profile": workspace.reference, "data": str(workspace.data or ""), "root": str(workspace.root)}
+    given = {
+        "profile": workspace.reference,
+        "data": str(workspace.data or ""),
+        "root": str(workspace.root),
+        "only": only,
+    }
     config.write_text(json.dumps(given), encoding="utf-8")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE, "--directory", workspace.build]
+    command: list[str | Path] = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE]
+    command += ["--directory", workspace.build]
     command += ["--configfile", config, "--cores", str(cores), "--keep-going", "--rerun-incomplete"]
     command += ["--rerun-triggers", "mtime", "input", "params", "--scheduler", "greedy", "--nocolor"]
-    command += ["--workflow-profile", "none", "--runtime-source-cache-path", state / "sources", "--", *targets]
+    command += ["--workflow-profile", "none", "--runtime-source-cache-path", state / "sources"]
     progress = Progress(workspace, (), 0.0)
     with _log(workspace).open("w", encoding="utf-8") as log:
         snakemake = subprocess.Popen(  # its own session: Ctrl-C reaches us, and we stop it in order
@@ -148,8 +129,9 @@ def _tell(workspace: Workspace, wanted: list[Run], progress: Progress, seconds: 
         print(f"log: {_shown(workspace, _log(workspace))}; stopped after {duration(seconds)}", file=sys.stderr)
         return
     show(workspace)
-    done = f"{len(progress.finished())} runs executed" if progress.stale else "everything was up to date"
-    print(f"\n{done} in {duration(seconds)}")
+    executed, kept = len(progress.executed()), len(progress.finished()) - len(progress.executed())
+    done = f"{executed} runs executed" + (f", {kept} the same as before" if kept else "")
+    print(f"\n{done if progress.stale else 'everything was up to date'} in {duration(seconds)}")
 
 
 def show(workspace: Workspace) -> bool:
@@ -167,9 +149,12 @@ def show(workspace: Workspace) -> bool:
 
 
 def _last_words(log: Path) -> str:
+    """The error Snakemake reported; where its line ends in a colon, the next one says more."""
     lines = [line.strip() for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    errors = [line for line in lines if "Error" in line]
-    return (errors or lines or ["it said nothing"])[-1]
+    for number, line in enumerate(lines):
+        if "Error" in line:
+            return " ".join(lines[number : number + 2]) if line.endswith(":") else line
+    return lines[-1] if lines else "it said nothing"
 
 
 def _log(workspace: Workspace) -> Path:

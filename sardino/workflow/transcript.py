@@ -7,9 +7,9 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
 """papermill refuses a notebook without one; a fixed one keeps differences small."""
-PAIRING = {"formats": "ipynb,py:percent", "cell_metadata_filter": "tags,-all"}
+PAIRING = {"formats": "ipynb,py:percent"}
 """Opened in Jupyter, the notebook stays paired with its py:percent source."""
 
 PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)/(s|it)\b|\b\d+it \[")

@@ -7,7 +7,8 @@ from torch import nn
 from sardino.errors import SardinoError
 from sardino.models.dino import Head
 from sardino.models.vit import Architecture, build_vit
-from sardino.training.pretrain import Network, clip_each, parameter_groups, pretrain, shuffled, update_teacher
+from sardino.training.optimiser import clip_each, parameter_groups
+from sardino.training.pretrain import Network, pretrain, shuffled, update_teacher
 from sardino.training.recipe import SMALL
 
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
@@ -89,7 +90,7 @@ def test_prototypes_wait_for_the_first_epoch():
     original = torch.optim.AdamW.step
 
     def watch(self, closure=None):
-        weight = [p for p in self.param_groups[0]["params"] if p.shape == start.shape][0]
+        weight = next(p for p in self.param_groups[0]["params"] if p.shape == start.shape)
         seen["grad"], result = weight.grad, original(self, closure)
         seen["weight"] = weight.detach().clone()
         return result

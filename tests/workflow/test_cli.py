@@ -24,7 +24,7 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 5
-    for verb in ("reproduce", "plan", "show", "notebook", "notebooks", "world", "doctor"):
+    for verb in ("reproduce", "plan", "show", "notebook", "notebooks", "world", "import", "doctor"):
         assert f"\n  {verb} " in done.stdout
 
 
@@ -40,6 +40,8 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
         (["notebook", "data", "--set", "sede=3"], "has no parameter sede; it has data, profile"),
         (["world", "out", "--tiles", "8"], "--tiles takes columns x rows"),
         (["world", "out", "--region", "mars"], "no region 'mars'"),
+        (["import", "nope", ".", "out"], "no folder spec 'nope'"),
+        (["import", "los-angeles", "nowhere", "out"], "there is no folder nowhere"),
     ],
 )
 def test_a_fault_of_the_input_is_one_sentence_and_exit_code_2(project, monkeypatch, arguments, sentence):

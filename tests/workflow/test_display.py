@@ -21,7 +21,7 @@ RUNS = [
 def progress(tmp_path):
     (tmp_path / "notebooks").mkdir()
     space = Workspace.open("smoke", root=tmp_path)
-    for folder in ("runs", "progress", "failed"):
+    for folder in ("runs", "progress", "failed", "notebooks"):
         (space.build / folder).mkdir(parents=True)
     return Progress(space, RUNS, 100.0, io.StringIO(), time.time() - 50)
 
@@ -31,13 +31,19 @@ def test_each_end_is_told_once_with_its_count(progress):
     space.progress("data").write_text("{}")
     progress.update()
     space.record("data").write_text("{}")
+    progress.update()
+    assert not progress.finished(), "its notebook is still at work"
+    space.progress("data").unlink()
+    space.notebook("data").write_text("{}")
+    space.record("b").write_text("{}")
     space.failed("a").with_suffix(".txt").write_text("it broke\n")
     progress.update()
     progress.update()
     lines = progress.out.getvalue().splitlines()
     ends = [line for line in lines if line.endswith("/3")]
-    assert [line.split()[:2] for line in ends] == [["done", "data"], ["FAILED", "a"]]
-    assert ends[0].endswith("1/3") and ends[1].endswith("2/3")
+    assert [line.split()[:2] for line in ends] == [["done", "data"], ["same", "b"], ["FAILED", "a"]]
+    assert [line.split()[-1] for line in ends] == ["1/3", "2/3", "3/3"]
+    assert progress.executed() == RUNS[:1]
     assert progress.message(RUNS[1]) == "it broke"
 
 
