@@ -154,7 +154,13 @@ def train_cell(experiment: Experiment, fraction: float, seed: int) -> Cell:
     tuning = experiment.space.profile.finetuning
     ids = label_fraction(experiment.train_ids, fraction, seed)
     steps = tuning.steps_for(len(ids))
-    settings = Settings(steps, tuning.batch, tuning.lr, validations=max(1, round(steps / tuning.validate_every)))
+    settings = Settings(
+        steps,
+        tuning.batch,
+        tuning.lr,
+        tuning.backbone_lr / tuning.lr,
+        validations=max(1, round(steps / tuning.validate_every)),
+    )
     model = experiment.segmenter(seed)
     classes = len(experiment.store.legend)
     result = finetune(
@@ -183,6 +189,7 @@ def train_cell(experiment: Experiment, fraction: float, seed: int) -> Cell:
         "labelled_tiles": len(ids),
         "steps": steps,
         "lr": tuning.lr,
+        "backbone_lr": tuning.backbone_lr,
         "best_step": result.best_step,
         "loss_first": result.loss_first,
         "loss_last": result.loss_last,

@@ -76,12 +76,14 @@ class Finetuning(Section):
 
     `steps` holds for all label fractions alike; `epochs`, where given, sets the
     number from the labelled tiles instead, as the paper does. The step that is kept is
-    chosen on `validation_tiles` tiles of the validation split.
+    chosen on `validation_tiles` tiles of the validation split. `lr` is the decoder's peak
+    learning rate, `backbone_lr` that of a ViT that is trained.
     """
 
     steps: Count
     batch: Count
     lr: Annotated[float, Field(gt=0)]
+    backbone_lr: Annotated[float, Field(gt=0)]
     validate_every: Count
     unet_width: Count
     unet_depth: Count = 3
