@@ -81,7 +81,7 @@ arm = space.profile.arms[0]
 test_ids = store.ids("test", space.profile.pretraining[arm].regions)
 chosen = example_tiles(store, test_ids, 2 * space.profile.examples)
 _, labels = store.read(chosen)
-gsd_m = store.tile(chosen[0]).transform[0]
+gsd_m = store.metadata.get("gsd_m") or store.tile(chosen[0]).transform[0]
 figure = draw_landcover(labels, store.legend, gsd_m, f"Example land cover: {space.profile.title}")
 save_figure(figure, space.figures, "fig4")
 preview(figure)

@@ -78,7 +78,7 @@ rows = [
         backscatter, attention, maps[f"finetune-{arm}-attention"], maps["baseline-unet_attention"], label, strict=True
     )
 ]
-gsd_m = store.tile(example_ids[0]).transform[0]
+gsd_m = store.metadata.get("gsd_m") or store.tile(example_ids[0]).transform[0]
 figure = draw_predictions(rows, store.channels, store.legend, gsd_m, title=f"Predictions: {space.profile.title}")
 save_figure(figure, space.figures, "fig2")
 preview(figure)

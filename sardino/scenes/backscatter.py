@@ -18,6 +18,9 @@ VV_VH_CORRELATION = 0.75
 # Standard deviation of a Gaussian over its full width at half maximum.
 _SD_PER_FWHM = 1 / 2.355
 SCATTERER_M = 22.0
+"""Spacing of the sites where a point scatterer may stand."""
+CALM = 0.75
+"""Nature differs less from place to place than fields, which people treat one by one."""
 
 
 def speckle(shape: tuple[int, int], looks: float | Float, gsd_m: float, rng: np.random.Generator) -> Float:
@@ -94,8 +97,8 @@ def mean_power(scene: Landscape, grid: Grid, keys: Keys) -> NDArray[np.float32]:
     # Patches with edges deviate as a whole, with a little unevenness inside; nature varies smoothly.
     uneven = 0.3 * smooth_noise(grid, 70, keys("uneven"))
     sharp = scene.sharp
-    first = np.where(sharp, normal(mix(scene.patch, 51)) + uneven, fbm(grid, 170, 3, keys("deviation"), 0.6))
-    other = np.where(sharp, normal(mix(scene.patch, 52)) - uneven, fbm(grid, 170, 3, keys("deviation vh"), 0.6))
+    first = np.where(sharp, normal(mix(scene.patch, 51)) + uneven, CALM * fbm(grid, 260, 4, keys("deviation"), 0.6))
+    other = np.where(sharp, normal(mix(scene.patch, 52)) - uneven, CALM * fbm(grid, 260, 4, keys("deviation vh"), 0.6))
     second = VV_VH_CORRELATION * first + np.float32(np.sqrt(1 - VV_VH_CORRELATION**2)) * other
     # Slopes that face the sensor, which looks east, are brighter.
     slope = np.gradient(scene.land.elevation, grid.x[1] - grid.x[0], axis=1)

@@ -112,12 +112,15 @@ def _farms(canvas: _Painter, grid: Grid, fields: Parcels, region: Region, keys: 
         high = low + weight / total
         canvas.paint(name, cropped & (choice >= low) & (choice < high + 1e-12))
         low = high
+    # Pits, building sites and fields left bare.
+    canvas.paint("soil", farmed & (uniform(mix(fields.id, 46)) < 0.018))
     pivot = cropped & (uniform(mix(fields.id, 38)) < region.pivots)
     canvas.paint("dry_grass", pivot & (fields.radius > 0.96))
     hedged = farmed & (uniform(mix(fields.district, 39)) < region.hedged) & (uniform(mix(fields.id, 40)) < 0.6)
     gaps = smooth_noise(grid, 45, keys("gaps")) > -0.7
     canvas.paint("hedge", hedged & gaps & (fields.edge_m < 6.5))
-    canvas.paint("pasture", farmed & ~hedged & (fields.edge_m < 2.5))
+    track = farmed & ~hedged & (uniform(mix(fields.id, 45)) < 0.35)
+    canvas.paint("pasture", track & (fields.edge_m < 2.5))
     canvas.paint("hedge", farmed & (smooth_noise(grid, 18, keys("copse")) > 2.75))
     return farmed
 
@@ -150,7 +153,7 @@ def _heights(canvas: _Painter, grid: Grid, land: Relief, region: Region, keys: K
     high = level + 90 * rough > -430
     canvas.paint("lichen", high & (rough > -0.9))
     canvas.paint("moss", high & (rough < -0.1) & (level < -150))
-    canvas.paint("rock", (level > -330) & (rough > 0.0))
+    canvas.paint("rock", (level > -420 - 80 * rough) & (rough > -0.15))
     canvas.paint("snowfield", snow > 0)
     canvas.paint("glacier", (snow > 130) & (rough < -0.2))
 
@@ -164,8 +167,8 @@ def _wet(canvas: _Painter, grid: Grid, land: Relief, wet: Water, region: Region,
     canvas.paint("broadleaf", flows & (bank < 28) & (swamp > 0.2))
     canvas.paint("sand", flows & (bank < 18) & (swamp < -1.0))
     fringe = (wet.lake > -region.wet_level) & (swamp > -0.1)
-    plain = flows & (bank < 130) & (swamp > 1.15)
-    bog = (land.moisture > 1.4) & (swamp > 1.15) & (land.elevation < 260)
+    plain = flows & (bank < 130) & (swamp > 1.3)
+    bog = (land.moisture > 1.7) & (swamp > 1.25) & (land.elevation < 260)
     sedge = smooth_noise(grid, 140, keys("sedge")) + 0.3 * swamp
     marsh = fringe | plain | bog
     canvas.paint("sedge", marsh)

@@ -13,6 +13,9 @@ from scipy.special import ndtri
 Float = NDArray[np.float32]
 Hash = NDArray[np.uint64]
 
+RIVER_HURST = 1.45
+"""Smooth enough that a zero line winds on instead of closing into rings."""
+
 # Finaliser constants of SplitMix64 (Steele, Lea & Flood 2014).
 _GOLDEN, _C1, _C2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 # Standard deviation of a cubic B-spline through white noise, per axis 0.69 (0.68 to 0.71 within a cell).
@@ -128,9 +131,9 @@ def fbm(grid: Grid, cell: float, octaves: int, key: np.uint64, hurst: float = 0.
 
 def crossing_distance(grid: Grid, cell: float, octaves: int, key: np.uint64, step: float = 10.0) -> Float:
     """(H, W) approximate metres to the zero line of an fbm field: its value over its slope."""
-    here = fbm(grid, cell, octaves, key, 1.1)
-    east = fbm(Grid(grid.x + step, grid.y), cell, octaves, key, 1.1) - here
-    north = fbm(Grid(grid.x, grid.y + step), cell, octaves, key, 1.1) - here
+    here = fbm(grid, cell, octaves, key, RIVER_HURST)
+    east = fbm(Grid(grid.x + step, grid.y), cell, octaves, key, RIVER_HURST) - here
+    north = fbm(Grid(grid.x, grid.y + step), cell, octaves, key, RIVER_HURST) - here
     slope = np.sqrt(east**2 + north**2) / np.float32(step)
     distance = np.abs(here) / np.maximum(slope, np.float32(0.15 / cell))
     return distance.astype(np.float32, copy=False)

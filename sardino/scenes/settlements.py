@@ -89,7 +89,7 @@ def settlements(grid: Grid, region: Region, keys: Keys) -> Settlements:
         density[part][higher] = level[higher]
         index[part][higher] = number
     # Towns grow in fingers, not in discs.
-    density *= np.exp(0.45 * smooth_noise(grid, 260, keys("fingers")) + 0.2 * smooth_noise(grid, 90, keys("fringe")))
+    density *= np.exp(0.6 * smooth_noise(grid, 320, keys("fingers")) + 0.3 * smooth_noise(grid, 110, keys("fringe")))
     if not centres:
         centres = [(0.0, 0.0, 1.0, keys("nowhere"))]
     names = np.array([c[3] for c in centres])

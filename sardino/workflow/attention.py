@@ -54,7 +54,7 @@ def attention_scores(space: Workspace, arm: str, store: TileStore, ids: Sequence
         classes.append(patch_classes(label, patch, len(store.legend)))
         for name, network in (("", vit), ("random_", untrained)):
             maps[name].append(encode_all(network, images).attention.float().numpy())
-    result = {}
+    result: dict[str, float] = {}
     for name, parts in maps.items():
         beyond = alignment(np.concatenate(parts), np.concatenate(classes), np.random.default_rng(0))
         values = block_mean(beyond, bands, np.random.default_rng(0))

@@ -16,6 +16,7 @@ from sardino.workflow.display import Progress, duration
 from sardino.workflow.evidence import code_files
 from sardino.workflow.hold import alone, claim, stop, terminable
 from sardino.workflow.plan import Run, plan, select
+from sardino.workflow.summary import MemoryMeter, publish_summary
 from sardino.workflow.workspace import Workspace
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
@@ -45,6 +46,7 @@ def reproduce(
     if workspace.profile.data.source == "folder":
         workspace.input_folder()
     runs = plan(workspace.profile)
+    meter = MemoryMeter()
     wanted = select(runs, only) if (only := list(only)) else runs
     for run in wanted:
         code_files(workspace, run)  # a missing notebook is better told now than in Snakemake's words
@@ -53,17 +55,21 @@ def reproduce(
     with alone(workspace) as hold:
         try:
             with terminable():
-                code, progress = _execute(workspace, wanted, cores, only, hold)
+                code, progress = _execute(workspace, wanted, cores, only, hold, meter)
         except KeyboardInterrupt:
             print("stopped; the same command goes on where this one ended", file=sys.stderr)
             return 130
     if code and not progress.stale:
         raise SardinoError(f"Snakemake could not start: {_last_words(_log(workspace))} (all in {_log(workspace)})")
+    if not code:
+        publish_summary(workspace, runs, progress.executed(), time.time() - started, meter.peak_mb)
     _tell(workspace, wanted, progress, time.time() - started)
     return 1 if code else 0
 
 
-def _execute(workspace: Workspace, wanted: list[Run], cores: int, only: list[str], hold: Path) -> tuple[int, Progress]:
+def _execute(
+    workspace: Workspace, wanted: list[Run], cores: int, only: list[str], hold: Path, meter: MemoryMeter
+) -> tuple[int, Progress]:
     """Run Snakemake to its end and show its progress."""
     state = workspace.build / ".snakemake"
     config = workspace.build / "snakemake.json"
@@ -91,6 +97,7 @@ def _execute(workspace: Workspace, wanted: list[Run], cores: int, only: list[str
                     progress.stale = _stale_runs(_log(workspace), wanted)
                     progress.expected_s = _expected_s(workspace, progress.stale)
                 progress.update()
+                meter.sample(snakemake.pid)
                 time.sleep(POLL_S)
         except BaseException:
             progress.clear()

@@ -36,7 +36,7 @@ def test_an_unknown_name_lists_the_known_ones():
         ("batch = 4", "batch = 0", "finetuning.batch.*greater than 0"),
         ("seeds = [0]", "seeds = []", "seeds"),
         ("seeds = [0]", "seeds = [0, 0]", "repeat"),
-        ("fractions = [1, 10]", "fractions = [101]", "fractions"),
+        ("fractions = [0.1, 1, 10]", "fractions = [101]", "fractions"),
         ('architecture = "tiny"', 'architecture = "huge"', "no architecture is named 'huge'"),
         ('regions = ["europe"]', 'regions = ["africa"]', "africa not among"),
         ("heads = 3", "heads = 5", "5 heads do not divide"),
