@@ -34,12 +34,13 @@ from sardino.models.vit import build_vit, encode_all, parameter_count
 from sardino.reporting.comparison import ComparisonColumn, draw_comparison
 from sardino.reporting.record import write_record
 from sardino.reporting.style import preview
+from sardino.tiles.description import describe
 from sardino.tiles.examples import example_tiles
 from sardino.tiles.normalisation import Normalisation
 from sardino.training.pretrain import pretrain, shuffled
 from sardino.training.recipe import find_recipe
 from sardino.workflow.backbone import architecture_of
-from sardino.workflow.preparation import describe, open_or_prepare
+from sardino.workflow.preparation import open_or_prepare
 from sardino.workflow.workspace import Workspace
 
 started = time.time()

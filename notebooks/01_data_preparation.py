@@ -32,8 +32,9 @@ from sardino.reporting.pipeline import draw_pipeline
 from sardino.reporting.record import write_record
 from sardino.reporting.splits_map import draw_splits
 from sardino.reporting.style import preview, save_figure
+from sardino.tiles.description import describe
 from sardino.tiles.examples import example_tiles
-from sardino.workflow.preparation import describe, prepare
+from sardino.workflow.preparation import prepare
 from sardino.workflow.workspace import Workspace
 
 started = time.time()

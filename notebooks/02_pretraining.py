@@ -32,11 +32,11 @@ import time
 from sardino.reporting.curves import draw_pretraining
 from sardino.reporting.record import write_record
 from sardino.reporting.style import preview, save_figure
+from sardino.tiles.description import describe
 from sardino.tiles.tileset import TileStore
 from sardino.training.device import best_device
 from sardino.training.recipe import PAPER
 from sardino.workflow.backbone import pretrain_arm, recipe_of
-from sardino.workflow.preparation import describe
 from sardino.workflow.workspace import Workspace
 
 started = time.time()

@@ -36,9 +36,9 @@ import time
 import matplotlib.pyplot as plt
 
 from sardino.reporting.record import write_record
+from sardino.tiles.description import describe
 from sardino.training.device import best_device
 from sardino.workflow.cells import Experiment, save_confusions, train_cell
-from sardino.workflow.preparation import describe
 from sardino.workflow.workspace import Workspace
 
 started = time.time()

@@ -35,9 +35,9 @@ from sardino.reporting.comparison import ComparisonColumn, draw_comparison
 from sardino.reporting.predictions import PredictionRow, draw_predictions
 from sardino.reporting.record import read_record, write_record
 from sardino.reporting.style import preview, save_figure
+from sardino.tiles.description import describe
 from sardino.tiles.tileset import TileStore
 from sardino.workflow.attention import attention_of, attention_scores, head_summary
-from sardino.workflow.preparation import describe
 from sardino.workflow.workspace import Workspace
 
 started = time.time()

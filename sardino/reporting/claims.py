@@ -15,15 +15,19 @@ from sardino.reporting.contrast import (
     all_of,
     bounds,
     judge,
+    learnt,
     paper_agrees,
     paper_percent,
     paper_value,
+    verdict,
 )
 from sardino.reporting.layout import aligned, markdown
 from sardino.reporting.paper_claims import CLAIMS, Claim
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]
 COLUMNS += ["ours", "low", "high", "verdict", "why"]
+LARGEST_PERCENT = 500
+"""Relative changes beyond it are left out: beside a score near 0 a percentage says nothing."""
 SHOWN = 4
 """Parts of a claim written out with their numbers; the rest are counted."""
 
@@ -103,13 +107,15 @@ def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions:
     if not run or (left_out and not claim.partial):
         return [np.nan, np.nan, np.nan, "undecided", f"Not run in this profile: {', '.join(left_out)}."]
     contrasts = [contrast.moved(roles) for contrast in run]
-    verdicts: list[Verdict] = [judge(c.expects, *bounds(c.copies(cells))) for c in contrasts]
+    verdicts: list[Verdict] = [verdict(contrast, cells) for contrast in contrasts]
     headline = [c for c in contrasts if c.headline]
     ours = float(np.mean([c.value(cells.miou) for c in headline]))
     low, high = bounds(np.mean([c.copies(cells) for c in headline], axis=0))
     why = _why(contrasts, verdicts, cells)
     if left_out:
         why += f" Not run in this profile: {', '.join(left_out)}."
+    if not all(learnt(contrast, cells) for contrast in contrasts):
+        why += " No cell of a part beats the majority-class predictor."
     if len(cells.seeds) == 1:
         why += " One seed."
     return [ours, low, high, all_of(verdicts), why]
@@ -152,12 +158,13 @@ def _why(contrasts: Sequence[Contrast], verdicts: Sequence[Verdict], cells: Cell
 def _part(contrast: Contrast, cells: Cells) -> str:
     low, high = bounds(contrast.copies(cells))
     percent = contrast.relative(cells.miou)
-    relative = f" ({percent:+.1f} %)" if contrast.headline and np.isfinite(percent) else ""
+    told = contrast.headline and contrast.percent and abs(percent) < LARGEST_PERCENT
+    relative = f" ({percent:+.1f} %)" if told else ""
     return f"{contrast.label}: {contrast.value(cells.miou):+.3f}{relative} [{low:+.3f}, {high:+.3f}]"
 
 
 def _paper_part(contrast: Contrast) -> str:
-    if contrast.label.startswith("gain at"):  # a difference of differences has no percentage
+    if not contrast.percent:
         return f"{paper_value(contrast):+.3f} mIoU"
     text = f"{paper_percent(contrast):+.1f} % ({contrast.label})"
     if contrast.at is not None:

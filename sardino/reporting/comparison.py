@@ -1,5 +1,6 @@
 """Figure 5: attention maps above what other sensors and products show of the same place."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,11 +19,15 @@ from sardino.reporting.imagery import (
     not_available,
     sar_composite,
     scale_bar,
+    tight,
 )
+from sardino.reporting.provenance import captioned
 from sardino.reporting.style import WIDTH, new_figure, styled
 from sardino.tiles.landcover import Legend
 from sardino.tiles.radiometry import CHANNELS
 
+PAGE = 10.2
+"""Inches: the tallest figure that still fits a page."""
 AMOUNTS = {
     "vegetation_percent": ("Vegetation (%)", "YlGn", 100.0),
     "biomass_t_ha": ("Biomass (t/ha)", "YlOrBr", None),
@@ -67,24 +72,28 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
         raise SardinoError("Figure 5 needs at least one column")
     shown = min(heads, min(len(column.attention) for column in columns))
     rows = ["sar", *(f"head {i + 1}" for i in range(shown)), *_products(columns)]
-    side = min(WIDTH / (len(columns) + 0.9), 1.25)
-    figure = new_figure(max(side * (len(columns) + 1.3), 5.2), side * len(rows) + 1.4)
-    figure.suptitle(title)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.015, wspace=0.01, hspace=0.01)
-    panels = figure.subplots(len(rows), len(columns), squeeze=False)
+    side = min((WIDTH - 1.5) / len(columns), (PAGE - 1.5) / len(rows))
+    figure = new_figure(max(side * len(columns) + 1.5, 5.2), side * len(rows) + 1.5)
+    figure.suptitle(captioned(title, (column.legend for column in columns)))
+    tight(figure, rows=0.025, columns=0.025)
+    # A narrow column of its own for the colour bars keeps the panels of all rows in line.
+    grid = figure.subplots(len(rows), len(columns) + 1, squeeze=False, width_ratios=[1] * len(columns) + [0.1])
+    panels, bars = grid[:, :-1], grid[:, -1]
     maps: list[tuple[NDArray[np.uint8], Legend]] = []
-    for line, row in zip(panels, rows, strict=True):
+    for line, bar, row in zip(panels, bars, rows, strict=True):
         line[0].set_ylabel(_row_title(row), rotation=0, ha="right", va="center", labelpad=6)
         limits = _limits(row, columns)
         for axes, column in zip(line, columns, strict=True):
             _draw(axes, row, column, limits, maps)
-        if limits is not None:
+        if limits is None:
+            bar.remove()
+        else:
             drawn = next(axes.images[0] for axes in line if axes.images)
-            bar = figure.colorbar(drawn, ax=list(line), shrink=0.85, aspect=9, pad=0.01)
-            bar.outline.set_linewidth(0.4)
-            bar.ax.tick_params(length=2, pad=1.5)
+            figure.colorbar(drawn, cax=bar).outline.set_linewidth(0.4)
+            bar.set_box_aspect(8)
+            bar.tick_params(length=2, pad=1.5)
     for axes, column in zip(panels[0], columns, strict=True):
-        axes.set_title(column.name)
+        axes.set_title(textwrap.fill(column.name, max(8, int(side / 0.075))))
         scale_bar(axes, column.sar.shape[-1], column.gsd_m)
     class_legend(figure, maps)
     return figure

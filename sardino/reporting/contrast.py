@@ -23,6 +23,7 @@ RULE = (
     f'"No gain" is supported where the interval ends at or below +{MARGIN}, otherwise not supported where it begins '
     "above 0. "
     f'"Same" is supported where the interval lies within +-{MARGIN}, not supported where it excludes 0 otherwise. '
+    "Where no cell of a contrast beats the majority-class predictor nothing was learnt, and it is undecided. "
     "All else is undecided. A claim of several parts is supported if all are, not supported if one is not."
 )
 
@@ -38,6 +39,7 @@ class Contrast:
         stated: relative change in percent that the text gives, if it does.
         at: label fraction the text names, where that is not the one its table shows.
         headline: counts in the claim's reported difference; the others count in its verdict only.
+        percent: can be told as a relative change; a difference of gains cannot.
     """
 
     label: str
@@ -46,6 +48,7 @@ class Contrast:
     stated: float | None = None
     at: float | None = None
     headline: bool = True
+    percent: bool = True
 
     @property
     def keys(self) -> list[CellKey]:
@@ -107,6 +110,18 @@ def judge(expects: Expectation, low: float, high: float) -> Verdict:
     if low >= -MARGIN and high <= MARGIN:
         return "supported"
     return "not supported" if low > 0 or high < 0 else "undecided"
+
+
+def verdict(contrast: Contrast, cells: Cells) -> Verdict:
+    """RULE, for one contrast of our cells."""
+    if not learnt(contrast, cells):
+        return "undecided"
+    return judge(contrast.expects, *bounds(contrast.copies(cells)))
+
+
+def learnt(contrast: Contrast, cells: Cells) -> bool:
+    """Whether any cell beats always predicting the most frequent class; without that, alike means nothing."""
+    return max(cells.miou(key) for key in contrast.keys) > cells.miou_majority
 
 
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:

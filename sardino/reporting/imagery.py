@@ -7,7 +7,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
@@ -64,7 +66,7 @@ def class_legend(figure: Figure, pairs: Iterable[tuple[NDArray[np.uint8], Legend
     """The classes that occur, below all panels."""
     handles = class_handles(pairs)
     if handles:
-        columns = min(len(handles), 5 if figure.get_figwidth() > 5 else 3)
+        columns = max(1, min(len(handles), round(figure.get_figwidth() / 1.5)))
         figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.4, columnspacing=1.4)
 
 
@@ -93,12 +95,29 @@ def heat(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float] |
 def scale_bar(axes: Axes, width_px: int, gsd_m: float) -> None:
     """A bar of a round length, about a third of the panel, inside its lower left corner."""
     length_m = _round_length(width_px * gsd_m / 3)
-    length, height = length_m / gsd_m / width_px, 0.022
     text = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
-    box = {"transform": axes.transAxes, "zorder": 5, "linewidth": 0}
-    axes.add_patch(Rectangle((0.03, 0.03), max(length, 0.24) + 0.06, 0.15, facecolor="white", alpha=0.85, **box))
-    axes.add_patch(Rectangle((0.06, 0.06), length, height, facecolor=INK, **box))
-    axes.text(0.06, 0.095, text, transform=axes.transAxes, fontsize=7, va="bottom", ha="left", color=INK, zorder=6)
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length_m / gsd_m,
+        text,
+        "lower left",
+        pad=0.25,
+        borderpad=0.25,
+        sep=2,
+        label_top=True,
+        color=INK,
+        size_vertical=width_px / 60,
+        fontproperties=FontProperties(family="DejaVu Sans", size=7),
+    )
+    bar.patch.set(alpha=0.85, linewidth=0)
+    axes.add_artist(bar)
+
+
+def tight(figure: Figure, rows: float = 0.04, columns: float = 0.03) -> None:
+    """Panels close together; inches between them."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(h_pad=rows, w_pad=columns, hspace=0.0, wspace=0.0)
 
 
 def _polarisation(channel: str) -> str:

@@ -7,7 +7,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.reporting.imagery import bare, class_image, class_legend, scale_bar
+from sardino.reporting.imagery import bare, class_image, class_legend, scale_bar, tight
+from sardino.reporting.provenance import captioned
 from sardino.reporting.style import WIDTH, new_figure, styled
 from sardino.tiles.landcover import Legend
 
@@ -28,8 +29,8 @@ def draw_landcover(labels: NDArray[np.uint8], legend: Legend, gsd_m: float, titl
     down = math.ceil(len(labels) / across)
     side = min(WIDTH / across, 2.4)
     figure = new_figure(max(side * across, 4.8), side * down * labels.shape[1] / labels.shape[2] + 1.2)
-    figure.suptitle(title)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure.suptitle(captioned(title, [legend]))
+    tight(figure)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, label in zip(panels, labels, strict=False):
         bare(axes).imshow(class_image(label, legend))

@@ -108,7 +108,7 @@ def _growing_gain() -> Contrast:
             ("scratch", 0.1, 1),
         )
     ]
-    return Contrast("gain at 10 % less gain at 0.1 %", tuple(weights))
+    return Contrast("gain at 10 % less gain at 0.1 %", tuple(weights), percent=False)
 
 
 def _best_overall() -> tuple[Contrast, ...]:

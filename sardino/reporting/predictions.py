@@ -8,7 +8,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.reporting.imagery import bare, class_image, class_legend, heat, sar_composite, scale_bar
+from sardino.reporting.imagery import bare, class_image, class_legend, heat, sar_composite, scale_bar, tight
+from sardino.reporting.provenance import captioned
 from sardino.reporting.style import WIDTH, new_figure, styled
 from sardino.tiles.landcover import Legend
 
@@ -49,8 +50,8 @@ def draw_predictions(
     names = ["SAR", *(f"Head {i + 1}" for i in range(shown)), "From attention", "From SAR\n+ attention", "Reference"]
     side = WIDTH / len(names)
     figure = new_figure(WIDTH, side * len(rows) + 1.25)
-    figure.suptitle(title)
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure.suptitle(captioned(title, [legend]))
+    tight(figure)
     panels = figure.subplots(len(rows), len(names), squeeze=False)
     maps = []
     for line, row in zip(panels, rows, strict=True):

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from pyproj import Transformer
 
 from sardino.errors import SardinoError
@@ -31,7 +32,7 @@ def draw_splits(index: pd.DataFrame, title: str) -> Figure:
     regions = list(dict.fromkeys(index["region"]))
     across = min(3, len(regions))
     down = -(-len(regions) // across)
-    figure = new_figure(max(WIDTH * across / 3, 3.6), 2.75 * down + 0.7)
+    figure = new_figure(max(WIDTH * across / 3, 4.2), 2.75 * down + 0.7)
     figure.suptitle(title)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, region in zip(panels, regions, strict=False):
@@ -45,25 +46,28 @@ def draw_splits(index: pd.DataFrame, title: str) -> Figure:
 
 def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame) -> None:
     counts = {split: int((tiles["split"] == split).sum()) for split in SPLITS}
-    shares = "  ".join(f"{split} {n} ({100 * n / len(tiles):.0f} %)" for split, n in counts.items())
+    shares = ", ".join(f"{split} {n}" for split, n in counts.items())
     placed = tiles[tiles["crs"].astype(bool) & tiles["geometry"].notna()]
-    axes.set_title(f"{_heading(region)}: {len(tiles)} tiles", fontweight="bold")
+    axes.set_title(f"{_heading(region)}: {len(tiles)} tiles\n{shares}")
     if not len(placed):
         not_available(axes, "tiles without coordinates")
-        axes.set_xlabel(shares, fontsize=7)
         return
     crs = str(placed["crs"].mode().iloc[0])
     to_map = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
     outlines = [np.column_stack(to_map.transform(*geometry.exterior.coords.xy)) for geometry in placed["geometry"]]
     origin = np.concatenate(outlines).min(0)
     outlines = [(outline - origin) / 1000 for outline in outlines]
-    edge = 0.3 if len(outlines) < 2000 else 0.0
     colours = [SPLITS[split][0] for split in placed["split"]]
-    axes.add_collection(PolyCollection(outlines, facecolors=colours, edgecolors="white", linewidths=edge))
     span = np.concatenate(outlines).max(0)
+    # A white gap would swallow tiles that are small on the map; those get an edge that enlarges them instead.
+    small = np.median([np.ptp(outline, axis=0).max() for outline in outlines]) < span.max() / 60
+    style = {"edgecolors": colours if small else "white", "linewidths": 0.8 if small else 0.3}
+    axes.add_collection(PolyCollection(outlines, facecolors=colours, **style))
     margin = 0.03 * span.max()
     axes.set(xlim=(-margin, span[0] + margin), ylim=(-margin, span[1] + margin), aspect="equal")
-    axes.set(xlabel=f"Easting (km), {crs}\n{shares}", ylabel="Northing (km)")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    axes.set(xlabel=f"Easting (km), {crs}", ylabel="Northing (km)")
 
 
 def _heading(region: str) -> Any:

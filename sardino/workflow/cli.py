@@ -224,13 +224,21 @@ def import_chips(
 
 @app.command()
 def doctor() -> None:
-    """Tell what this machine has: versions, cores, memory, disk, GPU."""
-    from sardino.workflow.doctor import report
+    """Tell what this machine has, and what would stop a run: versions, cores, memory, disk, GPU.
 
-    rows = report()
+    Ends with exit code 1 if something must be put right first; each fault comes with its remedy.
+    """
+    from sardino.workflow.doctor import examine, problems, report
+
+    machine = examine()
+    rows = report(machine)
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         typer.echo(f"{name:{width}}  {value}")
+    if found := problems(machine):
+        typer.echo("\n" + "\n".join(found), err=True)
+        raise typer.Exit(1)
+    typer.echo("\nnothing stands in the way of a run")
 
 
 def _assignment(text: str) -> tuple[str, Any]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
-from typing import Any
 
 import numpy as np
 
@@ -40,20 +39,6 @@ def open_or_prepare(space: Workspace) -> dict[str, TileStore]:
     if all((space.build / name).exists() for name in names):
         return {name: TileStore.open(space.build / name) for name in names}
     return prepare(space)
-
-
-def describe(store: TileStore) -> dict[str, Any]:
-    """What a record must say about its input."""
-    return {
-        "source": store.product,
-        "synthetic": store.synthetic,
-        "fingerprint": store.fingerprint,
-        "labels": store.metadata.get("labels", store.legend.name),
-        "derived": store.legend.derived,
-        "channels": store.channels,
-        "tile_px": store.tile_px,
-        "tiles": len(store),
-    }
 
 
 def split_regions(tiles: list[Tile], bands: int, angle_deg: float) -> tuple[list[str], list[int]]:

@@ -8,6 +8,7 @@ import torch
 
 from sardino.errors import SardinoError
 from sardino.evaluation.confusion import miou
+from sardino.tiles.description import describe
 from sardino.tiles.examples import example_tiles
 from sardino.tiles.splits import label_fraction
 from sardino.training.source import in_batches
@@ -15,7 +16,7 @@ from sardino.training.store_tiles import StoreTiles, open_tiles
 from sardino.workflow.attention import attention_of
 from sardino.workflow.backbone import pretrain_arm
 from sardino.workflow.cells import Experiment, save_confusions, train_cell
-from sardino.workflow.preparation import describe, open_or_prepare, prepare
+from sardino.workflow.preparation import open_or_prepare, prepare
 from sardino.workflow.workspace import Workspace
 
 CPU = torch.device("cpu")

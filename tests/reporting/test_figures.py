@@ -1,0 +1,180 @@
+"""Every figure has its panels, its legend and its caption, and is written the same way twice."""
+
+from pathlib import Path
+
+import geopandas
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from sardino.errors import SardinoError
+from sardino.reporting.comparison import ComparisonColumn, draw_comparison
+from sardino.reporting.curves import PANELS, draw_pretraining
+from sardino.reporting.landcover_map import draw_landcover
+from sardino.reporting.pipeline import draw_pipeline
+from sardino.reporting.predictions import PredictionRow, draw_predictions
+from sardino.reporting.splits_map import draw_splits
+from sardino.reporting.style import preview, save_figure
+from sardino.tiles.grid import Tile
+from sardino.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
+from sardino.tiles.radiometry import CHANNELS
+from sardino.tiles.splits import band_index, split_of_band
+
+SIDE, TITLE = 24, "A caption (synthetic world)"
+DERIVED = Legend(
+    "Clusters", (LandCoverClass(1, "Dark", "#112233"), LandCoverClass(2, "Bright", "#DDDDCC")), derived=True
+)
+
+
+@pytest.fixture()
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)
+
+
+def shown_panels(figure: Figure) -> list:
+    return [axes for axes in figure.axes if axes.get_visible()]
+
+
+def legend_labels(figure: Figure) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def smallest_type(figure: Figure) -> float:
+    texts = figure.findobj(lambda artist: hasattr(artist, "get_fontsize") and bool(artist.get_text()))
+    return min(text.get_fontsize() for text in texts)
+
+
+def titles(figure: Figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def test_pipeline_names_both_routes() -> None:
+    figure = draw_pipeline()
+    words = " ".join(text.get_text() for text in figure.axes[0].texts).lower()
+    for word in (
+        "12 channels",
+        "crop",
+        "teacher",
+        "student",
+        "average",
+        "centre",
+        "softmax",
+        "attention",
+        "tokens",
+        "u-net",
+    ):
+        assert word in words, word
+    assert smallest_type(figure) >= 7
+
+
+@pytest.mark.parametrize(("rows", "heads"), [(1, 2), (3, 12)])
+def test_predictions_show_every_tile(rng: np.random.Generator, rows: int, heads: int) -> None:
+    label = rng.integers(0, 3, (SIDE, SIDE)).astype(np.uint8)
+    tile = PredictionRow(rng.normal(size=(12, SIDE, SIDE)), rng.random((heads, 3, 3)), label, label, label + 2)
+    figure = draw_predictions([tile] * rows, CHANNELS, WORLDCOVER, 10.0, TITLE)
+    shown = min(heads, 3)
+    assert len(shown_panels(figure)) == rows * (shown + 4)
+    assert titles(figure) == ["SAR", *(f"Head {i + 1}" for i in range(shown)), "From attention",
+                              "From SAR\n+ attention", "Reference"]  # fmt: skip
+    assert legend_labels(figure) == WORLDCOVER.names[:5]
+    assert figure.get_suptitle() == TITLE
+    assert smallest_type(figure) >= 7
+
+
+def test_landcover_maps_name_unlabelled_pixels_and_derived_labels(rng: np.random.Generator) -> None:
+    labels = rng.integers(0, 2, (7, SIDE, SIDE)).astype(np.uint8)
+    labels[0, :3] = IGNORE
+    figure = draw_landcover(labels, DERIVED, 10.0, "Real chips")
+    assert len(shown_panels(figure)) == 7
+    assert legend_labels(figure) == ["Dark", "Bright", "No label"]
+    assert figure.get_suptitle() == "Real chips (derived labels)"
+    assert draw_landcover(labels, WORLDCOVER, 10.0, TITLE).get_suptitle() == TITLE
+    with pytest.raises(SardinoError, match="Figure 4"):
+        draw_landcover(labels[0], WORLDCOVER, 10.0, TITLE)
+
+
+def test_comparison_has_the_rows_that_the_data_has(rng: np.random.Generator) -> None:
+    label = rng.integers(0, 11, (SIDE, SIDE)).astype(np.uint8)
+    sar, attention = rng.normal(size=(12, SIDE, SIDE)), rng.random((3, 3, 3))
+    amount = rng.random((SIDE, SIDE)).astype(np.float32) * 90
+    amount[0, 0] = np.nan
+    optical = rng.integers(0, 255, (3, SIDE, SIDE)).astype(np.uint8)
+    full = ComparisonColumn("A", sar, attention, {"optical": optical, "biomass_t_ha": amount}, label, WORLDCOVER)
+    poor = ComparisonColumn("B", sar[:1], attention, {}, None, None, ("vh",))
+    figure = draw_comparison([full, poor], TITLE)
+    rows = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes if axes.get_ylabel()]
+    assert rows == ["SAR", "Head 1", "Head 2", "Head 3", "Optical", "Land cover", "Biomass (t/ha)"]
+    assert titles(figure) == ["A", "B"]
+    assert len(shown_panels(figure)) == 2 * len(rows) + 1, "one colour bar"
+    missing = [text for axes in figure.axes for text in axes.texts if text.get_text() == "not available"]
+    assert len(missing) == 3
+    assert set(legend_labels(figure)) == set(WORLDCOVER.names)
+    assert len(draw_comparison([poor], TITLE).axes) == 4
+    assert smallest_type(figure) >= 7
+
+
+@pytest.fixture()
+def index() -> pd.DataFrame:
+    tiles = [Tile("europe", "EPSG:32631", (10, 0, 448000 + 960 * i, 0, -10, 5376000 - 960 * j), (96, 96))
+             for i in range(10) for j in range(6)]  # fmt: skip
+    centres = np.array([tile.centre for tile in tiles])
+    split = split_of_band(band_index(centres[:, 0], centres[:, 1], 10, 0.0))
+    columns = {"region": [tile.region for tile in tiles], "crs": [tile.crs for tile in tiles], "split": split}
+    outlines = [tile.footprint_in("EPSG:4326") for tile in tiles]
+    return geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326")
+
+
+def test_split_map_draws_each_tile_in_kilometres(index: pd.DataFrame) -> None:
+    figure = draw_splits(index, TITLE)
+    (axes,) = figure.axes
+    outlines = axes.collections[0].get_paths()
+    assert len(outlines) == len(index) == 60
+    extent = np.concatenate([outline.vertices for outline in outlines])
+    assert np.ptp(extent, axis=0) == pytest.approx([9.6, 5.76], abs=0.01)
+    colours = {tuple(colour) for colour in axes.collections[0].get_facecolor()}
+    assert len(colours) == 3
+    assert "60 tiles\ntrain 36, val 12, test 12" in axes.get_title()
+    assert legend_labels(figure) == ["Training", "Validation", "Test"]
+
+
+def test_split_map_without_coordinates_still_counts(index: pd.DataFrame) -> None:
+    figure = draw_splits(pd.concat([index, index.assign(region="nowhere", crs="")]), TITLE)
+    assert len(figure.axes) == 2
+    assert "Nowhere: 60 tiles" in figure.axes[1].get_title()
+    assert figure.axes[1].texts[0].get_text() == "tiles without coordinates"
+
+
+def pretraining(arm: str, prototypes: int) -> dict:
+    curves: dict = {name: [2.0, 1.0, 0.5] for name in PANELS}
+    curves |= {"step": [0, 10, 20], "ln_k": float(np.log(prototypes))}
+    return {"kind": "pretrain", "data": {"synthetic": True}, "results": {"arm": arm, "curves": curves}}
+
+
+def test_curves_show_each_arm_and_ln_k() -> None:
+    figure = draw_pretraining([pretraining("europe", 64), pretraining("all", 4096), {"kind": "data"}])
+    assert [len(axes.lines) for axes in figure.axes[:5]] == [4, 4, 2, 2, 2]
+    notes = [text.get_text() for text in figure.axes[0].texts]
+    assert notes == ["ln K = 4.16", "ln K = 8.32"]
+    assert [text.get_text() for text in figure.axes[5].get_legend().get_texts()] == [
+        "europe (20 steps)",
+        "all (20 steps)",
+    ]
+    assert "synthetic world" in figure.get_suptitle()
+    with pytest.raises(SardinoError, match="02"):
+        draw_pretraining([{"kind": "data"}])
+
+
+def test_saving_twice_gives_the_same_bytes_and_no_partial_file(tmp_path: Path, index: pd.DataFrame) -> None:
+    first, second = (save_figure(draw_splits(index, TITLE), tmp_path / name, "fig3") for name in ("a", "b"))
+    assert [path.name for path in first] == ["fig3.png", "fig3.pdf"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    assert first[1].read_bytes().startswith(b"%PDF")
+    assert len(list((tmp_path / "a").iterdir())) == 2
+
+
+def test_preview_is_a_png_and_settings_stay_the_callers(index: pd.DataFrame) -> None:
+    before = mpl.rcParams["font.size"]
+    assert preview(draw_splits(index, TITLE), dpi=30)._repr_png_().startswith(b"\x89PNG")
+    assert mpl.rcParams["font.size"] == before
