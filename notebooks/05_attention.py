@@ -101,6 +101,7 @@ columns = [
         reference=label[i],
         legend=store.legend,
         channels=tuple(store.channels),
+        gsd_m=gsd_m,
     )
     for i, tile in enumerate(example_ids)
 ]

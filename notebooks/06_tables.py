@@ -50,6 +50,7 @@ started = time.time()
 space = Workspace.open(profile, data=data)
 planned = [run.name for run in plan(space.profile) if run.kind in ("data", "pretrain", "finetune", "baseline")]
 records = [record for record in read_records(space.runs) if record["name"] in planned]
+records.sort(key=lambda record: planned.index(record["name"]))
 cells = read_cells(records, space.runs)
 titles = {arm: space.profile.pretraining[arm].title for arm in space.profile.arms}
 print(f"{len(records)} records; {cells.provenance}; {cells.caution}")

@@ -102,7 +102,7 @@ def mean_power(scene: Landscape, grid: Grid, keys: Keys) -> NDArray[np.float32]:
     second = VV_VH_CORRELATION * first + np.float32(np.sqrt(1 - VV_VH_CORRELATION**2)) * other
     # Slopes that face the sensor, which looks east, are brighter.
     slope = np.gradient(scene.land.elevation, grid.x[1] - grid.x[0], axis=1)
-    relief_db = 5 * np.tanh(1.3 * slope)
+    relief_db = 3.5 * np.tanh(1.3 * slope)
     spread = table.spread_db[cover]  # (H, W, 2)
     still_db = [first * spread[..., 0] + relief_db, second * spread[..., 1] + relief_db]
     rough = np.log1p(1 / table.texture)[cover]

@@ -59,15 +59,16 @@ def _nature(canvas: _Painter, grid: Grid, land: Relief, fields: Parcels, region:
     # Mountain sides are wooded, the plain is not.
     stand += 0.8 * np.clip((land.elevation - 230) / 300, 0, 1) - 1.6 * climb + 0.16 * fine
     wooded = stand > region.forest_level
-    ecotone = ~wooded & (stand > region.forest_level - 0.22) & (heath + 0.35 * fine > 0.25)
+    ecotone = ~wooded & (stand > region.forest_level - 0.25) & (heath + 0.35 * fine > 0.25)
     canvas.paint("dry_grass", dry + 0.4 * heath > 0.35)
     canvas.paint("alpine", climb > 0.35)
-    canvas.paint("heath", (heath > 1.45 - 0.25 * dry) | ((climb > 0.15) & (climb < 1.1) & (heath > 0.45)))
+    canvas.paint("heath", (heath > 1.05 - 0.2 * dry) | ((climb > 0.15) & (climb < 1.1) & (heath > 0.45)))
     canvas.paint("scrub", (dry > 0.25) & (patchy + 0.3 * fine - 0.25 * dry > 0.62))
     canvas.paint("regrowth", ecotone)
     canvas.paint("soil", (dry > 0.8) & (dry + 0.55 * patchy + 0.15 * fine > 1.25))
     canvas.paint("sand", (dry > 1.2) & (dry + 0.5 * heath > 1.85))
     canvas.paint("rock", (dry > 0.9) & (land.elevation > 420 + 160 * heath) & (patchy > -0.3))
+    wooded &= heath < 2.1
     canvas.paint("broadleaf", wooded)
     conifer = 0.9 * heath + (land.elevation - 500) / 350 + 0.7 * (uniform(mix(fields.district, 21)) * 2 - 1)
     # Stands are planted and felled parcel by parcel.
@@ -98,9 +99,9 @@ def _farms(canvas: _Painter, grid: Grid, fields: Parcels, region: Region, keys: 
     for name, low, high in (
         ("meadow", 0.46, 0.8),
         ("dry_grass", 0.8, 0.84),
-        ("scrub", 0.84, 0.88),
-        ("broadleaf", 0.88, 0.93),
-        ("conifer", 0.93, 0.96),
+        ("scrub", 0.84, 0.9),
+        ("broadleaf", 0.9, 0.94),
+        ("conifer", 0.94, 0.96),
         ("orchard", 0.96, 1.0),
     ):
         canvas.paint(name, grazed & (draw >= low) & (draw < high))

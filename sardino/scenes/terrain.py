@@ -71,7 +71,7 @@ def water(grid: Grid, land: Relief, region: Region, keys: Keys) -> Water:
     shore = np.full(grid.shape, 1e6, np.float32)
     if region.sea:
         for x, y, value in sites(grid, 13000, 4500, keys("bay")):
-            radius = 1500 + 1300 * float(uniform(mix(value, 5))[0])
+            radius = 1250 + 1100 * float(uniform(mix(value, 5))[0])
             distance = np.hypot(grid.x[None, :] - x, grid.y[:, None] - y).astype(np.float32) - np.float32(radius)
             np.minimum(shore, distance, out=shore)
         shore += 420 * fbm(grid, 1300, 6, keys("coast"), 0.85)

@@ -18,7 +18,7 @@ from sardino.tiles.radiometry import seasonal_stack
 
 __all__ = ["REGIONS", "Region", "World"]
 
-VERSION = 1
+VERSION = 2
 """Counts changes after which the same seed shows another world."""
 PAD_PX = 6
 """Pixels beyond the tile's edge that its blurred pixels draw on."""

@@ -116,17 +116,22 @@ def test_layers_agree_with_the_labels(chips) -> None:
     assert built[town].mean() > 10 * built[~town].mean()
 
 
+# Percent of land, by WorldCover code: lowest and highest accepted mean of four worlds.
+BANDS = {
+    "europe": {10: (30, 50), 20: (1, 5), 30: (12, 26), 40: (18, 36), 50: (3, 7), 60: (0.8, 4), 80: (2, 8), 90: (1, 4)},
+    "conus": {10: (25, 43), 20: (3, 12), 30: (20, 37), 40: (10, 25), 50: (2, 6), 60: (1, 9), 80: (3, 10), 90: (1, 4)},
+    "china": {10: (18, 34), 20: (3, 10), 30: (18, 35), 40: (8, 22), 50: (3, 7), 60: (5, 17), 80: (4, 14), 90: (0.5, 4)},
+}
+
+
 @pytest.mark.parametrize("region", REGIONS)
-def test_class_shares_follow_the_preset(region: str) -> None:
-    mean = np.mean([shares_of(region, seed) for seed in range(4)], axis=0)
-    for code, share in zip(WORLDCOVER.codes, mean, strict=True):
-        expected = REGIONS[region].shares.get(code, 0.0)
-        if expected >= 0.1:
-            assert 0.7 * expected < share < 1.4 * expected, (code, share)
-        elif expected:
-            assert 0.3 * expected < share < 2.5 * expected, (code, share)
-        else:
-            assert share < 1e-3, (code, share)
+def test_class_shares_lie_in_their_bands(region: str) -> None:
+    mean = 100 * np.mean([shares_of(region, seed) for seed in range(4)], axis=0)
+    share = dict(zip(WORLDCOVER.codes, mean, strict=True))
+    for code, (low, high) in BANDS[region].items():
+        assert low < share[code] < high, (code, share[code])
+    # Snow, mangroves and moss are rare wherever they are.
+    assert max(share[code] for code in (70, 95, 100)) < 3
 
 
 def test_classes_occur_where_they_should() -> None:
@@ -135,7 +140,6 @@ def test_classes_occur_where_they_should() -> None:
     assert 95 in present["china"] and 95 not in present["europe"] and 95 not in present["conus"]
     assert set(np.concatenate(list(present.values())).tolist()) == set(WORLDCOVER.codes)
     for preset in REGIONS.values():
-        assert sum(preset.shares.values()) == pytest.approx(1, abs=0.03)
         assert preset.origin[0] % 4480 == preset.origin[1] % 4480 == 0
 
 
