@@ -13,6 +13,8 @@ PAIRING = {"formats": "ipynb,py:percent"}
 """Opened in Jupyter, the notebook stays paired with its py:percent source."""
 
 PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)/(s|it)\b|\b\d+it \[")
+WIDGET_HINT = re.compile(r"TqdmWarning: IProgress not found|from \.autonotebook import tqdm")
+"""A dependency's remark that progress widgets are not installed: about one machine, not about the result."""
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -59,7 +61,7 @@ def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def _final_lines(text: str) -> str:
     """What a terminal would show in the end: text before a carriage return is overwritten."""
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in ANSI.sub("", text).split("\n")]
-    return "\n".join(line for line in lines if not PROGRESS_BAR.search(line))
+    return "\n".join(line for line in lines if not (PROGRESS_BAR.search(line) or WIDGET_HINT.search(line)))
 
 
 def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:

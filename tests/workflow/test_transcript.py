@@ -50,3 +50,9 @@ def test_printed_text_is_joined_and_progress_bars_are_dropped():
 
 def test_image_bytes_are_left_alone():
     assert cleaned().cells[1].outputs[1].data == {"image/png": "/home/someone/project", "text/plain": "x"}
+
+
+def test_a_remark_about_widgets_is_no_output():
+    hint = "lib/tqdm/auto.py:21: TqdmWarning: IProgress not found. See docs\n  from .autonotebook import tqdm as t\n"
+    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", name="stderr", text=hint)])
+    assert clean(nbformat.v4.new_notebook(cells=[cell]), "note", {}).cells[0].outputs == []
