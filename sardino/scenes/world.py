@@ -60,8 +60,9 @@ class World:
     def chip(self, tile: Tile) -> Chip:
         """Backscatter, label and reference layers of one tile.
 
-        The same tile gives the same bytes; land cover and reference layers continue across
-        tile borders; speckle is drawn per tile.
+        The same tile gives the same bytes. Land cover and reference layers continue across tile
+        borders, except that a road outside towns may change its brightness there (below 2.5 dB,
+        on less than 0.4 % of pixels). Speckle is drawn per tile.
         """
         region = _preset(tile.region)
         if tile.crs != region.crs:
