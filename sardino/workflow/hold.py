@@ -76,13 +76,14 @@ def stop(snakemake: subprocess.Popen[Any]) -> None:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM stops the children as Ctrl-C does."""
+    """SIGTERM and SIGINT stop the children, also where a shell started us in the background with SIGINT ignored."""
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -37,6 +37,7 @@ _ = write_record(space.record(run), kind="{kind}", profile=profile, parameters={
 """
 
 NOTEBOOKS = {
+    "00_quickstart": ("quickstart", ""),
     "01_data_preparation": ("data", ""),
     "02_pretraining": ("pretrain", 'arm = "europe"'),
     "03_finetuning": ("finetune", 'regions = "europe"\nencoding = "attention"\ninitialisation = "scratch"'),
