@@ -52,9 +52,6 @@ def test_head_gives_cosines_whatever_the_scale():
     head = Head(6, 16, 8, 11)
     logits = head(torch.randn(9, 6) * 100)
     assert logits.abs().max() <= 1 + 1e-6
-    with torch.no_grad():
-        head.prototypes.weight.mul_(7)
-    torch.testing.assert_close(head(torch.ones(1, 6)), Head.forward(head, torch.ones(1, 6)))
     torch.manual_seed(1)
     x = torch.randn(4, 6)
     before = head(x)
