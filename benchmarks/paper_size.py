@@ -47,7 +47,8 @@ from sardino.tiles.radiometry import CHANNELS, NODATA, SCALE_DB, pack
 from sardino.tiles.splits import band_index, label_fraction, label_order, split_of_band
 from sardino.training.device import best_device
 from sardino.training.finetune import Settings, finetune, tile_confusions
-from sardino.training.pretrain import History, pretrain, shuffled
+from sardino.training.loader import shuffled
+from sardino.training.pretrain import History, pretrain
 from sardino.training.recipe import Recipe, find_recipe
 
 ARMS = {"europe": ("europe",), "all": ("europe", "conus", "china")}
@@ -314,14 +315,17 @@ class Pulse:
         self.marks = {first: 0.0, last: 0.0}
         self.calls = 0
 
-    def __call__(self, numbers: list[int]) -> Tensor:
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         if self.calls in self.marks:
             synchronise(self.device)
             self.marks[self.calls] = time.perf_counter()
         if self.clock.left() < 0:
             raise SardinoError(f"the time is spent after {self.calls} steps: ask for more minutes")
         self.calls += 1
-        return self.source.inputs(numbers)
+        return self.source.read(numbers)
 
     def seconds_per_step(self) -> float:
         (first, started), (last, ended) = self.marks.items()
@@ -363,7 +367,7 @@ def pretrain_flops(lab: Lab, arm: str, recipe: Recipe) -> float:
 
 def run_pretraining(lab: Lab, arm: str, recipe: Recipe, pulse: Pulse, steps: int, batch: int) -> Any:
     return pretrain(
-        shuffled(pulse, len(pulse.source), batch),
+        shuffled(pulse, batch),
         lab.architecture(arm),
         recipe,
         steps=steps,

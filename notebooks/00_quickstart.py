@@ -37,8 +37,10 @@ from sardino.reporting.style import preview
 from sardino.tiles.description import describe
 from sardino.tiles.examples import example_tiles
 from sardino.tiles.normalisation import Normalisation
-from sardino.training.pretrain import pretrain, shuffled
+from sardino.training.loader import shuffled
+from sardino.training.pretrain import pretrain
 from sardino.training.recipe import find_recipe
+from sardino.training.store_tiles import open_tiles
 from sardino.workflow.backbone import architecture_of
 from sardino.workflow.preparation import open_or_prepare
 from sardino.workflow.workspace import Workspace
@@ -60,7 +62,7 @@ print("channels:", ", ".join(store.channels))
 # %%
 ids = store.ids("train", space.profile.pretraining[arm].regions)[:32]
 normalisation = Normalisation.of_store(store, ids)
-tiles = torch.from_numpy(normalisation.apply(store.read(ids)[0]))
+tiles = open_tiles(store, ids, normalisation)
 for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisation.std, strict=True):
     print(f"{name:14s} mean {mean:7.2f} dB, standard deviation {std:5.2f} dB")
 
@@ -74,7 +76,7 @@ for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisa
 architecture = architecture_of(space, arm, store)
 recipe = find_recipe("small", hidden=64, bottleneck=32, prototypes=64, local_crops=2)
 result = pretrain(
-    shuffled(lambda numbers: tiles[numbers], len(tiles), 8),
+    shuffled(tiles, 8),
     architecture,
     recipe,
     steps=8,

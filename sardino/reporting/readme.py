@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from sardino.errors import SardinoError
+from sardino.reporting.benchmark import as_markdown, read_benchmark
 from sardino.reporting.layout import markdown
 from sardino.reporting.publish import write_text
 
@@ -48,10 +49,14 @@ def rendered(text: str, results: Path) -> str:
         name, profile = match[2], match[3]
         if name == "timing" and profile is None:
             content = timing(results)
+        elif name == "benchmarks" and profile is None:
+            content = benchmarks(results / "benchmarks")
         elif name in BLOCKS and profile is not None:
             content = BLOCKS[name](results / profile)
         else:
-            raise SardinoError(f"README.md: no block '{name}'; known: timing, or {', '.join(BLOCKS)} with a profile")
+            raise SardinoError(
+                f"README.md: no block '{name}'; known: timing, benchmarks, or {', '.join(BLOCKS)} with a profile"
+            )
         return f"{match[1]}{content.strip()}\n{match[5]}"
 
     return BLOCK.sub(block, text)
@@ -86,6 +91,17 @@ def claims(folder: Path) -> str:
     rows = [[row.claim, _measured(row), row.verdict] for row in frame.itertuples()]
     grid = markdown(["The paper's claim", "Here [95 % interval]", "Verdict"], rows)
     return f"{len(frame)} claims: {counts}.\n\n{grid}"
+
+
+def benchmarks(folder: Path) -> str:
+    """Return the rows of all published benchmarks, and on which machine and commit each was run."""
+    parts = []
+    for path in sorted(folder.glob("*.json")):
+        rows = read_benchmark(path)
+        machine, revision = rows[0]["hardware"], str(rows[0]["revision"])
+        where = f"{machine['cpu']}, {machine['cores']} cores, revision `{revision[:10]}`, {rows[0]['date']}"
+        parts.append(f"`python benchmarks/{path.stem}.py`, {where}:\n\n{as_markdown(rows)}")
+    return "\n\n".join(parts) or "_Not run yet._"
 
 
 BLOCKS: dict[str, Callable[[Path], str]] = {

@@ -127,6 +127,11 @@ def hardware() -> dict[str, Any]:
     }
 
 
+def code_state() -> dict[str, Any]:
+    """Commit and dirty flag of the code that is running; "unknown" outside a git checkout."""
+    return _code(_code_root())
+
+
 def peak_memory_mb() -> float:
     """The most memory this process has held, in MiB."""
     try:

@@ -36,10 +36,13 @@ def pack(db: NDArray[np.floating]) -> NDArray[np.int16]:
     return np.where(np.isnan(counts), NODATA, counts).astype(np.int16)
 
 
-def unpack(counts: NDArray[np.int16]) -> Float:
-    """int16 counts to dB as float32, NODATA to NaN."""
-    db = counts.astype(np.float32) * np.float32(SCALE_DB)
-    return np.where(counts == NODATA, np.float32(np.nan), db)
+def unpack(counts: NDArray[np.int16], out: Float | None = None) -> Float:
+    """int16 counts to dB as float32, NODATA to NaN; into `out` of the same shape where given."""
+    db = np.multiply(counts, np.float32(SCALE_DB), out=out, dtype=np.float32)
+    # Most tiles miss nothing: looking for the smallest count is cheaper than masking every pixel.
+    if counts.size and counts.min() == NODATA:
+        db[counts == NODATA] = np.nan
+    return db
 
 
 def seasonal_stack(vv_power: NDArray[np.floating], vh_power: NDArray[np.floating]) -> Float:

@@ -1,7 +1,5 @@
 """Writing a tile store: packed backscatter, labels and layers in Zarr, with a GeoParquet index beside them."""
 
-import hashlib
-import json
 import os
 import shutil
 import warnings
@@ -9,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import geopandas
 import numpy as np
@@ -20,6 +18,7 @@ from zarr.codecs import BloscCodec
 
 from sardino.errors import SardinoError
 from sardino.tiles.chip import LAYERS, Chip
+from sardino.tiles.fingerprint import head_of, store_fingerprint, tile_digest
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import IGNORE, Legend
 from sardino.tiles.radiometry import NODATA, SCALE_DB, SEASONS, pack
@@ -27,6 +26,8 @@ from sardino.tiles.tileset import ARRAYS, FORMAT, INDEX, SPLITS, VERSION, TileSt
 
 __all__ = ["TileStore", "write_store"]
 
+Compression = Literal["none", "zstd"]
+_CODECS = {"none": None, "zstd": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")}
 _LAYER_FILL = {"optical": 0, "landcover_300m": IGNORE}
 
 
@@ -44,13 +45,14 @@ def write_store(
     metadata: dict[str, Any],
     bands: Sequence[int],
     workers: int = 1,
+    compression: Compression = "none",
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     overwrite: bool = False,
 ) -> TileStore:
     """Write a tile store, whole or not at all, and open it.
 
-    The arrays grow in a sibling folder `<name>.partial`, renamed at the end. Backscatter is
-    int16 counts of 0.01 dB with CF attributes, one chunk a tile, so that
+    The arrays grow in a sibling folder `<name>.partial`, renamed at the end. The same tiles give the same
+    bytes in every file. Backscatter is int16 counts of 0.01 dB with CF attributes, one chunk a tile, so that
     `xarray.open_zarr(path / "tiles.zarr")` shows decibels.
 
     Args:
@@ -66,6 +68,7 @@ def write_store(
         metadata: further facts, JSON values.
         bands: geographic band of each tile.
         workers: chips computed in parallel; the result does not depend on it.
+        compression: "none" reads as fast as the disk; "zstd" saves about 40 % of it and reads several times slower.
         progress: wraps the loop over tile numbers, for example `tqdm`.
         overwrite: replace a tile store that is already there.
 
@@ -84,29 +87,24 @@ def write_store(
     arrays: dict[str, zarr.Array[Any]] = {}
     shares: list[dict[str, float]] = []
     group = zarr.create_group(partial / ARRAYS, zarr_format=3)
-    head: dict[str, Any] = {
-        "channels": list(channels),
-        "unit": unit,
-        "legend": legend.to_dict(),
-        "tile_px": size_px,
-    }
-    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    digests: list[str] = []
     for number, chip in _computed(chips, range(len(tiles)), workers, progress):
         packed = _check_chip(chip, ids[number], tiles[number], len(channels), len(legend))
         if not arrays:
-            arrays = _create_arrays(group, len(tiles), packed)
+            arrays = _create_arrays(group, len(tiles), packed, compression)
         if packed.keys() != arrays.keys():
             raise SardinoError(
                 f"tile {ids[number]} holds {sorted(packed)} where the first holds {sorted(arrays)}: give every "
                 f"chip the same layers, filled with nodata where they are missing"
             )
-        digest.update(f"{ids[number]},{splits[number]},{int(bands[number])}".encode())
         for name in sorted(packed):
             arrays[name][number] = packed[name]
-            digest.update(np.ascontiguousarray(packed[name]).tobytes())
+        digests.append(tile_digest(packed))
         shares.append(_shares(packed["backscatter"], packed["label"], legend))
 
     _write_coordinates(group, channels, ids, size_px)
+    head = head_of(channels, unit, legend, size_px)
+    rows = zip(ids, splits, (int(band) for band in bands), digests, strict=True)
     group.attrs.update(
         head
         | {
@@ -116,7 +114,7 @@ def write_store(
             "product": product,
             "synthetic": synthetic,
             "layers": [name.removeprefix("layer_") for name in sorted(arrays) if name.startswith("layer_")],
-            "fingerprint": digest.hexdigest(),
+            "fingerprint": store_fingerprint(head, rows),
             "metadata": metadata,
         }
     )
@@ -124,7 +122,7 @@ def write_store(
         # The Zarr 3 specification leaves consolidated metadata open; xarray warns readers without it.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(group.store)
-    _index(tiles, ids, splits, bands, shares).to_parquet(partial / INDEX)
+    _index(tiles, ids, splits, bands, digests, shares).to_parquet(partial / INDEX)
     _move_into_place(partial, path)
     return TileStore.open(path)
 
@@ -199,7 +197,9 @@ def _check_chip(chip: Chip, tile_id: str, tile: Tile, channels: int, classes: in
     return packed
 
 
-def _create_arrays(group: zarr.Group, tiles: int, packed: dict[str, NDArray[Any]]) -> dict[str, "zarr.Array[Any]"]:
+def _create_arrays(
+    group: zarr.Group, tiles: int, packed: dict[str, NDArray[Any]], compression: Compression
+) -> dict[str, "zarr.Array[Any]"]:
     described: dict[str, dict[str, Any]] = {
         "backscatter": {"units": "dB", "scale_factor": SCALE_DB, "_FillValue": NODATA, "long_name": "Backscatter"},
         "label": {"long_name": f"Class index, {IGNORE} where unlabelled"},
@@ -215,7 +215,9 @@ def _create_arrays(group: zarr.Group, tiles: int, packed: dict[str, NDArray[Any]
             chunks=(1, *values.shape),
             dtype=values.dtype,
             fill_value=fill,
-            compressors=BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle"),
+            compressors=_CODECS[compression],
+            # A chunk that is not there is then always a chunk that was lost.
+            config={"write_empty_chunks": True},
             dimension_names=("tile", *inner, "y", "x"),
             attributes=described.get(name, {"long_name": LAYERS.get(layer, layer)}),
         )
@@ -245,6 +247,7 @@ def _index(
     ids: Sequence[str],
     splits: Sequence[str],
     bands: Sequence[int],
+    digests: Sequence[str],
     shares: Sequence[dict[str, float]],
 ) -> geopandas.GeoDataFrame:
     places = {
@@ -254,6 +257,7 @@ def _index(
         "transform": [list(tile.transform) for tile in tiles],
         "split": [str(split) for split in splits],
         "band": [int(band) for band in bands],
+        "sha256": list(digests),
     }
     table = pd.concat([pd.DataFrame(places), pd.DataFrame(list(shares))], axis=1)
     footprints = geopandas.GeoSeries([None] * len(tiles), crs="EPSG:4326")

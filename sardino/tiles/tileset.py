@@ -1,8 +1,6 @@
 """A tile store opened for reading: checked first, then read tile by tile."""
 
-import hashlib
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,15 @@ import zarr
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
+from sardino.tiles.chunks import Chunks
+from sardino.tiles.fingerprint import head_of, store_fingerprint, tile_digest
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import Legend
-from sardino.tiles.radiometry import NODATA, unpack
+from sardino.tiles.radiometry import unpack
 
 FORMAT = "sardino-tiles"
-VERSION = 1
+VERSION = 2
+"""2: one digest a tile in the index; uncompressed unless asked otherwise."""
 SPLITS = ("train", "val", "test")
 ARRAYS = "tiles.zarr"
 INDEX = "tiles.parquet"
@@ -29,7 +30,7 @@ class TileStore:
     """A tile store opened for reading; `open` checks it before anything is read.
 
     Attributes:
-        index: one row a tile: id, region, crs, transform, split, band, share_<class code>
+        index: one row a tile: id, region, crs, transform, split, band, sha256, share_<class code>
             (of labelled pixels), labelled_share, valid_share, geometry in EPSG:4326.
         channels, unit, product, legend, synthetic, tile_px, layers, fingerprint, metadata: as written.
     """
@@ -48,7 +49,7 @@ class TileStore:
         self.fingerprint = str(attributes["fingerprint"])
         self.metadata: dict[str, Any] = dict(attributes["metadata"])
         names = ["backscatter", "label", *(f"layer_{name}" for name in self.layers)]
-        self._arrays: dict[str, zarr.Array[Any]] = {name: _array(path, group, name) for name in names}
+        self._arrays = {name: Chunks(path / ARRAYS, _array(path, group, name)) for name in names}
 
     @classmethod
     def open(cls, path: Path) -> "TileStore":
@@ -77,12 +78,13 @@ class TileStore:
             raise SardinoError(f"{path / ARRAYS} lacks the attributes {', '.join(missing)}: prepare the data again")
         try:
             index = geopandas.read_parquet(path / INDEX)
-            rows = len(index["id"]), len(index["split"]), len(index["region"])
+            rows = len(index["id"]), len(index["split"]), len(index["region"]), len(index["sha256"])
         except Exception as error:
             raise SardinoError(f"{path / INDEX} cannot be read ({error}): prepare the data again") from error
         store = cls(path, group, index)
         shape = (rows[0], len(store.channels), store.tile_px, store.tile_px)
-        if store._arrays["backscatter"].shape != shape or store._arrays["label"].shape != (shape[0], *shape[2:]):
+        arrays = store._arrays["backscatter"].array, store._arrays["label"].array
+        if arrays[0].shape != shape or arrays[1].shape != (shape[0], *shape[2:]):
             raise SardinoError(f"{path} contradicts itself, its arrays do not hold {shape}: prepare the data again")
         return store
 
@@ -129,39 +131,55 @@ class TileStore:
         a, b, c, d, e, f = (float(v) for v in row["transform"])
         return Tile(str(row["region"]), str(row["crs"]), (a, b, c, d, e, f), (self.tile_px, self.tile_px))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Loader workers open the store themselves: file handles do not travel.
+        return TileStore.open, (self.path,)
+
     def read(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Tiles by id: backscatter (N, C, H, W) float32 dB with NaN, and labels (N, H, W) uint8 class index."""
         size = (self.tile_px, self.tile_px)
         backscatter = np.empty((len(ids), len(self.channels), *size), np.float32)
         label = np.empty((len(ids), *size), np.uint8)
+        counts = np.empty(backscatter.shape[1:], np.int16)
         for place, tile_id in enumerate(ids):
-            counts = self._chunk("backscatter", tile_id)
-            if (counts == NODATA).all():
-                # The writer takes no empty tile, so this chunk was lost after writing.
-                raise SardinoError(f"{self.path} has lost the pixels of tile {tile_id}: prepare the data again")
-            backscatter[place] = unpack(counts)
-            label[place] = self._chunk("label", tile_id)
+            self._read_into("backscatter", tile_id, counts)
+            unpack(counts, out=backscatter[place])
+            self._read_into("label", tile_id, label[place])
         return backscatter, label
+
+    def read_counts(self, ids: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Tiles as they lie on disk: (N, C, H, W) int16 counts of 0.01 dB, NODATA where missing, and labels."""
+        counts = np.empty((len(ids), len(self.channels), self.tile_px, self.tile_px), np.int16)
+        label = np.empty((len(ids), self.tile_px, self.tile_px), np.uint8)
+        for place, tile_id in enumerate(ids):
+            self._read_into("backscatter", tile_id, counts[place])
+            self._read_into("label", tile_id, label[place])
+        return counts, label
 
     def read_layer(self, name: str, ids: Sequence[str]) -> NDArray[Any]:
         """A reference layer of some tiles: (N, 3, H, W) uint8 for "optical", otherwise (N, H, W)."""
         if name not in self.layers:
             raise SardinoError(f"{self.path} has no layer '{name}': it holds {', '.join(self.layers) or 'none'}")
-        array = self._arrays[f"layer_{name}"]
-        values = np.empty((len(ids), *array.shape[1:]), array.dtype)
+        chunks = self._arrays[f"layer_{name}"]
+        values = np.empty((len(ids), *chunks.shape), chunks.array.dtype)
         for place, tile_id in enumerate(ids):
-            values[place] = self._chunk(f"layer_{name}", tile_id)
+            self._read_into(f"layer_{name}", tile_id, values[place])
         return values
 
-    def _chunk(self, name: str, tile_id: str) -> NDArray[Any]:
+    def _read_into(self, name: str, tile_id: str, out: NDArray[Any]) -> None:
+        row = self.row(tile_id)
         try:
-            return np.asarray(self._arrays[name][self.row(tile_id)])
-        except SardinoError:
-            raise
+            self._arrays[name].read_into(row, out)
         except Exception as error:
             raise SardinoError(
                 f"{self.path / ARRAYS / name} is damaged at tile {tile_id} ({error}): prepare the data again"
             ) from error
+
+    def _chunk(self, name: str, tile_id: str) -> NDArray[Any]:
+        chunks = self._arrays[name]
+        out = np.empty(chunks.shape, chunks.array.dtype)
+        self._read_into(name, tile_id, out)
+        return out
 
     def require(
         self, channels: Sequence[str] | None = None, unit: str | None = None, tile_px: int | None = None
@@ -176,16 +194,31 @@ class TileStore:
         if tile_px is not None and tile_px != self.tile_px:
             raise SardinoError(f"{self.path} holds tiles of {self.tile_px} px, needed are {tile_px} px")
 
+    def damaged(self, progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> list[str]:
+        """Read everything; ids of the tiles whose pixels are lost, cut short or no longer those written."""
+        found = []
+        for tile_id in progress([str(tile) for tile in self.index["id"]]):
+            try:
+                pixels = tile_digest({name: self._chunk(name, tile_id) for name in self._arrays})
+            except SardinoError:
+                found.append(tile_id)
+                continue
+            if pixels != self.index["sha256"].iloc[self.row(tile_id)]:
+                found.append(tile_id)
+        return found
+
     def verify(self) -> None:
         """Read everything and refuse the store where it no longer matches its fingerprint."""
-        head = {"channels": self.channels, "unit": self.unit, "legend": self.legend.to_dict(), "tile_px": self.tile_px}
-        digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-        for tile_id, split, band in zip(self.index["id"], self.index["split"], self.index["band"], strict=True):
-            digest.update(f"{tile_id},{split},{int(band)}".encode())
-            for name in sorted(self._arrays):
-                digest.update(np.ascontiguousarray(self._chunk(name, str(tile_id))).tobytes())
-        if digest.hexdigest() != self.fingerprint:
-            raise SardinoError(f"{self.path} was changed after it was written: prepare the data again")
+        columns = (self.index[name] for name in ("id", "split", "band", "sha256"))
+        rows = ((str(i), str(s), int(b), str(d)) for i, s, b, d in zip(*columns, strict=True))
+        head = head_of(self.channels, self.unit, self.legend, self.tile_px)
+        if store_fingerprint(head, rows) != self.fingerprint:
+            raise SardinoError(f"the index of {self.path} was changed after it was written: prepare the data again")
+        if found := self.damaged():
+            raise SardinoError(
+                f"{self.path} was changed after it was written, at {len(found)} tiles, {found[0]} the first: "
+                f"prepare the data again"
+            )
 
 
 def _array(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":

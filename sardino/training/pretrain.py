@@ -162,28 +162,6 @@ def pretrain(
     return Pretrained(_weights(teacher.backbone), _weights(student.backbone), history)
 
 
-def shuffled(
-    read: Callable[[list[int]], Tensor], count: int, batch: int
-) -> Callable[[torch.Generator], Iterator[Tensor]]:
-    """Endless batches in a new order each epoch; a last short batch is left out.
-
-    Args:
-        read: tile numbers to normalised tiles (B, C, H, W).
-        count: number of tiles.
-        batch: tiles per batch, at most `count`.
-    """
-    if not 0 < batch <= count:
-        raise SardinoError(f"a batch of {batch} cannot be drawn from {count} tiles: lower the profile's batch")
-
-    def batches(generator: torch.Generator) -> Iterator[Tensor]:
-        while True:
-            order = torch.randperm(count, generator=generator).tolist()
-            for start in range(0, count - batch + 1, batch):
-                yield read(order[start : start + batch])
-
-    return batches
-
-
 def _distance(backbone: nn.Module, start: list[Tensor]) -> float:
     """Relative distance of the weights from where they began."""
     moved = sum((p.detach() - s).square().sum() for p, s in zip(backbone.parameters(), start, strict=True))

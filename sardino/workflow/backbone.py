@@ -3,14 +3,15 @@
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from sardino.models.vit import Architecture, build_vit, parameter_count
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, save_backbone
-from sardino.training.pretrain import pretrain, shuffled
+from sardino.training.loader import shuffled
+from sardino.training.pretrain import pretrain
 from sardino.training.recipe import Recipe, find_recipe
+from sardino.training.source import MemoryTiles
 from sardino.training.store_tiles import open_tiles
 from sardino.workflow.workspace import Workspace
 
@@ -36,13 +37,10 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
     normalisation = Normalisation.of_store(store, ids)
     architecture = architecture_of(space, arm, store)
     recipe = recipe_of(space, arm)
-    tiles = open_tiles(store, ids, normalisation)
-
-    def read(numbers: list[int]) -> Tensor:
-        return tiles.read(numbers)[0]
-
+    tiles = open_tiles(store, ids, normalisation, profile.data.cache, space.build / "cache")
+    workers = 0 if isinstance(tiles, MemoryTiles) else profile.data.loader_workers
     result = pretrain(
-        shuffled(read, len(ids), plan.batch),
+        shuffled(tiles, plan.batch, workers, pin=device.type == "cuda"),
         architecture,
         recipe,
         steps=plan.steps,

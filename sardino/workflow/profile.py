@@ -39,7 +39,8 @@ class DataSource(Section):
 
     `regions` gives columns and rows of tiles per region of the synthetic world;
     `folders` names the folder specifications of real input, of whose chips at most
-    `max_tiles_per_chip` tiles are taken.
+    `max_tiles_per_chip` tiles are taken. `cache` says where pre-training reads tiles from (see
+    sardino.training.store_tiles.open_tiles), `loader_workers` how many processes read ahead of it.
     """
 
     source: Literal["world", "folder"]
@@ -50,6 +51,8 @@ class DataSource(Section):
     regions: dict[str, tuple[Count, Count]] = {}
     folders: list[str] = []
     max_tiles_per_chip: Count | None = None
+    cache: Literal["auto", "memory", "mapped", "none"] = "auto"
+    loader_workers: Annotated[int, Field(ge=0)] = 0
 
 
 class Pretraining(Section):

@@ -1,6 +1,8 @@
 """The tile store: what is written is read, whole or not at all, and nothing foreign is taken for it."""
 
+import hashlib
 import json
+import pickle
 import shutil
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from sardino.errors import SardinoError
 from sardino.tiles.chip import Chip
 from sardino.tiles.grid import Tile, tile_grid
 from sardino.tiles.landcover import IGNORE, WORLDCOVER
+from sardino.tiles.radiometry import unpack
 from sardino.tiles.store import write_store
 from sardino.tiles.tileset import TileStore
 
@@ -56,6 +59,11 @@ def write(path: Path, **changes: object) -> TileStore:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> TileStore:
     return write(tmp_path_factory.mktemp("data") / "store")
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 @pytest.fixture
@@ -106,6 +114,34 @@ def test_neither_workers_nor_the_folder_change_the_fingerprint(written: TileStor
     assert write(tmp_path / "again", workers=3).fingerprint == written.fingerprint
     other = write(tmp_path / "other", splits=["val", *SPLITS[1:]])
     assert other.fingerprint != written.fingerprint
+
+
+def test_the_same_tiles_give_the_same_bytes_in_every_file(written: TileStore, tmp_path: Path) -> None:
+    assert hashes(write(tmp_path / "store", workers=2).path) == hashes(written.path)
+
+
+def test_compression_changes_the_bytes_and_nothing_that_is_read(written: TileStore, tmp_path: Path) -> None:
+    small = write(tmp_path / "store", compression="zstd")
+    assert small.fingerprint == written.fingerprint
+    for one, other in zip(small.read(small.ids()), written.read(written.ids()), strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(small.read_counts(small.ids())[0], written.read_counts(written.ids())[0])
+    chunk = "tiles.zarr/backscatter/c/0/0/0/0"
+    assert (small.path / chunk).stat().st_size < (written.path / chunk).stat().st_size == 2 * SIZE**2 * 2
+    small.verify()
+
+
+def test_counts_are_the_decibels_on_disk(written: TileStore) -> None:
+    counts, label = written.read_counts(written.ids())
+    db, same = written.read(written.ids())
+    np.testing.assert_array_equal(unpack(counts), db)
+    np.testing.assert_array_equal(label, same)
+    assert counts.dtype == np.int16 and counts.flags.writeable
+
+
+def test_a_store_travels_to_another_process_by_its_path(written: TileStore) -> None:
+    other = pickle.loads(pickle.dumps(written))
+    assert other.fingerprint == written.fingerprint and other.ids() == written.ids()
 
 
 def test_a_tile_without_crs_has_no_footprint_but_a_place(tmp_path: Path) -> None:
@@ -183,7 +219,7 @@ def alter(store: Path, **attributes: object) -> None:
     ("attributes", "message"),
     [
         ({"format": "other"}, "no sardino-tiles store"),
-        ({"version": 2}, "format version 2"),
+        ({"version": 1}, "format version 1"),
         ({"legend": None}, "lacks the attributes legend"),
         ({"channels": ["vv"]}, "contradicts itself"),
         ({"layers": ["optical", "built_percent"]}, "lost its array 'layer_built_percent'"),
@@ -209,14 +245,25 @@ def test_a_damaged_or_lost_chunk_is_named_when_it_is_read(copy: Path) -> None:
     second.unlink()
     with pytest.raises(SardinoError, match=f"damaged at tile {TILES[0].id}"):
         store.read([TILES[0].id])
-    with pytest.raises(SardinoError, match=f"lost the pixels of tile {TILES[1].id}"):
+    with pytest.raises(SardinoError, match=f"damaged at tile {TILES[1].id}.*is missing"):
         store.read([TILES[1].id])
+    assert store.damaged() == [TILES[0].id, TILES[1].id]
 
 
 def test_a_changed_pixel_no_longer_matches_the_fingerprint(copy: Path) -> None:
     TileStore.open(copy).verify()
     zarr.open_group(copy / "tiles.zarr", mode="r+")["label"][2, 0, 0] = IGNORE
-    with pytest.raises(SardinoError, match="changed after it was written"):
+    changed = TileStore.open(copy)
+    assert changed.damaged() == [TILES[2].id]
+    with pytest.raises(SardinoError, match=f"changed after it was written, at 1 tiles, {TILES[2].id}"):
+        changed.verify()
+
+
+def test_a_changed_index_no_longer_matches_the_fingerprint(copy: Path) -> None:
+    index = geopandas.read_parquet(copy / "tiles.parquet")
+    index.loc[0, "split"] = "test"
+    index.to_parquet(copy / "tiles.parquet")
+    with pytest.raises(SardinoError, match=r"the index of .* was changed"):
         TileStore.open(copy).verify()
 
 
