@@ -53,7 +53,8 @@ def read_benchmark(path: Path) -> list[dict[str, Any]]:
     """The rows of one benchmark; SardinoError where the file is none."""
     try:
         rows: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
-        if not rows or not all({"name", "value", "unit", "ratio", "bar", "hardware", "revision"} <= row.keys() for row in rows):
+        needed = {"name", "value", "unit", "peer", "peer_value", "ratio", "bar", "hardware", "revision", "date"}
+        if not rows or not all(needed <= row.keys() for row in rows):
             raise ValueError("it holds no row, or a row lacks a column")
     except (OSError, ValueError, AttributeError, TypeError) as error:
         raise SardinoError(f"{path} cannot be read ({error}): run its benchmark again") from error
