@@ -23,7 +23,7 @@ from sardino.reporting.imagery import (
 )
 from sardino.reporting.provenance import captioned
 from sardino.reporting.style import WIDTH, new_figure, styled
-from sardino.tiles.landcover import Legend
+from sardino.tiles.landcover import IGNORE, Legend
 from sardino.tiles.radiometry import CHANNELS
 
 PAGE = 10.2
@@ -108,7 +108,12 @@ def _products(columns: Sequence[ComparisonColumn]) -> list[str]:
 def _product(column: ComparisonColumn, name: str) -> NDArray[Any] | None:
     value = column.reference if name == "reference" else column.layers.get(name)
     needs_legend = name in ("reference", "landcover_300m")
-    return None if needs_legend and column.legend is None else value
+    if value is None or (needs_legend and column.legend is None):
+        return None
+    # A store of several sites fills what a site lacks with nodata.
+    nothing = IGNORE if needs_legend else 0 if name == "optical" else None
+    there = np.isfinite(value) if nothing is None else value != nothing
+    return value if there.any() else None
 
 
 def _row_title(row: str) -> str:
@@ -123,8 +128,8 @@ def _limits(row: str, columns: Sequence[ComparisonColumn]) -> tuple[float, float
     if row not in AMOUNTS:
         return None
     ceiling = AMOUNTS[row][2]
-    layers = [column.layers[row] for column in columns if row in column.layers]
-    tops = [float(np.nanpercentile(layer, 99)) for layer in layers if np.isfinite(layer).any()]
+    layers = [layer for column in columns if (layer := _product(column, row)) is not None]
+    tops = [float(np.nanpercentile(layer, 99)) for layer in layers]
     return 0.0, ceiling if ceiling is not None else max([1.0, *tops])
 
 

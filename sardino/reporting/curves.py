@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from sardino.errors import SardinoError
@@ -58,7 +57,7 @@ def draw_pretraining(records: Sequence[Mapping[str, Any]]) -> Figure:
 
 def _name(record: Mapping[str, Any]) -> str:
     results = record["results"]
-    return f"{results['arm']} ({int(np.max(results['curves']['step']))} steps)"
+    return f"{results['arm']} ({results['steps']} steps)"
 
 
 def _explain(axes: Any, legend: tuple[list[Any], list[str]]) -> None:

@@ -112,6 +112,12 @@ def test_comparison_has_the_rows_that_the_data_has(rng: np.random.Generator) -> 
     assert len(missing) == 3
     assert set(legend_labels(figure)) == set(WORLDCOVER.names)
     assert len(draw_comparison([poor], TITLE).axes) == 4
+    # A layer that holds nodata alone is as good as none.
+    empty = {"optical": np.zeros_like(optical), "biomass_t_ha": np.full_like(amount, np.nan)}
+    filled = ComparisonColumn("C", sar, attention, empty, label, WORLDCOVER)
+    figure = draw_comparison([full, filled], TITLE)
+    assert sum(t.get_text() == "not available" for axes in figure.axes for t in axes.texts) == 2
+    assert len(draw_comparison([filled], TITLE).axes) == 5
     assert smallest_type(figure) >= 7
 
 
@@ -149,7 +155,7 @@ def test_split_map_without_coordinates_still_counts(index: pd.DataFrame) -> None
 def pretraining(arm: str, prototypes: int) -> dict:
     curves: dict = {name: [2.0, 1.0, 0.5] for name in PANELS}
     curves |= {"step": [0, 10, 20], "ln_k": float(np.log(prototypes))}
-    return {"kind": "pretrain", "data": {"synthetic": True}, "results": {"arm": arm, "curves": curves}}
+    return {"kind": "pretrain", "data": {"synthetic": True}, "results": {"arm": arm, "steps": 21, "curves": curves}}
 
 
 def test_curves_show_each_arm_and_ln_k() -> None:
@@ -158,8 +164,8 @@ def test_curves_show_each_arm_and_ln_k() -> None:
     notes = [text.get_text() for text in figure.axes[0].texts]
     assert notes == ["ln K = 4.16", "ln K = 8.32"]
     assert [text.get_text() for text in figure.axes[5].get_legend().get_texts()] == [
-        "europe (20 steps)",
-        "all (20 steps)",
+        "europe (21 steps)",
+        "all (21 steps)",
     ]
     assert "synthetic world" in figure.get_suptitle()
     with pytest.raises(SardinoError, match="02"):
