@@ -21,6 +21,7 @@ class Covers:
         label: (n,) uint8 class index into WORLDCOVER.
         mean_db: (n, 4, 2) float32 sigma0 in dB by season and VV, VH.
         spread_db: (n, 2) float32, standard deviation between patches; season_db: (n,) further per season.
+        slope_db: (n, 2) float32, dB per degree of incidence.
         texture: (n,) float32 gamma order; coherence: (n,) float32, 0 to 1, between dates.
         color: (n, 3) float32, 0 to 255.
         vegetation, built: (n,) float32, percent; biomass: (n,) float32, t/ha.
@@ -31,6 +32,7 @@ class Covers:
     mean_db: NDArray[np.float32]
     spread_db: NDArray[np.float32]
     season_db: NDArray[np.float32]
+    slope_db: NDArray[np.float32]
     texture: NDArray[np.float32]
     coherence: NDArray[np.float32]
     color: NDArray[np.float32]
@@ -57,6 +59,7 @@ def covers() -> Covers:
         mean_db=np.moveaxis(np.array(means, np.float32), 2, 0),
         spread_db=radar[["sd_vv", "sd_vh"]].to_numpy(np.float32),
         season_db=radar["season_sd"].to_numpy(np.float32),
+        slope_db=radar[["slope_vv", "slope_vh"]].to_numpy(np.float32),
         texture=radar["texture"].to_numpy(np.float32),
         coherence=radar["coherence"].to_numpy(np.float32),
         color=seen[["red", "green", "blue"]].to_numpy(np.float32),

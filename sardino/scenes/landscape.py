@@ -187,6 +187,7 @@ def _wet(canvas: _Painter, grid: Grid, land: Relief, wet: Water, region: Region,
     canvas.paint("river", river)
     canvas.paint("lake", lake)
     canvas.paint("sea", open_sea)
+    canvas.paint("rough_sea", open_sea & (smooth_noise(grid, 1300, keys("wind")) > 0.3) & (wet.shore_m < -60))
     return river | lake | open_sea
 
 

@@ -139,6 +139,31 @@ def crossing_distance(grid: Grid, cell: float, octaves: int, key: np.uint64, ste
     return distance.astype(np.float32, copy=False)
 
 
+def meander_distance(grid: Grid, spacing: float, key: np.uint64, step: float = 10.0) -> Float:
+    """(H, W) approximate metres to the nearest of many lines that wind side by side and never close to rings.
+
+    A line is where a coordinate across the flow, bent by a smooth field, is a whole number. The bend's slope is
+    mostly below that of the coordinate, so that each line goes on from one end of the world to the other.
+
+    Args:
+        grid: where to evaluate.
+        spacing: metres between lines, about; they wind by a fifth of it.
+        key: names the lines and their direction.
+    """
+    angle = np.pi * float(uniform(mix(key, 11))[0])
+    cosine, sine = np.cos(angle) / spacing, np.sin(angle) / spacing
+
+    def bent(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+        wind = 0.24 * fbm(Grid(x, y), 0.85 * spacing, 5, key, RIVER_HURST)
+        return cosine * x[None, :] + sine * y[:, None] + wind
+
+    here = bent(grid.x, grid.y)
+    east, north = bent(grid.x + step, grid.y) - here, bent(grid.x, grid.y + step) - here
+    slope = np.sqrt(east**2 + north**2) / step
+    off = np.abs(here - np.round(here))
+    return (off / np.maximum(slope, 0.15 / spacing)).astype(np.float32)
+
+
 def sites_in(
     grid: Grid, spacing: float, margin: float, key: np.uint64
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], Hash]:

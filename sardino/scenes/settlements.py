@@ -78,20 +78,22 @@ def _roads(grid: Grid, keys: Keys) -> Float:
 
 def settlements(grid: Grid, region: Region, keys: Keys) -> Settlements:
     """Settlement density, streets and roads at every grid point."""
-    centres = _centres(grid, region, keys)
+    # Number 0 is the open country: what depends on the nearest town must not depend on the window's first one.
+    centres = [(0.0, 0.0, 1.0, keys("nowhere")), *_centres(grid, region, keys)]
+    outline = smooth_noise(grid, 130, keys("outline"))
     density = np.zeros(grid.shape, np.float32)
     index = np.zeros(grid.shape, np.int64)
-    for number, (x, y, radius, _) in enumerate(centres):
+    for number, (x, y, radius, _) in enumerate(centres[1:], start=1):
         part = grid.window(x, y, 2.5 * radius)
         square = ((grid.x[None, part[1]] - x) ** 2 + (grid.y[part[0], None] - y) ** 2) / radius**2
+        # Villages follow a stream or a road and are no discs.
+        square = square * np.exp(0.7 * outline[part])
         level = np.exp(-(square**0.75)).astype(np.float32)
         higher = level > density[part]
         density[part][higher] = level[higher]
         index[part][higher] = number
     # Towns grow in fingers, not in discs.
     density *= np.exp(0.6 * smooth_noise(grid, 320, keys("fingers")) + 0.3 * smooth_noise(grid, 110, keys("fringe")))
-    if not centres:
-        centres = [(0.0, 0.0, 1.0, keys("nowhere"))]
     names = np.array([c[3] for c in centres])
     angle = np.pi / 2 * uniform(mix(names, 5)) * (uniform(mix(names, 6)) > region.cardinal)
     spacing = 90 + 60 * uniform(mix(names, 7))

@@ -6,19 +6,20 @@ from typing import Any
 import numpy as np
 
 from sardino.errors import SardinoError
-from sardino.scenes.backscatter import NOISE_FLOOR_DB, effective_looks, mean_power, observe
+from sardino.scenes.backscatter import mean_power
 from sardino.scenes.cover import covers
 from sardino.scenes.landscape import landscape
 from sardino.scenes.noise import Grid, Keys
 from sardino.scenes.reference import reference_layers
 from sardino.scenes.region import REGIONS, Region
+from sardino.scenes.sensor import INCIDENCE_DEG, NOISE_FLOOR_DB, Composite, gaps, noise_floor, observe
 from sardino.tiles.chip import Chip
 from sardino.tiles.grid import Tile, tile_grid
 from sardino.tiles.radiometry import seasonal_stack
 
 __all__ = ["REGIONS", "Region", "World"]
 
-VERSION = 2
+VERSION = 3
 """Counts changes after which the same seed shows another world."""
 PAD_PX = 6
 """Pixels beyond the tile's edge that its blurred pixels draw on."""
@@ -31,12 +32,17 @@ class World:
     Args:
         seed: names the world; another seed is another geography.
         looks: equivalent number of looks of one acquisition, 4.4 for IW GRDH.
-        dates_per_season: acquisitions averaged, in linear power, into one seasonal mean.
+        dates_per_season: acquisitions that make one seasonal composite.
+        composite: "mean" of the dates in linear power, or their "median", which Earth Engine scripts take; it
+            simulates every date and takes some ten times as long.
+        gaps: leave out, as NaN, frames that a season lacks and borders that were cut off.
     """
 
     seed: int = 0
     looks: float = 4.4
     dates_per_season: int = 15
+    composite: Composite = "mean"
+    gaps: bool = False
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.looks < 1 or self.dates_per_season < 1:
@@ -44,6 +50,8 @@ class World:
                 f"a world needs a seed from 0, at least one look and one date per season, not {self.seed}, "
                 f"{self.looks} and {self.dates_per_season}"
             )
+        if self.composite not in ("mean", "median"):
+            raise SardinoError(f"a world's composite is mean or median, not '{self.composite}'")
 
     def tiles(self, region: str, size_px: int, columns: int, rows: int, gsd_m: float = 10.0) -> list[Tile]:
         """Square tiles side by side from the region's origin, row by row.
@@ -60,9 +68,8 @@ class World:
     def chip(self, tile: Tile) -> Chip:
         """Backscatter, label and reference layers of one tile.
 
-        The same tile gives the same bytes. Land cover and reference layers continue across tile
-        borders, except that a road outside towns may change its brightness there (below 2.5 dB,
-        on less than 0.4 % of pixels). Speckle is drawn per tile.
+        The same tile gives the same bytes. Land cover, reference layers and the noise-free backscatter continue
+        across tile borders. Speckle is drawn per tile.
         """
         region = _preset(tile.region)
         if tile.crs != region.crs:
@@ -77,9 +84,19 @@ class World:
         inner = slice(PAD_PX, -PAD_PX), slice(PAD_PX, -PAD_PX)
         scene = landscape(grid, region, keys)
         cover = scene.cover[inner]
-        power = mean_power(scene, grid, keys)[:, :, *inner]
-        looks = effective_looks(cover, self.looks, self.dates_per_season)
-        vv, vh = observe(power, looks, gsd, (self.seed, int(tile.id, 16)))
+        vv, vh = observe(
+            mean_power(scene, grid, keys)[:, :, *inner],
+            noise_floor(grid)[:, *inner],
+            covers().coherence[cover],
+            looks=self.looks,
+            dates=self.dates_per_season,
+            composite=self.composite,
+            gsd_m=gsd,
+            key=(self.seed, int(tile.id, 16)),
+        )
+        if self.gaps:
+            absent = gaps(grid, keys)[:, *inner]
+            vv, vh = np.where(absent, np.float32(np.nan), vv), np.where(absent, np.float32(np.nan), vh)
         layers = reference_layers(scene, grid, inner, region, keys)
         return Chip(seasonal_stack(vv, vh), covers().label[cover], layers)
 
@@ -91,10 +108,13 @@ class World:
             "version": VERSION,
             "seed": self.seed,
             "unit": "dB",
-            "quantity": "sigma0, seasonal mean of linear power",
+            "quantity": f"sigma0, seasonal {self.composite} of linear power",
             "looks": self.looks,
             "dates_per_season": self.dates_per_season,
+            "composite": self.composite,
+            "gaps": self.gaps,
             "noise_floor_db": list(NOISE_FLOOR_DB),
+            "incidence_deg": list(INCIDENCE_DEG),
             "labels": "ESA WorldCover classes, synthetic",
         }
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -149,6 +151,43 @@ def test_tiles_start_at_the_origin_and_touch() -> None:
     assert tiles[0].bounds[1] == tiles[2].bounds[3] and tiles[0].crs == REGIONS["conus"].crs
 
 
+def test_another_process_makes_the_same_bytes() -> None:
+    tile = World(seed=4).tiles("china", 48, 2, 1)[1]
+    code = """
+import hashlib, sys
+import numpy as np
+from sardino.scenes.world import World
+world = World(seed=4)
+chip = world.chip(world.tiles("china", 48, 2, 1)[1])
+parts = [chip.backscatter_db, chip.label, *(chip.layers[name] for name in sorted(chip.layers))]
+print(hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in parts)).hexdigest())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == digest(World(seed=4).chip(tile))
+
+
+def test_gaps_are_missing_in_both_polarisations_and_nowhere_else() -> None:
+    whole, holed = World(seed=0), World(seed=0, gaps=True)
+    missing = 0
+    for tile in whole.tiles("europe", 48, 130, 1)[::9]:
+        full, cut = whole.chip(tile).backscatter_db, holed.chip(tile).backscatter_db
+        absent = np.isnan(cut)
+        np.testing.assert_array_equal(cut[~absent], full[~absent])
+        by_season = absent.reshape(4, 3, 48, 48)
+        assert (by_season == by_season[:, :1]).all() and not by_season.all(0).any()
+        missing += absent.sum()
+    assert missing > 0
+
+
+def test_a_median_composite_is_another_image_of_the_same_place() -> None:
+    mean, median = World(dates_per_season=5), World(dates_per_season=5, composite="median")
+    tile = mean.tiles("europe", 48, 1, 1)[0]
+    one, other = mean.chip(tile), median.chip(tile)
+    np.testing.assert_array_equal(one.label, other.label)
+    assert np.median(other.backscatter_db[0] - one.backscatter_db[0]) == pytest.approx(-0.3, abs=0.15)
+    assert median.metadata()["composite"] == "median"
+
+
 def test_metadata_says_that_the_world_is_synthetic() -> None:
     metadata = World(seed=7, looks=3.0).metadata()
     assert metadata["synthetic"] is True and metadata["seed"] == 7 and metadata["looks"] == 3.0
@@ -162,3 +201,5 @@ def test_wrong_input_is_refused_by_name() -> None:
         World().chip(tile)
     with pytest.raises(SardinoError, match="look"):
         World(looks=0)
+    with pytest.raises(SardinoError, match="mean or median"):
+        World(composite="mode")
