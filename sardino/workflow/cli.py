@@ -7,6 +7,11 @@ import typer
 from typer.core import TyperGroup
 
 from sardino.errors import SardinoError
+from sardino.workflow import ingest_archives_cli, tiles_chop_cli, tiles_content_cli
+from sardino.workflow.ingest_cli import app as ingest
+from sardino.workflow.tiles_cli import app as tiles
+
+__all__ = ["app", "ingest_archives_cli", "tiles_chop_cli", "tiles_content_cli"]
 
 
 class Verbs(TyperGroup):
@@ -27,8 +32,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     help="DINO self-supervision on Sentinel-1, reproduced: `sardino doctor` checks this machine, "
-    "`sardino reproduce smoke` runs everything small, `sardino reproduce laptop` makes the tables and figures.",
+    "`sardino reproduce smoke` runs everything small, `sardino reproduce laptop` makes the tables and figures; "
+    "`sardino tiles` cuts an area into tiles, `sardino ingest` fills them from STAC, Earth Engine or archives.",
 )
+app.add_typer(tiles, name="tiles")
+app.add_typer(ingest, name="ingest")
 
 ProfileOption = Annotated[str, typer.Option(help="What to run: smoke, laptop, real, paper, or a .toml file.")]
 DataOption = Annotated[str, typer.Option(help="Folder of real chips; only the real profile needs one.")]
@@ -158,6 +166,9 @@ def world(
     bands: Annotated[int, typer.Option(min=5, help="Geographic bands of the 60/20/20 split; 60 in the paper.")] = 20,
     angle: Annotated[float, typer.Option(help="Direction of the bands, degrees from east.")] = 30.0,
     seed: Annotated[int, typer.Option(min=0, help="Another seed is another geography.")] = 0,
+    composite: Annotated[str, typer.Option(help="Of a season's dates: mean of power, or median (slower).")] = "mean",
+    gaps: Annotated[bool, typer.Option("--gaps", help="With frames and borders that a season lacks.")] = False,
+    zstd: Annotated[bool, typer.Option("--zstd", help="A smaller store that reads slower.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
 ) -> None:
     """Make a tile store of the synthetic world.
@@ -176,7 +187,9 @@ def world(
     columns, _, rows = tiles.partition("x")
     if not (columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
         raise SardinoError(f"--tiles takes columns x rows, for example 8x8, not '{tiles}'")
-    source = World(seed=seed)
+    if composite not in ("mean", "median"):
+        raise SardinoError(f"--composite is mean or median, not '{composite}'")
+    source = World(seed=seed, composite=composite, gaps=gaps)  # type: ignore[arg-type]
     grid = [t for name in region or ["europe"] for t in source.tiles(name, tile_px, int(columns), int(rows))]
     splits, band = split_regions(grid, bands, angle)
     facts = source.metadata()
@@ -191,6 +204,7 @@ def world(
         synthetic=True,
         metadata=facts,
         bands=band,
+        compression="zstd" if zstd else "none",
         workers=workers,
         progress=lambda numbers: tqdm(numbers, total=len(grid), unit="tile"),
     )

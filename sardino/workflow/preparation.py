@@ -1,20 +1,24 @@
 """From a profile's source to its tile stores: the synthetic world, or folders of real chips."""
 
+import os
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
 
+from sardino.errors import SardinoError
 from sardino.scenes.folder import FolderSpec, import_folder
 from sardino.scenes.world import World
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.merge import merge_stores
 from sardino.tiles.radiometry import CHANNELS
+from sardino.tiles.separation import separate
 from sardino.tiles.splits import band_index, split_of_band
 from sardino.tiles.store import write_store
-from sardino.tiles.tileset import TileStore
+from sardino.tiles.tileset import SPLITS, TileStore
 from sardino.training.progress import track
 from sardino.workflow.workspace import Workspace
 
@@ -27,6 +31,8 @@ def prepare(space: Workspace, workers: int = 2) -> dict[str, TileStore]:
     """
     if space.profile.data.source == "world":
         return {"store": _from_world(space, workers)}
+    if space.profile.data.source == "store":
+        return {"store": _as_it_is(space)}
     regions: dict[str, list[str]] = {}
     for arm in space.profile.pretraining.values():
         regions.setdefault(arm.store, []).extend(r for r in arm.regions if r not in regions.get(arm.store, []))
@@ -53,13 +59,17 @@ def split_regions(tiles: list[Tile], bands: int, angle_deg: float) -> tuple[list
 
 def _from_world(space: Workspace, workers: int) -> TileStore:
     data = space.profile.data
-    world = World(seed=data.seed)
+    world = World(seed=data.seed, composite=data.composite)
     tiles = [
         tile
         for region, (columns, rows) in data.regions.items()
         for tile in world.tiles(region, data.tile_px, columns, rows)
     ]
     splits, bands = split_regions(tiles, data.bands, data.band_angle_deg)
+    if data.buffer_m:
+        splits = [str(split) for split in separate(tiles, splits, data.buffer_m)]
+        kept = [number for number, split in enumerate(splits) if split in SPLITS]
+        tiles, splits, bands = [tiles[n] for n in kept], [splits[n] for n in kept], [bands[n] for n in kept]
     # Simulating a tile is Python and NumPy by turns: processes use all cores where threads would wait.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return _write_world(space, world, tiles, splits, bands, workers, pool)
@@ -89,6 +99,29 @@ def _write_world(
         progress=_counted,
         overwrite=True,
     )
+
+
+def _as_it_is(space: Workspace) -> TileStore:
+    """A store that is there already, checked and linked into the build folder: nothing is copied."""
+    source, data = space.input_folder(), space.profile.data
+    store = TileStore.open(source)
+    store.require(tile_px=data.tile_px)
+    if store.synthetic != space.profile.synthetic:
+        raise SardinoError(
+            f"{source} {'is' if store.synthetic else 'is not'} synthetic, the profile says otherwise: correct "
+            f"`synthetic` in the profile"
+        )
+    if missing := [region for region in data.folders if region not in store.regions]:
+        raise SardinoError(f"{source} has no region {', '.join(missing)}: it holds {', '.join(store.regions)}")
+    store.verify()
+    link = space.store.with_name(f"{space.store.name}.link")
+    space.build.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(source, target_is_directory=True)
+    if space.store.is_dir() and not space.store.is_symlink():
+        shutil.rmtree(space.store)
+    os.replace(link, space.store)
+    return TileStore.open(space.store)
 
 
 def _from_folders(space: Workspace, name: str, folders: list[str]) -> TileStore:

@@ -38,12 +38,15 @@ class DataSource(Section):
     """Where tiles come from and how they are split (paper, section 2 and Figure 3).
 
     `regions` gives columns and rows of tiles per region of the synthetic world;
-    `folders` names the folder specifications of real input, of whose chips at most
-    `max_tiles_per_chip` tiles are taken. `cache` says where pre-training reads tiles from (see
-    sardino.training.store_tiles.open_tiles), `loader_workers` how many processes read ahead of it.
+    `folders` names the folder specifications of real input, or the regions of a tile
+    store that is there already (`sardino ingest`); of a folder's chips at most
+    `max_tiles_per_chip` tiles are taken. The world composites its dates by `composite`;
+    of its tiles those nearer than `buffer_m` to another split are left out (the paper
+    leaves out none). `cache` says where pre-training reads tiles from (see
+    sardino.training.store_tiles.open_tiles), `loader_workers` how many processes read ahead.
     """
 
-    source: Literal["world", "folder"]
+    source: Literal["world", "folder", "store"]
     tile_px: Count
     bands: Annotated[int, Field(ge=5)]
     band_angle_deg: float
@@ -51,6 +54,8 @@ class DataSource(Section):
     regions: dict[str, tuple[Count, Count]] = {}
     folders: list[str] = []
     max_tiles_per_chip: Count | None = None
+    composite: Literal["mean", "median"] = "mean"
+    buffer_m: Annotated[float, Field(ge=0)] = 0.0
     cache: Literal["auto", "memory", "mapped", "none"] = "auto"
     loader_workers: Annotated[int, Field(ge=0)] = 0
 
@@ -130,7 +135,7 @@ class Profile(Section):
         sources = list(self.data.regions) if self.data.source == "world" else self.data.folders
         if not sources:
             raise ValueError(f"data: source '{self.data.source}' needs at least one of its regions or folders")
-        if self.synthetic != (self.data.source == "world"):
+        if self.data.source != "store" and self.synthetic != (self.data.source == "world"):
             raise ValueError("synthetic: is true exactly where the data source is the synthetic world")
         if len(set(self.seeds)) < len(self.seeds) or len(set(self.fractions)) < len(self.fractions):
             raise ValueError("seeds and fractions must not repeat")

@@ -43,7 +43,7 @@ def reproduce(
     """
     started = time.time()
     workspace = Workspace.open(profile, data, root)
-    if workspace.profile.data.source == "folder":
+    if workspace.profile.data.source != "world":
         workspace.input_folder()
     runs = plan(workspace.profile)
     meter = MemoryMeter()

@@ -92,7 +92,7 @@ class Workspace:
         """The folder of real input, refused where the profile needs one and none was given."""
         if self.data is None:
             raise SardinoError(
-                f"profile '{self.profile.name}' reads real chips: give their folder with --data FOLDER "
+                f"profile '{self.profile.name}' reads real data: give its folder with --data FOLDER "
                 f"(it needs {', '.join(self.profile.data.folders)})"
             )
         return self.data

@@ -1,0 +1,205 @@
+"""Encodings that older tools gave to decibels: undone where that is exact, flagged per pixel where it is not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import median_filter
+
+from sardino.errors import SardinoError
+
+ENCODINGS = ("db", "whole-db", "byte-db")
+"""Float decibels; whole decibels in 16 bits, possibly wrapped; (dB + 30) / 30 * 255 in 8 bits, wrapped outside it."""
+COUNT_DB = 30 / 255
+"""Decibels per count of "byte-db"."""
+WRAP_DB = 256 * COUNT_DB
+"""What a wrap adds or takes, 30.1 dB."""
+NO_DATA_BYTE = 255
+"""Masked pixels were downloaded as 0.0 dB, the brightest count."""
+
+LOWEST_DB, HIGHEST_DB = -100, 60
+"""No calibrated backscatter lies outside."""
+VH_CEILING_DB = -6.0
+"""Cross-polarised backscatter above it is rarer than a wrap from below -30 dB (calm water, radar shadow)."""
+RATIO_DB = (-4.0, 22.0)
+"""VV - VH of land and water; one wrapped band moves it by 30 dB."""
+NEIGHBOUR_PX, NEIGHBOUR_DB = 5, 15.0
+"""Half a wrap away from the median of the neighbourhood, the wrapped reading is the nearer one."""
+SEASON_DB = 20.0
+"""No season departs so far from the median of the four, except by a wrap."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Decibels, and what is known about them.
+
+    Args:
+        db: (C, H, W) float32, NaN where missing.
+        suspect: (C, H, W) bool, pixels that a wrap may have changed by 30.1 dB, up or down.
+        encoding: one of ENCODINGS.
+        evidence: suspect pixels by the kind of evidence; a pixel may count under several.
+    """
+
+    db: NDArray[np.float32]
+    suspect: NDArray[np.bool_]
+    encoding: str
+    evidence: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def missing(self) -> int:
+        """Pixels without a value, over all bands."""
+        return int(np.isnan(self.db).sum())
+
+    def without_suspects(self) -> NDArray[np.float32]:
+        """The decibels with suspect pixels as NaN."""
+        return np.where(self.suspect, np.float32(np.nan), self.db)
+
+
+def recognise(values: NDArray[Any], dataset: str) -> str:
+    """Which of ENCODINGS an array is in, by its type, its range and its data set's name.
+
+    Args:
+        values: (C, H, W) as stored.
+        dataset: name of the folder it came from, for example "s1grd-2020".
+
+    Raises:
+        SardinoError: it fits none, or more than one that differ.
+    """
+    if not values.size:
+        raise SardinoError(f"data set '{dataset}' holds an empty raster: download the tile again")
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind == "u" and size == 1:
+        if not dataset.startswith("s1grd"):
+            raise SardinoError(
+                f"data set '{dataset}' is uint8 and not named s1grd...: state its encoding, {' or '.join(ENCODINGS)}"
+            )
+        return "byte-db"
+    if kind in "iu" and size >= 2:
+        counts = _signed(values, dataset)
+        low, high = int(counts.min()), int(counts.max())
+        if low >= LOWEST_DB and high <= HIGHEST_DB and (low < 0 or high == 0):
+            return "whole-db"
+        raise SardinoError(
+            f"data set '{dataset}' holds integers from {low} to {high}, no whole decibels: amplitude or scaled "
+            f"decibels belong in a folder with a spec that states the unit (`sardino import-folder`)"
+        )
+    if kind == "f":
+        seen = values[np.isfinite(values)]
+        if not seen.size:
+            return "db"
+        least, most = float(seen.min()), float(seen.max())
+        if LOWEST_DB <= least < 0 and most <= HIGHEST_DB:
+            return "db"
+        raise SardinoError(
+            f"data set '{dataset}' holds {least:g} to {most:g}, which may be linear power or scaled counts but hardly "
+            f"decibels: state the unit in a folder's spec"
+        )
+    raise SardinoError(f"data set '{dataset}' has values of type {values.dtype}: backscatter is integer or float")
+
+
+def decode(values: NDArray[Any], bands: Sequence[str], encoding: str, dataset: str = "") -> Decoded:
+    """Stored numbers to decibels.
+
+    Args:
+        values: (C, H, W) as stored.
+        bands: <season>_<vv or vh> of each plane; the evidence for wraps pairs them.
+        encoding: one of ENCODINGS.
+        dataset: named in errors.
+
+    Raises:
+        SardinoError: the type of the values contradicts the encoding.
+    """
+    if values.ndim != 3 or len(values) != len(bands):
+        raise SardinoError(f"{len(bands)} bands do not describe an array of shape {values.shape}")
+    if encoding == "db" and values.dtype.kind == "f":
+        db = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+        # A download of masked pixels writes exactly 0.0; a measured mean never is.
+        db[db == 0] = np.nan
+        return Decoded(db, np.zeros(db.shape, bool), encoding)
+    if encoding == "whole-db" and values.dtype.kind in "iu" and values.dtype.itemsize >= 2:
+        db = whole_db(_signed(values, dataset))
+        return Decoded(db, np.zeros(db.shape, bool), encoding)
+    if encoding == "byte-db" and values.dtype == np.uint8:
+        return _decode_bytes(values, bands)
+    raise SardinoError(f"data set '{dataset}' of type {values.dtype} is not encoded as {encoding}")
+
+
+def whole_db(counts: NDArray[np.int16]) -> NDArray[np.float32]:
+    """Whole decibels, any shape; 0 stands for missing, so that real 0 dB (-0.9 to 0.9 before the cast) is lost too.
+
+    The cast cut decimals off towards zero: -12.3 and -12.9 dB are both -12, 0.45 dB too bright on average.
+    """
+    return np.where(counts == 0, np.float32(np.nan), counts.astype(np.float32))
+
+
+def byte_db(counts: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Eight-bit counts to decibels, any shape, as if none were wrapped; the middle of the count, +-0.06 dB."""
+    return ((counts.astype(np.float32) + np.float32(0.5)) * np.float32(COUNT_DB) - 30).astype(np.float32)
+
+
+def difference_db(counts: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """The int16 difference VV - VH of two eight-bit bands, any shape: decibels, and where a wrap is suspected.
+
+    A wrap in either band shifts the difference by 256 counts; only an implausible ratio betrays it.
+
+    Raises:
+        SardinoError: a value that no two bytes differ by.
+    """
+    counts = np.asarray(counts)
+    if counts.dtype.kind not in "iu" or (counts.size and np.abs(counts.astype(np.int64)).max() > 255):
+        raise SardinoError("VV - VH of eight-bit bands is an integer from -255 to 255: this array is something else")
+    db = counts.astype(np.float32) * np.float32(COUNT_DB)
+    return db, (db < RATIO_DB[0]) | (db > RATIO_DB[1])
+
+
+def _signed(values: NDArray[Any], dataset: str) -> NDArray[np.int16]:
+    """16-bit integers read as signed, which undoes the wrap of negative numbers through uint16 exactly."""
+    if values.dtype.itemsize == 2:
+        return np.ascontiguousarray(values).view(np.dtype("i2").newbyteorder(values.dtype.byteorder)).astype(np.int16)
+    if values.size and (values.min() < -32768 or values.max() > 65535):
+        raise SardinoError(f"data set '{dataset}' holds integers beyond 16 bits: that is no backscatter in decibels")
+    return values.astype(np.int64).astype(np.uint16).view(np.int16)
+
+
+def _decode_bytes(counts: NDArray[np.uint8], bands: Sequence[str]) -> Decoded:
+    db = byte_db(counts)
+    full = counts == NO_DATA_BYTE
+    missing = full.copy()
+    pairs = [
+        (bands.index(b), bands.index(b[:-2] + "vh")) for b in bands if b.endswith("_vv") and b[:-2] + "vh" in bands
+    ]
+    for vv, vh in pairs:  # 0.0 dB in one polarisation alone may be a roof, in both it is a mask
+        missing[vv] = missing[vh] = full[vv] & full[vh]
+    if len(counts) > 2:  # pixels outside the tile's outline were filled with count 0
+        missing |= (counts == 0).all(0)
+    db[missing] = np.nan
+    suspect = {"255": full & ~missing}
+    suspect["level"], suspect["ratio"] = np.zeros(db.shape, bool), np.zeros(db.shape, bool)
+    with np.errstate(invalid="ignore"):
+        for vv, vh in pairs:
+            ratio = db[vv] - db[vh]
+            suspect["ratio"][[vv, vh]] = (ratio < RATIO_DB[0]) | (ratio > RATIO_DB[1])
+            # Both below -30 dB keep a plausible ratio; VH gives them away, then VV is not trusted either.
+            high = db[vh] > VH_CEILING_DB
+            suspect["level"][vh] = high
+            suspect["level"][vv] = high & (db[vv] > VH_CEILING_DB)
+        suspect["neighbours"] = np.stack([np.abs(plane - _around(plane)) > NEIGHBOUR_DB for plane in db])
+        suspect["seasons"] = np.zeros(db.shape, bool)
+        for polarisation in ("vv", "vh"):
+            places = [number for number, band in enumerate(bands) if band.endswith("_" + polarisation)]
+            if len(places) > 2:
+                usual = np.median(np.where(np.isnan(db[places]), 0, db[places]), axis=0)
+                known = ~np.isnan(db[places]).any(0)
+                suspect["seasons"][places] = known & (np.abs(db[places] - usual) > SEASON_DB)
+    flagged = np.logical_or.reduce(list(suspect.values())) & ~missing
+    evidence = {kind: int((where & ~missing).sum()) for kind, where in suspect.items()}
+    return Decoded(db, flagged, "byte-db", {kind: count for kind, count in evidence.items() if count})
+
+
+def _around(plane: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Median of the neighbourhood; missing pixels stand in with the band's median."""
+    known = np.isfinite(plane)
+    filled = np.where(known, plane, np.median(plane[known]) if known.any() else np.float32(0))
+    return np.asarray(median_filter(filled, NEIGHBOUR_PX, mode="nearest"), np.float32)

@@ -1,0 +1,145 @@
+"""Finished tiles waiting to become a store: one file a tile, written whole, checked by hash, bound to one plan."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sardino.errors import SardinoError
+from sardino.scenes.source import Source, SourceChip
+from sardino.tiles.chip import Chip
+from sardino.tiles.radiometry import pack, unpack
+
+FORMAT = 1
+PLAN = "plan.json"
+_DIGEST = 64
+
+
+def pack_chip(chip: Chip) -> tuple[bytes, dict[str, Any]]:
+    """A chip as bytes that end with their own SHA-256, and its facts.
+
+    Backscatter is rounded to 0.01 dB as in the store; no pickle. Facts: "notes", and "passes", the median number
+    of passes of each season (None where unknown).
+    """
+    facts: dict[str, Any] = {"notes": [], "passes": None}
+    if isinstance(chip, SourceChip):
+        facts["notes"] = list(chip.notes)
+        if chip.counts is not None:
+            facts["passes"] = [int(np.median(season)) for season in chip.counts]
+    arrays: dict[str, Any] = {"backscatter": pack(chip.backscatter_db), "label": chip.label}
+    arrays |= {f"layer_{name}": layer for name, layer in chip.layers.items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    content = buffer.getvalue()
+    return content + hashlib.sha256(content).hexdigest().encode(), facts
+
+
+def unpack_chip(content: bytes) -> Chip:
+    """The chip; ValueError where the bytes are not whole."""
+    body, digest = content[:-_DIGEST], content[-_DIGEST:]
+    if hashlib.sha256(body).hexdigest().encode() != digest:
+        raise ValueError("the digest does not match")
+    with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
+        layers = {name.removeprefix("layer_"): arrays[name] for name in arrays.files if name.startswith("layer_")}
+        return Chip(unpack(arrays["backscatter"]), arrays["label"], layers)
+
+
+@dataclass(frozen=True)
+class Staging:
+    """The folder of finished tiles beside a store; `open` binds it to the source that fills it.
+
+    Splits and the list of tiles are not part of the plan: a tile's pixels do not depend on them, so that another
+    list or another split of the same source takes up what is there.
+    """
+
+    folder: Path
+
+    @classmethod
+    def open(cls, folder: Path, source: Source, restart: bool = False) -> "Staging":
+        """The folder, made if need be; one that another plan has filled is refused, or emptied where `restart`."""
+        plan = plan_of(source)
+        if restart and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        file = folder / PLAN
+        if file.exists():
+            try:
+                old = json.loads(file.read_text("utf-8"))
+            except ValueError as error:
+                raise SardinoError(f"{file} is damaged ({error}): restart the ingest, or remove {folder}") from error
+            if old != plan:
+                keys = sorted(key for key in {*old, *plan} if old.get(key) != plan.get(key))
+                raise SardinoError(
+                    f"{folder} holds tiles of another plan ({', '.join(keys)} differ): finish that one, restart, or "
+                    f"choose another store"
+                )
+        elif any(folder.iterdir()):
+            raise SardinoError(f"{folder} is no staging folder of an ingest: move it away, or choose another store")
+        else:
+            write_whole(file, json.dumps(plan, indent=1, sort_keys=True).encode())
+        return cls(folder)
+
+    def has(self, tile_id: str) -> bool:
+        return (self.folder / f"{tile_id}.tile").exists()
+
+    def read(self, tile_id: str) -> Chip:
+        """A finished tile; a damaged file is removed and refused, so that the next run makes it again."""
+        file = self.folder / f"{tile_id}.tile"
+        try:
+            return unpack_chip(file.read_bytes())
+        except Exception as error:
+            file.unlink(missing_ok=True)
+            raise SardinoError(f"{file} is damaged ({error}) and was removed: run the ingest again") from error
+
+    def facts(self, tile_id: str) -> dict[str, Any]:
+        """Notes and passes of a finished tile."""
+        facts: dict[str, Any] = json.loads((self.folder / f"{tile_id}.json").read_bytes())
+        return facts
+
+    def write(self, tile_id: str, content: bytes, facts: dict[str, Any]) -> None:
+        """Keep a finished tile, from `pack_chip`; its pixels last, as they say that it is finished."""
+        write_whole(self.folder / f"{tile_id}.json", json.dumps(facts).encode())
+        write_whole(self.folder / f"{tile_id}.tile", content)
+        (self.folder / f"{tile_id}.left").unlink(missing_ok=True)
+
+    def leave_out(self, tile_id: str, reason: str, final: bool) -> None:
+        """Remember why a tile is left out; one that is not final is tried again by the next run."""
+        write_whole(self.folder / f"{tile_id}.left", json.dumps({"reason": reason, "final": final}).encode())
+
+    def left_out(self, tile_id: str) -> tuple[str, bool] | None:
+        """Reason and whether it is final, None for a tile that is not left out."""
+        try:
+            facts = json.loads((self.folder / f"{tile_id}.left").read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        return str(facts["reason"]), bool(facts["final"])
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder)
+
+
+def plan_of(source: Source) -> dict[str, Any]:
+    """What decides a tile's pixels, as JSON values."""
+    plan = {
+        "staging": FORMAT,
+        "channels": list(source.channels),
+        "legend": source.legend.to_dict(),
+        "product": source.product,
+        "synthetic": source.synthetic,
+        **{f"source.{key}": value for key, value in source.metadata().items()},
+    }
+    result: dict[str, Any] = json.loads(json.dumps(plan))
+    return result
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file under a temporary name and rename it: a killed run leaves no half of it."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial.write_bytes(content)
+    os.replace(partial, path)
