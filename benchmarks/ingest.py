@@ -51,7 +51,7 @@ def served(archive: Archive, **faults: Any) -> Iterator[StacServer]:
 
 
 def source_at(url: str) -> StacSource:
-    return StacSource(2020, Catalogue(url, policy=HttpPolicy(4, 0.01, 5)), threads=THREADS)
+    return StacSource(2020, Catalogue(url, policy=HttpPolicy(6, 0.01, 2)), threads=THREADS)
 
 
 def store_of(url: str, tiles: list[Tile], out: Path) -> TileStore:

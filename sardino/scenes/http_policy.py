@@ -44,7 +44,6 @@ class HttpPolicy:
             "GDAL_HTTP_LOW_SPEED_TIME": seconds,
             "GDAL_HTTP_LOW_SPEED_LIMIT": "1",
             "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
-            "CPL_VSIL_CURL_USE_HEAD": "NO",  # the first range tells the size as well
         }
 
     def urllib3(self) -> Any:

@@ -97,7 +97,7 @@ class Layout:
 
 
 def open_layout(
-    path: Path, *, splits: Path | None = None, folder: Path | None = None, tile_px: int = 448, gsd_m: float = 10.0
+    path: Path, *, splits: Path | None = None, folder: Path | None = None, tile_px: int = 432, gsd_m: float = 10.0
 ) -> Layout:
     """Read the table of tiles and their splits.
 

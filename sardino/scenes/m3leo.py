@@ -95,7 +95,7 @@ def download(
     datasets: Sequence[str] = DATASETS,
     per_split: int | None = None,
     identifiers: Sequence[str] | None = None,
-    tile_px: int = 448,
+    tile_px: int = 432,
     revision: str = "main",
     endpoint: str | None = None,
     workers: int = 4,

@@ -18,10 +18,10 @@ PAPER_AREAS: dict[str, tuple[tuple[str, ...], tuple[float, float, float, float]]
     "middle east": (("un_subregion:western asia", "country:iran", "country:egypt"), (24.0, 12.0, 64.0, 43.0)),
     "pakistan and india": (("country:pakistan", "country:india"), (60.0, 6.0, 98.0, 38.0)),
 }
-"""Areas of the paper and of M3LEO: places, cut at (west, south, east, north).
+"""Areas named as in the paper and in M3LEO: places, cut at (west, south, east, north).
 
-The authors did not publish their outlines; these are ours. Europe ends at 45 degrees east, as its tiles do not cross
-the Urals; "continent:europe" is the whole continent.
+The outlines are ours, not the authors'; that M3LEO's "pakin" is Pakistan and India is read from its name. Europe is cut
+at 45 degrees east, beyond which only Russia lies, and at 25 west, in the Azores; "continent:europe" is all of it.
 """
 KINDS = ("paper", "country", "code", "continent", "un_region", "un_subregion", "world_bank_region")
 """What a name may mean, in order of preference; "continent:asia" asks for one meaning."""
@@ -35,7 +35,8 @@ _SHORT = {
     "cote d'ivoire": "country:ivory coast",
     "czech republic": "country:czechia",
     "drc": "country:democratic republic of the congo",
-    "pakinindia": "paper:pakistan and india",
+    "pakin": "paper:pakistan and india",
+    "southamerica": "continent:south america",
     "middleeast": "paper:middle east",
 }
 

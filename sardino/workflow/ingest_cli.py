@@ -129,9 +129,12 @@ def run(
     from tqdm import tqdm
 
     from sardino.scenes.ingest import ingest
+    from sardino.tiles.separation import UNUSED
     from sardino.tiles.table import read_table, tiles_in
 
     table = read_table(tiles)
+    if "split" in table:
+        table = table[table["split"] != UNUSED]  # dropped for overlap or by the buffer
     table = table.iloc[:limit] if limit else table
     splits = [str(split) for split in table["split"]] if "split" in table else ["train"] * len(table)
     bands = [int(band) for band in table["band"]] if "band" in table else [0] * len(table)

@@ -44,6 +44,7 @@ def plan(profile: Profile) -> list[Run]:
     One finetune run is one row of Table 1 (all fractions and seeds), one baseline run one row of Table 2.
     """
     runs = [Run("data", "01_data_preparation", "data", cost=OVERHEAD_S + _tiles(profile) * _pixels(profile) / 4e5)]
+    runs.append(Run("realism", "08_realism", "realism", cost=3 * OVERHEAD_S))
     runs.append(Run("quickstart", "00_quickstart", "quickstart", needs=("data",)))
     for arm in profile.pretraining:
         cost = _pretraining_cost(profile, arm)
@@ -88,7 +89,9 @@ def select(runs: list[Run], names: Iterable[str]) -> list[Run]:
 
 def settings(profile: Profile, run: Run) -> dict[str, Any]:
     """The part of the profile a run's result depends on: another part may change without a rerun."""
-    content = profile.model_dump(exclude={"title", "hardware", "expected_minutes", "threads"})
+    # Neither prose nor where tiles are cached changes a result.
+    silent = ("title", "hardware", "expected_minutes", "threads")
+    content = profile.model_dump(exclude={**dict.fromkeys(silent, True), "data": {"cache", "loader_workers"}})
     if run.kind == "data":
         # The stores that are built follow from the arms' regions, not from how they train.
         stores = {arm: [p.store, p.regions] for arm, p in profile.pretraining.items()}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
-    help="Places of tiles: cut an area of interest into tiles, split them, check the splits for leakage.\n\n"
+    help="Cut an area into tiles, split them, check for leakage; chop scenes, count labels, mosaic, verify, pack.\n\n"
     "For users of geetiles: grid, random, select, aois, intersect and split are here under their own names; tiles "
     "keep 10 m pixels in the UTM zone they lie in, and splits never share ground.",
 )

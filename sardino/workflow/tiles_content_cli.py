@@ -74,13 +74,18 @@ def shares(
 
 @app.command()
 def mosaic(
-    source: Annotated[Path, typer.Argument(help="Tile store; or a tile table, to show one of its columns.")],
+    source: Annotated[
+        Path, typer.Argument(help="Tile store; or a folder of .tif files; or a tile table, to show one of its columns.")
+    ],
     out: Annotated[Path, typer.Argument(help="Cloud-Optimized GeoTIFF to write (.tif).")],
     band: Annotated[
         list[str] | None, typer.Option(help="Channels (winter_vv, repeat for more), or label, or one layer.")
     ] = None,
     column: Annotated[str, typer.Option(help="Of a table: one value a tile, such as split or share_50.")] = "",
     split: Annotated[str, typer.Option(help="Only tiles of train, val or test.")] = "",
+    kind: Annotated[
+        str, typer.Option(help="What pixels of files mean, for warping: classes, db, amplitude or values.")
+    ] = "",
     crs: Annotated[str, typer.Option(help="Of the mosaic, such as EPSG:3035; needed where tiles lie in several.")] = "",
     resolution: Annotated[float | None, typer.Option(help="In units of the CRS; that of the tiles by default.")] = None,
     overwrite: OverwriteOption = False,
@@ -91,11 +96,24 @@ def mosaic(
     backscatter in linear power. Band names, nodata and class colours are in the file.
     """
     from sardino.tiles.mosaic import mosaic as write_mosaic
+    from sardino.tiles.mosaic_files import mosaic_files
     from sardino.tiles.mosaic_values import mosaic_values
     from sardino.tiles.table import read_table
-    from sardino.tiles.tileset import TileStore
+    from sardino.tiles.tileset import ARRAYS, TileStore
 
-    if source.is_dir():
+    if source.is_dir() and not (source / ARRAYS).exists():
+        if band or column or split:
+            raise SardinoError(f"{source} is a folder of files: leave out --band, --column and --split")
+        mosaic_files(
+            source,
+            out,
+            kind=kind or None,  # type: ignore[arg-type]  # mosaic_files refuses what is no kind
+            crs=crs,
+            resolution=resolution,
+            overwrite=overwrite,
+            progress=bar(None, "file"),
+        )
+    elif source.is_dir():
         if column:
             raise SardinoError(f"--column is of a tile table, and {source} is a store: name a --band")
         store = TileStore.open(source)
@@ -127,8 +145,9 @@ def verify(
     path: Annotated[Path, typer.Argument(help="Tile store, or folder of .tif and .nc files.")],
     size: Annotated[str, typer.Option(help="Columns x rows that a raster must have; the usual by default.")] = "",
 ) -> None:
-    """Read every tile to its end; name those that are damaged, cut short, empty or of a wrong size.
+    """Read every tile and name the damaged ones.
 
+    Damaged or cut short, without a valid pixel, or of a wrong size; in a store, other than written.
     Exit code 1 where there is one. Nothing is changed; `sardino tiles clean` removes what is unreadable.
     """
     from sardino.tiles.integrity import damaged_tiles, examine_folder, summary

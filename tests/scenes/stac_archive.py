@@ -183,6 +183,15 @@ def build_archive(folder: Path, tile_px: int = 64, columns: int = 2, rows: int =
         **worldcover,
         **{"esa_worldcover:product_version": "2.0.0"},
     )
+    rgb = np.clip(chip.layers["optical"], 1, 255)
+    cloudless, cloudy = rgb.copy(), np.full_like(rgb, 250)
+    cloudless[:, :, : grid.shape[1] // 2] = 0  # the clear image covers the east only
+    archive.map("sentinel-2-l2a", "S2_clear", "visual", cloudless, "2020-07-01", **{"eo:cloud_cover": 1.0})
+    archive.map("sentinel-2-l2a", "S2_cloudy", "visual", cloudy, "2020-07-06", **{"eo:cloud_cover": 60.0})
+    lccs = np.where(archive.codes == 80, 210, 10).astype(np.uint8)
+    archive.map("esa-cci-lc", "C3S-LC-2020", "lccs_class", lccs, "2020-01-01", crs="EPSG:4326")
+    carbon = np.full(grid.shape, 470, np.uint16)  # tenths of a tonne of carbon a hectare
+    archive.map("hgb", "hgb_2010", "aboveground", carbon, "2010-01-01", crs="EPSG:4326")
     archive.map("other-landcover", "other", "map", archive.codes // 10 + 1, "2020-01-01")
     return archive
 

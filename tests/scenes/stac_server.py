@@ -188,7 +188,7 @@ class StacServer:
         elif kind == "slow":
             time.sleep(self.faults.stall)
         elif kind == "drop":
-            response = Dropping(response.body, response.status_code, dict(response.headers))
+            response = Dropping(response.body, response.status_code, dict(response.headers) | {"connection": "close"})
         self.seen.append((request.url.path, response.status_code))
         return response
 

@@ -31,7 +31,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
 ]
-SHORT = HttpPolicy(attempts=4, backoff_s=0.01, timeout_s=5)
+SHORT = HttpPolicy(attempts=6, backoff_s=0.01, timeout_s=1)
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +183,25 @@ def test_a_tile_at_the_edge_of_a_pass_knows_of_it(server: StacServer, archive: A
     np.testing.assert_array_equal(source(server).chip(row).counts, expected(archive, row)[1])
 
 
+def test_reference_layers_come_in_their_units(server: StacServer, archive: Archive) -> None:
+    tile = archive.tiles[1]
+    chip = source(server, layers=("optical", "landcover_300m", "biomass_t_ha")).chip(tile)
+    image = chip.layers["optical"]
+    assert image.shape == (3, *tile.shape) and image.dtype == np.uint8
+    with rasterio.open(archive.folder / "sentinel-2-l2a" / "S2_clear.tif") as file:
+        clear = file.read()[(slice(None), *window(archive, tile))]
+    np.testing.assert_array_equal(image, np.where((clear == 0).all(0), 250, clear))  # gaps from the cloudier one
+    assert set(np.unique(chip.layers["landcover_300m"])) <= {WORLDCOVER.codes.index(80), WORLDCOVER.codes.index(40)}
+    np.testing.assert_allclose(chip.layers["biomass_t_ha"], 100.0, rtol=1e-5)  # 47 t of carbon
+
+
+def test_layers_that_a_catalogue_lacks_are_nodata(server: StacServer, archive: Archive) -> None:
+    server.items = [i for i in server.items if i["collection"] in ("sentinel-1-rtc", "esa-worldcover")]
+    chip = source(server, layers=("optical", "landcover_300m", "biomass_t_ha")).chip(archive.tiles[0])
+    assert (chip.layers["optical"] == 0).all() and (chip.layers["landcover_300m"] == IGNORE).all()
+    assert np.isnan(chip.layers["biomass_t_ha"]).all()
+
+
 # Faults of the line and the server
 
 
@@ -222,7 +241,7 @@ def test_a_lasting_fault_of_one_scene_leaves_the_tile_out_by_name(
     server: StacServer, archive: Archive, clean: TileStore, tmp_path: Path, kind: str
 ) -> None:
     quick = source(server)
-    quick = replace(quick, catalogue=replace(quick.catalogue, policy=HttpPolicy(2, 0.01, 5)))
+    quick = replace(quick, catalogue=replace(quick.catalogue, policy=HttpPolicy(2, 0.01, 1)))
     with server.failing(always={"S1_2020-07-10_161.vh": kind}):
         # A truncated file still serves the tiles before its end.
         with pytest.raises(SardinoError, match=r"[1-4] of 4 tiles.*S1_2020-07-10_161 \(vh\) cannot be read"):

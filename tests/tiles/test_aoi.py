@@ -81,6 +81,8 @@ def test_names_are_the_places_that_they_say(name: str, km2: float, bounds: tuple
 
 
 def test_every_known_name_is_an_area() -> None:
+    # The areas of M3LEO as its folders are called.
+    assert all(Aoi.load(n).polygon.area > 100 for n in ("china", "conus", "middleeast", "pakin", "southamerica"))
     for kind, name in place_names():
         area = named_area(f"{kind}:{name}")
         assert area.is_valid and area.area > 0, name

@@ -146,6 +146,19 @@ def test_a_file_that_reads_the_second_time_stays(folder: Path, monkeypatch: pyte
     assert folder / "whole0.tif" not in examined.removed and (folder / "whole0.tif").exists()
 
 
+def test_a_second_look_that_proves_nothing_removes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[str] = []
+
+    def only_the_first_time(path: Path) -> bool:
+        looks.append(path.name)
+        return looks.count(path.name) == 1
+
+    monkeypatch.setattr("sardino.tiles.integrity._bytes_can_be_read", only_the_first_time)
+    examined = examine_folder(folder, remove=True)
+    # The empty file needs no second opinion: there is nothing in it to lose.
+    assert examined.removed == [folder / "zero.tif"] and len(examined.of("unreadable")) == 3
+
+
 def test_whole_files_give_their_size(tmp_path: Path) -> None:
     assert examine_file(write_tif(tmp_path / "a.tif", pixels(32, 48))) == (32, 48)
     assert examine_file(write_nc(tmp_path / "a.nc", pixels(32, 48), "science/grids/data")) == (32, 48)

@@ -15,6 +15,7 @@ from sardino.tiles.chip import Chip
 from sardino.tiles.grid import Tile, tile_grid
 from sardino.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.tiles.mosaic import mosaic
+from sardino.tiles.mosaic_files import mosaic_files
 from sardino.tiles.mosaic_grid import mosaic_grid
 from sardino.tiles.mosaic_values import mosaic_values
 from sardino.tiles.radiometry import CHANNELS, to_db, to_power
@@ -224,3 +225,35 @@ def test_the_synthetic_world_comes_back(tmp_path: Path) -> None:
     label, db = read(tmp_path / "label.tif")[0][0], read(tmp_path / "db.tif")[0]
     np.testing.assert_array_equal(label, WORLDCOVER.decode(np.hstack([chip.label for chip in chips])))
     np.testing.assert_allclose(db, np.concatenate([chip.backscatter_db for chip in chips], axis=2), atol=0.0051)
+
+
+def test_files_become_a_mosaic_and_files_that_differ_do_not(block: TileStore, zones: TileStore, tmp_path: Path) -> None:
+    bands = ["winter_vv", "winter_vh"]
+    mosaic(block, tmp_path / "db.tif", bands)
+    mosaic(block, tmp_path / "label.tif", ["label"])
+    for name, wanted in (("db", bands), ("label", ["label"])):
+        (tmp_path / name).mkdir()
+        for tile_id in block.ids():
+            mosaic(block, tmp_path / name / f"{tile_id}.tif", wanted, ids=[tile_id])
+        mosaic_files(tmp_path / name, tmp_path / f"{name}-again.tif")
+        np.testing.assert_array_equal(read(tmp_path / f"{name}-again.tif")[0], read(tmp_path / f"{name}.tif")[0])
+        with rasterio.open(tmp_path / f"{name}-again.tif") as dataset:
+            assert list(dataset.descriptions) == wanted and cog_validate(dataset.name)[0]
+            if name == "label":
+                assert dataset.nodata == 0 and dataset.colormap(1)[40] == (0xF0, 0x96, 0xFF, 255)
+    # A coarse mosaic of files of unit dB is averaged in power, as that of the store is.
+    mosaic(block, tmp_path / "coarse.tif", bands, ids=block.ids()[:1], resolution=160)
+    one = tmp_path / "one"
+    one.mkdir()
+    (tmp_path / "db" / f"{block.ids()[0]}.tif").rename(one / "a.tif")
+    mosaic_files(one, tmp_path / "coarse-again.tif", resolution=160)
+    np.testing.assert_array_equal(read(tmp_path / "coarse-again.tif")[0], read(tmp_path / "coarse.tif")[0])
+    mosaic(zones, one / "b.tif", ["label"], ids=zones.ids()[:1])
+    with pytest.raises(SardinoError, match="differ in bands, type or nodata"):
+        mosaic_files(one, tmp_path / "no.tif")
+    (one / "b.tif").write_bytes(b"damaged")
+    with pytest.raises(SardinoError, match=r"b\.tif cannot be read"):
+        mosaic_files(one, tmp_path / "no.tif")
+    with pytest.raises(SardinoError, match=r"there is no \.tif file"):
+        mosaic_files(tmp_path / "label" / "absent", tmp_path / "no.tif")
+    assert not (tmp_path / "no.tif").exists()

@@ -45,6 +45,7 @@ NOTEBOOKS = {
     "05_attention": ("attention", ""),
     "06_tables": ("tables", ""),
     "07_claims": ("claims", ""),
+    "08_realism": ("realism", ""),
 }
 
 

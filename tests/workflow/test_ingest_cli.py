@@ -65,6 +65,14 @@ def test_splits_and_bands_of_the_table_reach_the_store_and_what_is_left_out_is_s
     assert "1 of 6 tiles were left out" in result.output
 
 
+def test_tiles_that_the_split_dropped_are_not_ingested(tmp_path: Path) -> None:
+    path = tmp_path / "tiles.parquet"
+    write_table(tile_table(TILES, split=["train", "none", "none", "none", "val", "test"], band=range(6)), path)
+    result = invoke("stac", path, tmp_path / "store")
+    assert result.exit_code == 0, result.output
+    assert TileStore.open(tmp_path / "store").ids() == [TILES[n].id for n in (0, 4, 5)]
+
+
 def test_strict_ends_in_a_sentence_and_exit_code_2(table: Path, tmp_path: Path) -> None:
     result = invoke("stac", table, tmp_path / "store", "--strict")
     assert result.exit_code == 2 and f"error: 1 of 6 tiles could not be made ({TILES[2].id}" in result.output
@@ -73,9 +81,11 @@ def test_strict_ends_in_a_sentence_and_exit_code_2(table: Path, tmp_path: Path) 
 
 
 def test_options_reach_the_source(table: Path, tmp_path: Path, offline: dict[str, Any]) -> None:
-    invoke("stac", table, tmp_path / "a", "--url", "http://127.0.0.1:1", "--orbit", "descending", "--composite", "median",
-           "--skip-season", "winter", "--exclude", "S1_x", "--layer", "optical", "--labels", "none", "--assets", "v,h",
-           "--limit", 2)  # fmt: skip
+    words = (
+        "--url http://127.0.0.1:1 --orbit descending --composite median --skip-season winter --exclude S1_x "
+        "--layer optical --labels none --assets v,h --limit 2"
+    )
+    invoke("stac", table, tmp_path / "a", *words.split())
     source = offline["source"]
     assert source.catalogue.url == "http://127.0.0.1:1" and not source.catalogue.signed
     assert source.needed == ("spring", "summer", "fall") and source.assets == ("v", "h") and source.exclude == ("S1_x",)

@@ -117,6 +117,15 @@ def test_mosaics_of_a_store_and_of_a_column(place: Path) -> None:
         assert dataset.bounds == pytest.approx(TILES[1].bounds)
 
 
+def test_a_mosaic_of_cut_files_is_the_scene(place: Path) -> None:
+    run("chop", "tiles.parquet", "scene.tif", "cut")
+    assert run("mosaic", "cut", "again.tif").exit_code == 0
+    with rasterio.open(place / "again.tif") as again, rasterio.open(place / "scene.tif") as scene:
+        np.testing.assert_array_equal(again.read(), scene.read())
+    refused = run("mosaic", "cut", "o.tif", "--band", "vv")
+    assert refused.exit_code == 2 and "is a folder of files" in refused.stderr
+
+
 def test_chop_tells_what_it_wrote_and_what_it_left_out(place: Path) -> None:
     done = run("chop", "tiles.parquet", "scene.tif", "cut", "--kind", "db")
     assert done.exit_code == 0, done.output
