@@ -12,13 +12,21 @@
 # ---
 
 # %% [markdown]
-# # 08 Realism: the synthetic world beside measured Sentinel-1
+# # 08 Realism: the synthetic world beside Sentinel-1
 #
-# **Does the synthetic world look like radar, and where does it not?** Its backscatter is compared with real
-# chips, where a folder of them is given, and with the published means of BigEarthNet-S1.
+# **Where does the synthetic world look like Sentinel-1, and where does it not?**
 #
-# `data` (or the environment variable `SARDINO_DATA`) names a folder that holds `los-angeles`, `finland-biomass`,
-# `belgium-monthly` and `terramesh`, or some of them. Without it the synthetic images stand alone.
+# What runs offline learns from a synthetic world. This notebook measures it: level, spread and tails of
+# backscatter, looks, correlation from pixel to pixel, and what each land cover shows.
+#
+# The only published figures used here are the means and standard deviations of BigEarthNet-S1 (sigma0, one date,
+# Europe). The world's overall VV and VH levels were set to those two means, so their agreement tests nothing;
+# the standard deviations were not set.
+#
+# **Real chips** go beside the synthetic ones when their folder is named: `data = "FOLDER"` below, or
+# `sardino notebook 08_realism --data FOLDER`. It may hold any of `terramesh`, `los-angeles`, `finland-biomass` and
+# `belgium-monthly`; `sardino/scenes/specs/` says how their files are read. Without it, the world is compared with
+# the published figures alone.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -27,81 +35,79 @@ data = ""
 # %%
 import time
 
-from sardino.evaluation.realism import BIGEARTHNET_S1_DB
-from sardino.reporting.realism import draw_images, draw_statistics
+import numpy as np
+
+from sardino.evaluation.realism import Images, eight_bit
+from sardino.reporting.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
 from sardino.reporting.record import write_record
 from sardino.reporting.style import preview, save_figure
+from sardino.scenes.chips import ChipFiles, chip_names
+from sardino.scenes.spec import FolderSpec
 from sardino.scenes.world import World
-from sardino.workflow.realism import EDGES, measured_folder, measured_images, synthetic_images
+from sardino.tiles.landcover import WORLDCOVER
 from sardino.workflow.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)
 seed = space.profile.data.seed
-folder = measured_folder(space.data)
-measured = measured_images(folder)
-images = {f"{image.name}, {image.dates}": image for image in synthetic_images(seed, 224) + measured}
-if not measured:
-    print("No real chips were given: only published means stand beside the synthetic images.")
+SIDE_PX, LATTICE, STEP = 224, 24, 19  # tiles that lie apart: every 19th of 24 x 24
+GSD_M = {"terramesh": 10.0, "los-angeles": 8.3, "finland-biomass": 10.0, "belgium-monthly": 10.0}
+TO_SIGMA0_DB = {"terramesh": float(10 * np.log10(np.cos(np.radians(38))))}  # from gamma0, at the middle of the swath
+NAMES = {
+    "Water": "Permanent water bodies",
+    "Trees": "Tree cover",
+    "Flooded vegetation": "Herbaceous wetland",
+    "Crops": "Cropland",
+    "Built area": "Built-up",
+    "Bare ground": "Bare / sparse vegetation",
+    "Rangeland": "Grassland",
+}
+
 
 # %% [markdown]
-# ## Pictures
+# ## Two kinds of images
 #
-# VH, brought to zero mean and unit variance: Los Angeles is uncalibrated, so that its level says nothing.
+# Speckle of one date and of a season's mean differ by an order of magnitude in looks. One date is compared with one
+# date, and seasonal means with seasonal means (15 dates each in the world). The four seasons count as four images.
+
 
 # %%
-figure = draw_images({title: image.polarisations["vh"][:224, :224] for title, image in images.items()})
-save_figure(figure, space.figures, "realism_images")
-preview(figure)
+def seasons(stack, channels, band):
+    """All planes of one band, (N, H, W)."""
+    return np.concatenate([stack[:, i] for i, name in enumerate(channels) if name.rpartition("_")[2] == band.lower()])
 
-# %% [markdown]
-# ## Histograms, spatial correlation and equivalent number of looks
-#
-# Correlation at small lags comes from the sensor's footprint and from resampling, at large lags from the
-# landscape. Looks are those of the most homogeneous tenth of the squares of 9 x 9 pixels: speckle that is
-# correlated raises them above the nominal 4.4 of one date. Composites of different lengths differ for that reason.
 
-# %%
-statistics = {title: image.statistics() for title, image in images.items()}
-vh = {title: found["vh"] for title, found in statistics.items()}
-figure = draw_statistics(vh, {title: image.synthetic for title, image in images.items()}, EDGES)
-save_figure(figure, space.figures, "realism_statistics")
-preview(figure)
+def synthetic(region, dates, bands=("VV", "VH")):
+    world = World(seed, dates_per_season=dates)
+    tiles = world.tiles(region, SIDE_PX, LATTICE, LATTICE)[::STEP]
+    chips = [world.chip(tile) for tile in tiles]
+    stack, labels = np.stack([c.backscatter_db for c in chips]), np.stack([c.label for c in chips])
+    planes = {band: seasons(stack, CHANNELS, band) for band in bands}
+    return Images(f"Synthetic, {region.title()}", planes, 10.0, np.tile(labels, (4, 1, 1)), tuple(WORLDCOVER.names))
 
-# %% [markdown]
-# ## Levels and classes
-#
-# Published means are of single dates over all of Europe, the sea included; three small places, synthetic or
-# measured, need not come to them. Measured chips with labels of another legend are listed under its names. TerraMesh is
-# gamma nought with terrain flattening, the synthetic world is sigma nought: about 1 dB apart at 38 degrees.
 
-# %%
-for pol, (mean, deviation) in BIGEARTHNET_S1_DB.items():
-    print(f"{'BigEarthNet-S1, published':48s} {pol} {mean:7.2f} +- {deviation:.2f} dB")
-for title, found in statistics.items():
-    for pol, values in found.items():
-        level = f"{values['mean_db']:7.2f} +- {values['std_db']:.2f} dB" if "mean_db" in values else "uncalibrated"
-        print(f"{title:48s} {pol} {level}, {values['looks']:.1f} looks")
+def real(name, bands=("VV", "VH"), most=16):
+    spec = FolderSpec.load(name)
+    names = chip_names(space.data / name, spec)
+    chips = [ChipFiles(space.data / name, spec, n) for n in names[:: -(-len(names) // most)]]
+    stack = np.stack([c.backscatter_db[:, :SIDE_PX, :SIDE_PX] for c in chips]) + TO_SIGMA0_DB.get(name, 0)
+    planes = {band: seasons(stack, spec.channels, band) for band in bands}
+    labels = np.stack([c.label[:SIDE_PX, :SIDE_PX] for c in chips]) if spec.labels.source == "raster" else None
+    return Images(spec.title, planes, GSD_M[name], labels, tuple(NAMES.get(n, n) for n in spec.legend.names))
+
 
 # %%
-for title, values in vh.items():
-    for name, (mean, deviation) in values.get("classes", {}).items():
-        print(f"{title:48s} {name:28s} VH {mean:7.2f} +- {deviation:.2f} dB")
-
-# %%
-record = write_record(
-    space.record("realism"),
-    kind="realism",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=[seed],
-    data={**World(seed).metadata(), "measured": [image.name for image in measured]},
-    results={
-        "statistics": statistics,
-        "synthetic": {title: image.synthetic for title, image in images.items()},
-        "bigearthnet_s1_db": {pol: list(level) for pol, level in BIGEARTHNET_S1_DB.items()},
-        "histogram_edges": list(EDGES),
-        "figures": ["realism_images", "realism_statistics"],
-    },
-    started=started,
-)
+one_date, season = synthetic("europe", 1), synthetic("europe", 15)
+given = {name for name in GSD_M if space.data is not None and (space.data / name).is_dir()}
+first = real("terramesh") if "terramesh" in given else None
+pairs = [Pair("One date, sigma0", one_date, first, published=True)]
+if "los-angeles" in given:
+    conus = synthetic("conus", 1, ("VH",))
+    ours = Images(conus.title, {"VH": eight_bit(conus.bands["VH"])}, 10.0)
+    pairs.append(Pair("One date, 8-bit VH", ours, real("los-angeles", ("VH",)), calibrated=False))
+for name in ("finland-biomass", "belgium-monthly"):
+    if name in given:
+        pairs.append(Pair(f"Seasonal means {len(pairs) - 1}", season, real(name)))
+if not given & {"finland-biomass", "belgium-monthly"}:
+    pairs.append(Pair("Seasonal means", season))
+print("real chips:", ", ".join(sorted(given)) or "none were given")

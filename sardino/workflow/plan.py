@@ -96,6 +96,8 @@ def settings(profile: Profile, run: Run) -> dict[str, Any]:
         # The stores that are built follow from the arms' regions, not from how they train.
         stores = {arm: [p.store, p.regions] for arm, p in profile.pretraining.items()}
         return {**{key: content[key] for key in ("name", "data", "examples")}, "stores": stores}
+    if run.kind == "realism":
+        return {"name": content["name"], "seed": profile.data.seed}
     if run.kind == "pretrain":
         arm = run.parameters["arm"]
         shape = profile.architecture(arm).model_dump()

@@ -1,5 +1,6 @@
 """From a STAC catalogue over HTTP to a tile store: equal to the arrays it was made of, or left out by name."""
 
+import pickle
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -351,6 +352,11 @@ def test_settings_that_cannot_be_are_refused(changes: dict[str, Any], message: s
         if "catalogue" in changes:
             changes = {"catalogue": Catalogue(changes["catalogue"])}
         StacSource(**{"year": 2020} | changes)
+
+
+def test_a_source_travels_to_workers(server: StacServer) -> None:
+    chosen = source(server, layers=("optical",))
+    assert pickle.loads(pickle.dumps(chosen)) == chosen
 
 
 def test_the_planetary_computer_is_signed_and_others_are_not() -> None:

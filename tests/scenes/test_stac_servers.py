@@ -102,7 +102,7 @@ def test_a_cluster_gives_the_same_store(server: StacServer, archive: Archive, st
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, processes=True, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None) as cluster,
         Client(cluster.scheduler_address) as client,  # as any cluster: by its address
     ):
         other = run(server.url, archive, tmp_path / "store", client=client)

@@ -59,7 +59,7 @@ def test_only_the_settings_a_run_reads_make_it_stale():
         return {name for name, run in runs.items() if settings(profile, run) != settings(other, run)}
 
     tuning = profile.finetuning.model_copy(update={"lr": 0.5})
-    later = set(runs) - {"data", "pretrain-europe", "pretrain-all"}
+    later = set(runs) - {"data", "realism", "pretrain-europe", "pretrain-all"}
     assert stale(profile.model_copy(update={"finetuning": tuning})) == later
     europe = profile.pretraining["europe"].model_copy(update={"steps": 7})
     arms = {**profile.pretraining, "europe": europe}
