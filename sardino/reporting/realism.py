@@ -91,7 +91,9 @@ def differences(table: pd.DataFrame) -> list[str]:
             theirs = table.loc[(pair, band, side)]
             parts = [f"{ours[k] - theirs[k]:+.2f} dB in {k}" for k in ("mean", "sd") if np.isfinite(theirs[k])]
             if side == "real":
-                parts += [f"{ours[k] - theirs[k]:+.2f} in {k.replace('_', ' of ')}" for k in ("lag_rows", "lag_columns")]
+                parts += [
+                    f"{ours[k] - theirs[k]:+.2f} in {k.replace('_', ' of ')}" for k in ("lag_rows", "lag_columns")
+                ]
                 parts += [f"{ours[k] - theirs[k]:+.2f} in {k}" for k in ("skewness", "kurtosis")]
                 parts.append(f"{ours.looks:.1f} looks where the real images have {theirs.looks:.1f}")
             sentences.append(f"{pair}, {band}, synthetic against {side}: {', '.join(parts)}.")

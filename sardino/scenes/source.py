@@ -3,9 +3,6 @@
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sardino.errors import SardinoError
 from sardino.tiles.chip import Chip
 from sardino.tiles.grid import Tile
@@ -25,11 +22,9 @@ class SourceChip(Chip):
     """A chip together with what its store should remember about its making.
 
     Args:
-        counts: (4, H, W) int16, passes that went into each season's composite; None where unknown.
         notes: sentences about oddities that were handled, for example a stale transform in a catalogue.
     """
 
-    counts: NDArray[np.int16] | None = None
     notes: tuple[str, ...] = ()
 
 

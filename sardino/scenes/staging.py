@@ -16,7 +16,7 @@ from sardino.scenes.source import Source, SourceChip
 from sardino.tiles.chip import Chip
 from sardino.tiles.radiometry import pack, unpack
 
-FORMAT = 1
+FORMAT = 2
 PLAN = "plan.json"
 _DIGEST = 64
 
@@ -30,10 +30,11 @@ def pack_chip(chip: Chip) -> tuple[bytes, dict[str, Any]]:
     facts: dict[str, Any] = {"notes": [], "passes": None}
     if isinstance(chip, SourceChip):
         facts["notes"] = list(chip.notes)
-        if chip.counts is not None:
-            facts["passes"] = [int(np.median(season)) for season in chip.counts]
     arrays: dict[str, Any] = {"backscatter": pack(chip.backscatter_db), "label": chip.label}
     arrays |= {f"layer_{name}": layer for name, layer in chip.layers.items()}
+    if chip.counts is not None:
+        facts["passes"] = [int(np.median(season)) for season in chip.counts]
+        arrays["counts"] = chip.counts
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     content = buffer.getvalue()
@@ -47,7 +48,8 @@ def unpack_chip(content: bytes) -> Chip:
         raise ValueError("the digest does not match")
     with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
         layers = {name.removeprefix("layer_"): arrays[name] for name in arrays.files if name.startswith("layer_")}
-        return Chip(unpack(arrays["backscatter"]), arrays["label"], layers)
+        counts = arrays["counts"] if "counts" in arrays.files else None
+        return Chip(unpack(arrays["backscatter"]), arrays["label"], layers, counts)
 
 
 @dataclass(frozen=True)

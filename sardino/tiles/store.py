@@ -68,7 +68,8 @@ def write_store(
         metadata: further facts, JSON values.
         bands: geographic band of each tile.
         workers: chips computed in parallel; the result does not depend on it.
-        compression: "none" reads as fast as the disk; "zstd" saves about 40 % of it and reads several times slower.
+        compression: of backscatter and label: "none" reads as fast as the disk; "zstd" saves about 40 % of it and
+            reads many times slower.
         progress: wraps the loop over tile numbers, for example `tqdm`.
         overwrite: replace a tile store that is already there.
 
@@ -102,7 +103,7 @@ def write_store(
         digests.append(tile_digest(packed))
         shares.append(_shares(packed["backscatter"], packed["label"], legend))
 
-    _write_coordinates(group, channels, ids, size_px)
+    _write_coordinates(group, {"channel": channels, "tile": ids, "season": SEASONS}, size_px)
     head = head_of(channels, unit, legend, size_px)
     rows = zip(ids, splits, (int(band) for band in bands), digests, strict=True)
     group.attrs.update(
@@ -113,6 +114,7 @@ def write_store(
             "seasons": [s for s in SEASONS if any(c.startswith(s + "_") for c in channels)],
             "product": product,
             "synthetic": synthetic,
+            "passes": "passes" in arrays,
             "layers": [name.removeprefix("layer_") for name in sorted(arrays) if name.startswith("layer_")],
             "fingerprint": store_fingerprint(head, rows),
             "metadata": metadata,
@@ -194,6 +196,8 @@ def _check_chip(chip: Chip, tile_id: str, tile: Tile, channels: int, classes: in
     packed: dict[str, NDArray[Any]] = {"backscatter": pack(chip.backscatter_db), "label": chip.label.astype(np.uint8)}
     for name, layer in chip.layers.items():
         packed[f"layer_{name}"] = np.asarray(layer, np.uint8 if name in _LAYER_FILL else np.float32)
+    if chip.counts is not None:
+        packed["passes"] = np.clip(chip.counts, 0, 255).astype(np.uint8)
     return packed
 
 
@@ -203,19 +207,21 @@ def _create_arrays(
     described: dict[str, dict[str, Any]] = {
         "backscatter": {"units": "dB", "scale_factor": SCALE_DB, "_FillValue": NODATA, "long_name": "Backscatter"},
         "label": {"long_name": f"Class index, {IGNORE} where unlabelled"},
+        "passes": {"long_name": "Passes in the composite"},
     }
     arrays = {}
     for name, values in packed.items():
         layer = name.removeprefix("layer_")
-        fill: float = {"backscatter": NODATA, "label": IGNORE}.get(name, _LAYER_FILL.get(layer, np.nan))
-        inner = {2: (), 3: ("rgb",) if name == "layer_optical" else ("channel",)}[values.ndim]
+        fill: float = {"backscatter": NODATA, "label": IGNORE, "passes": 0}.get(name, _LAYER_FILL.get(layer, np.nan))
+        inner = {"backscatter": ("channel",), "layer_optical": ("rgb",), "passes": ("season",)}.get(name, ())
         arrays[name] = group.create_array(
             name,
             shape=(tiles, *values.shape),
             chunks=(1, *values.shape),
             dtype=values.dtype,
             fill_value=fill,
-            compressors=_CODECS[compression],
+            # What training does not read is always compressed.
+            compressors=_CODECS[compression if name in ("backscatter", "label") else "zstd"],
             # A chunk that is not there is then always a chunk that was lost.
             config={"write_empty_chunks": True},
             dimension_names=("tile", *inner, "y", "x"),
@@ -224,9 +230,9 @@ def _create_arrays(
     return arrays
 
 
-def _write_coordinates(group: zarr.Group, channels: Sequence[str], ids: Sequence[str], size_px: int) -> None:
+def _write_coordinates(group: zarr.Group, named: dict[str, Sequence[str]], size_px: int) -> None:
     """Names along the axes, so that xarray selects by channel and by tile id."""
-    for name, values in {"channel": channels, "tile": ids}.items():
+    for name, values in named.items():
         axis = group.create_array(name, shape=(len(values),), dtype=str, dimension_names=(name,))
         axis[:] = np.array(values, dtype=object)
     for name in ("y", "x"):

@@ -33,6 +33,7 @@ class TileStore:
         index: one row a tile: id, region, crs, transform, split, band, sha256, share_<class code>
             (of labelled pixels), labelled_share, valid_share, geometry in EPSG:4326.
         channels, unit, product, legend, synthetic, tile_px, layers, fingerprint, metadata: as written.
+        passes: whether the number of passes per season and pixel is known.
     """
 
     def __init__(self, path: Path, group: zarr.Group, index: geopandas.GeoDataFrame) -> None:
@@ -48,7 +49,8 @@ class TileStore:
         self.layers: list[str] = list(attributes["layers"])
         self.fingerprint = str(attributes["fingerprint"])
         self.metadata: dict[str, Any] = dict(attributes["metadata"])
-        names = ["backscatter", "label", *(f"layer_{name}" for name in self.layers)]
+        self.passes = bool(attributes.get("passes", False))
+        names = ["backscatter", "label", *(f"layer_{name}" for name in self.layers), *(["passes"] * self.passes)]
         self._arrays = {name: Chunks(path / ARRAYS, _array(path, group, name)) for name in names}
 
     @classmethod
@@ -165,6 +167,12 @@ class TileStore:
         for place, tile_id in enumerate(ids):
             self._read_into(f"layer_{name}", tile_id, values[place])
         return values
+
+    def read_passes(self, ids: Sequence[str]) -> NDArray[np.uint8]:
+        """Passes in each season's composite: (N, 4, H, W) uint8, saturating at 255."""
+        if not self.passes:
+            raise SardinoError(f"{self.path} does not know how many passes its composites hold")
+        return np.stack([self._chunk("passes", tile_id) for tile_id in ids])
 
     def _read_into(self, name: str, tile_id: str, out: NDArray[Any]) -> None:
         row = self.row(tile_id)

@@ -139,6 +139,26 @@ def test_counts_are_the_decibels_on_disk(written: TileStore) -> None:
     assert counts.dtype == np.int16 and counts.flags.writeable
 
 
+def test_passes_come_back_where_they_are_known(written: TileStore, tmp_path: Path) -> None:
+    def counted(number: int) -> Chip:
+        whole = chip(number)
+        passes = np.full((4, SIZE, SIZE), 7 + number, np.int16)
+        passes[1, 0, 0], passes[2, 0, 0] = 0, 300
+        return Chip(whole.backscatter_db, whole.label, whole.layers, passes)
+
+    store = write(tmp_path / "store", chips=counted)
+    passes = store.read_passes([TILES[3].id, TILES[0].id])
+    assert passes.shape == (2, 4, SIZE, SIZE) and passes[0, 0, 1, 1] == 10 and passes[1, 0, 1, 1] == 7
+    assert passes[0, 1, 0, 0] == 0 and passes[0, 2, 0, 0] == 255
+    with xarray.open_zarr(store.path / "tiles.zarr", chunks=None) as dataset:
+        assert int(dataset["passes"].sel(tile=TILES[0].id, season="winter")[1, 1]) == 7
+    store.verify()
+    with pytest.raises(SardinoError, match="does not know how many passes"):
+        written.read_passes(written.ids())
+    with pytest.raises(SardinoError, match="no count per season"):
+        Chip(chip(0).backscatter_db, chip(0).label, {}, np.zeros((3, SIZE, SIZE), np.int16))
+
+
 def test_a_store_travels_to_another_process_by_its_path(written: TileStore) -> None:
     other = pickle.loads(pickle.dumps(written))
     assert other.fingerprint == written.fingerprint and other.ids() == written.ids()
