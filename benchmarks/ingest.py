@@ -23,10 +23,10 @@ from statistics import median
 from typing import Any
 
 from sardino.reporting.record import code_state, hardware, peak_memory_mb
-from sardino.scenes.catalogue import Catalogue
-from sardino.scenes.http_policy import HttpPolicy
 from sardino.scenes.ingest import ingest
-from sardino.scenes.stac import StacSource, geobox
+from sardino.scenes.stac.catalogue import Catalogue
+from sardino.scenes.stac.http_policy import HttpPolicy
+from sardino.scenes.stac.source import StacSource, geobox
 from sardino.tiles.grid import Tile
 from sardino.tiles.tileset import TileStore
 
@@ -120,7 +120,7 @@ def faults(archive: Archive, share: float) -> tuple[float, bool]:
 def kills(archive: Archive, count: int) -> tuple[int, bool]:
     """SIGKILLs at random moments of ingests, each resumed; whether every file of the store came out the same."""
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["sardino.scenes.ingest", "sardino.scenes.stac", "odc.stac"])
+    forks.set_forkserver_preload(["sardino.scenes.ingest", "sardino.scenes.stac.source", "odc.stac"])
     moments, done, same = random.Random(0), 0, True
     with tempfile.TemporaryDirectory() as folder, served(archive) as server:
         out, span = Path(folder) / "store", 0.0

@@ -40,7 +40,7 @@ from sardino.models.segmenter import Segmenter, build_segmenter
 from sardino.models.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.paper import TITLES, CellKey, paper_cells
 from sardino.reporting.record import hardware
-from sardino.scenes.world import REGIONS, World
+from sardino.scenes.world.synthetic import REGIONS, World
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.radiometry import CHANNELS, NODATA, SCALE_DB, pack

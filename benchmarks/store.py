@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.scenes.world import World
+from sardino.scenes.world.synthetic import World
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.tiles.radiometry import CHANNELS, NODATA

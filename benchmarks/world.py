@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.scenes.world import REGIONS, World
+from sardino.scenes.world.synthetic import REGIONS, World
 
 LIMIT_S = 1.5
 """A tile of 448 px may take so long on one core."""

@@ -34,7 +34,7 @@ from sardino.reporting.splits_map import draw_splits
 from sardino.reporting.style import preview, save_figure
 from sardino.tiles.description import describe
 from sardino.tiles.examples import example_tiles
-from sardino.tiles.leakage import store_leakage
+from sardino.tiles.places.leakage import store_leakage
 from sardino.workflow.preparation import prepare
 from sardino.workflow.workspace import Workspace
 

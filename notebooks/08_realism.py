@@ -25,7 +25,7 @@
 #
 # **Real chips** go beside the synthetic ones when their folder is named: `data = "FOLDER"` below, or
 # `sardino notebook 08_realism --data FOLDER`. It may hold any of `terramesh`, `los-angeles`, `finland-biomass` and
-# `belgium-monthly`; `sardino/scenes/specs/` says how their files are read. Without it, the world is compared with
+# `belgium-monthly`; `sardino/scenes/folders/specs/` says how their files are read. Without it, the world is compared with
 # the published figures alone.
 
 # %% tags=["parameters"]
@@ -41,9 +41,9 @@ from sardino.evaluation.realism import Images, eight_bit
 from sardino.reporting.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
 from sardino.reporting.record import write_record
 from sardino.reporting.style import preview, save_figure
-from sardino.scenes.chips import ChipFiles, chip_names
-from sardino.scenes.spec import FolderSpec
-from sardino.scenes.world import World
+from sardino.scenes.folders.chips import ChipFiles, chip_names
+from sardino.scenes.folders.spec import FolderSpec
+from sardino.scenes.world.synthetic import World
 from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.radiometry import CHANNELS
 from sardino.workflow.workspace import Workspace

@@ -9,7 +9,7 @@ import pytest
 import typer
 
 from sardino.reporting.readme import rendered
-from sardino.scenes.spec import FolderSpec
+from sardino.scenes.folders.spec import FolderSpec
 from sardino.workflow.cli import app
 
 ROOT = Path(__file__).parents[1]

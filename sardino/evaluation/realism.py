@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import gaussian_kde
 
 from sardino.errors import SardinoError
-from sardino.tiles.correlation import pixel_correlogram
+from sardino.tiles.places.correlation import pixel_correlogram
 from sardino.tiles.radiometry import to_db, to_power
 
 Float = NDArray[np.floating]
@@ -127,10 +126,13 @@ def window_looks(stack_db: Float, window_px: int = WINDOW_PX) -> NDArray[np.floa
 
 def typical_looks(looks: NDArray[np.float64]) -> float:
     """The most frequent number of looks: the peak of the density of its logarithm."""
+    from scipy.stats import gaussian_kde  # slow to import, and needed here alone
+
     log = np.log(looks)
     if np.ptp(log) < 1e-9:
         return float(looks[0])
-    grid = np.linspace(*np.percentile(log, [1, 99]), 200)
+    low, high = np.percentile(log, [1, 99])
+    grid = np.linspace(low, high, 200)
     return float(np.exp(grid[np.argmax(gaussian_kde(log[:: max(1, len(log) // 20_000)])(grid))]))
 
 

@@ -178,7 +178,7 @@ def world(
     """
     from tqdm import tqdm
 
-    from sardino.scenes.world import World
+    from sardino.scenes.world.synthetic import World
     from sardino.tiles.landcover import WORLDCOVER
     from sardino.tiles.radiometry import CHANNELS
     from sardino.tiles.store import write_store
@@ -223,12 +223,12 @@ def import_chips(
     """Make a tile store of a folder of real chips.
 
     The spec says which file holds which channel, in which unit, and where labels come from;
-    copy one of the built-in ones (sardino/scenes/specs/) to describe chips of your own.
+    copy one of the built-in ones (sardino/scenes/folders/specs/) to describe chips of your own.
     """
     from tqdm import tqdm
 
-    from sardino.scenes.folder import import_folder
-    from sardino.scenes.spec import FolderSpec
+    from sardino.scenes.folders.folder import import_folder
+    from sardino.scenes.folders.spec import FolderSpec
 
     described = FolderSpec.load(spec)
     if not folder.is_dir():

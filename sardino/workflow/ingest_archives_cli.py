@@ -98,8 +98,8 @@ def earthengine(
 
     Example: sardino ingest earthengine tiles.parquet build/alps --project my-project --year 2020 --limit 3
     """
-    from sardino.scenes.earthengine import EarthEngineSource
-    from sardino.scenes.earthengine_session import initialise
+    from sardino.scenes.earthengine.session import initialise
+    from sardino.scenes.earthengine.source import EarthEngineSource
 
     source = EarthEngineSource(
         project,
@@ -161,8 +161,8 @@ def m3leo(
     """
     from tqdm import tqdm
 
-    from sardino.scenes.archive_datasets import open_archive
-    from sardino.scenes.m3leo import DATASETS, Area, download
+    from sardino.scenes.archives.datasets import open_archive
+    from sardino.scenes.archives.m3leo import DATASETS, Area, download
 
     done = download(
         Area(area),
@@ -234,8 +234,8 @@ def geetiles(
 
     Example: sardino ingest geetiles data/conus_partitions_aschips_293d95e3ee589.geojson build/conus --direction des
     """
-    from sardino.scenes.archive_datasets import open_archive
-    from sardino.scenes.layouts import open_layout
+    from sardino.scenes.archives.datasets import open_archive
+    from sardino.scenes.archives.layouts import open_layout
 
     layout = open_layout(folder, splits=splits, tile_px=tile_px)
     if bands:
@@ -268,7 +268,7 @@ def _store(
     overwrite: bool,
 ) -> None:
     """Write the list of tiles with its identifiers beside the store, and ingest it."""
-    from sardino.tiles.leakage import table_leakage
+    from sardino.tiles.places.leakage import table_leakage
     from sardino.tiles.table import tile_table, write_table
 
     rows = [row for row, split in enumerate(layout.splits) if split]

@@ -84,8 +84,8 @@ def stac(
 
     Example: sardino tiles grid --help; then sardino ingest stac tiles.parquet build/alps --year 2020 --workers 4
     """
-    from sardino.scenes.catalogue import PLANETARY_COMPUTER, Catalogue
-    from sardino.scenes.stac import StacSource
+    from sardino.scenes.stac.catalogue import PLANETARY_COMPUTER, Catalogue
+    from sardino.scenes.stac.source import StacSource
     from sardino.tiles.radiometry import SEASONS
 
     vv, comma, vh = assets.partition(",")
@@ -129,7 +129,7 @@ def run(
     from tqdm import tqdm
 
     from sardino.scenes.ingest import ingest
-    from sardino.tiles.separation import UNUSED
+    from sardino.tiles.places.separation import UNUSED
     from sardino.tiles.table import read_table, tiles_in
 
     table = read_table(tiles)

@@ -9,13 +9,13 @@ from multiprocessing import get_context
 import numpy as np
 
 from sardino.errors import SardinoError
-from sardino.scenes.folder import FolderSpec, import_folder
-from sardino.scenes.world import World
+from sardino.scenes.folders.folder import FolderSpec, import_folder
+from sardino.scenes.world.synthetic import World
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.merge import merge_stores
+from sardino.tiles.places.separation import separate
 from sardino.tiles.radiometry import CHANNELS
-from sardino.tiles.separation import separate
 from sardino.tiles.splits import band_index, split_of_band
 from sardino.tiles.store import write_store
 from sardino.tiles.tileset import SPLITS, TileStore

@@ -57,9 +57,9 @@ def chop(
             raise SardinoError(f"{', '.join(unused)} is of one scene, and {source} is a folder of them: leave it out")
         done = _chop_folder(source, tiles, out, resolution, _date(start), _date(end), max_days)
     else:
-        from sardino.scenes.chop import chop as cut
-        from sardino.scenes.gridded import open_gridded
-        from sardino.scenes.pixel_meaning import kind_of
+        from sardino.scenes.chopping.chop import chop as cut
+        from sardino.scenes.chopping.gridded import open_gridded
+        from sardino.scenes.chopping.pixel_meaning import kind_of
 
         scene = open_gridded(source, lat=lat, lon=lon, crs=crs, group=group)
         for name in variable or scene.names:
@@ -107,8 +107,8 @@ def _chop_folder(
     end: date | None,
     max_days: int | None,
 ) -> Any:
-    from sardino.scenes.gssic import cut_seasons
-    from sardino.scenes.gunw import cut_interferograms, granules_in
+    from sardino.scenes.chopping.gssic import cut_seasons
+    from sardino.scenes.chopping.gunw import cut_interferograms, granules_in
 
     progress = bar(len(tiles))
     if any(folder.glob("S1-GUNW-*.nc")):

@@ -57,8 +57,8 @@ def grid(
     Each tile lies in the UTM zone of its centre, so that 10 m are 10 m everywhere; where two zones meet, a sliver
     less than two tiles wide is left out. The same place has the same tile, and the same id, in every area.
     """
-    from sardino.tiles.aoi import Aoi
-    from sardino.tiles.partition import square_grid
+    from sardino.tiles.places.aoi import Aoi
+    from sardino.tiles.places.partition import square_grid
     from sardino.tiles.table import tile_table
 
     _save(tile_table(square_grid(Aoi.load(aoi, name), size_px, gsd_m, crs, keep)), out)
@@ -85,8 +85,8 @@ def random(
     The bounding box is cut across its longer side, near the middle, until no side is too long. A tile store needs
     tiles of one size: ask for them with --size-px.
     """
-    from sardino.tiles.aoi import Aoi
-    from sardino.tiles.rectangles import random_rectangles
+    from sardino.tiles.places.aoi import Aoi
+    from sardino.tiles.places.rectangles import random_rectangles
     from sardino.tiles.table import tile_table
 
     area = Aoi.load(aoi, name)
@@ -111,9 +111,9 @@ def select(
     The tile is the polygon's bounding box in whole pixels. Such tiles may overlap; `sardino tiles split` keeps
     overlapping tiles out of different splits.
     """
-    from sardino.tiles.aoi import Aoi
-    from sardino.tiles.cells import tiles_of_polygons
-    from sardino.tiles.polygons import read_polygons
+    from sardino.tiles.places.aoi import Aoi
+    from sardino.tiles.places.cells import tiles_of_polygons
+    from sardino.tiles.places.polygons import read_polygons
     from sardino.tiles.table import tile_table
 
     cells = read_polygons(polygons)
@@ -141,8 +141,8 @@ def hexagons(
 
     The column 'cell' holds each hexagon as WKT in degrees.
     """
-    from sardino.tiles import cells
-    from sardino.tiles.aoi import Aoi
+    from sardino.tiles.places import cells
+    from sardino.tiles.places.aoi import Aoi
     from sardino.tiles.table import tile_table
 
     tiles, outlines = cells.hexagons(Aoi.load(aoi, name), size_px, gsd_m, crs, keep, fit)
@@ -162,10 +162,10 @@ def aois(
     and the paper's areas. "continent:europe" asks for one meaning
     where a name has several, "france in europe" for what two areas share (France alone has parts on five continents).
     """
-    from sardino.tiles.place_names import place_names
+    from sardino.tiles.places.place_names import place_names
 
     if extract is not None:
-        from sardino.tiles.aoi import Aoi
+        from sardino.tiles.places.aoi import Aoi
 
         typer.echo(Aoi.load(search).write(extract))
         return
@@ -189,8 +189,8 @@ def intersect(
 
     Adds the columns foreignid_NAME and foreignshare_NAME, and foreignsplit_NAME where the partition has splits.
     """
-    from sardino.tiles.intersection import intersect_table
-    from sardino.tiles.polygons import read_polygons
+    from sardino.tiles.places.intersection import intersect_table
+    from sardino.tiles.places.polygons import read_polygons
     from sardino.tiles.table import read_table
 
     table = read_table(tiles)
@@ -231,7 +231,7 @@ def split(
     Bands and blocks are balanced by number of tiles. No ground is ever in two splits: of two overlapping tiles the
     one used for learning is dropped. Look at `sardino tiles leakage` for the buffer that the pixels ask for.
     """
-    from sardino.tiles.assignment import split_table
+    from sardino.tiles.places.assignment import split_table
     from sardino.tiles.table import read_table, write_table
 
     shares = percent.replace(",", "/").split("/")
@@ -269,7 +269,7 @@ def leakage(
 
     The distance of decorrelation needs pixels, so a tile store. Ends with exit code 1 if splits share ground.
     """
-    from sardino.tiles.leakage import store_leakage, table_leakage
+    from sardino.tiles.places.leakage import store_leakage, table_leakage
     from sardino.tiles.table import read_table
     from sardino.tiles.tileset import TileStore
 

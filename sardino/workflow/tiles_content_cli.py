@@ -36,10 +36,10 @@ def shares(
     coarser polygons (--foreign), whose shares this verb counts as well. Pixels without a label are no
     class: shares are of the labelled pixels, labelled_share says how many those are.
     """
-    from sardino.tiles.label_rasters import LabelRasters
-    from sardino.tiles.polygon_shares import shares_from_polygons, shares_in_polygons, write_polygons
-    from sardino.tiles.polygons import read_polygons
-    from sardino.tiles.shares import shares_in_rasters, shares_in_store, with_shares
+    from sardino.tiles.contents.label_rasters import LabelRasters
+    from sardino.tiles.contents.polygon_shares import shares_from_polygons, shares_in_polygons, write_polygons
+    from sardino.tiles.contents.shares import shares_in_rasters, shares_in_store, with_shares
+    from sardino.tiles.places.polygons import read_polygons
     from sardino.tiles.table import PLACES, read_table, tiles_in, write_table
     from sardino.tiles.tileset import TileStore
 
@@ -95,9 +95,9 @@ def mosaic(
     Tiles on one grid are copied pixel by pixel. Others are warped: classes to the nearest pixel,
     backscatter in linear power. Band names, nodata and class colours are in the file.
     """
-    from sardino.tiles.mosaic import mosaic as write_mosaic
-    from sardino.tiles.mosaic_files import mosaic_files
-    from sardino.tiles.mosaic_values import mosaic_values
+    from sardino.tiles.contents.mosaic import mosaic as write_mosaic
+    from sardino.tiles.contents.mosaic_files import mosaic_files
+    from sardino.tiles.contents.mosaic_values import mosaic_values
     from sardino.tiles.table import read_table
     from sardino.tiles.tileset import ARRAYS, TileStore
 
@@ -150,7 +150,7 @@ def verify(
     Damaged or cut short, without a valid pixel, or of a wrong size; in a store, other than written.
     Exit code 1 where there is one. Nothing is changed; `sardino tiles clean` removes what is unreadable.
     """
-    from sardino.tiles.integrity import damaged_tiles, examine_folder, summary
+    from sardino.tiles.contents.integrity import damaged_tiles, examine_folder, summary
     from sardino.tiles.tileset import ARRAYS
 
     if (path / ARRAYS).exists():
@@ -179,7 +179,7 @@ def clean(
     Only files that fail a second time are deleted; empty ones, odd sizes and files that could not be
     opened for want of access stay.
     """
-    from sardino.tiles.integrity import examine_folder
+    from sardino.tiles.contents.integrity import examine_folder
 
     examined = examine_folder(folder, remove=remove, progress=bar(None))
     unreadable = examined.of("unreadable")
@@ -207,8 +207,8 @@ def pack(
 
     Store, README, card and checksums in one .tar, the same bytes each time; the store is verified first.
     """
-    from sardino.tiles.dataset_card import Sharing
-    from sardino.tiles.package import pack_dataset
+    from sardino.tiles.contents.dataset_card import Sharing
+    from sardino.tiles.contents.package import pack_dataset
     from sardino.tiles.tileset import TileStore
 
     if notes is not None and not notes.is_file():
@@ -229,8 +229,8 @@ def unpack(
     An archive with links, names that lead outside, more than it should hold, or a wrong checksum is
     refused, and nothing of it stays.
     """
-    from sardino.tiles.dataset_card import STORE
-    from sardino.tiles.unpacking import unpack_dataset
+    from sardino.tiles.contents.dataset_card import STORE
+    from sardino.tiles.contents.unpacking import unpack_dataset
 
     card = unpack_dataset(archive, folder, progress=bar(None, "file"))
     typer.echo(f"{card['title']}: {card['tiles']} tiles in {folder / STORE}, licence {card['licence']}")

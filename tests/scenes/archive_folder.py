@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from shapely import box
 
-from sardino.scenes.archive import S1_BANDS
+from sardino.scenes.archives.archive import S1_BANDS
 
 AOI, HASH = "conus", "293d95e3ee589"
 STEM = f"{AOI}_partitions_aschips_{HASH}"

@@ -14,7 +14,7 @@ from rasterio.shutil import copy
 from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject, transform_bounds
 
-from sardino.scenes.world import World
+from sardino.scenes.world.synthetic import World
 from sardino.tiles.grid import Tile, tile_grid
 from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.radiometry import CHANNELS, SEASONS, to_power

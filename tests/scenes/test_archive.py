@@ -12,9 +12,9 @@ from archive_folder import SIZE, STEM, identifier, truth_db, write_folder, write
 from pyproj import Transformer
 
 from sardino.errors import SardinoError
-from sardino.scenes.archive import S1_BANDS, ArchiveSource, label_index
-from sardino.scenes.archive_datasets import open_archive
-from sardino.scenes.layouts import Layout, open_layout
+from sardino.scenes.archives.archive import S1_BANDS, ArchiveSource, label_index
+from sardino.scenes.archives.datasets import open_archive
+from sardino.scenes.archives.layouts import Layout, open_layout
 from sardino.scenes.source import LeftOut
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import IGNORE, WORLDCOVER

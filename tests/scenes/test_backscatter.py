@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from sardino.scenes.backscatter import LEVEL_DB, REFERENCE_DEG, VV_VH_CORRELATION, mean_power
-from sardino.scenes.cover import covers
-from sardino.scenes.landscape import landscape
-from sardino.scenes.noise import Grid, Keys
-from sardino.scenes.sensor import incidence_deg
-from sardino.scenes.world import REGIONS, World
+from sardino.scenes.world.backscatter import LEVEL_DB, REFERENCE_DEG, VV_VH_CORRELATION, mean_power
+from sardino.scenes.world.cover import covers
+from sardino.scenes.world.landscape import landscape
+from sardino.scenes.world.noise import Grid, Keys
+from sardino.scenes.world.sensor import incidence_deg
+from sardino.scenes.world.synthetic import REGIONS, World
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import WORLDCOVER
 

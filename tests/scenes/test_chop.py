@@ -11,9 +11,9 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 
 from sardino.errors import SardinoError
-from sardino.scenes.chop import chop
-from sardino.scenes.gridded import open_gridded
-from sardino.scenes.pixel_meaning import kind_of
+from sardino.scenes.chopping.chop import chop
+from sardino.scenes.chopping.gridded import open_gridded
+from sardino.scenes.chopping.pixel_meaning import kind_of
 from sardino.tiles.grid import Tile, tile_grid
 from sardino.tiles.radiometry import to_db, to_power
 

@@ -19,10 +19,10 @@ from google.auth.exceptions import RefreshError
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.scenes import earthengine_session
-from sardino.scenes.earthengine import EarthEngineSource, series_of
-from sardino.scenes.earthengine_assets import LAYER_NAMES, label_image, layer_image, passes
-from sardino.scenes.earthengine_session import initialise
+from sardino.scenes.earthengine import session as earthengine_session
+from sardino.scenes.earthengine.assets import LAYER_NAMES, label_image, layer_image, passes
+from sardino.scenes.earthengine.session import initialise
+from sardino.scenes.earthengine.source import EarthEngineSource, series_of
 from sardino.scenes.ingest import ingest
 from sardino.scenes.source import LeftOut, Transient
 from sardino.tiles.grid import Tile

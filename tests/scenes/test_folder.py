@@ -14,8 +14,8 @@ from rasterio.transform import Affine
 from shapely import STRtree
 
 from sardino.errors import SardinoError
-from sardino.scenes.folder import FolderSpec, built_in_specs, import_folder
-from sardino.scenes.optical import DERIVED
+from sardino.scenes.folders.folder import FolderSpec, built_in_specs, import_folder
+from sardino.scenes.folders.optical import DERIVED
 from sardino.tiles.landcover import IGNORE
 from sardino.tiles.radiometry import CHANNELS
 from sardino.tiles.tileset import TileStore
@@ -355,7 +355,7 @@ def test_the_built_in_specs_load() -> None:
     ],
 )
 def test_a_wrong_spec_is_refused_by_key(tmp_path: Path, edit: Callable[[str], str], message: str) -> None:
-    text = (resources.files("sardino.scenes") / "specs" / "los-angeles.toml").read_text("utf-8")
+    text = (resources.files("sardino.scenes.folders") / "specs" / "los-angeles.toml").read_text("utf-8")
     path = tmp_path / "mine.toml"
     path.write_text(text)
     assert FolderSpec.load(path) == FolderSpec.load("los-angeles")

@@ -9,7 +9,7 @@ import xarray as xr
 from rasterio.transform import Affine
 
 from sardino.errors import SardinoError
-from sardino.scenes.gssic import Plane, cut_seasons, plane_of, planes_in
+from sardino.scenes.chopping.gssic import Plane, cut_seasons, plane_of, planes_in
 from sardino.tiles.grid import Tile, tile_grid
 
 # rasterio itself multiplies transforms in the way that affine is giving up.

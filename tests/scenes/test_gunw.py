@@ -9,7 +9,7 @@ import xarray as xr
 from pyproj import Transformer
 
 from sardino.errors import SardinoError
-from sardino.scenes.gunw import DATA, EXTRA, GEOMETRY, RADAR, Granule, cut_interferograms, granules_in
+from sardino.scenes.chopping.gunw import DATA, EXTRA, GEOMETRY, RADAR, Granule, cut_interferograms, granules_in
 from sardino.tiles.grid import Tile, tile_grid
 
 # rasterio itself multiplies transforms in the way that affine is giving up.

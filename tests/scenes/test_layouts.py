@@ -12,7 +12,7 @@ from pyproj import CRS, Transformer
 from shapely import box
 
 from sardino.errors import SardinoError
-from sardino.scenes.layouts import open_layout, utm_zone
+from sardino.scenes.archives.layouts import open_layout, utm_zone
 
 
 @pytest.fixture

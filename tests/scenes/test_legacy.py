@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from sardino.errors import SardinoError
-from sardino.scenes.legacy import COUNT_DB, NO_DATA_BYTE, decode, difference_db, recognise
+from sardino.scenes.archives.legacy import COUNT_DB, NO_DATA_BYTE, decode, difference_db, recognise
 from sardino.tiles.radiometry import SEASONS
 
 BANDS = [f"{season}_{pol}" for season in SEASONS for pol in ("vv", "vh")]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sardino.errors import SardinoError
-from sardino.scenes.optical import DERIVED, derived_classes
+from sardino.scenes.folders.optical import DERIVED, derived_classes
 from sardino.tiles.landcover import IGNORE
 
 COLOURS = {

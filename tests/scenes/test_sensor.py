@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from sardino.scenes.noise import Grid, Keys
-from sardino.scenes.sensor import (
+from sardino.scenes.world.noise import Grid, Keys
+from sardino.scenes.world.sensor import (
     GAP_RATE,
     INCIDENCE_DEG,
     NOISE_FLOOR_DB,

@@ -16,11 +16,11 @@ from stac_archive import MARGIN, OTHER_ORBIT, STALE, Archive, build_archive
 from stac_server import StacServer
 
 from sardino.errors import SardinoError
-from sardino.scenes.catalogue import Catalogue
-from sardino.scenes.http_policy import HttpPolicy
 from sardino.scenes.ingest import ingest, make_tile
 from sardino.scenes.source import LeftOut, Transient
-from sardino.scenes.stac import StacSource
+from sardino.scenes.stac.catalogue import Catalogue
+from sardino.scenes.stac.http_policy import HttpPolicy
+from sardino.scenes.stac.source import StacSource
 from sardino.scenes.staging import pack_chip
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import IGNORE, WORLDCOVER

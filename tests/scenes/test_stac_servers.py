@@ -17,10 +17,10 @@ from made_source import MadeSource, made_tiles
 from stac_archive import Archive, build_archive
 from stac_server import StacServer
 
-from sardino.scenes.catalogue import Catalogue
-from sardino.scenes.http_policy import HttpPolicy
 from sardino.scenes.ingest import ingest
-from sardino.scenes.stac import StacSource
+from sardino.scenes.stac.catalogue import Catalogue
+from sardino.scenes.stac.http_policy import HttpPolicy
+from sardino.scenes.stac.source import StacSource
 from sardino.tiles.tileset import TileStore
 
 pytestmark = [

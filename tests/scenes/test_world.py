@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.scenes.cover import covers
-from sardino.scenes.landscape import landscape
-from sardino.scenes.noise import Grid, Keys
-from sardino.scenes.world import REGIONS, World
+from sardino.scenes.world.cover import covers
+from sardino.scenes.world.landscape import landscape
+from sardino.scenes.world.noise import Grid, Keys
+from sardino.scenes.world.synthetic import REGIONS, World
 from sardino.tiles.chip import LAYERS
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import WORLDCOVER
@@ -156,7 +156,7 @@ def test_another_process_makes_the_same_bytes() -> None:
     code = """
 import hashlib, sys
 import numpy as np
-from sardino.scenes.world import World
+from sardino.scenes.world.synthetic import World
 world = World(seed=4)
 chip = world.chip(world.tiles("china", 48, 2, 1)[1])
 parts = [chip.backscatter_db, chip.label, *(chip.layers[name] for name in sorted(chip.layers))]

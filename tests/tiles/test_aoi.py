@@ -8,8 +8,8 @@ import shapely
 from shapely import LineString, Polygon, box
 
 from sardino.errors import SardinoError
-from sardino.tiles.aoi import Aoi
-from sardino.tiles.place_names import PAPER_AREAS, named_area, place_names
+from sardino.tiles.places.aoi import Aoi
+from sardino.tiles.places.place_names import PAPER_AREAS, named_area, place_names
 
 PLACE = box(10.0, 45.0, 10.5, 45.25)
 

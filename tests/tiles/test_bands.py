@@ -9,13 +9,13 @@ from pyproj import Geod
 from scipy.stats import spearmanr
 
 from sardino.errors import SardinoError
-from sardino.tiles.aoi import Aoi
-from sardino.tiles.assignment import split_table
-from sardino.tiles.bands import bands_at_bearing, split_pattern, splits_of_bands
-from sardino.tiles.blocks import blocks_of, splits_of_blocks
 from sardino.tiles.grid import Tile
-from sardino.tiles.ground import Ground
-from sardino.tiles.partition import square_grid
+from sardino.tiles.places.aoi import Aoi
+from sardino.tiles.places.assignment import split_table
+from sardino.tiles.places.bands import bands_at_bearing, split_pattern, splits_of_bands
+from sardino.tiles.places.blocks import blocks_of, splits_of_blocks
+from sardino.tiles.places.ground import Ground
+from sardino.tiles.places.partition import square_grid
 from sardino.tiles.splits import PATTERN
 from sardino.tiles.table import tile_table
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
 from sardino.errors import SardinoError
-from sardino.tiles.correlation import Correlogram, mean_correlogram, pixel_correlogram
+from sardino.tiles.places.correlation import Correlogram, mean_correlogram, pixel_correlogram
 
 
 @settings(max_examples=15, deadline=None)

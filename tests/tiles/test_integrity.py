@@ -11,8 +11,8 @@ from rasterio.transform import Affine
 
 from sardino.errors import SardinoError
 from sardino.tiles.chip import Chip
+from sardino.tiles.contents.integrity import damaged_tiles, examine_file, examine_folder, summary
 from sardino.tiles.grid import tile_grid
-from sardino.tiles.integrity import damaged_tiles, examine_file, examine_folder, summary
 from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.store import write_store
 
@@ -119,13 +119,13 @@ def test_a_passing_fault_is_not_proof(folder: Path, monkeypatch: pytest.MonkeyPa
     def fail(*_: object, **__: object) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("sardino.tiles.integrity.rasterio.open", fail)
+    monkeypatch.setattr("sardino.tiles.contents.integrity.rasterio.open", fail)
     examined = examine_folder(folder, remove=True)
     assert examined.removed == [folder / "zero.tif"] and len(examined.of("unexamined")) == 9
 
 
 def test_a_failing_disk_is_not_the_file_s_fault(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sardino.tiles.integrity._bytes_can_be_read", lambda path: path.name != "short.tif")
+    monkeypatch.setattr("sardino.tiles.contents.integrity._bytes_can_be_read", lambda path: path.name != "short.tif")
     examined = examine_folder(folder, remove=True)
     assert examined.of("unexamined") == [folder / "short.tif"] and (folder / "short.tif").exists()
 
@@ -140,7 +140,7 @@ def test_a_file_that_reads_the_second_time_stays(folder: Path, monkeypatch: pyte
         return genuine(path, *arguments, **options)
 
     genuine = rasterio.open
-    monkeypatch.setattr("sardino.tiles.integrity.rasterio.open", once)
+    monkeypatch.setattr("sardino.tiles.contents.integrity.rasterio.open", once)
     examined = examine_folder(folder, remove=True)
     assert folder / "whole0.tif" in examined.of("unreadable")
     assert folder / "whole0.tif" not in examined.removed and (folder / "whole0.tif").exists()
@@ -153,7 +153,7 @@ def test_a_second_look_that_proves_nothing_removes_nothing(folder: Path, monkeyp
         looks.append(path.name)
         return looks.count(path.name) == 1
 
-    monkeypatch.setattr("sardino.tiles.integrity._bytes_can_be_read", only_the_first_time)
+    monkeypatch.setattr("sardino.tiles.contents.integrity._bytes_can_be_read", only_the_first_time)
     examined = examine_folder(folder, remove=True)
     # The empty file needs no second opinion: there is nothing in it to lose.
     assert examined.removed == [folder / "zero.tif"] and len(examined.of("unreadable")) == 3

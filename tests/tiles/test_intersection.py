@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sardino.errors import SardinoError
-from sardino.tiles.aoi import Aoi
-from sardino.tiles.assignment import split_table
-from sardino.tiles.intersection import foreign_ids, inherited_splits, intersect_table, majority_splits
-from sardino.tiles.partition import square_grid
+from sardino.tiles.places.aoi import Aoi
+from sardino.tiles.places.assignment import split_table
+from sardino.tiles.places.intersection import foreign_ids, inherited_splits, intersect_table, majority_splits
+from sardino.tiles.places.partition import square_grid
 from sardino.tiles.table import tile_table
 
 TABLE = tile_table(square_grid(Aoi("a", shapely.box(5.4, 50.0, 6.4, 50.4)), 448))

@@ -8,13 +8,13 @@ import shapely
 from scipy.ndimage import gaussian_filter
 
 from sardino.errors import SardinoError
-from sardino.tiles.aoi import Aoi
-from sardino.tiles.assignment import split_table
 from sardino.tiles.chip import Chip
 from sardino.tiles.grid import Tile, tile_grid
 from sardino.tiles.landcover import WORLDCOVER
-from sardino.tiles.leakage import Leakage, store_leakage, table_leakage
-from sardino.tiles.partition import square_grid
+from sardino.tiles.places.aoi import Aoi
+from sardino.tiles.places.assignment import split_table
+from sardino.tiles.places.leakage import Leakage, store_leakage, table_leakage
+from sardino.tiles.places.partition import square_grid
 from sardino.tiles.store import write_store
 from sardino.tiles.table import tile_table
 from sardino.tiles.tileset import TileStore
@@ -99,7 +99,7 @@ def test_tiles_without_coordinates_have_overlaps_but_no_distance(tmp_path: Path)
 
 
 def test_correlation_beyond_the_tiles_leaves_the_question_open() -> None:
-    from sardino.tiles.correlation import Correlogram
+    from sardino.tiles.places.correlation import Correlogram
 
     curve = Correlogram(np.array([0.0, 500.0]), np.array([1.0, 0.8]), np.ones(2))
     near, far = (

@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from rio_cogeo.cogeo import cog_validate
 
 from sardino.errors import SardinoError
-from sardino.scenes.world import World
+from sardino.scenes.world.synthetic import World
 from sardino.tiles.chip import Chip
+from sardino.tiles.contents.mosaic import mosaic
+from sardino.tiles.contents.mosaic_files import mosaic_files
+from sardino.tiles.contents.mosaic_grid import mosaic_grid
+from sardino.tiles.contents.mosaic_values import mosaic_values
 from sardino.tiles.grid import Tile, tile_grid
 from sardino.tiles.landcover import IGNORE, WORLDCOVER
-from sardino.tiles.mosaic import mosaic
-from sardino.tiles.mosaic_files import mosaic_files
-from sardino.tiles.mosaic_grid import mosaic_grid
-from sardino.tiles.mosaic_values import mosaic_values
 from sardino.tiles.radiometry import CHANNELS, to_db, to_power
 from sardino.tiles.store import write_store
 from sardino.tiles.table import tile_table

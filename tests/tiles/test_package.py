@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 
 from sardino.errors import SardinoError
 from sardino.tiles.chip import Chip
-from sardino.tiles.dataset_card import Sharing, card_of, readme_of
+from sardino.tiles.contents.dataset_card import Sharing, card_of, readme_of
+from sardino.tiles.contents.package import pack_dataset
+from sardino.tiles.contents.unpacking import _harmless, unpack_dataset
 from sardino.tiles.grid import tile_grid
 from sardino.tiles.landcover import WORLDCOVER
-from sardino.tiles.package import pack_dataset
 from sardino.tiles.store import write_store
 from sardino.tiles.table import tile_table, write_table
 from sardino.tiles.tileset import TileStore
-from sardino.tiles.unpacking import _harmless, unpack_dataset
 
 SIZE = 16
 TILES = list(tile_grid("north", "EPSG:32631", (500_000, 5_500_000), SIZE, 10.0, 3, 1))
@@ -235,7 +235,8 @@ def test_size_bombs_are_refused(archive: Path, tmp_path: Path) -> None:
 def test_too_little_room_is_told_before_anything_is_written(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sardino.tiles.unpacking.shutil.disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))  # type: ignore[attr-defined]
+    full = shutil._ntuple_diskusage(10, 10, 0)  # type: ignore[attr-defined]
+    monkeypatch.setattr("sardino.tiles.contents.unpacking.shutil.disk_usage", lambda _: full)
     with pytest.raises(SardinoError, match=r"GB left"):
         unpack_dataset(archive, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []

@@ -10,13 +10,13 @@ from pyproj import Geod
 from tile_overlaps import shared_ground
 
 from sardino.errors import SardinoError
-from sardino.tiles.aoi import Aoi
-from sardino.tiles.cells import INSCRIBED, hexagons, tiles_of_polygons
-from sardino.tiles.ground import Ground
-from sardino.tiles.partition import KEEP, Keep, square_grid
-from sardino.tiles.rectangles import random_rectangles
+from sardino.tiles.places.aoi import Aoi
+from sardino.tiles.places.cells import INSCRIBED, hexagons, tiles_of_polygons
+from sardino.tiles.places.ground import Ground
+from sardino.tiles.places.partition import KEEP, Keep, square_grid
+from sardino.tiles.places.rectangles import random_rectangles
+from sardino.tiles.places.zones import crs_at, reproject, zone_crs, zone_number, zone_of
 from sardino.tiles.table import tile_table
-from sardino.tiles.zones import crs_at, reproject, zone_crs, zone_number, zone_of
 
 GEOD = Geod(ellps="WGS84")
 SIZES = st.sampled_from([448, 1000])

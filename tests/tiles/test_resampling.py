@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sardino.errors import SardinoError
+from sardino.tiles.contents.resampling import resample, window_on
 from sardino.tiles.radiometry import to_db, to_power
-from sardino.tiles.resampling import resample, window_on
 
 UTM = "EPSG:32631"
 

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from tile_overlaps import shared_ground
 
 from sardino.errors import SardinoError
-from sardino.tiles.aoi import Aoi
-from sardino.tiles.assignment import Kind, split_table
-from sardino.tiles.cells import hexagons, tiles_of_polygons
 from sardino.tiles.grid import Tile, tile_grid
-from sardino.tiles.ground import Ground
-from sardino.tiles.partition import square_grid
-from sardino.tiles.rectangles import random_rectangles
-from sardino.tiles.separation import separate
+from sardino.tiles.places.aoi import Aoi
+from sardino.tiles.places.assignment import Kind, split_table
+from sardino.tiles.places.cells import hexagons, tiles_of_polygons
+from sardino.tiles.places.ground import Ground
+from sardino.tiles.places.partition import square_grid
+from sardino.tiles.places.rectangles import random_rectangles
+from sardino.tiles.places.separation import separate
 from sardino.tiles.table import tile_table
 
 AREA = Aoi("here", shapely.box(5.3, 49.7, 6.7, 50.3))

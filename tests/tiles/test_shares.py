@@ -15,12 +15,12 @@ from shapely import box
 
 from sardino.errors import SardinoError
 from sardino.tiles.chip import Chip
+from sardino.tiles.contents.label_rasters import LabelRasters
+from sardino.tiles.contents.polygon_shares import shares_from_polygons, shares_in_polygons, write_polygons
+from sardino.tiles.contents.shares import shares_in_rasters, shares_in_store, shares_of, with_shares
 from sardino.tiles.grid import tile_grid
-from sardino.tiles.label_rasters import LabelRasters
 from sardino.tiles.landcover import IGNORE, WORLDCOVER
-from sardino.tiles.polygon_shares import shares_from_polygons, shares_in_polygons, write_polygons
-from sardino.tiles.polygons import read_polygons
-from sardino.tiles.shares import shares_in_rasters, shares_in_store, shares_of, with_shares
+from sardino.tiles.places.polygons import read_polygons
 from sardino.tiles.store import write_store
 from sardino.tiles.table import tile_table
 
@@ -220,7 +220,7 @@ def test_polygons_are_counted_window_by_window_and_handed_down(tmp_path: Path, m
         for code in WORLDCOVER.codes:
             assert counted.loc[number, f"share_{code}"] == pytest.approx((part == code).mean(), abs=1e-9)
     assert counted["labelled_share"].tolist() == [1, 1, 0]
-    monkeypatch.setattr("sardino.tiles.polygon_shares._WINDOW_PX", 7)
+    monkeypatch.setattr("sardino.tiles.contents.polygon_shares._WINDOW_PX", 7)
     np.testing.assert_allclose(shares_in_polygons(communes, rasters), counted)
 
     for name in ("communes.geojson", "communes.parquet"):

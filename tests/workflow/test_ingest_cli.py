@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from sardino.errors import SardinoError
 from sardino.scenes.source import LeftOut
-from sardino.scenes.stac import StacSource
-from sardino.scenes.world import World
+from sardino.scenes.stac.source import StacSource
+from sardino.scenes.world.synthetic import World
 from sardino.tiles.grid import Tile
 from sardino.tiles.table import tile_table, write_table
 from sardino.tiles.tileset import TileStore

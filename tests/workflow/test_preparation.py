@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.tiles.leakage import store_leakage
+from sardino.tiles.places.leakage import store_leakage
 from sardino.tiles.tileset import TileStore
 from sardino.workflow.preparation import prepare
 from sardino.workflow.profile import FOLDER

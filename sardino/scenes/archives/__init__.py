@@ -1,0 +1,1 @@
+"""What geetiles, sartiles and M3LEO left on disk or on the hub."""

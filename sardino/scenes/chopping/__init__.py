@@ -1,0 +1,1 @@
+"""Cutting scenes in hand into tiles: rasters, interferograms, seasonal coherence."""

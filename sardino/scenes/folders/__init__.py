@@ -1,0 +1,1 @@
+"""Folders of real chips, described by a TOML specification."""

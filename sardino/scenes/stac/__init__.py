@@ -1,0 +1,1 @@
+"""STAC catalogues: search, read, label."""

@@ -1,0 +1,1 @@
+"""The synthetic world: geography, backscatter and sensor from a seed."""

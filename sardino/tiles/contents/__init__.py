@@ -1,0 +1,1 @@
+"""What tiles hold: shares, mosaics, checks, packages."""

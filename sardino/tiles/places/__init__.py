@@ -1,0 +1,1 @@
+"""Where tiles lie: areas, partitions, splits, and what splits share."""
