@@ -25,8 +25,8 @@
 #
 # **Real chips** go beside the synthetic ones when their folder is named: `data = "FOLDER"` below, or
 # `sardino notebook 08_realism --data FOLDER`. It may hold any of `terramesh`, `los-angeles`, `finland-biomass` and
-# `belgium-monthly`; `sardino/scenes/folders/specs/` says how their files are read. Without it, the world is compared with
-# the published figures alone.
+# `belgium-monthly`; `sardino/scenes/folders/specs/` says how their files are read. Without it, the world is compared
+# with the published figures alone.
 
 # %% tags=["parameters"]
 profile = "smoke"

@@ -32,7 +32,7 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
     ("arguments", "sentence"),
     [
         (["plan", "nope"], "no profile 'nope'"),
-        (["reproduce", "real"], "reads real chips: give their folder with --data"),
+        (["reproduce", "real"], "reads real data: give its folder with --data"),
         (["reproduce", "real", "--data", "nowhere"], "nowhere does not exist"),
         (["show", "smoke"], "has no results yet"),
         (["notebook", "nope"], "no run or notebook is named 'nope'"),
