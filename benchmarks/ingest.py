@@ -51,14 +51,14 @@ def served(archive: Archive, **faults: Any) -> Iterator[StacServer]:
 
 
 def source_at(url: str) -> StacSource:
-    return StacSource(2020, Catalogue(url, policy=HttpPolicy(6, 0.01, 2)), threads=THREADS)
+    return StacSource(2020, Catalogue(url, policy=HttpPolicy(6, 0.01, 2)), threads=1)
 
 
 def store_of(url: str, tiles: list[Tile], out: Path) -> TileStore:
     """An ingest of all tiles; also what the children of the memory and the kill test run."""
     count = len(tiles)
     splits = ["train", "val", "test", *["train"] * count][:count]
-    return ingest(source_at(url), tiles, splits, [0] * count, out, attempts=6, wait_s=0.01)
+    return ingest(source_at(url), tiles, splits, [0] * count, out, workers=THREADS, attempts=6, wait_s=0.01)
 
 
 def throughput(archive: Archive, repeats: int) -> tuple[float, float]:

@@ -9,6 +9,8 @@ from sardino.errors import SardinoError
 from sardino.scenes.source import Transient
 
 T = TypeVar("T")
+CACHE_BYTES = 64_000_000
+"""GDAL's cache of decoded blocks: scenes are read once, so that a larger one is memory for nothing."""
 RETRY_CODES = (429, 500, 502, 503, 504)
 """Answers that another try may turn: too many requests, and faults of the server or of what stands before it."""
 
@@ -31,10 +33,11 @@ class HttpPolicy:
         if self.attempts < 1 or self.backoff_s < 0 or self.timeout_s <= 0:
             raise SardinoError(f"an HTTP policy needs at least one attempt and a positive timeout, not {self}")
 
-    def gdal(self) -> dict[str, str]:
+    def gdal(self) -> dict[str, Any]:
         """GDAL's settings for reading files over HTTP."""
         seconds = str(max(1, round(self.timeout_s)))
         return {
+            "GDAL_CACHEMAX": CACHE_BYTES,  # by default a share of the machine, which long runs fill
             "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",  # no guessing at side-car files
             "GDAL_HTTP_MAX_RETRY": str(self.attempts - 1),
             "GDAL_HTTP_RETRY_DELAY": str(self.backoff_s),
