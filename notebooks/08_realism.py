@@ -135,7 +135,8 @@ preview(figure)
 
 # %%
 table = realism_table(pairs)
-print(table.round(2).fillna("-").T.to_string() if len(table) < 7 else table.round(2).fillna("-").to_string())
+shown = table.round(2)
+print((shown.T if len(shown) < 7 else shown).to_string(na_rep="-"))
 
 # %% [markdown]
 # ### Where they differ
