@@ -75,6 +75,11 @@ def keep(workspace: Workspace, run: Run, known: dict[str, str]) -> None:
     _replace(folder / EVIDENCE, json.dumps(known))
 
 
+def kept(workspace: Workspace, run: Run) -> bool:
+    """Whether a run's record is one whose evidence is known."""
+    return (workspace.build / "kept" / run.name / EVIDENCE).is_file()
+
+
 def restore(workspace: Workspace, run: Run, known: dict[str, str]) -> bool:
     """Bring back what a run made from the very same evidence; False if there is none."""
     folder = workspace.build / "kept" / run.name

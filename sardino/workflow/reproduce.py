@@ -13,7 +13,7 @@ import psutil
 
 from sardino.errors import SardinoError
 from sardino.workflow.display import Progress, duration
-from sardino.workflow.evidence import code_files
+from sardino.workflow.evidence import code_files, kept
 from sardino.workflow.hold import alone, claim, stop, terminable
 from sardino.workflow.plan import Run, plan, select
 from sardino.workflow.summary import MemoryMeter, publish_summary
@@ -53,6 +53,10 @@ def reproduce(
     cores = cores or psutil.cpu_count() or 1
     print(f"{workspace.profile.title}: {len(wanted)} runs on {cores} cores, log {_shown(workspace, _log(workspace))}")
     with alone(workspace) as hold:
+        for run in wanted:
+            if not kept(workspace, run):
+                # A notebook executed by hand left it: nobody knows from which code, and Snakemake would take it.
+                workspace.record(run.name).unlink(missing_ok=True)
         try:
             with terminable():
                 code, progress = _execute(workspace, wanted, cores, only, hold, meter)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -83,6 +84,13 @@ def test_a_run_whose_needs_say_the_same_as_before_keeps_its_record(again, projec
     after = {name: json.loads(record) for name, record in project.records().items()}
     assert all(after[name] == before[name] for name in WANTED)
     assert after["data"] != before["data"]
+
+
+def test_a_record_from_elsewhere_is_not_taken_for_a_run(again, project):
+    """As a notebook leaves it that somebody executed before its run was ever planned."""
+    shutil.rmtree(project.root / "build/smoke/kept/pretrain-europe")
+    code, executed, _ = again()
+    assert code == 0 and executed == {"pretrain-europe"}
 
 
 def test_a_failing_run_leaves_the_others_finished_and_says_why(again, project):
