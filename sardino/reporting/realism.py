@@ -187,7 +187,7 @@ def _looks(axes: Axes, pair: Pair) -> None:
     axes.set(xscale="log", xlabel="Looks of a window", ylabel="Windows (%)", xlim=(edges[0], edges[-1]))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.set_xticks([1, 4.4, 10, 66], labels=["1", "4.4", "10", "66"])
+    axes.set_xticks([1, 4.4, 20, 66], labels=["1", "4.4", "20", "66"])
     axes.minorticks_off()
 
 
