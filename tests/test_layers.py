@@ -23,7 +23,7 @@ ALLOWED = {
     "workflow": {"errors", "tiles", "scenes", "models", "evaluation", "training", "reporting"},
 }
 # Tables and figures can be redrawn, and tiles prepared, where torch is not installed.
-WITHOUT_TORCH = ("tiles", "scenes", "reporting", "evaluation.confusion", "evaluation.bootstrap")
+WITHOUT_TORCH = ("tiles", "scenes", "reporting", "evaluation.confusion", "evaluation.bootstrap", "evaluation.realism")
 GRAB_BAGS = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 MAX_LINES = 300
 

@@ -14,7 +14,7 @@ from sardino.tiles.radiometry import to_db, to_power
 Float = NDArray[np.floating]
 
 PUBLISHED_EUROPE = {"VV": (-12.62, 5.116), "VH": (-19.29, 5.464)}
-"""Mean and standard deviation in dB of BigEarthNet-S1: sigma0 of single dates over ten European countries."""
+"""Mean and standard deviation in dB of BigEarthNet-S1: sigma0 of single dates over Europe."""
 WINDOW_PX = 7
 """Side of the windows whose looks are counted: small against fields, 49 pixels."""
 LAGS = 20

@@ -181,7 +181,7 @@ def cluster(address: str, workers: int) -> Iterator[Any]:
                 LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             ).scheduler_address
         try:
-            client = opened.enter_context(Client(address, timeout="20s"))
+            client = opened.enter_context(Client(address, timeout="20s", set_as_default=False))
         except (OSError, ValueError) as error:
             raise SardinoError(
                 f"no Dask scheduler answers at '{address}' ({error}): give its address, or 'local'"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import typer
+from distributed import default_client
 from typer.testing import CliRunner
 
 from sardino.errors import SardinoError
@@ -131,6 +132,9 @@ def test_a_missing_table_is_named(tmp_path: Path) -> None:
 def test_an_address_where_nothing_listens_is_said() -> None:
     with pytest.raises(SardinoError, match="no Dask scheduler answers"), cluster("nonsense://x", 1):
         pass
+    # A client that never came to be must not be what xarray and Dask turn to from then on.
+    with pytest.raises(ValueError, match="No clients found"):
+        default_client()
 
 
 def test_help_names_what_a_geetiles_user_knows() -> None:
