@@ -81,7 +81,7 @@ class Staging:
                     f"{folder} holds tiles of another plan ({', '.join(keys)} differ): finish that one, restart, or "
                     f"choose another store"
                 )
-        elif any(folder.iterdir()):
+        elif any(not _unfinished(entry) for entry in folder.iterdir()):
             raise SardinoError(f"{folder} is no staging folder of an ingest: move it away, or choose another store")
         else:
             write_whole(file, json.dumps(plan, indent=1, sort_keys=True).encode())
@@ -123,7 +123,12 @@ class Staging:
         return str(facts["reason"]), bool(facts["final"])
 
     def remove(self) -> None:
-        shutil.rmtree(self.folder)
+        """Remove the folder, its plan last: a removal that is killed leaves what `open` still knows."""
+        for entry in self.folder.iterdir():
+            if entry.name != PLAN:
+                entry.unlink()
+        (self.folder / PLAN).unlink()
+        self.folder.rmdir()
 
 
 def plan_of(source: Source) -> dict[str, Any]:
@@ -138,6 +143,11 @@ def plan_of(source: Source) -> dict[str, Any]:
     }
     result: dict[str, Any] = json.loads(json.dumps(plan))
     return result
+
+
+def _unfinished(path: Path) -> bool:
+    """Whether a killed run left this file of `write_whole`."""
+    return path.name.startswith(".") and path.name.endswith(".partial")
 
 
 def write_whole(path: Path, content: bytes) -> None:
