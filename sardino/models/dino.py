@@ -62,19 +62,29 @@ class Loss(nn.Module):
             teacher: per global view (B, K) logits.
             teacher_temperature: of this step.
         """
-        targets = [self.targets(view, teacher_temperature) for view in teacher]
-        logs = [F.log_softmax(view.float() / self.student_temperature, dim=-1) for view in student]
-        terms = [
-            -(target * log).sum(-1).mean() for i, target in enumerate(targets) for j, log in enumerate(logs) if i != j
-        ]
-        self.update_centre(torch.cat(teacher))
-        return torch.stack(terms).mean()
+        loss = self.cross_entropy(student, teacher, teacher_temperature)
+        self.update_centre(torch.cat(teacher).mean(0, keepdim=True))
+        return loss
+
+    def cross_entropy(self, student: list[Tensor], teacher: list[Tensor], teacher_temperature: float) -> Tensor:
+        """The loss alone: for those who see a batch in parts, or on several ranks, before they move the centre."""
+        logs = [F.log_softmax(_exact(view) / self.student_temperature, dim=-1) for view in student]
+        every = torch.stack(logs).sum(0)
+        total = torch.zeros((), dtype=every.dtype, device=every.device)
+        for own, view in zip(logs, teacher, strict=False):
+            total = total - (self.targets(view, teacher_temperature) * (every - own)).sum(-1).mean()
+        return total / (len(teacher) * (len(student) - 1))
 
     def targets(self, teacher: Tensor, temperature: float) -> Tensor:
         """(B, K) probabilities the student must match; no gradient."""
-        return ((teacher.detach().float() - self.centre) / temperature).softmax(-1)
+        return ((_exact(teacher.detach()) - self.centre) / temperature).softmax(-1)
 
     @torch.no_grad()
-    def update_centre(self, teacher: Tensor) -> None:
-        """Move the centre towards the batch mean of the raw teacher logits."""
-        self.centre.lerp_(teacher.float().mean(0, keepdim=True), 1 - self.centre_momentum)
+    def update_centre(self, mean: Tensor) -> None:
+        """Move the centre towards the mean (1, K) of the raw teacher logits of a whole batch, over all ranks."""
+        self.centre.lerp_(mean.to(self.centre.dtype), 1 - self.centre_momentum)
+
+
+def _exact(logits: Tensor) -> Tensor:
+    """At least float32."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -1,6 +1,6 @@
 """Batches read ahead of the training step, by worker processes where asked; the order never depends on them."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +43,7 @@ def load(
     if workers == 0:
         for numbers in order:
             inputs, labels = source.read(numbers)
-            yield (inputs.pin_memory(), labels.pin_memory()) if pin else (inputs, labels)
+            yield (inputs.pin_memory(), labels.pin_memory()) if pin and not inputs.is_cuda else (inputs, labels)
         return
     yield from DataLoader(
         _Reads(source),
@@ -55,34 +55,3 @@ def load(
         # A fork would copy locks that library threads hold; a fresh process opens the store itself.
         multiprocessing_context="spawn",
     )
-
-
-def shuffled(
-    source: TileSource, batch: int, workers: int = 0, pin: bool = False
-) -> Callable[[torch.Generator], Iterator[Tensor]]:
-    """Endless batches of inputs, in a new order each epoch; a last short batch is left out.
-
-    Args:
-        source: tiles by number.
-        batch: tiles per batch, at most as many as there are.
-        workers, pin: see `load`.
-
-    Returns:
-        given a generator, the batches (B, C, H, W). The order is seeded from it once: reading ahead takes nothing
-        from its later draws, so that a run is the same with any number of workers.
-    """
-    count = len(source)
-    if not 0 < batch <= count:
-        raise SardinoError(f"a batch of {batch} cannot be drawn from {count} tiles: lower the profile's batch")
-
-    def order(generator: torch.Generator) -> Iterator[list[int]]:
-        while True:
-            numbers = torch.randperm(count, generator=generator).tolist()
-            for start in range(0, count - batch + 1, batch):
-                yield numbers[start : start + batch]
-
-    def batches(generator: torch.Generator) -> Iterator[Tensor]:
-        own = torch.Generator().manual_seed(int(torch.randint(2**62, (), generator=generator)))
-        return (inputs for inputs, _ in load(source, order(own), workers, pin=pin))
-
-    return batches

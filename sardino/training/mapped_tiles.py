@@ -28,20 +28,20 @@ class MappedTiles:
         folder: holds the two arrays.
         counts: (N, C, H, W) int16 counts of 0.01 dB.
         labels: (N, H, W) uint8 class index.
-        normalisation: applied as tiles are read.
+        normalisation: applied as tiles are read; None leaves dB, missing as NaN.
     """
 
     folder: Path
     counts: NDArray[np.int16]
     labels: NDArray[np.uint8]
-    normalisation: Normalisation
+    normalisation: Normalisation | None
 
-    def __reduce__(self) -> tuple[Callable[..., "MappedTiles"], tuple[Path, Normalisation]]:
+    def __reduce__(self) -> tuple[Callable[..., "MappedTiles"], tuple[Path, Normalisation | None]]:
         # Loader workers map the files themselves instead of receiving their content.
         return MappedTiles.open, (self.folder, self.normalisation)
 
     @classmethod
-    def open(cls, folder: Path, normalisation: Normalisation) -> "MappedTiles":
+    def open(cls, folder: Path, normalisation: Normalisation | None) -> "MappedTiles":
         """Open a cache that `build` made."""
         try:
             counts, labels = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS)
@@ -54,7 +54,7 @@ class MappedTiles:
         cls,
         store: TileStore,
         ids: Sequence[str],
-        normalisation: Normalisation,
+        normalisation: Normalisation | None,
         folder: Path,
         progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     ) -> "MappedTiles":
@@ -93,5 +93,7 @@ class MappedTiles:
 
     def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         chosen = list(numbers)
-        inputs = self.normalisation.apply(unpack(self.counts[chosen]))
+        inputs = unpack(self.counts[chosen])
+        if self.normalisation is not None:
+            inputs = self.normalisation.apply(inputs)
         return torch.from_numpy(inputs), torch.from_numpy(np.array(self.labels[chosen]))

@@ -1,7 +1,10 @@
 """What pre-training and fine-tuning ask of the optimiser alike: decay groups and clipping."""
 
+from collections.abc import Callable
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
@@ -13,8 +16,24 @@ def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
 
 
 @torch.no_grad()
-def clip_each(module: nn.Module, limit: float) -> None:
-    """Scale down each parameter's own gradient to a norm of at most `limit`."""
-    gradients = [p.grad for p in module.parameters() if p.grad is not None]
-    norms = torch._foreach_norm(gradients)
-    torch._foreach_mul_(gradients, [(limit / (norm + 1e-6)).clamp(max=1.0) for norm in norms])
+def clip_each(module: nn.Module, limit: float, total: Callable[[Tensor], Tensor] = lambda squares: squares) -> Tensor:
+    """Scale down each parameter's own gradient to a norm of at most `limit`.
+
+    Args:
+        module: has its gradients; where they are sharded, this rank's shard is scaled.
+        limit: largest norm of one tensor.
+        total: sums squared norms over the ranks that hold shards of the same tensors.
+
+    Returns:
+        () norm of the whole gradient before.
+    """
+    gradients = [local(p.grad) for p in module.parameters() if p.grad is not None]
+    squares = total(torch.stack(torch._foreach_norm(gradients)).square())
+    norms = squares.sqrt()
+    torch._foreach_mul_(gradients, list((limit / (norms + 1e-6)).clamp(max=1.0).unbind()))
+    return squares.sum().sqrt()
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor, the tensor itself where it is whole; both share memory with it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor

@@ -1,172 +1,152 @@
-"""DINO pre-training: student, teacher, and what is watched while they learn (paper, section 2 and Figure 1)."""
+"""DINO pre-training from the first step to the last: it reads, learns, watches, probes, saves and goes on."""
 
-import copy
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from sardino.errors import SardinoError
-from sardino.models.dino import Head, Loss
-from sardino.models.vit import Architecture, build_vit
-from sardino.training.crops import multi_crop
-from sardino.training.optimiser import clip_each, parameter_groups
+from sardino.models.vit import Architecture
+from sardino.tiles.normalisation import Normalisation
+from sardino.training.interruption import stop_requests
+from sardino.training.learner import Learner, NotFinite
+from sardino.training.learner import Views as ViewsOfBatch
+from sardino.training.loader import load
+from sardino.training.order import CROPS, LAYERS, NOISE, Order, chance, seed_of
+from sardino.training.parallel import Parallel
 from sardino.training.progress import track
 from sardino.training.recipe import Recipe
-from sardino.training.schedules import cosine, ramp, warmup_cosine
+from sardino.training.run import Run
+from sardino.training.sar_views import Physics
+from sardino.training.schedules import Rates
+from sardino.training.session import Pretrained, Probe, Session
+from sardino.training.source import TileSource
+from sardino.training.views import Views
 
 
-class Network(nn.Module):
-    """A backbone and its head; crops of one size pass the backbone together, all crops pass the head together."""
-
-    def __init__(self, backbone: VisionTransformer, head: Head) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def forward(self, *groups: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Groups of equally sized views to the head's logits per view, and the class tokens of the first group."""
-        classes = [self.backbone(torch.cat(group)) for group in groups if group]
-        batch = len(groups[0][0])
-        return list(self.head(torch.cat(classes)).split(batch)), classes[0]
-
-
-@dataclass
-class History:
-    """What was watched, every few steps: enough to see collapse, to a constant or to the uniform."""
-
-    ln_k: float
-    step: list[int] = field(default_factory=list)
-    loss: list[float] = field(default_factory=list)
-    teacher_entropy: list[float] = field(default_factory=list)
-    kl: list[float] = field(default_factory=list)
-    feature_std: list[float] = field(default_factory=list)
-    distance: list[float] = field(default_factory=list)
-    learning_rate: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """Result of a pre-training: both backbones, because the paper uses the student and DINO the teacher."""
-
-    teacher: dict[str, Tensor]
-    student: dict[str, Tensor]
-    history: History
-
-
-@torch.no_grad()
-def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Exponential moving average of the student's parameters, after the optimiser's step."""
-    pairs = list(zip(teacher.parameters(), student.parameters(), strict=True))
-    torch._foreach_lerp_([t for t, _ in pairs], [s for _, s in pairs], 1 - momentum)
+class Stopped(SardinoError):
+    """Asked to stop, saved and stopped; the same command goes on."""
 
 
 def pretrain(
-    batches: Callable[[torch.Generator], Iterator[Tensor]],
+    tiles: TileSource,
+    ids: Sequence[str],
+    normalisation: Normalisation,
     architecture: Architecture,
     recipe: Recipe,
+    run: Run,
+    parallel: Parallel,
     *,
-    steps: int,
-    batch: int,
-    steps_per_epoch: int,
-    seed: int,
-    device: torch.device,
-    log_every: int = 5,
+    folder: Path | None = None,
+    about: dict[str, Any] | None = None,
+    mismatch: Literal["refuse", "restart"] = "refuse",
+    probe: Probe | None = None,
+    tensorboard: bool = False,
     label: str = "pre-training",
 ) -> Pretrained:
     """Train a student to agree with its own moving average over views of the same tile.
 
     Args:
-        batches: given a generator, yields normalised tiles (B, C, H, W) float32 without end.
+        tiles: inputs (C, H, W) in dB, missing as NaN.
+        ids: names of the tiles, in order.
+        normalisation: of the training tiles; applied after the views are cut.
         architecture: the ViT; local crops are half a tile, rounded to whole patches.
-        recipe: all other numbers.
-        steps, batch: length of the run and size of a batch.
-        steps_per_epoch: turns the recipe's epochs into steps.
-        seed: decides weights, order and crops.
+        recipe, run: all other numbers.
+        parallel: this process among those that train together.
+        folder: where snapshots and the log live; a run that was stopped goes on from there. None keeps nothing.
+        about: what else must be the same for a run to go on: the data's fingerprint, say; and "code", what made it.
+        mismatch: "refuse" snapshots of another run, whatever its code; or "restart", also where the code differs.
+        probe: judges the teacher's backbone every `run.probe_every` steps and at the end.
+        tensorboard: write its event files below the folder as well.
+        label: shown with the progress.
 
     Raises:
-        SardinoError: the loss is not finite.
+        SardinoError: the loss is not finite, the batch does not divide, or the folder holds another run.
+        Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    k = recipe.prototypes
-    student = Network(
-        build_vit(architecture, recipe.drop_path), Head(architecture.width, recipe.hidden, recipe.bottleneck, k)
-    ).to(device)
-    teacher = copy.deepcopy(student).requires_grad_(False).eval()
-    start = [p.detach().clone() for p in student.backbone.parameters()]
-    loss_of = Loss(k, recipe.student_temperature, recipe.centre_momentum).to(device)
-    groups = parameter_groups(student)
-    optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=recipe.weight_decay)
-    history = History(ln_k=math.log(k))
-    local_px = max(1, round(architecture.grid / 2)) * architecture.patch
-    warmup = round(recipe.warmup_epochs * steps_per_epoch)
-    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
-
-    source = batches(generator)
-    student.train()
-    for step in track(range(steps), steps, label):
-        rate = warmup_cosine(recipe.learning_rate(batch), recipe.final_learning_rate, step, steps, min(warmup, steps))
-        optimiser.param_groups[0]["weight_decay"] = cosine(recipe.weight_decay, recipe.final_weight_decay, step, steps)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        temperature = ramp(
-            recipe.warmup_teacher_temperature,
-            recipe.teacher_temperature,
-            step // steps_per_epoch,
-            round(recipe.teacher_warmup_epochs),
+    if run.batch % (parallel.world * run.accumulate):
+        raise SardinoError(
+            f"a batch of {run.batch} does not divide into {parallel.world} ranks of {run.accumulate} micro-batches: "
+            f"choose a multiple of {parallel.world * run.accumulate}"
         )
-        views, local_views = multi_crop(
-            next(source).to(device, non_blocking=True),
-            generator,
-            global_crops=recipe.global_crops,
-            global_scale=recipe.global_scale,
-            global_px=architecture.tile_px,
-            local_crops=recipe.local_crops,
-            local_scale=recipe.local_scale,
-            local_px=local_px,
-        )
-        with autocast:
-            with torch.no_grad():
-                targets, features = teacher(views)
-            predictions, _ = student(views, local_views)
-        watch = step % log_every == 0 or step == steps - 1
-        # Before the loss moves the centre, as the loss itself sees them.
-        probability = loss_of.targets(torch.cat(targets), temperature) if watch else None
-        loss = loss_of(predictions, targets, temperature)
-        if watch and probability is not None:
-            if not torch.isfinite(loss):
-                raise SardinoError(
-                    f"the pre-training loss is {loss.item()} at step {step}: lower the learning rate or raise the "
-                    f"teacher temperature ({temperature:g}), and look for tiles that are all nodata"
-                )
-            entropy = -(probability * probability.clamp_min(1e-30).log()).sum(-1).mean()
-            history.step.append(step)
-            history.loss.append(loss.item())
-            history.teacher_entropy.append(entropy.item())
-            history.kl.append(loss.item() - entropy.item())
-            history.feature_std.append(F.normalize(features.float(), dim=-1).std(0).mean().item())
-            history.distance.append(_distance(student.backbone, start))
-            history.learning_rate.append(rate)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_each(student, recipe.clip)
-        if step < recipe.freeze_prototypes_epochs * steps_per_epoch:
-            student.head.prototypes.weight.grad = None
-        optimiser.step()
-        update_teacher(teacher, student, cosine(recipe.momentum, recipe.final_momentum, step, steps))
-    return Pretrained(_weights(teacher.backbone), _weights(student.backbone), history)
+    order = Order(len(tiles), run.batch, run.seed)
+    views = views_for(architecture, recipe, normalisation, run.physics)
+    learner = Learner(
+        architecture,
+        recipe,
+        parallel,
+        seed=run.seed,
+        precision=run.precision,
+        compiled=run.compiled,
+        checkpointing=run.checkpointing,
+    )
+    config = {
+        "architecture": architecture.to_dict(),
+        "recipe": recipe.to_dict(),
+        "normalisation": normalisation.to_dict(),
+        "tiles": len(ids),
+        **run.decides(),
+        **(about or {}),
+    }
+    session = Session(learner, config, folder, run, order, tensorboard, probe, architecture, mismatch)
+    read = load(
+        tiles,
+        order.batches(session.step, run.steps, parallel.rank, parallel.world),
+        run.workers,
+        pin=parallel.device.type == "cuda",
+    )
+    with stop_requests() as request:
+        for step in _steps(session.step, run, parallel, label):
+            began = time.perf_counter()
+            inputs, _ = next(read)
+            waited_s = time.perf_counter() - began
+            rates = Rates.at(step, run.steps, order.steps_per_epoch, run.batch, recipe)
+            torch.manual_seed(seed_of(run.seed, LAYERS, step, parallel.rank))
+            try:
+                seen = learner.step(_parts(views, inputs, step, run, parallel), run.accumulate, rates)
+            except NotFinite:
+                raise session.lost(step, inputs, [ids[n] for n in order.numbers(step)], rates) from None
+            session.look(step, seen, rates, time.perf_counter() - began, waited_s)
+            if parallel.any(request.made) and step + 1 < run.steps:
+                session.save()
+                kept = f"its state is in {folder}: the same command goes on" if folder else "nothing was kept"
+                raise Stopped(f"{label} was asked to stop after step {step + 1} of {run.steps}; {kept}")
+    return session.end()
 
 
-def _distance(backbone: nn.Module, start: list[Tensor]) -> float:
-    """Relative distance of the weights from where they began."""
-    moved = sum((p.detach() - s).square().sum() for p, s in zip(backbone.parameters(), start, strict=True))
-    return math.sqrt(float(moved) / float(sum(s.square().sum() for s in start)))
+def views_for(
+    architecture: Architecture, recipe: Recipe, normalisation: Normalisation, physics: Physics | None = None
+) -> Views:
+    """The recipe's views for a ViT: large ones at the tile's size, small ones at half of it in whole patches."""
+    return Views(
+        normalisation.channels,
+        normalisation,
+        architecture.tile_px,
+        architecture.patch,
+        global_crops=recipe.global_crops,
+        global_scale=recipe.global_scale,
+        global_px=architecture.tile_px,
+        local_crops=recipe.local_crops,
+        local_scale=recipe.local_scale,
+        local_px=max(1, round(architecture.grid / 2)) * architecture.patch,
+        physics=physics or Physics(),
+    )
 
 
-def _weights(module: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
+def _steps(start: int, run: Run, parallel: Parallel, label: str) -> Iterator[int]:
+    steps = range(start, run.steps)
+    return track(steps, run.steps, label, done=start, images=run.batch) if parallel.first else iter(steps)
+
+
+def _parts(views: Views, inputs: Tensor, step: int, run: Run, parallel: Parallel) -> Iterator[ViewsOfBatch]:
+    """One rank's views, micro-batch by micro-batch; drawn for the whole batch, so that they do not depend on ranks."""
+    draws = views.draw(run.batch, chance(run.seed, CROPS, step))
+    size = len(inputs) // run.accumulate
+    noise = chance(run.seed, NOISE, step, parallel.rank, device=parallel.device)
+    for part in range(run.accumulate):
+        start = parallel.rank * len(inputs) + part * size
+        tiles = inputs[part * size : (part + 1) * size].to(parallel.device, non_blocking=True)
+        yield views(tiles, draws.part(start, start + size), noise)

@@ -5,28 +5,36 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 
 
-def track(items: Iterable[Item], total: int, label: str) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int, label: str, *, done: int = 0, images: int = 0) -> Iterator[Item]:
     """Yield the items and show how far it is and how long it still takes.
+
+    Args:
+        items: what is done, one after the other.
+        total: how many there are, those done before included.
+        label: what it is.
+        done: how many an earlier run has done.
+        images: images of an item, to show images/s instead of items/s.
 
     Under the engine (environment variable SARDINO_PROGRESS names a file) the state goes
     to that file once a second instead, because several runs share one terminal.
     """
     beat = os.environ.get("SARDINO_PROGRESS")
     if not beat:
-        yield from tqdm(items, total=total, desc=label, dynamic_ncols=True, mininterval=0.5)
+        scale: dict[str, Any] = {"unit": "img", "unit_scale": images} if images else {}
+        yield from tqdm(items, total=total, initial=done, desc=label, dynamic_ncols=True, mininterval=0.5, **scale)
         return
     last = 0.0
-    for done, item in enumerate(items):
+    for number, item in enumerate(items, done):
         if time.monotonic() - last > 1:
             last = time.monotonic()
-            write_beat(Path(beat), label, done, total)
+            write_beat(Path(beat), label, number, total)
         yield item
     write_beat(Path(beat), label, total, total)
 

@@ -1,5 +1,6 @@
 """Recipes: every number of a DINO pre-training in one frozen object."""
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -47,6 +48,29 @@ class Recipe:
     def learning_rate(self, batch: int) -> float:
         """Peak learning rate for a global batch of this many images."""
         return self.base_learning_rate * batch / 256 if self.scale_learning_rate else self.base_learning_rate
+
+    def fitted(self, images: int, steps: int) -> "Recipe":
+        """The "small" recipe for a data set of this size and a run of this length; any other recipe as it is.
+
+        K = 65536 with its head of 22 million parameters suits a million images: 1024 serve up to 20,000, the
+        reference's 65536 from 500,000, powers of two between; the head's layers shrink along. The teacher remembers
+        a fifth of the run at most, so that it has left its start behind by the end. Local crops are half a tile, in
+        whole patches (sardino.training.pretrain.views_for), whatever its size.
+
+        Args:
+            images: tiles to train on.
+            steps: length of the run.
+        """
+        if self.name != "small":
+            return self
+        share = math.log(max(images, 1) / 20_000) / math.log(500_000 / 20_000)
+        doublings = round(6 * min(max(share, 0.0), 1.0))
+        return self.changed(
+            prototypes=1024 << doublings,
+            hidden=512 << doublings // 3,
+            bottleneck=128 << doublings // 6,
+            momentum=min(DINO.momentum, max(0.9, 1 - 5 / max(steps, 1))),
+        )
 
     def changed(self, **changes: Any) -> "Recipe":
         """A copy with some numbers changed; an unknown name is refused."""

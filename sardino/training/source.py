@@ -14,7 +14,7 @@ class TileSource(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
-        """Inputs (B, C, H, W) float32, normalised, and labels (B, H, W) uint8 class index."""
+        """Inputs (B, C, H, W) float32, normalised unless asked for in dB, and labels (B, H, W) uint8 class index."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Labelled tiles of a store, normalised: held in memory where they fit, else read as they are asked for."""
+"""Labelled tiles of a store, in dB or normalised: held in memory where they fit, else read as they are asked for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,31 +21,35 @@ MEMORY_BYTES = 1_000_000_000
 
 @dataclass(frozen=True)
 class StoreTiles:
-    """Tiles read from the store as they are asked for: a `TileSource` of any size."""
+    """Tiles read from the store as they are asked for: a `TileSource` of any size.
+
+    Without a normalisation the inputs stay in the store's unit, and what is missing stays NaN.
+    """
 
     store: TileStore
     ids: Sequence[str]
-    normalisation: Normalisation
+    normalisation: Normalisation | None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
         backscatter, label = self.store.read([self.ids[n] for n in numbers])
-        return torch.from_numpy(self.normalisation.apply(backscatter)), torch.from_numpy(label)
+        inputs = backscatter if self.normalisation is None else self.normalisation.apply(backscatter)
+        return torch.from_numpy(inputs), torch.from_numpy(label)
 
 
 def open_tiles(
     store: TileStore,
     ids: Sequence[str],
-    normalisation: Normalisation,
+    normalisation: Normalisation | None,
     cache: Cache = "auto",
     folder: Path | None = None,
 ) -> TileSource:
     """Tiles where they are read fastest.
 
     Args:
-        store, ids, normalisation: the tiles and how they are normalised.
+        store, ids, normalisation: the tiles and how they are normalised; None leaves dB, missing as NaN.
         cache: "memory" holds them; "mapped" copies them once into memory-mapped files; "none" reads the store each
             time; "auto" holds them where they take less than a gigabyte and reads the store elsewhere.
         folder: where memory-mapped files live; needed for "mapped".

@@ -1,25 +1,35 @@
 """The pre-training of one arm: from its tiles to weights with a card."""
 
-from typing import Any
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
 
 import torch
 
+import sardino
 from sardino.models.vit import Architecture, build_vit, parameter_count
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, save_backbone
-from sardino.training.loader import shuffled
+from sardino.training.parallel import Parallel
 from sardino.training.pretrain import pretrain
 from sardino.training.recipe import Recipe, find_recipe
+from sardino.training.run import Run
+from sardino.training.sar_views import Physics
+from sardino.training.session import Pretrained
 from sardino.training.source import MemoryTiles
-from sardino.training.store_tiles import open_tiles
+from sardino.training.store_tiles import Cache, open_tiles
+from sardino.workflow.closure import fingerprint, import_closure
+from sardino.workflow.probing import ProbeTiles
 from sardino.workflow.workspace import Workspace
 
 
-def recipe_of(space: Workspace, arm: str) -> Recipe:
-    """The arm's recipe with the profile's changes."""
-    pretraining = space.profile.pretraining[arm]
-    return find_recipe(pretraining.recipe, **pretraining.overrides)
+def recipe_of(space: Workspace, arm: str, store: TileStore) -> Recipe:
+    """The arm's recipe, fitted to its tiles, with the profile's changes."""
+    plan = space.profile.pretraining[arm]
+    images = len(store.ids("train", plan.regions))
+    return find_recipe(plan.recipe).fitted(images, plan.steps).changed(**plan.overrides)
 
 
 def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architecture:
@@ -33,33 +43,36 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
     profile = space.profile
     plan = profile.pretraining[arm]
     store = TileStore.open(space.build / plan.store)
-    ids = store.ids("train", plan.regions)
-    normalisation = Normalisation.of_store(store, ids)
-    architecture = architecture_of(space, arm, store)
-    recipe = recipe_of(space, arm)
-    tiles = open_tiles(store, ids, normalisation, profile.data.cache, space.build / "cache")
-    workers = 0 if isinstance(tiles, MemoryTiles) else profile.data.loader_workers
-    result = pretrain(
-        shuffled(tiles, plan.batch, workers, pin=device.type == "cuda"),
-        architecture,
-        recipe,
+    architecture, recipe = architecture_of(space, arm, store), recipe_of(space, arm, store)
+    run = Run(
         steps=plan.steps,
         batch=plan.batch,
-        steps_per_epoch=max(1, len(ids) // plan.batch),
         seed=profile.seeds[0],
-        device=device,
+        accumulate=plan.accumulate,
+        precision=plan.precision,
+        compiled=plan.compiled,
+        checkpointing=plan.checkpointing,
+        workers=profile.data.loader_workers,
+        probe_every=plan.probe_every,
+        save_every=plan.save_every or max(1, plan.steps // 4),
+        physics=Physics(**plan.physics),  # type: ignore[arg-type]  # Physics refuses what does not fit
+    )
+    folder = space.pretrain(arm)
+    result, digests = pretrain_on(
+        store,
+        plan.regions,
+        architecture,
+        recipe,
+        run,
+        Parallel(device),
+        folder,
+        cache=profile.data.cache,
+        scratch=space.build / "cache",
+        # The code's own content, because a working tree changes under one revision.
+        code=fingerprint(import_closure(Path(__file__), Path(sardino.__file__).parent)),
+        mismatch="restart",
         label=f"pre-training {arm}",
     )
-    trained_on = {
-        "regions": plan.regions,
-        "tiles": len(ids),
-        "fingerprint": store.fingerprint,
-        "product": store.product,
-        "synthetic": store.synthetic,
-    }
-    card = Card(architecture, tuple(store.channels), store.unit, normalisation.to_dict(), trained_on, recipe.to_dict())
-    folder = space.pretrain(arm)
-    digests = save_backbone(folder, {"teacher": result.teacher, "student": result.student}, card)
     history = result.history
     return {
         "arm": arm,
@@ -68,11 +81,82 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
         "recipe": {**recipe.to_dict(), "learning_rate": recipe.learning_rate(plan.batch)},
         "steps": plan.steps,
         "batch": plan.batch,
-        "tiles": len(ids),
+        "tiles": len(store.ids("train", plan.regions)),
         "loss_first": history.loss[0],
         "loss_last": history.loss[-1],
-        "curves": {name: value for name, value in vars(history).items()},
+        "curves": history.to_dict(),
+        "warnings": result.warnings,
         "network": plan.network,
         "weights": str((folder / f"{plan.network}.safetensors").relative_to(space.build)),
         "weights_sha256": digests[plan.network],
     }
+
+
+def pretrain_on(
+    store: TileStore,
+    regions: list[str],
+    architecture: Architecture,
+    recipe: Recipe,
+    run: Run,
+    parallel: Parallel,
+    folder: Path,
+    *,
+    cache: Cache = "auto",
+    scratch: Path | None = None,
+    code: str = "",
+    mismatch: Literal["refuse", "restart"] = "refuse",
+    restart: bool = False,
+    tensorboard: bool = False,
+    label: str = "pre-training",
+) -> tuple[Pretrained, dict[str, str]]:
+    """Pre-train on a store's training tiles and save both backbones with their card.
+
+    Args:
+        store, regions: the training tiles; those for validation are probed, no other is touched.
+        architecture, recipe, run, parallel: see sardino.training.pretrain.pretrain.
+        folder: of the weights, and of snapshots and the log while it runs.
+        cache, scratch: see sardino.training.store_tiles.open_tiles.
+        code: of what makes it, kept in the snapshots.
+        mismatch: what to do with snapshots of another run: refuse, or throw away; the latter compares the code too.
+        restart: throw snapshots away whatever they are.
+        tensorboard, label: see pretrain.
+
+    Returns:
+        the result, and the sha256 of each weights file (on the first rank; elsewhere none).
+    """
+    ids = store.ids("train", regions)
+    normalisation = Normalisation.of_store(store, ids)
+    about = {"data": store.fingerprint, "unit": store.unit, "regions": list(regions), "code": code}
+    if restart and parallel.first:
+        shutil.rmtree(folder / "snapshots", ignore_errors=True)
+    parallel.wait()
+    tiles = open_tiles(store, ids, None, cache, scratch)
+    probe = ProbeTiles(store, regions, normalisation)
+    if isinstance(tiles, MemoryTiles):
+        run = replace(run, workers=0)
+    result = pretrain(
+        tiles,
+        ids,
+        normalisation,
+        architecture,
+        recipe,
+        run,
+        parallel,
+        folder=folder,
+        about=about,
+        mismatch=mismatch,
+        probe=probe if probe.labelled else None,
+        tensorboard=tensorboard,
+        label=label,
+    )
+    if not parallel.first:
+        return result, {}
+    trained_on = {
+        "regions": list(regions),
+        "tiles": len(ids),
+        "fingerprint": store.fingerprint,
+        "product": store.product,
+        "synthetic": store.synthetic,
+    }
+    card = Card(architecture, tuple(store.channels), store.unit, normalisation.to_dict(), trained_on, recipe.to_dict())
+    return result, save_backbone(folder, {"teacher": result.teacher, "student": result.student}, card)

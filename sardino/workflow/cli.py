@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from sardino.errors import SardinoError
 from sardino.workflow import ingest_archives_cli, tiles_chop_cli, tiles_content_cli
 from sardino.workflow.ingest_cli import app as ingest
+from sardino.workflow.pretrain_cli import pretrain, slurm
 from sardino.workflow.tiles_cli import app as tiles
 
 __all__ = ["app", "ingest_archives_cli", "tiles_chop_cli", "tiles_content_cli"]
@@ -33,10 +34,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="DINO self-supervision on Sentinel-1, reproduced: `sardino doctor` checks this machine, "
     "`sardino reproduce smoke` runs everything small, `sardino reproduce laptop` makes the tables and figures; "
-    "`sardino tiles` cuts an area into tiles, `sardino ingest` fills them from STAC, Earth Engine or archives.",
+    "`sardino tiles` cuts an area into tiles, `sardino ingest` fills them from STAC, Earth Engine or archives, "
+    "`sardino pretrain` trains a ViT on them.",
 )
 app.add_typer(tiles, name="tiles")
 app.add_typer(ingest, name="ingest")
+app.command()(pretrain)
+app.command()(slurm)
 
 ProfileOption = Annotated[str, typer.Option(help="What to run: smoke, laptop, real, paper, or a .toml file.")]
 DataOption = Annotated[str, typer.Option(help="Folder of real chips; only the real profile needs one.")]

@@ -64,7 +64,10 @@ class Pretraining(Section):
     """One self-supervised pre-training; `overrides` are fields of sardino.training.recipe.Recipe.
 
     `network` is the one used afterwards: the student, as in the paper (section 2), or
-    the teacher, as in DINO.
+    the teacher, as in DINO. The teacher is probed every `probe_every` steps and the state
+    saved every `save_every`; 0 leaves both to the end. `accumulate`, `precision`,
+    `compiled` and `checkpointing` are those of sardino.training.run.Run, `physics` the
+    views of sardino.training.sar_views.Physics.
     """
 
     title: str
@@ -77,6 +80,13 @@ class Pretraining(Section):
     store: str = "store"
     finetune: bool = True
     network: Literal["student", "teacher"] = "student"
+    probe_every: Annotated[int, Field(ge=0)] = 0
+    save_every: Annotated[int, Field(ge=0)] = 0
+    accumulate: Count = 1
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compiled: bool = False
+    checkpointing: bool = False
+    physics: dict[str, float | bool] = {}
 
 
 class Finetuning(Section):

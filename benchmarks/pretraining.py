@@ -1,0 +1,203 @@
+"""One whole DINO step, crops included: this package against a plain step built from lightly, and against the machine.
+
+    python benchmarks/pretraining.py                  # CPU: ViT-Tiny/8 at 128 px, ViT-Tiny/16 at 448 px
+    python benchmarks/pretraining.py --device cuda    # one GPU: ViT-Tiny/16 and ViT-Base/16 at 448 px, bfloat16
+
+The peer is what a careful reader of lightly's example writes: torchvision's v2 crops and flips of each sample, a timm
+ViT with unfused attention, a forward per view, lightly's DINOProjectionHead, DINOLoss and momentum update, AdamW. Both
+see the same tiles (12 channels, 2 global and 4 local crops, K = 1024), on the same threads; steps of the two take
+turns, and medians are reported.
+
+The limit is the matrix rate of the machine, measured between the steps: the best of several square products. The
+step's operations are counted by torch's own counter on the same step with unfused attention (which it sees whole);
+what is neither a matrix product nor a convolution counts as nothing.
+"""
+
+import argparse
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from lightly.loss import DINOLoss
+from lightly.models.modules import DINOProjectionHead
+from lightly.models.utils import deactivate_requires_grad, update_momentum
+from lightly.utils.scheduler import cosine_schedule
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.transforms import v2
+
+from sardino.models.vit import Architecture, build_vit
+from sardino.reporting.benchmark import Row, write_benchmark
+from sardino.tiles.normalisation import Normalisation
+from sardino.tiles.radiometry import CHANNELS
+from sardino.training.learner import Learner
+from sardino.training.order import chance
+from sardino.training.parallel import Parallel
+from sardino.training.pretrain import views_for
+from sardino.training.recipe import DINO
+from sardino.training.schedules import Rates
+
+RECIPE = DINO.changed(prototypes=1024, local_crops=4)
+TINY, BASE = {"width": 192, "depth": 12, "heads": 3}, {"width": 768, "depth": 12, "heads": 12}
+CPU_CASES = {
+    "ViT-Tiny/8 at 128 px, batch 8": ({**TINY, "patch": 8, "tile_px": 128}, 8),
+    "ViT-Tiny/16 at 448 px, batch 2": ({**TINY, "patch": 16, "tile_px": 448}, 2),
+}
+GPU_CASES = {
+    "ViT-Tiny/16 at 448 px, batch 64": ({**TINY, "patch": 16, "tile_px": 448}, 64),
+    "ViT-Base/16 at 448 px, batch 32": ({**BASE, "patch": 16, "tile_px": 448}, 32),
+}
+QUICK_CASES = {"a small ViT": ({"width": 24, "depth": 2, "heads": 3, "patch": 8, "tile_px": 32}, 2)}
+NORMALISATION = Normalisation(tuple(CHANNELS), (-12.0,) * len(CHANNELS), (4.0,) * len(CHANNELS))
+RATES = Rates(1e-4, 0.04, 0.996, 0.04, False)
+BAR_PEER, BAR_PEAK = {"cpu": 1.2, "cuda": 3.0}, {"cpu": 0.6, "cuda": 0.4}
+
+
+def ours(shape: Architecture, tiles: Tensor, device: torch.device, compiled: bool = False) -> Callable[[], object]:
+    """A step of this package."""
+    learner = Learner(shape, RECIPE, Parallel(device), seed=0, compiled=compiled)
+    views = views_for(shape, RECIPE, NORMALISATION)
+    generator = chance(0, 1)
+
+    def step() -> object:
+        placed = tiles.to(device, non_blocking=True)
+        return learner.step([views(placed, views.draw(len(placed), generator), None)], 1, RATES)
+
+    return step
+
+
+def lightly_step(shape: Architecture, tiles: Tensor, device: torch.device) -> Callable[[], object]:
+    """A plain step from lightly's parts."""
+
+    def network() -> nn.Module:
+        vit = build_vit(shape)
+        for block in vit.blocks:
+            block.attn.fused_attn = False
+        head = DINOProjectionHead(shape.width, RECIPE.hidden, RECIPE.bottleneck, RECIPE.prototypes)
+        return nn.Sequential(vit, head).to(device)
+
+    student, teacher = network(), network()  # its head's weight normalisation cannot be copied
+    teacher.load_state_dict(student.state_dict())
+    deactivate_requires_grad(teacher)
+    loss_of = DINOLoss(output_dim=RECIPE.prototypes, warmup_teacher_temp_epochs=0).to(device)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=1e-4, weight_decay=0.04)
+    mean, std = list(NORMALISATION.mean), list(NORMALISATION.std)
+    local_px = max(1, round(shape.grid / 2)) * shape.patch
+
+    def crops(scale: tuple[float, float], size: int) -> v2.Compose:
+        return v2.Compose([v2.RandomResizedCrop(size, scale=scale), v2.RandomHorizontalFlip(), v2.Normalize(mean, std)])
+
+    kinds = [crops(RECIPE.global_scale, shape.tile_px)] * 2 + [crops(RECIPE.local_scale, local_px)] * 4
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+    def step() -> object:
+        placed = tiles.to(device, non_blocking=True)
+        views = [torch.stack([kind(tile) for tile in placed]) for kind in kinds]
+        update_momentum(student, teacher, m=cosine_schedule(0, 10, 0.996, 1))
+        with autocast:
+            with torch.no_grad():
+                targets = [teacher(view) for view in views[:2]]
+            predictions = [student(view) for view in views]
+            loss = loss_of(targets, predictions, epoch=0)
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(student.parameters(), 3.0)
+        optimiser.step()
+        return loss.item()
+
+    return step
+
+
+def operations(shape: Architecture, tiles: Tensor, device: torch.device) -> int:
+    """Floating-point operations of one of our steps, counted with attention written out."""
+    learner = Learner(shape, RECIPE, Parallel(device), seed=0)
+    for network in (learner.student, learner.teacher):
+        for block in network.backbone.blocks:
+            block.attn.fused_attn = False
+    views = views_for(shape, RECIPE, NORMALISATION)
+    with FlopCounterMode(display=False) as counter:
+        learner.step([views(tiles.to(device), views.draw(len(tiles), chance(0, 1)), None)], 1, RATES)
+    return int(counter.get_total_flops())
+
+
+def matrix_rate(device: torch.device, size: int) -> float:
+    """Operations per second of one square product, in the precision that a step uses."""
+    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
+    out = torch.empty_like(a)
+    return 2 * size**3 / seconds(lambda: torch.mm(a, b, out=out), device)
+
+
+def seconds(action: Callable[[], object], device: torch.device) -> float:
+    """How long an action takes."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    started = time.perf_counter()
+    action()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def measure(
+    name: str, shape: Architecture, batch: int, rounds: int, size: int, device: torch.device, compiled: bool
+) -> list[Row]:
+    """The rows of one case."""
+    tiles = torch.randn(batch, shape.channels, shape.tile_px, shape.tile_px) * 4 - 12
+    if device.type == "cuda":
+        tiles = tiles.pin_memory()
+    counted = operations(shape, tiles, device)
+    steps = {"ours": ours(shape, tiles, device, compiled), "lightly": lightly_step(shape, tiles, device)}
+    memory = {}
+    for key, step in steps.items():  # warm-up: allocations, kernels, threads
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        step()
+        step()
+        memory[key] = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
+    times: dict[str, list[float]] = {key: [] for key in steps}
+    peaks = [matrix_rate(device, size)]
+    for _ in range(rounds):
+        for key, step in steps.items():
+            times[key].append(seconds(step, device))
+        peaks.extend(matrix_rate(device, size) for _ in range(3))
+    mine, theirs = (statistics.median(times[key]) for key in ("ours", "lightly"))
+    ratio = statistics.median(b / a for a, b in zip(times["ours"], times["lightly"], strict=True))
+    peak, rate = max(peaks) / 1e9, counted / mine / 1e9
+    bars = BAR_PEER[device.type], BAR_PEAK[device.type]
+    limited = device.type == "cpu" or "Base" in name
+    rows = [
+        Row(f"{name}: whole step", batch / mine, "images/s", "lightly, timm, torchvision", batch / theirs, ratio, bars[0]),
+        Row(f"{name}: rate", rate, "GFLOP/s", "best square product", peak, rate / peak, bars[1] if limited else None),
+    ]
+    if device.type == "cuda":
+        ratio = memory["lightly"] / memory["ours"]
+        rows.append(Row(f"{name}: memory", memory["ours"], "GiB", "lightly", memory["lightly"], ratio))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--rounds", type=int, default=9, help="steps of each, in turns")
+    parser.add_argument("--quick", action="store_true", help="a small ViT, to see that it works")
+    parser.add_argument("--compile", action="store_true", help="let torch.compile fuse our blocks")
+    parser.add_argument("--out", type=Path, default=None, help="results/benchmarks/pretraining[_gpu].json")
+    options = parser.parse_args()
+    device = torch.device(options.device)
+    cases = QUICK_CASES if options.quick else GPU_CASES if device.type == "cuda" else CPU_CASES
+    size = 128 if options.quick else 8192 if device.type == "cuda" else 2048
+    rows: list[Row] = []
+    for name, (shape, batch) in cases.items():
+        architecture = Architecture(**shape, channels=len(CHANNELS))
+        rows += measure(name, architecture, batch, options.rounds, size, device, options.compile)
+        print(*rows[-2:], sep="\n", file=sys.stderr)
+    out = options.out or Path("results/benchmarks") / f"pretraining{'_gpu' if device.type == 'cuda' else ''}.json"
+    print(write_benchmark(rows, out))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What radar itself varies between two looks at one place, for views of DINO: optional, and all of it off by default.
+
+Speckle is the interference of a cell's scatterers: multiplicative noise whose power follows a Gamma distribution of
+mean one and shape "looks" (Goodman 1976; Ulaby, Moore and Fung 1982; Oliver and Quegan 2004, chapter 4). Gain and
+ramp are errors of calibration and of the correction for incidence. Orbits and seasons are what an archive may lack.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sardino.errors import SardinoError
+
+_CHANNEL = re.compile(r"(?P<season>[a-z0-9]+)(?:_(?P<orbit>asc|desc)(?:ending)?)?_(?P<quantity>vv-vh|vv|vh)")
+_POLARISATIONS = ("vv", "vh")
+
+
+@dataclass(frozen=True)
+class Physics:
+    """How strongly views vary; the defaults change nothing.
+
+    Args:
+        looks: speckle's equivalent number of looks, independent per pixel, VV and VH, and season; it comes on top of
+            the speckle that the data has. None: no speckle is added.
+        gain_db: standard deviation in dB of one gain per view and polarisation.
+        ramp_db: largest change in dB from west to east across a view, as incidence varies; its sign and size are
+            drawn, and a descending orbit, which looks west, has it the other way round.
+        drop_season: probability that a view misses all channels of one season.
+        orbit_swap: probability that ascending and descending passes change places.
+        seasons_as_views: a view shows one season, drawn for it, in the places of all.
+    """
+
+    looks: float | None = None
+    gain_db: float = 0.0
+    ramp_db: float = 0.0
+    drop_season: float = 0.0
+    orbit_swap: float = 0.0
+    seasons_as_views: bool = False
+
+    def __post_init__(self) -> None:
+        if self.looks is not None and not 0 < self.looks < math.inf:
+            raise SardinoError(f"speckle of {self.looks:g} looks does not exist: give a positive number, or none")
+        for name in ("gain_db", "ramp_db"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise SardinoError(f"{name} is a strength in dB, zero or more, not {getattr(self, name):g}")
+        for name in ("drop_season", "orbit_swap"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SardinoError(f"{name} is a probability from 0 to 1, not {getattr(self, name):g}")
+        if self.drop_season and self.seasons_as_views:
+            raise SardinoError("a view of one season has no other to drop: choose drop_season or seasons_as_views")
+
+    @property
+    def off(self) -> bool:
+        """Whether views are left as they are, bit for bit."""
+        return self == Physics()
+
+
+class Layout:
+    """What each channel of a store is, read once from its name <season>[_asc|_desc]_<vv, vh or vv-vh>.
+
+    Attributes:
+        seasons: their names, in channel order.
+        season: (C,) number of each channel's season.
+        descending: (C,) bool.
+        power: channels that are powers, and for each which polarisation it is, 0 VV or 1 VH.
+        differences: (VV-VH, VV, VH) channel numbers.
+    """
+
+    def __init__(self, channels: Sequence[str]) -> None:
+        self._place: dict[tuple[str, str, str], int] = {}
+        for number, name in enumerate(channels):
+            if (match := _CHANNEL.fullmatch(name)) is None:
+                raise SardinoError(
+                    f"channel {name} is not named <season>[_asc|_desc]_<vv, vh or vv-vh>: use views without SAR physics"
+                )
+            self._place[match["season"], match["orbit"] or "", match["quantity"]] = number
+        if len(self._place) != len(channels):
+            raise SardinoError(f"the channels {', '.join(channels)} hold one twice: use views without SAR physics")
+        self.seasons = tuple(dict.fromkeys(season for season, _, _ in self._place))
+        self.season = torch.tensor([self.seasons.index(season) for season, _, _ in self._place])
+        self.descending = torch.tensor([orbit == "desc" for _, orbit, _ in self._place])
+        self.power = [
+            (n, _POLARISATIONS.index(quantity)) for (_, _, quantity), n in self._place.items() if quantity != "vv-vh"
+        ]
+        self.differences = []
+        for (season, orbit, quantity), number in self._place.items():
+            if quantity == "vv-vh":
+                pair = [self._place.get((season, orbit, pol), -1) for pol in _POLARISATIONS]
+                if min(pair) < 0:
+                    raise SardinoError(
+                        f"channel {channels[number]} has no VV and VH beside it: use views without SAR physics"
+                    )
+                self.differences.append((number, *pair))
+
+    def other_orbit(self) -> Tensor:
+        """(C,) for each channel its twin of the other orbit; refused where there is none."""
+        turned = {"asc": "desc", "desc": "asc"}
+        twins = [(season, turned.get(orbit, "?"), quantity) for season, orbit, quantity in self._place]
+        return self._numbers(twins, "orbits change places", "ascending and one descending twin: set orbit_swap to 0")
+
+    def of_seasons(self) -> Tensor:
+        """(seasons, C) for each season and channel its twin in that season; refused where seasons differ."""
+        rows = []
+        for shown in self.seasons:
+            twins = [(shown, orbit, quantity) for _, orbit, quantity in self._place]
+            rows.append(
+                self._numbers(twins, "seasons serve as views", "twin in each season: switch seasons_as_views off")
+            )
+        return torch.stack(rows)
+
+    def _numbers(self, twins: list[tuple[str, str, str]], aim: str, need: str) -> Tensor:
+        if absent := [key for key, twin in zip(self._place, twins, strict=True) if twin not in self._place]:
+            name = "_".join(part for part in absent[0] if part)
+            raise SardinoError(f"{aim} only where every channel has one {need} (channel {name} has none)")
+        return torch.tensor([self._place[twin] for twin in twins])
+
+
+class Drawn(NamedTuple):
+    """What was drawn for each view (first axes: views, tiles), all on the CPU; a fault that is off is drawn as none.
+
+    Args:
+        gain: (V, B, 2) dB, of VV and of VH.
+        ramp: (V, B) dB from west to east.
+        season: (V, B) number of the season shown in all places.
+        swap: (V, B) bool, orbits change places.
+        drop: (V, B) number of the season that is missing, -1 for none.
+    """
+
+    gain: Tensor
+    ramp: Tensor
+    season: Tensor
+    swap: Tensor
+    drop: Tensor
+
+
+class SarViews:
+    """Radar's own variation on views of given channels.
+
+    Args:
+        physics: how strong it is.
+        channels: the store's channel names.
+
+    Raises:
+        SardinoError: a name tells no season and polarisation, or the channels lack what is asked for.
+    """
+
+    def __init__(self, physics: Physics, channels: Sequence[str]) -> None:
+        self.physics = physics
+        self.layout = Layout(channels)
+        seasons = len(self.layout.seasons)
+        if physics.drop_season and seasons < 2:
+            raise SardinoError(f"the channels hold the season {self.layout.seasons[0]} alone: set drop_season to 0")
+        if physics.seasons_as_views and seasons < 2:
+            raise SardinoError(
+                f"the channels hold the season {self.layout.seasons[0]} alone: switch seasons_as_views off"
+            )
+        self._shown = self.layout.of_seasons() if physics.seasons_as_views else None
+        self._turned = self.layout.other_orbit() if physics.orbit_swap else None
+
+    def draw(self, views: int, batch: int, generator: torch.Generator) -> Drawn:
+        """What is drawn once per view and tile; speckle, which is drawn per pixel, is not.
+
+        Args:
+            views, batch: V and B.
+            generator: on the CPU.
+        """
+        physics, shape, seasons = self.physics, (views, batch), len(self.layout.seasons)
+        return Drawn(
+            gain=torch.randn(*shape, 2, generator=generator) * physics.gain_db,
+            ramp=(2 * torch.rand(shape, generator=generator) - 1) * physics.ramp_db,
+            season=torch.randint(seasons, shape, generator=generator),
+            swap=torch.rand(shape, generator=generator) < physics.orbit_swap,
+            drop=torch.where(
+                torch.rand(shape, generator=generator) < physics.drop_season,
+                torch.randint(seasons, shape, generator=generator),
+                -1,
+            ),
+        )
+
+    def __call__(self, db: Tensor, drawn: Drawn, noise: torch.Generator | None = None) -> Tensor:
+        """One view of each tile as radar might have seen it; VV-VH follows VV and VH.
+
+        Args:
+            db: (B, C, H, W) dB, NaN = missing; it is changed in place.
+            drawn: of this view, its tensors (B, ...).
+            noise: draws speckle, on the device of `db` or on the CPU.
+
+        Returns:
+            `db`.
+
+        Raises:
+            SardinoError: speckle is on and `noise` is None.
+        """
+        physics, device = self.physics, db.device
+        if physics.looks is not None:
+            if noise is None:
+                raise SardinoError("speckle is drawn per pixel: give the views a generator of noise")
+            for channel, _ in self.layout.power:
+                db[:, channel] += speckle_db(db[:, channel].shape, physics.looks, noise).to(device)
+        if physics.gain_db:
+            gain = drawn.gain.to(device)
+            for channel, polarisation in self.layout.power:
+                db[:, channel] += gain[:, polarisation, None, None]
+        if physics.ramp_db:
+            width = db.shape[-1]
+            east = (torch.arange(width, device=device) + 0.5) / width - 0.5
+            ramp = drawn.ramp.to(device)[:, None, None] * east
+            for channel, _ in self.layout.power:
+                db[:, channel] += -ramp if self.layout.descending[channel] else ramp
+        if physics.looks is not None or physics.gain_db or physics.ramp_db:
+            for difference, vv, vh in self.layout.differences:
+                torch.sub(db[:, vv], db[:, vh], out=db[:, difference])
+        self._move_channels(db, drawn)
+        if physics.drop_season:
+            missing = self.layout.season == drawn.drop[:, None]
+            db.masked_fill_(missing[:, :, None, None].to(device), math.nan)
+        return db
+
+    def _move_channels(self, db: Tensor, drawn: Drawn) -> None:
+        if self._shown is None and self._turned is None:
+            return
+        source = torch.arange(db.shape[1]).expand(len(db), -1)
+        if self._turned is not None:
+            source = torch.where(drawn.swap[:, None], self._turned, source)
+        if self._shown is not None:
+            source = source.gather(1, self._shown[drawn.season])
+        rows = torch.arange(len(db))[:, None]
+        db.copy_(db[rows.to(db.device), source.to(db.device)])
+
+
+def speckle_db(shape: Sequence[int], looks: float, generator: torch.Generator) -> Tensor:
+    """Speckle to add to dB: 10 log10 of Gamma(looks, 1 / looks), whose mean power is 1; on the generator's device."""
+    looks_of = torch.full(tuple(shape), looks, dtype=torch.float32, device=generator.device)
+    # A draw of a fraction of a look may round to zero power, whose logarithm would not be finite.
+    power = torch._standard_gamma(looks_of, generator).clamp_min_(torch.finfo(torch.float32).tiny) / looks
+    return power.log10_().mul_(10)
