@@ -21,6 +21,7 @@ import torch
 from matplotlib.figure import Figure
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
 
 from sardino.models.vit import Architecture, build_vit
 from sardino.reporting.benchmark import Row, write_benchmark
@@ -29,7 +30,7 @@ from sardino.reporting.publish import write_csv
 from sardino.reporting.style import MUTED, PALETTE, WIDTH, new_figure, save_figure, styled
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
-from sardino.training.learner import Learner
+from sardino.training.learner import Learner, weights_of
 from sardino.training.parallel import Parallel
 from sardino.training.pretrain import pretrain
 from sardino.training.recipe import Recipe, find_recipe
@@ -78,9 +79,8 @@ def train(setting: Setting, seed: int, recipe: Recipe, folder: Path) -> Iterator
     """
     ids = setting.store.ids("train", setting.regions)
     parallel = Parallel(torch.device("cpu"))
-    start = Learner(setting.architecture, recipe, parallel, seed=seed)
-    yield from ((0, name, getattr(start, name).backbone) for name in ("student", "teacher"))
-    del start
+    start = weights_of(Learner(setting.architecture, recipe, parallel, seed=seed).student.backbone)
+    yield from ((0, name, _vit(setting.architecture, start)) for name in ("student", "teacher"))
     kept = -(-setting.steps // setting.every)
     pretrain(
         open_tiles(setting.store, ids, None),
@@ -96,11 +96,15 @@ def train(setting: Setting, seed: int, recipe: Recipe, folder: Path) -> Iterator
     for path in sorted((folder / "snapshots").glob("step-*")):
         found = open_snapshot(path)
         for name in ("student", "teacher"):
-            weights = load_file(path / f"{name}.safetensors")
-            vit = build_vit(setting.architecture)
-            own = {key.removeprefix("backbone."): w for key, w in weights.items() if key.startswith("backbone.")}
-            vit.load_state_dict(own, strict=True)
-            yield found.step, name, vit
+            whole = load_file(path / f"{name}.safetensors")
+            own = {key.removeprefix("backbone."): w for key, w in whole.items() if key.startswith("backbone.")}
+            yield found.step, name, _vit(setting.architecture, own)
+
+
+def _vit(architecture: Architecture, weights: dict[str, Tensor]) -> VisionTransformer:
+    vit = build_vit(architecture)
+    vit.load_state_dict(weights, strict=True)
+    return vit
 
 
 def curves(setting: Setting, plan: Sequence[tuple[int, Recipe]]) -> pd.DataFrame:
@@ -133,40 +137,36 @@ def rows_of(frame: pd.DataFrame, main: str, network: str) -> list[Row]:
         network: the one that counts.
     """
     raw = frame[frame["recipe"] == RAW].iloc[0]
+    other = "teacher" if network == "student" else "student"
     rows = []
     for recipe in [main, *sorted(set(frame["recipe"]) - {main, RAW})]:
         runs = frame[frame["recipe"] == recipe]
-        other = "teacher" if network == "student" else "student"
-        ends = {name: _ends(runs, name) for name in (network, other)}
-        seeds = "seed " + ", ".join(str(seed) for seed in ends[network].index)
+        start, end, end_of_other = _scores(runs, network, 0), _scores(runs, network, -1), _scores(runs, other, -1)
+        for seed, gain in (end["linear"] - start["linear"]).items():
+            rows.append(_gain(f"{JUDGES['linear']}, {recipe} recipe, seed {seed}", float(gain), recipe == main))
         for judge, title in JUDGES.items():
-            starts, last = ends[network][f"{judge}_start"], ends[network][judge]
-            if judge == "linear":
-                for seed in last.index:
-                    gain = last[seed] - starts[seed]
-                    rows.append(_gain(f"{title} at {PERCENT} %, {recipe}, seed {seed}", gain, recipe == main))
-            mean, start = float(last.mean()), float(starts.mean())
-            name = f"{title} at {PERCENT} %, {recipe}, {seeds}"
-            rows.append(_against(f"{name}: {network}", mean, "random init", start))
-            rows.append(_against(f"{name}: {network}", mean, RAW, float(raw[judge])))
-            rows.append(_against(f"{name}: {other}", float(ends[other][judge].mean()), "random init", start))
+            name = f"{title}, {recipe} recipe, seed{'s' if len(end) > 1 else ''} {', '.join(map(str, end.index))}"
+            rows.append(_against(f"{name}: {network}", end[judge], "random init", start[judge].mean()))
+            rows.append(_against(f"{name}: {network}", end[judge], RAW, raw[judge]))
+            if recipe == main:
+                rows.append(_against(f"{name}: {other}", end_of_other[judge], "random init", start[judge].mean()))
     return rows
 
 
-def _ends(runs: pd.DataFrame, network: str) -> pd.DataFrame:
-    """By seed: the scores at the end, and as <judge>_start those at step 0."""
+def _scores(runs: pd.DataFrame, network: str, place: int) -> pd.DataFrame:
+    """By seed: what each judge found at one place of the run, 0 the first and -1 the last."""
     chosen = runs[runs["network"] == network].sort_values("step")
-    first, last = (chosen.groupby("seed").nth(place).set_index("seed")[[*JUDGES]] for place in (0, -1))
-    return last.join(first, rsuffix="_start")
+    return chosen.groupby("seed").nth(place).set_index("seed").sort_index()[[*JUDGES]]
 
 
 def _gain(name: str, gain: float, judged: bool) -> Row:
     title, unit = f"{name}: gain over random init", "mIoU points"
-    return Row(title, gain, unit, "bar", BAR, gain / BAR, 1.0) if judged else Row(title, gain, unit)
+    return Row(title, gain, unit, "the least to reach", BAR, gain / BAR, 1.0) if judged else Row(title, gain, unit)
 
 
-def _against(name: str, value: float, peer: str, theirs: float) -> Row:
-    return Row(name, value, "mIoU points", peer, theirs, value / max(theirs, 1e-9))
+def _against(name: str, values: pd.Series, peer: str, theirs: float) -> Row:
+    mean = float(values.mean())
+    return Row(name, mean, "mIoU points", peer, float(theirs), mean / max(float(theirs), 1e-9))
 
 
 @styled

@@ -37,9 +37,10 @@ from sardino.reporting.style import preview
 from sardino.tiles.description import describe
 from sardino.tiles.examples import example_tiles
 from sardino.tiles.normalisation import Normalisation
-from sardino.training.loader import shuffled
+from sardino.training.parallel import Parallel
 from sardino.training.pretrain import pretrain
 from sardino.training.recipe import find_recipe
+from sardino.training.run import Run
 from sardino.training.store_tiles import open_tiles
 from sardino.workflow.backbone import architecture_of
 from sardino.workflow.preparation import open_or_prepare
@@ -62,7 +63,6 @@ print("channels:", ", ".join(store.channels))
 # %%
 ids = store.ids("train", space.profile.pretraining[arm].regions)[:32]
 normalisation = Normalisation.of_store(store, ids)
-tiles = open_tiles(store, ids, normalisation)
 for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisation.std, strict=True):
     print(f"{name:14s} mean {mean:7.2f} dB, standard deviation {std:5.2f} dB")
 
@@ -76,15 +76,13 @@ for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisa
 architecture = architecture_of(space, arm, store)
 recipe = find_recipe("small", hidden=64, bottleneck=32, prototypes=64, local_crops=2)
 result = pretrain(
-    shuffled(tiles, 8),
+    open_tiles(store, ids, None),  # in dB: views are cut before they are normalised
+    ids,
+    normalisation,
     architecture,
     recipe,
-    steps=8,
-    batch=8,
-    steps_per_epoch=4,
-    seed=0,
-    device=torch.device("cpu"),
-    log_every=1,
+    Run(steps=8, batch=8, watch_every=1),
+    Parallel(torch.device("cpu")),
 )
 history = result.history
 print(f"{parameter_count(build_vit(architecture)):,} parameters, loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")

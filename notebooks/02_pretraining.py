@@ -43,7 +43,7 @@ started = time.time()
 space = Workspace.open(profile, data=data)
 plan = space.profile.pretraining[arm]
 store = TileStore.open(space.build / plan.store)
-recipe = recipe_of(space, arm)
+recipe = recipe_of(space, arm, store)
 
 # %% [markdown]
 # ## The recipe (Table 3)

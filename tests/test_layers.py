@@ -21,6 +21,7 @@ ALLOWED = {
     "training": {"errors", "tiles", "models", "evaluation"},
     "reporting": {"errors", "tiles", "evaluation"},
     "workflow": {"errors", "tiles", "scenes", "models", "evaluation", "training", "reporting"},
+    "__main__": {"workflow"},
 }
 # Tables and figures can be redrawn, and tiles prepared, where torch is not installed.
 WITHOUT_TORCH = ("tiles", "scenes", "reporting", "evaluation.confusion", "evaluation.bootstrap", "evaluation.realism")

@@ -1,5 +1,7 @@
 """DINO's projection head and loss (Caron et al. 2021; paper, section 2 and Figure 1)."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -66,7 +68,7 @@ class Loss(nn.Module):
         self.update_centre(torch.cat(teacher).mean(0, keepdim=True))
         return loss
 
-    def cross_entropy(self, student: list[Tensor], teacher: list[Tensor], teacher_temperature: float) -> Tensor:
+    def cross_entropy(self, student: Sequence[Tensor], teacher: Sequence[Tensor], teacher_temperature: float) -> Tensor:
         """The loss alone: for those who see a batch in parts, or on several ranks, before they move the centre."""
         logs = [F.log_softmax(_exact(view) / self.student_temperature, dim=-1) for view in student]
         every = torch.stack(logs).sum(0)

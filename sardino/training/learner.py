@@ -21,7 +21,8 @@ from sardino.training.recipe import Recipe
 from sardino.training.schedules import Rates
 
 Precision = Literal["auto", "float32", "bfloat16"]
-Views = tuple[list[Tensor], list[Tensor]]
+Views = tuple[Tensor, Tensor]
+"""Global and local views of a micro-batch, (V, B, C, h, w) each."""
 
 
 class Network(nn.Module):
@@ -32,11 +33,10 @@ class Network(nn.Module):
         self.backbone = backbone
         self.head = head
 
-    def forward(self, *groups: list[Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Groups of equally sized views to the head's logits per view, and the class tokens of the first group."""
-        classes = [self.backbone(torch.cat(group)) for group in groups if group]
-        batch = len(groups[0][0])
-        return list(self.head(torch.cat(classes)).split(batch)), classes[0]
+    def forward(self, *groups: Tensor) -> tuple[Tensor, Tensor]:
+        """Views (V, B, C, h, w), a group of each size, to the logits (V B, K) of all and the first's class tokens."""
+        classes = [self.backbone(group.flatten(0, 1)) for group in groups if len(group)]
+        return self.head(torch.cat(classes)), classes[0].clone()  # no view: FSDP hangs its hooks on what is returned
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Learner:
         self.sharded = parallel.shards(self.student.backbone)
         if self.sharded:
             for network in (self.student, self.teacher):
-                parallel.shard(network.backbone, network.head, network)
+                parallel.shard(network.backbone.blocks, network.head, network)
             self.replica: nn.Module = self.student
         else:
             self.replica = parallel.replicate(self.student)
@@ -129,11 +129,11 @@ class Learner:
             self._synchronise(number == count - 1)
             with self._autocast:
                 with torch.no_grad():
-                    targets, _ = self.teacher(views)
+                    logits, _ = self.teacher(views)
                 predictions, features = self.replica(views, local_views)
-            part = self.loss.cross_entropy(predictions, targets, rates.teacher_temperature)
+            size = views.shape[1]
+            part = self.loss.cross_entropy(predictions.split(size), logits.split(size), rates.teacher_temperature)
             (part / count).backward()
-            logits = torch.cat(targets)
             loss += part.detach() / count
             mean += logits.to(mean.dtype).mean(0, keepdim=True) / count
         loss = self.parallel.mean(loss)

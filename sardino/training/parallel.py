@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 import torch.distributed as dist
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -47,12 +46,10 @@ class Parallel:
             return False
         return self.strategy == "fsdp" or sum(p.numel() for p in module.parameters()) >= SHARDED_PARAMETERS
 
-    def shard(self, backbone: VisionTransformer, *others: nn.Module) -> None:
-        """FSDP2 in place: each block its own unit, so that one block at a time is whole."""
+    def shard(self, blocks: Iterable[nn.Module], *others: nn.Module) -> None:
+        """FSDP2 in place: each block its own unit, so that one block at a time is whole; the root comes last."""
         mesh = init_device_mesh(self.device.type, (self.world,))
-        for block in backbone.blocks:
-            fully_shard(block, mesh=mesh)
-        for module in (backbone, *others):
+        for module in (*blocks, *others):
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
     def replicate(self, module: nn.Module) -> nn.Module:

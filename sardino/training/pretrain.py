@@ -1,5 +1,6 @@
 """DINO pre-training from the first step to the last: it reads, learns, watches, probes, saves and goes on."""
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -98,7 +99,7 @@ def pretrain(
         run.workers,
         pin=parallel.device.type == "cuda",
     )
-    with stop_requests() as request:
+    with stop_requests() as request, contextlib.closing(session):
         for step in _steps(session.step, run, parallel, label):
             began = time.perf_counter()
             inputs, _ = next(read)

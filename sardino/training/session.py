@@ -154,10 +154,13 @@ class Session:
             f"rate ({rates.learning_rate:g}) or raise the teacher temperature ({rates.teacher_temperature:g})"
         )
 
-    def end(self) -> Pretrained:
-        """The result, on the CPU."""
+    def close(self) -> None:
+        """Nothing more to log."""
         if self.log is not None:
             self.log.close()
+
+    def end(self) -> Pretrained:
+        """The result, on the CPU."""
         learner = self.learner
         teacher, student = weights_of(learner.teacher.backbone), weights_of(learner.student.backbone)
         return Pretrained(teacher, student, self.history, warnings_of(self.history, self.run.steps))

@@ -46,7 +46,7 @@ class Draws:
 class Views:
     """From tiles in dB to normalised global and local views, on the tiles' device.
 
-    On a CPU the views' memory is kept from call to call: a view lives until the next call.
+    The views' memory is kept from call to call: a view lives until the next call.
 
     Args:
         channels: the store's channel names.
@@ -99,7 +99,7 @@ class Views:
         self.physics = None if physics.off else SarViews(physics, channels)
         self._statistics = (normalisation.mean, normalisation.std)
         self._constants: tuple[Tensor, Tensor] | None = None
-        self._buffers: list[Tensor] = []
+        self._stacks: list[Tensor] = []
         self._missing: list[Tensor] = []
         self._pixels = 1
 
@@ -119,9 +119,7 @@ class Views:
         return Draws(torch.stack(boxes), torch.stack(flips), physics)
 
     @torch.no_grad()
-    def __call__(
-        self, tiles_db: Tensor, draws: Draws, noise: torch.Generator | None = None
-    ) -> tuple[list[Tensor], list[Tensor]]:
+    def __call__(self, tiles_db: Tensor, draws: Draws, noise: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
         """Global and local views.
 
         Args:
@@ -130,8 +128,8 @@ class Views:
             noise: draws speckle, on the tiles' device or on the CPU; needed with speckle only.
 
         Returns:
-            global views (B, C, global_px, global_px) and local views (B, C, local_px, local_px), float32, zero mean
-            and unit variance per channel, missing = 0.
+            global views (V, B, C, global_px, global_px) and local views (V, B, C, local_px, local_px), float32, zero
+            mean and unit variance per channel, missing = 0.
         """
         if tiles_db.shape != (len(draws), len(self.channels), self.tile_px, self.tile_px):
             raise SardinoError(
@@ -153,19 +151,18 @@ class Views:
                 self.physics(view, Drawn(*(values[number] for values in draws.physics)), noise)
                 self._missing.append(torch.count_nonzero(view.isnan()))
                 view.sub_(mean).div_(std).nan_to_num_(0)
-        return views[: self.kinds[0][0]], views[self.kinds[0][0] :]
+        return self._stacks[0], self._stacks[1]
 
     @property
     def _sizes(self) -> list[int]:
         return [px for count, _, px in self.kinds for _ in range(count)]
 
-    def _room(self, tiles: Tensor) -> list[Tensor] | None:
-        """Memory for each view; devices other than the CPU reuse theirs themselves."""
-        if tiles.device.type != "cpu":
-            return None
-        if not self._buffers or len(self._buffers[0]) != len(tiles):
-            self._buffers = [tiles.new_empty(*tiles.shape[:2], size, size) for size in self._sizes]
-        return self._buffers
+    def _room(self, tiles: Tensor) -> list[Tensor]:
+        """Memory for each view, kept from call to call; views of a kind lie side by side."""
+        if not self._stacks or self._stacks[0].shape[1] != len(tiles) or self._stacks[0].device != tiles.device:
+            shapes = [(count, *tiles.shape[:2], px, px) for count, _, px in self.kinds]
+            self._stacks = [tiles.new_empty(shape) for shape in shapes]
+        return [view for stack in self._stacks for view in stack]
 
 
 def mend_gaps(

@@ -20,12 +20,10 @@ def learner(**changes: object) -> Learner:
     return Learner(ARCHITECTURE, RECIPE.changed(**changes), Parallel(torch.device("cpu")), seed=0)
 
 
-def views(batch: int, seed: int = 0) -> tuple[list[Tensor], list[Tensor]]:
+def views(batch: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     draw = torch.Generator().manual_seed(seed)
-    return (
-        [torch.randn(batch, 2, 32, 32, generator=draw) for _ in range(2)],
-        [torch.randn(batch, 2, 16, 16, generator=draw) for _ in range(2)],
-    )
+    large = torch.randn(2, batch, 2, 32, 32, generator=draw)
+    return large, torch.randn(2, batch, 2, 16, 16, generator=draw)
 
 
 def test_a_step_is_the_textbook_one() -> None:
@@ -41,11 +39,12 @@ def test_a_step_is_the_textbook_one() -> None:
     optimiser = torch.optim.AdamW([{"params": rest}, {"params": bare, "weight_decay": 0.0}], 1e-3, weight_decay=0.1)
     centre = torch.zeros(1, 64, dtype=torch.float64)
     for seed in range(3):
-        batch = tuple([view.double() for view in kind] for kind in views(4, seed))
+        batch = tuple(kind.double() for kind in views(4, seed))
         mine.step([batch], 1, RATES)
         with torch.no_grad():
-            targets = [teacher([view])[0][0] for view in batch[0]]
-        logs = [(student([view])[0][0] / RECIPE.student_temperature).log_softmax(-1) for view in [*batch[0], *batch[1]]]
+            targets = [teacher(view[None])[0] for view in batch[0]]
+        answers = [student(view[None])[0] for view in [*batch[0], *batch[1]]]
+        logs = [(answer / RECIPE.student_temperature).log_softmax(-1) for answer in answers]
         pairs = [
             -(((target - centre) / 0.04).softmax(-1) * logs[j]).sum(-1).mean()
             for i, target in enumerate(targets)
@@ -72,7 +71,7 @@ def test_accumulation_changes_nothing_but_rounding() -> None:
     together, apart = learner(), learner()
     for seed in range(2):
         whole = views(4, seed)
-        parts = [tuple([v[i : i + 2] for v in kind] for kind in whole) for i in (0, 2)]
+        parts = [tuple(kind[:, i : i + 2] for kind in whole) for i in (0, 2)]
         one = together.step([whole], 1, RATES)
         two = apart.step(parts, 2, RATES)
         torch.testing.assert_close(one.loss, two.loss)
@@ -96,7 +95,7 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     mine = learner()
     before = weights_of(mine.student) | {"centre": mine.loss.centre.clone()}
     bad = views(4)
-    bad[0][0][0, 0, 0, 0] = float("inf")
+    bad[0][0, 0, 0, 0, 0] = float("inf")
     with pytest.raises(NotFinite):
         mine.step([bad], 1, RATES)
     after = weights_of(mine.student) | {"centre": mine.loss.centre}

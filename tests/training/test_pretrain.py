@@ -1,132 +1,168 @@
-import copy
+import json
+import os
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from safetensors import safe_open
+from torch import Tensor
 
 from sardino.errors import SardinoError
-from sardino.models.dino import Head
 from sardino.models.vit import Architecture, build_vit
-from sardino.training.loader import shuffled
-from sardino.training.optimiser import clip_each, parameter_groups
-from sardino.training.pretrain import Network, pretrain, update_teacher
+from sardino.tiles.normalisation import Normalisation
+from sardino.training.parallel import Parallel
+from sardino.training.pretrain import Stopped, pretrain
 from sardino.training.recipe import SMALL
+from sardino.training.run import Run
+from sardino.training.run_log import read_log
+from sardino.training.session import Pretrained
 from sardino.training.source import MemoryTiles
 
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
 RECIPE = SMALL.changed(hidden=32, bottleneck=16, prototypes=64, local_crops=2)
+NORMALISATION = Normalisation(("winter_vv", "winter_vh"), (0.0, 0.0), (1.0, 1.0))
+IDS = [f"tile-{number}" for number in range(12)]
+CPU = Parallel(torch.device("cpu"))
 
 
-def unlabelled(tiles):
-    return MemoryTiles(tiles, torch.zeros(len(tiles), *tiles.shape[2:], dtype=torch.uint8))
+def made_tiles() -> MemoryTiles:
+    images = torch.randn(12, 2, 32, 32, generator=torch.Generator().manual_seed(9))
+    return MemoryTiles(images, torch.zeros(12, 32, 32, dtype=torch.uint8))
 
 
-def run(steps=6, seed=0, **changes):
-    tiles = torch.randn(12, 2, 32, 32, generator=torch.Generator().manual_seed(9))
-    return pretrain(
-        shuffled(unlabelled(tiles), 4),
-        ARCHITECTURE,
-        RECIPE.changed(**changes),
-        steps=steps,
-        batch=4,
-        steps_per_epoch=3,
-        seed=seed,
-        device=torch.device("cpu"),
-        log_every=1,
-    )
+def run(
+    folder: Path | None = None, tiles: Any = None, recipe: dict[str, Any] | None = None, **changes: Any
+) -> Pretrained:
+    terms = {"steps": 6, "batch": 4, "watch_every": 1} | changes
+    options = {name: terms.pop(name) for name in ("probe", "about", "mismatch") if name in terms}
+    made = RECIPE.changed(**(recipe or {}))
+    source = tiles or made_tiles()
+    return pretrain(source, IDS, NORMALISATION, ARCHITECTURE, made, Run(**terms), CPU, folder=folder, **options)
 
 
-def test_same_seed_same_weights_other_seed_other_weights():
-    first, again, other = run(), run(), run(seed=1)
-    assert all(torch.equal(first.teacher[k], again.teacher[k]) for k in first.teacher)
-    assert any(not torch.equal(first.teacher[k], other.teacher[k]) for k in first.teacher)
+def same(first: Pretrained, second: Pretrained) -> bool:
+    pairs = ((first.teacher, second.teacher), (first.student, second.student))
+    return all(torch.equal(a[name], b[name]) for a, b in pairs for name in a)
 
 
-def test_the_teacher_follows_but_is_not_the_student():
+@dataclass
+class Interrupting:
+    """Tiles that ask this very process to stop when the n-th batch is read."""
+
+    at: int
+    tiles: MemoryTiles = field(default_factory=made_tiles)
+    reads: int = 0
+
+    def __len__(self) -> int:
+        return len(self.tiles)
+
+    def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        self.reads += 1
+        if self.reads == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return self.tiles.read(numbers)
+
+
+def test_same_seed_same_weights_other_seed_other_weights() -> None:
+    first = run()
+    assert same(first, run()) and not same(first, run(seed=1))
+
+
+def test_the_teacher_follows_but_is_not_the_student() -> None:
     result = run()
-    moved = [not torch.equal(result.teacher[k], result.student[k]) for k in result.teacher]
-    assert any(moved)
-    frozen = run(momentum=1.0)
+    assert any(not torch.equal(result.teacher[name], result.student[name]) for name in result.teacher)
+    frozen = run(recipe={"momentum": 1.0})
     torch.manual_seed(0)
     start = build_vit(ARCHITECTURE).state_dict()
-    assert all(torch.equal(frozen.teacher[k], start[k]) for k in start)
+    assert all(torch.equal(frozen.teacher[name], start[name]) for name in start)
 
 
-def test_history_has_the_signs_of_collapse():
+def test_history_has_the_signs_of_collapse() -> None:
     history = run().history
-    assert len(history.loss) == 6 and history.distance[0] == 0 < history.distance[-1]
-    assert all(0 <= e <= history.ln_k + 1e-4 for e in history.teacher_entropy)
-    assert all(kl >= -1e-4 for kl in history.kl)
+    assert history.step == list(range(6)) and history.distance[0] >= 0 < history.distance[-1]
+    assert all(0 <= entropy <= history.ln_k + 1e-4 for entropy in history.teacher_entropy)
+    assert all(kl >= -1e-4 for kl in history.kl) and all(share <= 1 for share in history.data_wait)
 
 
-def test_ema_fixed_point_and_half_way():
-    student = nn.Linear(3, 3)
-    teacher = copy.deepcopy(student)
-    update_teacher(teacher, student, 0.9)
-    torch.testing.assert_close(teacher.weight, student.weight)
-    nn.init.zeros_(teacher.weight)
-    update_teacher(teacher, student, 0.5)
-    torch.testing.assert_close(teacher.weight, student.weight / 2)
+def test_stopped_by_a_signal_and_run_again_it_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Stopped, match="after step 3 of 6"):
+        run(tmp_path, Interrupting(at=3), recipe={"drop_path": 0.2})
+    assert signal.getsignal(signal.SIGTERM) is before
+    counting = Interrupting(at=-1)
+    resumed = run(tmp_path, counting, recipe={"drop_path": 0.2})
+    assert counting.reads == 3
+    whole = run(tmp_path / "whole", recipe={"drop_path": 0.2})
+    assert same(resumed, whole) and resumed.history.loss == whole.history.loss
+    assert [line["step"] for line in read_log(tmp_path) if "loss" in line] == list(range(6))
 
 
-def test_gradients_are_clipped_tensor_by_tensor():
-    module = nn.Linear(2, 2)
-    module.weight.grad, module.bias.grad = torch.full((2, 2), 50.0), torch.full((2,), 0.1)
-    clip_each(module, 3.0)
-    assert module.weight.grad.norm() == pytest.approx(3.0, rel=1e-5)
-    assert module.bias.grad.norm() == pytest.approx(0.1 * 2**0.5, rel=1e-5)
+def test_a_finished_run_is_only_opened(tmp_path: Path) -> None:
+    first, counting = run(tmp_path), Interrupting(at=-1)
+    assert same(first, run(tmp_path, counting)) and counting.reads == 0
 
 
-def test_decay_skips_vectors_but_not_the_class_token_and_positions():
-    network = Network(build_vit(ARCHITECTURE), Head(24, 32, 16, 64))
-    decayed, bare = parameter_groups(network)
-    assert all(p.ndim == 1 for p in bare["params"])
-    identities = {id(p) for p in decayed["params"]}
-    assert id(network.backbone.cls_token) in identities and id(network.backbone.pos_embed) in identities
-    assert len(decayed["params"]) + len(bare["params"]) == len(list(network.parameters()))
+def test_another_run_in_the_folder_is_refused_by_name_or_thrown_away(tmp_path: Path) -> None:
+    run(tmp_path, about={"data": "a", "code": "1"})
+    run(tmp_path, about={"data": "a", "code": "2"})  # code alone is no reason to refuse
+    with pytest.raises(SardinoError, match=r"data: was a, is b; recipe\.momentum: was 0\.99, is 0\.5"):
+        run(tmp_path, recipe={"momentum": 0.5}, about={"data": "b"})
+    counting = Interrupting(at=-1)
+    run(tmp_path, counting, about={"data": "a", "code": "3"}, mismatch="restart")
+    assert counting.reads == 6
 
 
-def test_prototypes_wait_for_the_first_epoch():
-    """With all epochs frozen the loss still falls through the backbone, and no optimiser state touches them."""
-    torch.manual_seed(0)
-    build_vit(ARCHITECTURE, RECIPE.drop_path)
-    start = Head(24, 32, 16, 64).prototypes.weight
-    tiles = torch.randn(12, 2, 32, 32)
-    seen = {}
-    original = torch.optim.AdamW.step
-
-    def watch(self, closure=None):
-        weight = next(p for p in self.param_groups[0]["params"] if p.shape == start.shape)
-        seen["grad"], result = weight.grad, original(self, closure)
-        seen["weight"] = weight.detach().clone()
-        return result
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", watch)
-        pretrain(
-            shuffled(unlabelled(tiles), 4),
-            ARCHITECTURE,
-            RECIPE.changed(freeze_prototypes_epochs=1),
-            steps=3,
-            batch=4,
-            steps_per_epoch=3,
-            seed=0,
-            device=torch.device("cpu"),
-        )
-    assert seen["grad"] is None
-    torch.testing.assert_close(seen["weight"], start.detach())
+def test_the_newest_snapshots_and_the_best_by_probe_stay(tmp_path: Path) -> None:
+    scores = iter([0.1, 0.9, 0.3, 0.2, 0.9, 0.1])
+    result = run(tmp_path, save_every=1, probe_every=1, keep=2, probe=lambda vit: {"knn": 0.0, "linear": next(scores)})
+    assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == [f"step-{n:08d}" for n in (2, 5, 6)]
+    assert result.history.probes["step"] == [1, 2, 3, 4, 5, 6] and result.history.best_probe() == 2
 
 
-def test_a_loss_that_is_not_finite_stops_the_run():
-    tiles = torch.full((4, 2, 32, 32), float("nan"))
-    with pytest.raises(SardinoError, match="loss is nan at step 0"):
-        pretrain(
-            shuffled(unlabelled(tiles), 4),
-            ARCHITECTURE,
-            RECIPE,
-            steps=2,
-            batch=4,
-            steps_per_epoch=1,
-            seed=0,
-            device=torch.device("cpu"),
-        )
+def test_a_probe_changes_nothing(tmp_path: Path) -> None:
+    def probe(vit: Any) -> dict[str, float]:
+        assert not vit.training
+        return {"knn": float(torch.rand(())), "linear": 0.0}
+
+    drop = {"drop_path": 0.2}
+    assert same(run(recipe=drop), run(recipe=drop, probe_every=2, probe=probe))
+
+
+def test_accumulation_and_workers_change_nothing_but_rounding() -> None:
+    plain, parts = run(), run(accumulate=2)
+    torch.testing.assert_close(torch.tensor(plain.history.loss), torch.tensor(parts.history.loss), rtol=1e-3, atol=1e-4)
+
+
+def test_a_batch_that_does_not_divide_is_refused() -> None:
+    with pytest.raises(SardinoError, match="choose a multiple of 3"):
+        run(accumulate=3)
+    with pytest.raises(SardinoError, match="lower the batch"):
+        run(batch=14)
+
+
+def test_missing_pixels_reach_the_network_as_the_mean() -> None:
+    tiles = made_tiles()
+    tiles.inputs[:, 0, :16] = float("nan")
+    assert all(torch.isfinite(torch.tensor(run(tiles=tiles).history.loss)))
+
+
+def test_a_loss_that_is_not_finite_keeps_the_batch_and_names_its_tiles(tmp_path: Path) -> None:
+    tiles = made_tiles()
+    tiles.inputs[5] = 1e38  # overflows once it is squared
+    with pytest.raises(SardinoError, match="not finite at step") as caught:
+        run(tmp_path, tiles, steps=3)
+    assert "tile-5" in str(caught.value) and "lower the learning rate" in str(caught.value)
+    (dump,) = tmp_path.glob("nonfinite-*.safetensors")
+    with safe_open(dump, "pt") as kept:
+        ids = json.loads(kept.metadata()["tile_ids"])
+        assert torch.equal(kept.get_tensor("inputs_db"), tiles.inputs[[IDS.index(name) for name in ids]])
+
+
+def test_a_recipe_that_stands_still_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = run(tmp_path, recipe={"base_learning_rate": 1e-9})
+    assert any("does not move" in sentence for sentence in result.warnings)
+    assert capsys.readouterr().out.count("does not move") <= 1
