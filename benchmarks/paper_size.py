@@ -43,13 +43,17 @@ from sardino.reporting.record import hardware
 from sardino.scenes.world.synthetic import REGIONS, World
 from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import WORLDCOVER
+from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.radiometry import CHANNELS, NODATA, SCALE_DB, pack
 from sardino.tiles.splits import band_index, label_fraction, label_order, split_of_band
 from sardino.training.device import best_device
 from sardino.training.finetune import Settings, finetune, tile_confusions
-from sardino.training.loader import shuffled
-from sardino.training.pretrain import History, pretrain
+from sardino.training.health import History
+from sardino.training.parallel import Parallel
+from sardino.training.pretrain import pretrain
 from sardino.training.recipe import Recipe, find_recipe
+from sardino.training.run import Run
+from sardino.training.session import Pretrained
 
 ARMS = {"europe": ("europe",), "all": ("europe", "conus", "china")}
 """Pre-training arms of the paper and their regions; "europe" has the small ViT, "all" the large one."""
@@ -365,18 +369,13 @@ def pretrain_flops(lab: Lab, arm: str, recipe: Recipe) -> float:
     return counter.get_total_flops() / 2
 
 
-def run_pretraining(lab: Lab, arm: str, recipe: Recipe, pulse: Pulse, steps: int, batch: int) -> Any:
-    return pretrain(
-        shuffled(pulse, batch),
-        lab.architecture(arm),
-        recipe,
-        steps=steps,
-        batch=batch,
-        steps_per_epoch=max(1, len(pulse.source) // batch),
-        seed=lab.seed,
-        device=lab.device,
-        log_every=max(5, math.ceil(steps / (POINTS - 2))),
-    )
+def run_pretraining(lab: Lab, arm: str, recipe: Recipe, pulse: Pulse, steps: int, batch: int) -> Pretrained:
+    every = max(5, math.ceil(steps / (POINTS - 2)))
+    ids = [lab.scenes.tiles[n].id for n in pulse.source.numbers]
+    # The tiles are normalised as they are unpacked on the device.
+    as_is = Normalisation(tuple(CHANNELS), (0.0,) * len(CHANNELS), (1.0,) * len(CHANNELS))
+    run = Run(steps=steps, batch=batch, seed=lab.seed, watch_every=every)
+    return pretrain(pulse, ids, as_is, lab.architecture(arm), recipe, run, Parallel(lab.device))
 
 
 def pretrain_stage(lab: Lab, arm: str, name: str, budget_s: float, peak_tflops: float | None) -> dict[str, Any]:
@@ -440,12 +439,8 @@ def thinned(history: History) -> dict[str, Any]:
     """At most POINTS points of each curve, the first and the last among them, to six digits."""
     count = len(history.step)
     keep = sorted({round(i) for i in np.linspace(0, count - 1, min(POINTS, count))})
-    return {
-        name: [float(f"{values[i]:.6g}") if isinstance(values[i], float) else values[i] for i in keep]
-        if isinstance(values, list)
-        else values
-        for name, values in vars(history).items()
-    }
+    curves = {name: [float(f"{values[i]:.6g}") for i in keep] for name, values in history.columns.items()}
+    return {"ln_k": history.ln_k, **curves, "step": [history.step[i] for i in keep]}
 
 
 # ----------------------------------------------------------------------------------------------------- cells

@@ -170,7 +170,15 @@ def measure(
     bars = BAR_PEER[device.type], BAR_PEAK[device.type]
     limited = device.type == "cpu" or "Base" in name
     rows = [
-        Row(f"{name}: whole step", batch / mine, "images/s", "lightly, timm, torchvision", batch / theirs, ratio, bars[0]),
+        Row(
+            f"{name}: whole step",
+            batch / mine,
+            "images/s",
+            "lightly, timm, torchvision",
+            batch / theirs,
+            ratio,
+            bars[0],
+        ),
         Row(f"{name}: rate", rate, "GFLOP/s", "best square product", peak, rate / peak, bars[1] if limited else None),
     ]
     if device.type == "cuda":

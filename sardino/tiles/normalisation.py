@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.tiles.tileset import TileStore
+
+if TYPE_CHECKING:  # statistics alone need no store, nor what reads one
+    from sardino.tiles.tileset import TileStore
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Normalisation:
                 )
 
     @classmethod
-    def of_store(cls, store: TileStore, ids: Sequence[str]) -> "Normalisation":
+    def of_store(cls, store: "TileStore", ids: Sequence[str]) -> "Normalisation":
         """Statistics of some tiles, the training tiles; float64, tile by tile, missing pixels left out."""
         if not ids:
             raise SardinoError(f"{store.path} has no training tile to take the normalisation from")
