@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -185,7 +186,7 @@ def draw(frame: pd.DataFrame, synthetic: bool) -> Figure:
     panels = figure.subplots(1, len(JUDGES))
     for axes, (judge, title) in zip(panels, JUDGES.items(), strict=True):
         axes.axhline(raw[judge], color=MUTED, linestyle=(0, (1, 1.5)), label="means of the raw channels")
-        start = runs.loc[runs["step"] == 0, judge].mean()
+        start = runs[runs["step"] == 0].drop_duplicates("seed")[judge].mean()  # a seed starts alike with every recipe
         axes.axhline(start, color=MUTED, linestyle="--", linewidth=0.9, label="random init")
         for color, (recipe, chosen) in zip(PALETTE, runs.groupby("recipe", sort=False), strict=False):
             for network, line in (("student", "-"), ("teacher", "--")):
@@ -196,6 +197,7 @@ def draw(frame: pd.DataFrame, synthetic: bool) -> Figure:
                 label = f"{recipe} recipe, {network}, {f'mean of {count} seeds' if count > 1 else 'one seed'}"
                 axes.plot(table.index, table.mean(axis=1), color=color, linestyle=line, label=label)
         axes.set(title=title, xlabel="Step", ylabel="mIoU of patches (points)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(True)
         axes.set_axisbelow(True)
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)

@@ -29,3 +29,14 @@ def test_a_benchmark_writes_its_rows(name: str, options: list[str], rows: int, t
     assert len(written) == rows and all(row["value"] > 0 for row in written)
     assert all((row["ratio"] is None) == (row["peer_value"] is None) for row in written)
     assert "| What | Here |" in done.stdout
+
+
+def test_learning_is_measured_and_drawn(tmp_path: Path) -> None:
+    sizes = ["--profile", "smoke", "--seeds", "2", "--steps", "2", "--every", "2", "--threads", "1"]
+    places = ["--build", str(tmp_path), "--out", str(tmp_path / "learning.json"), "--figures", str(tmp_path)]
+    command = [sys.executable, "benchmarks/learning.py", *sizes, *places]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-2000:]
+    written = read_benchmark(tmp_path / "learning.json")
+    assert len(written) == 13 and [row["bar"] for row in written].count(1.0) == 2  # one bar a seed
+    assert all((tmp_path / f"learning.{suffix}").is_file() for suffix in ("csv", "png", "pdf"))

@@ -1,5 +1,6 @@
 """Tables for readers: Markdown and plain text, laid out like the paper's, our numbers beside its own."""
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,13 +41,16 @@ def table2_text(frame: pd.DataFrame, cells: Cells) -> str:
 
 
 def table3_markdown(frame: pd.DataFrame, where: str) -> str:
-    """Table 3 as Markdown; `where` says which data the runs saw."""
-    return f"**{_title3(where)}**\n\n{markdown(list(frame.columns), frame.astype(str).values.tolist())}\n"
+    """Table 3 as Markdown, its differences as numbered notes; `where` says which data the runs saw."""
+    heads, rows, notes = _numbered(frame)
+    return "\n\n".join([f"**{_title3(where)}**", markdown(heads, rows), "\n".join(notes)]).rstrip() + "\n"
 
 
 def table3_text(frame: pd.DataFrame, where: str) -> str:
-    """Table 3 as plain text."""
-    return f"{_title3(where)}\n\n{aligned(list(frame.columns), frame.astype(str).values.tolist())}\n"
+    """Table 3 as plain text, its differences as numbered notes."""
+    heads, rows, notes = _numbered(frame)
+    folded = [textwrap.fill(note, 120, subsequent_indent="   ") for note in notes]
+    return "\n\n".join([_title3(where), aligned(heads, rows), "\n".join(folded)]).rstrip() + "\n"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -73,6 +77,18 @@ def _title2(cells: Cells) -> str:
 
 def _title3(where: str) -> str:
     return f"Table 3 ({where}). Pre-training parameters, the paper's beside this run's"
+
+
+def _numbered(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heads and rows without the differences, each parameter with the number of its note; the notes, each once."""
+    heads = [name for name in frame.columns if name != "difference"]
+    rows: list[list[str]] = []
+    notes: dict[str, int] = {}
+    for row in frame.astype(str).to_dict("records"):
+        if row["difference"]:
+            row["parameter"] += f" [{notes.setdefault(row['difference'], len(notes) + 1)}]"
+        rows.append([row[name] for name in heads])
+    return heads, rows, [f"{number}. {note}" for note, number in notes.items()]
 
 
 def _arm_heading(arm: str, part: pd.DataFrame) -> str:

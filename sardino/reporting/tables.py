@@ -8,6 +8,7 @@ import pandas as pd
 
 from sardino.evaluation.bootstrap import interval
 from sardino.reporting.cells import BOOTSTRAP_SEED, DRAWS, Cells
+from sardino.reporting.differences import as_text, difference, look_up
 from sardino.reporting.paper import (
     BASELINES,
     ENCODINGS,
@@ -57,7 +58,9 @@ def table2(cells: Cells, fractions: Sequence[float]) -> pd.DataFrame:
 
 
 def table3(
-    records: Sequence[Mapping[str, Any]], paper_size: Mapping[str, Mapping[str, Any]] | None = None
+    records: Sequence[Mapping[str, Any]],
+    paper_size: Mapping[str, Mapping[str, Any]] | None = None,
+    reference: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Pre-training parameters (paper, Table 3), then what the paper states elsewhere or not at all.
 
@@ -65,19 +68,20 @@ def table3(
         records: of the pre-training runs; one column "ours: <arm>" each.
         paper_size: {"tiny": results, "base": results} of the paper's recipe built by this code at the paper's
             size, in the layout of a pre-training record's results; one column each.
+        reference: the reference implementation's recipe, by which numbers that the paper leaves out are explained.
 
     Returns:
-        One row per parameter, text for humans: a missing number is "-".
+        One row per parameter, text for humans: a missing number is "-"; "difference" says why ours is not the paper's.
     """
-    columns = {
-        f"ours: {record['results']['arm']}": record["results"] for record in records if record["kind"] == "pretrain"
-    }
+    runs = {record["results"]["arm"]: record["results"] for record in records if record["kind"] == "pretrain"}
+    columns = {f"ours: {arm}": results for arm, results in runs.items()}
     sized = {f"this code at paper size: ViT {name.title()}": r for name, r in (paper_size or {}).items()}
     rows = []
     for entry in paper()["table3"]:
         row = {"parameter": entry["parameter"], "stated": entry["stated"]}
-        row |= {f"paper: ViT {size.title()}": _text(entry.get(size)) for size in ("tiny", "base")}
-        row |= {name: _text(_look_up(results, entry["ours"])) for name, results in {**columns, **sized}.items()}
+        row |= {f"paper: ViT {size.title()}": as_text(entry.get(size)) for size in ("tiny", "base")}
+        row |= {name: as_text(look_up(results, entry["ours"])) for name, results in {**columns, **sized}.items()}
+        row["difference"] = difference(entry, runs, paper_size or {}, reference)
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -104,22 +108,3 @@ def _row(cells: Cells, key: CellKey) -> dict[str, Any]:
 
 def _rest(key: CellKey) -> tuple[str, str, float]:
     return key.encoding, key.initialisation, key.fraction
-
-
-def _look_up(results: Mapping[str, Any], place: str) -> Any:
-    """A value by dotted place; None where the run does not state it."""
-    value: Any = results
-    for name in place.split("."):
-        value = value.get(name) if isinstance(value, Mapping) else None
-    return value
-
-
-def _text(value: Any) -> str:
-    """1e-06, 0.0005, 6,079,680, or "-"."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool | str):
-        return str(value)
-    if abs(value) >= 1e4:
-        return f"{value:,.0f}"
-    return f"{value:g}"

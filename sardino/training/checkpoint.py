@@ -3,9 +3,9 @@
 import hashlib
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -13,38 +13,28 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from sardino.errors import SardinoError
-from sardino.models.vit import Architecture, build_vit
-
-FORMAT, VERSION = "sardino-backbone", 1
-
-
-@dataclass(frozen=True)
-class Card:
-    """What a backbone is: its shape, the input it expects, and where it comes from.
-
-    Args:
-        architecture: shape of the ViT.
-        channels: names of the input channels, in order.
-        unit: of the input before normalisation.
-        normalisation: `Normalisation.to_dict()` of the pre-training tiles.
-        trained_on: regions, number of tiles, data fingerprint, whether synthetic.
-        recipe: `Recipe.to_dict()`.
-    """
-
-    architecture: Architecture
-    channels: tuple[str, ...]
-    unit: str
-    normalisation: dict[str, Any]
-    trained_on: dict[str, Any]
-    recipe: dict[str, Any]
+from sardino.models.vit import build_vit
+from sardino.training.backbone_card import FORMAT, VERSION, timm_call
+from sardino.training.backbone_card import Card as Card  # this module's users need it
+from sardino.training.model_card import model_card
 
 
-def save_backbone(folder: Path, weights: dict[str, dict[str, Tensor]], card: Card) -> dict[str, str]:
-    """Write each network's weights and then the card, whole or not at all.
+def save_backbone(
+    folder: Path,
+    weights: Mapping[str, dict[str, Tensor]],
+    card: Card,
+    *,
+    measured: Mapping[str, float] | None = None,
+    warnings: Sequence[str] = (),
+) -> dict[str, str]:
+    """Write each network's weights, a page for people (README.md) and then the card, whole or not at all.
 
     Args:
         folder: is made if missing.
         weights: "teacher" and "student" state dictionaries.
+        card: what they are.
+        measured: name and value of what the end of the run was judged by, for the page.
+        warnings: what was wrong with the run, for the page.
 
     Returns:
         sha256 of each weights file.
@@ -54,24 +44,31 @@ def save_backbone(folder: Path, weights: dict[str, dict[str, Tensor]], card: Car
     digests = {}
     for name, state in weights.items():
         target = folder / f"{name}.safetensors"
-        save_file(state, target.with_suffix(".partial"))
+        save_file(state, target.with_suffix(".partial"), header(card, name))
         os.replace(target.with_suffix(".partial"), target)
         digests[name] = hashlib.sha256(target.read_bytes()).hexdigest()
-    content = {
-        "format": FORMAT,
+    _write(folder / "README.md", model_card(card, digests, measured or {}, warnings))
+    # The card comes last: a folder without one is half-written and refused.
+    _write(folder / "card.json", json.dumps({**card.to_dict(), "sha256": digests}, indent=1))
+    return digests
+
+
+def header(card: Card, network: str) -> dict[str, str]:
+    """What a weights file tells of itself where its card is lost: JSON under one key.
+
+    One key because the library writes several in any order, and equal weights are to be equal files. The revision of
+    the code is left to the card for the same reason.
+    """
+    said = {
         "version": VERSION,
-        "architecture": card.architecture.to_dict(),
+        "network": network,
         "channels": list(card.channels),
         "unit": card.unit,
         "normalisation": card.normalisation,
         "trained_on": card.trained_on,
-        "recipe": card.recipe,
-        "sha256": digests,
+        "timm": timm_call(card.architecture, f"{network}.safetensors"),
     }
-    # The card comes last: a folder without one is half-written and refused.
-    (folder / "card.partial").write_text(json.dumps(content, indent=1))
-    os.replace(folder / "card.partial", folder / "card.json")
-    return digests
+    return {FORMAT: json.dumps(said)}
 
 
 def load_backbone(
@@ -80,47 +77,46 @@ def load_backbone(
     """Read a backbone back, every weight or none.
 
     Args:
+        folder: as `save_backbone` wrote it, in this version or an earlier one.
         channels, unit: of the data it is about to see; a mismatch is refused by name.
+        network: which of the two.
 
     Raises:
         SardinoError: nothing there, half-written, damaged, or trained on other channels or units.
     """
+    path = folder / "card.json"
     try:
-        content = json.loads((folder / "card.json").read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SardinoError(
             f"{folder} holds no finished pre-training (card.json is missing): run the pre-training"
         ) from None
     except ValueError as error:
-        raise SardinoError(f"{folder / 'card.json'} is not JSON ({error}): run the pre-training again") from None
-    if content.get("format") != FORMAT or content.get("version") != VERSION:
-        raise SardinoError(f"{folder / 'card.json'} is not a {FORMAT} of version {VERSION}: run the pre-training again")
-    if tuple(content["channels"]) != tuple(channels):
+        raise SardinoError(f"{path} is not JSON ({error}): run the pre-training again") from None
+    card = Card.from_dict(content, path)
+    if card.channels != tuple(channels):
         raise SardinoError(
-            f"the backbone in {folder} was trained on channels {', '.join(content['channels'])}, "
+            f"the backbone in {folder} was trained on channels {', '.join(card.channels)}, "
             f"the data has {', '.join(channels)}: use a backbone trained on these"
         )
-    if content["unit"] != unit:
-        raise SardinoError(
-            f"the backbone in {folder} was trained on {content['unit']}, the data is in {unit}: convert it"
-        )
+    if card.unit != unit:
+        raise SardinoError(f"the backbone in {folder} was trained on {card.unit}, the data is in {unit}: convert it")
     path = folder / f"{network}.safetensors"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != content["sha256"].get(network):
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != content.get("sha256", {}).get(network):
         raise SardinoError(
             f"{path} is missing or damaged (its hash differs from card.json): run the pre-training again"
         )
-    architecture = Architecture(**content["architecture"])
-    vit = build_vit(architecture)
+    vit = build_vit(card.architecture)
     try:
         vit.load_state_dict(load_file(path), strict=True)
     except (RuntimeError, SafetensorError) as error:
-        raise SardinoError(f"{path} does not fit the architecture in card.json ({error})") from None
-    card = Card(
-        architecture,
-        tuple(content["channels"]),
-        content["unit"],
-        content["normalisation"],
-        content["trained_on"],
-        content["recipe"],
-    )
+        raise SardinoError(
+            f"{path} does not fit the architecture in card.json ({error}): run the pre-training again"
+        ) from None
     return vit, card
+
+
+def _write(target: Path, text: str) -> None:
+    partial = target.with_suffix(".partial")
+    partial.write_text(text, encoding="utf-8", newline="\n")
+    os.replace(partial, target)

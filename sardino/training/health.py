@@ -4,6 +4,8 @@ A DINO loss near ln K is collapse to the uniform, one near 0 may be collapse to 
 the entropy of the mean target tells these apart (Caron et al. 2021, section 5.3).
 """
 
+import itertools
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +22,8 @@ COLUMNS = (
     *("teacher_temperature", "images_per_s", "data_wait", "memory_gib"),
 )
 PROBES = ("step", "knn", "linear")
+LOOKS = 3
+"""A sign must show this many times in a row: one look at a small batch may deceive."""
 
 
 @torch.no_grad()
@@ -85,26 +89,40 @@ class History:
 
     def best_probe(self) -> int | None:
         """The step whose tokens were best by the linear probe, the earlier of equals; None before the first."""
-        if not self.probes["step"]:
-            return None
-        return int(max(zip(self.probes["linear"], (-s for s in self.probes["step"]), strict=True))[1] * -1)
+        scored = [(score, -step) for step, score in zip(self.probes["step"], self.probes["linear"], strict=True)]
+        finite = [pair for pair in scored if math.isfinite(pair[0])]
+        return int(-max(finite)[1]) if finite else None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {
-            "ln_k": self.ln_k,
-            **{name: list(values) for name, values in self.columns.items()},
-            "probes": self.probes,
-        }
+        """As JSON values; what is not finite as None."""
+        columns = {name: [_known(value) for value in values] for name, values in self.columns.items()}
+        probes = {name: [_known(value) for value in values] for name, values in self.probes.items()}
+        return {"ln_k": self.ln_k, **columns, "probes": probes}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "History":
-        """Back from `to_dict`; SardinoError names a column that is missing."""
-        missing = [name for name in ("ln_k", *COLUMNS, "probes") if name not in data]
-        if missing:
-            raise SardinoError(f"a saved history lacks {', '.join(missing)}: start the pre-training anew")
-        columns = {name: list(data[name]) for name in COLUMNS}
-        return cls(float(data["ln_k"]), columns, {name: list(data["probes"][name]) for name in PROBES})
+        """Back from `to_dict`.
+
+        Raises:
+            SardinoError: a column is missing, unknown, or of another length.
+        """
+        odd = {"ln_k", "probes", *COLUMNS} ^ data.keys() or set(PROBES) ^ data["probes"].keys()
+        if odd:
+            raise SardinoError(f"a saved history differs in {', '.join(sorted(odd))}: start the pre-training anew")
+        made = cls(
+            float(data["ln_k"]),
+            *(
+                {name: [math.nan if value is None else value for value in table[name]] for name in names}
+                for table, names in ((data, COLUMNS), (data["probes"], PROBES))
+            ),
+        )
+        if any(len({len(values) for values in table.values()}) != 1 for table in (made.columns, made.probes)):
+            raise SardinoError("a saved history has columns of different lengths: start the pre-training anew")
+        return made
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _append(columns: dict[str, list[float]], values: Mapping[str, float]) -> None:
@@ -114,40 +132,44 @@ def _append(columns: dict[str, list[float]], values: Mapping[str, float]) -> Non
         columns[name].append(value)
 
 
-def _uniform(history: History, steps: int) -> str:
+def _uniform(history: History, progress: float) -> str:
     level = 0.99 * history.ln_k
-    if _late(history, steps, 0.1) and min(*history.loss[-3:], *history.teacher_entropy[-3:]) > level:
+    if progress > 0.1 and min(*history.loss[-LOOKS:], *history.teacher_entropy[-LOOKS:]) > level:
         return f"loss {history.loss[-1]:.2f} and teacher entropy stay at ln K = {history.ln_k:.2f}"
     return ""
 
 
-def _constant(history: History, steps: int) -> str:
-    entropy, rank = history.batch_entropy[-1], history.effective_rank[-1]
-    if _late(history, steps, 0.1) and (entropy < 0.02 * history.ln_k or rank < 1.5 or history.feature_std[-1] < 0.01):
+def _constant(history: History, progress: float) -> str:
+    signs = (history.columns[name][-LOOKS:] for name in ("batch_entropy", "effective_rank", "feature_std"))
+    recent = zip(*signs, strict=True)
+    one_answer = all((entropy < 0.02 * history.ln_k and rank < 2) or std < 0.01 for entropy, rank, std in recent)
+    if progress > 0.1 and one_answer:
+        entropy, rank = history.batch_entropy[-1], history.effective_rank[-1]
         return f"all tiles get one answer (entropy of the mean target {entropy:.3f}, effective rank {rank:.1f})"
     return ""
 
 
-def _still(history: History, steps: int) -> str:
+def _still(history: History, progress: float) -> str:
     moved = history.distance[-1]
-    return f"it has moved by {moved:.1g} of its length" if _late(history, steps, 0.25) and moved < 1e-3 else ""
+    return f"it has moved by {moved:.1g} of its length" if progress > 0.25 and moved < 1e-3 else ""
 
 
-def _rising(history: History, steps: int) -> str:
-    tenth = max(3, len(history.kl) // 10)
+def _rising(history: History, progress: float) -> str:
+    tenth = max(LOOKS, len(history.kl) // 10)
     if len(history.kl) < 3 * tenth:
         return ""
-    lowest = min(sum(history.kl[i : i + tenth]) / tenth for i in range(len(history.kl) - tenth))
-    now = sum(history.kl[-tenth:]) / tenth
+    sums = [0.0, *itertools.accumulate(history.kl)]
+    means = [(sums[i + tenth] - sums[i]) / tenth for i in range(len(history.kl) - tenth + 1)]
+    lowest, now = min(means), means[-1]
     return f"KL to the teacher rose from {lowest:.2f} to {now:.2f}" if now > max(2 * lowest, lowest + 0.5) else ""
 
 
-def _hungry(history: History, steps: int) -> str:
-    waits = history.data_wait[-3:]
-    return f"it waits {min(waits):.0%} of the time" if len(waits) == 3 and min(waits) > 0.3 else ""
+def _hungry(history: History, progress: float) -> str:
+    waits = min(history.data_wait[-LOOKS:])
+    return f"it waits {waits:.0%} of the time" if waits > 0.3 else ""
 
 
-Sign = Callable[[History, int], str]
+Sign = Callable[[History, float], str]
 SIGNS: dict[str, tuple[Sign, str]] = {
     "collapse to the uniform": (
         _uniform,
@@ -164,14 +186,18 @@ SIGNS: dict[str, tuple[Sign, str]] = {
 """What may go wrong, how it shows, and what to do."""
 
 
-def warnings_of(history: History, steps: int) -> list[str]:
-    """What is wrong with a run of `steps` steps so far, one sentence each; empty where nothing is."""
-    if not history.step:
+def warnings_of(history: History, steps: int, warmup_epochs: float = 0.0) -> list[str]:
+    """What is wrong with a run so far, one sentence each; empty where nothing is, or too little was seen.
+
+    Args:
+        history: of the run.
+        steps: its length.
+        warmup_epochs: of the learning rate; until they are over, or half of the run, nobody can have learned.
+    """
+    if len(history.step) < LOOKS:
         return []
-    found = [(name, sign(history, steps), remedy) for name, (sign, remedy) in SIGNS.items()]
+    progress = (history.step[-1] + 1) / steps
+    if history.epoch[-1] < warmup_epochs and progress < 0.5:
+        progress = 0.0
+    found = [(name, sign(history, progress), remedy) for name, (sign, remedy) in SIGNS.items()]
     return [f"{name}: {fact}; {remedy}" for name, fact, remedy in found if fact]
-
-
-def _late(history: History, steps: int, share: float) -> bool:
-    """Whether this share of the run is over, and enough was seen to judge."""
-    return len(history.step) >= 3 and history.step[-1] >= share * steps

@@ -41,7 +41,7 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Seen:
-    """What a step's health is judged by; of one micro-batch and one rank, as the loss saw it.
+    """What a step's health is judged by, of this rank's tiles.
 
     Args:
         loss: () mean over the whole batch.
@@ -113,17 +113,24 @@ class Learner:
         self.student.train()
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16(precision, device))
 
-    def step(self, parts: Iterable[Views], count: int, rates: Rates) -> Seen:
+    def step(self, parts: Iterable[Views], count: int, rates: Rates, watched: bool = True) -> Seen:
         """Learn from one batch, seen in `count` micro-batches of equal size.
 
         Accumulation is exact: the centre stands still while a batch is seen and moves once after it, by the mean of
         all its teacher logits, so that many small parts and one large part differ by rounding alone.
+
+        Args:
+            parts: the micro-batches' views.
+            count: how many there are.
+            rates: of this step.
+            watched: keep the logits and features of all micro-batches for `Seen`, not of the last alone.
 
         Raises:
             NotFinite: before anything has changed.
         """
         self.optimiser.zero_grad(set_to_none=True)
         loss = torch.zeros((), device=self.parallel.device)
+        outputs: list[tuple[Tensor, Tensor]] = []
         mean = torch.zeros_like(self.loss.centre)
         for number, (views, local_views) in enumerate(parts):
             self._synchronise(number == count - 1)
@@ -136,20 +143,22 @@ class Learner:
             (part / count).backward()
             loss += part.detach() / count
             mean += logits.to(mean.dtype).mean(0, keepdim=True) / count
+            outputs = [*(outputs if watched else []), (logits, features.detach())]
         loss = self.parallel.mean(loss)
-        if not torch.isfinite(loss):
+        norm = clip_each(self.student, self.recipe.clip, self.parallel.sum if self.sharded else lambda squares: squares)
+        if not torch.isfinite(loss + norm):
             self.optimiser.zero_grad(set_to_none=True)
             raise NotFinite
         centre = self.loss.centre.clone()
         self.loss.update_centre(self.parallel.mean(mean))
-        norm = clip_each(self.student, self.recipe.clip, self.parallel.sum if self.sharded else lambda squares: squares)
         if rates.prototypes_frozen:
             self.student.head.prototypes.weight.grad = None
         for group, decay in zip(self.optimiser.param_groups, (rates.weight_decay, 0.0), strict=True):
             group["lr"], group["weight_decay"] = rates.learning_rate, decay
         self.optimiser.step()
         update_teacher(self.teacher, self.student, rates.momentum)
-        return Seen(loss, logits, features.detach(), centre, norm)
+        all_logits, all_features = (torch.cat(tensors) for tensors in zip(*outputs, strict=True))
+        return Seen(loss, all_logits, all_features, centre, norm)
 
     def _synchronise(self, last: bool) -> None:
         """Average gradients over ranks with the last micro-batch alone."""

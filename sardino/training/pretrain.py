@@ -12,6 +12,7 @@ from torch import Tensor
 from sardino.errors import SardinoError
 from sardino.models.vit import Architecture
 from sardino.tiles.normalisation import Normalisation
+from sardino.training.allocator import keep_memory
 from sardino.training.interruption import stop_requests
 from sardino.training.learner import Learner, NotFinite
 from sardino.training.learner import Views as ViewsOfBatch
@@ -73,6 +74,8 @@ def pretrain(
             f"a batch of {run.batch} does not divide into {parallel.world} ranks of {run.accumulate} micro-batches: "
             f"choose a multiple of {parallel.world * run.accumulate}"
         )
+    if parallel.device.type == "cpu":
+        keep_memory()
     order = Order(len(tiles), run.batch, run.seed)
     views = views_for(architecture, recipe, normalisation, run.physics)
     learner = Learner(
@@ -107,7 +110,8 @@ def pretrain(
             rates = Rates.at(step, run.steps, order.steps_per_epoch, run.batch, recipe)
             torch.manual_seed(seed_of(run.seed, LAYERS, step, parallel.rank))
             try:
-                seen = learner.step(_parts(views, inputs, step, run, parallel), run.accumulate, rates)
+                parts = _parts(views, inputs, step, run, parallel)
+                seen = learner.step(parts, run.accumulate, rates, session.watches(step))
             except NotFinite:
                 raise session.lost(step, inputs, [ids[n] for n in order.numbers(step)], rates) from None
             session.look(step, seen, rates, time.perf_counter() - began, waited_s)

@@ -47,6 +47,11 @@ class RunLog:
         self._append({"step": step, "warning": sentence})
         tqdm.write(f"warning at step {step}: {sentence}")
 
+    def flush(self) -> None:
+        """To the disk: what a snapshot follows must be there when a run goes on from it."""
+        if self._board is not None:
+            self._board.flush()
+
     def close(self) -> None:
         self._file.close()
         if self._board is not None:

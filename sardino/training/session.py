@@ -20,7 +20,7 @@ from sardino.training.health import History, measure, warnings_of
 from sardino.training.learner import Learner, Seen, relative_distance, weights_of
 from sardino.training.order import Order
 from sardino.training.run import Run
-from sardino.training.run_log import RunLog
+from sardino.training.run_log import RunLog, read_log
 from sardino.training.schedules import Rates
 
 Probe = Callable[[VisionTransformer], dict[str, float]]
@@ -67,8 +67,18 @@ class Session:
             snapshot.restore(found, learner, config)
             self.step, self.history = found.step, History.from_dict(found.history)
         self.log = RunLog(folder, tensorboard, self.step) if folder is not None and self.parallel.first else None
-        self._told: set[str] = set()
+        told = read_log(folder) if self.log and folder else []  # by the run that was stopped
+        self._told = {_sign(line["warning"]) for line in told if "warning" in line}
         self._busy_s, self._waited_s, self._done = 0.0, 0.0, 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What is wrong so far."""
+        return warnings_of(self.history, self.run.steps, self.learner.recipe.warmup_epochs)
+
+    def watches(self, step: int) -> bool:
+        """Whether a step is looked at: every so many, and the last."""
+        return step + 1 == self.run.steps or (self.run.watch_every > 0 and step % self.run.watch_every == 0)
 
     def look(self, step: int, seen: Seen, rates: Rates, busy_s: float, waited_s: float) -> None:
         """After a step: watch, probe and save where it is time.
@@ -82,7 +92,7 @@ class Session:
         self._waited_s += waited_s
         self._done += 1
         last = self.step == self.run.steps
-        if last or (self.run.watch_every and step % self.run.watch_every == 0):
+        if self.watches(step):
             self._watch(step, seen, rates)
         if self.probe and (last or (self.run.probe_every and self.step % self.run.probe_every == 0)):
             self._judge()
@@ -114,9 +124,9 @@ class Session:
         self.history.append(step, values)
         if self.log is not None:
             self.log.write(step, values)
-            for sentence in warnings_of(self.history, self.run.steps):
-                if sentence.split(":")[0] not in self._told:
-                    self._told.add(sentence.split(":")[0])
+            for sentence in self.warnings:
+                if _sign(sentence) not in self._told:
+                    self._told.add(_sign(sentence))
                     self.log.warn(step, sentence)
         self._busy_s, self._waited_s, self._done = 0.0, 0.0, 0
 
@@ -130,12 +140,14 @@ class Session:
             scores = self.probe(vit.to(self.parallel.device).eval())
         self.history.append_probe(self.step, scores)
         if self.log is not None:
-            self.log.write(self.step, {f"probe_{name}": value for name, value in scores.items()})
+            self.log.write(self.step - 1, {f"probe_{name}": value for name, value in scores.items()})
 
     def save(self) -> None:
         """Keep the state; every rank calls."""
         if self.snapshots is None:
             return
+        if self.log is not None:
+            self.log.flush()
         snapshot.save(self.snapshots, self.learner, self.step, self.config, self.history.to_dict())
         if self.parallel.first:
             snapshot.prune(self.snapshots, self.run.keep, self.history.best_probe())
@@ -163,7 +175,12 @@ class Session:
         """The result, on the CPU."""
         learner = self.learner
         teacher, student = weights_of(learner.teacher.backbone), weights_of(learner.student.backbone)
-        return Pretrained(teacher, student, self.history, warnings_of(self.history, self.run.steps))
+        return Pretrained(teacher, student, self.history, self.warnings)
+
+
+def _sign(sentence: str) -> str:
+    """Which warning it is, whatever its numbers."""
+    return sentence.split(":")[0]
 
 
 def _memory_gib(device: torch.device) -> float:

@@ -113,8 +113,9 @@ def restore(snapshot: Snapshot, learner: Learner, config: dict[str, Any]) -> Non
     try:
         files = {name: load_file(snapshot.folder / f"{name}.safetensors") for name in FILES}
         centre = files["optimiser"].pop("centre")
-        _load(learner.student, files["student"])
-        _load(learner.teacher, files["teacher"])
+        for check in (True, False):
+            _load(learner.student, files["student"], check)
+            _load(learner.teacher, files["teacher"], check)
         learner.loss.centre.copy_(centre)
         _load_optimiser(learner, files["optimiser"])
     except (KeyError, RuntimeError, SafetensorError) as error:
@@ -152,15 +153,16 @@ def _optimiser_state(learner: Learner) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _load(module: nn.Module, saved: dict[str, Tensor]) -> None:
-    """Strictly: names and shapes must agree."""
+def _load(module: nn.Module, saved: dict[str, Tensor], check: bool) -> None:
+    """See that names and shapes agree, or take the values over."""
     state = module.state_dict()
     if state.keys() != saved.keys():
         raise KeyError(f"{', '.join(sorted(state.keys() ^ saved.keys())[:3])} is on one side only")
     for name, value in state.items():
         if tuple(value.shape) != tuple(saved[name].shape):
             raise KeyError(f"{name} has shape {tuple(saved[name].shape)}, not {tuple(value.shape)}")
-        value.copy_(_like(saved[name], value))
+        if not check:
+            value.copy_(_like(saved[name], value))
 
 
 def _load_optimiser(learner: Learner, saved: dict[str, Tensor]) -> None:

@@ -9,9 +9,11 @@ import torch
 
 import sardino
 from sardino.models.vit import Architecture, build_vit, parameter_count
+from sardino.reporting.record import code_state
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, save_backbone
+from sardino.training.model_card import measured_at_end
 from sardino.training.parallel import Parallel
 from sardino.training.pretrain import pretrain
 from sardino.training.recipe import Recipe, find_recipe
@@ -158,5 +160,18 @@ def pretrain_on(
         "product": store.product,
         "synthetic": store.synthetic,
     }
-    card = Card(architecture, tuple(store.channels), store.unit, normalisation.to_dict(), trained_on, recipe.to_dict())
-    return result, save_backbone(folder, {"teacher": result.teacher, "student": result.student}, card)
+    state = code_state()
+    revision = f"{state['revision']}{'+changes' if state['dirty'] is True else ''}"
+    card = Card(
+        architecture,
+        tuple(store.channels),
+        store.unit,
+        normalisation.to_dict(),
+        trained_on,
+        recipe.to_dict(),
+        run=run.decides(),
+        code_revision=revision,
+    )
+    measured = measured_at_end(result.history)
+    weights = {"teacher": result.teacher, "student": result.student}
+    return result, save_backbone(folder, weights, card, measured=measured, warnings=result.warnings)

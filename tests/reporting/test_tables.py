@@ -1,6 +1,7 @@
 """Tables have the paper's cells, numbers follow from the confusion matrices, and gaps are named."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from sardino.reporting.layout import (
     table2_markdown,
     table2_text,
     table3_markdown,
+    table3_text,
 )
 from sardino.reporting.publish import publish_records, write_csv
 from sardino.reporting.tables import table1, table2, table3
@@ -140,6 +142,30 @@ def test_table_3_shows_what_ran_and_a_dash_where_nothing_is_known() -> None:
     assert by_name.loc["Student temperature", "paper: ViT Base"] == "0.03"
     assert by_name.loc["Prototypes K", "paper: ViT Tiny"] == "-"
     assert "synthetic world" in table3_markdown(frame, "synthetic world").splitlines()[0]
+
+
+def test_table_3_names_what_the_paper_leaves_out() -> None:
+    frame = table3([]).set_index("parameter")
+    for name in ("Prototypes K", "Head hidden width", "Head bottleneck", "Teacher momentum", "Weight decay"):
+        assert frame.loc[name, "stated"] == "not stated" and frame.loc[name, "paper: ViT Base"] == "-"
+    assert {"Batch (tiles)", "Gradient clip (norm of a tensor)", "Drop path"} <= set(frame.index)
+
+
+def test_notes_of_table_3_stand_once_below_it() -> None:
+    """In the CSV beside each row, in the page numbered; every number in the table has its note."""
+    built = {"tiny": {"recipe": {"hidden": 2048, "bottleneck": 256, "local_scale": [0.05, 0.4]}}}
+    frame = table3([], built, {"hidden": 2048, "bottleneck": 256})
+    for text in (table3_markdown(frame, "somewhere"), table3_text(frame, "somewhere")):
+        used = {int(number) for number in re.findall(r"\[(\d+)\]", text)}
+        assert (
+            used
+            == {int(number) for number in re.findall(r"^(\d+)\. ", text, re.MULTILINE)}
+            == set(range(1, 1 + max(used)))
+        )
+        assert text.count("the reference implementation's") == 1
+        assert "difference" not in text and "0.05 to 0.4" in text
+    assert (frame["difference"] == "The paper does not say; this code takes the reference implementation's.").sum() == 2
+    assert "1." not in table3_markdown(frame.assign(difference=""), "somewhere").splitlines()[-1]
 
 
 def test_csv_round_trips_and_leaves_no_partial_file(runs, tmp_path: Path) -> None:
