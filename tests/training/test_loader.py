@@ -1,6 +1,5 @@
 """The loader: the same batches with any number of workers, from memory, from a mapped cache and from the store."""
 
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.store import write_store
 from sardino.tiles.tileset import TileStore
-from sardino.training.loader import load, shuffled
+from sardino.training.loader import load
 from sardino.training.mapped_tiles import MappedTiles
 from sardino.training.source import MemoryTiles
 from sardino.training.store_tiles import StoreTiles, open_tiles
@@ -100,26 +99,6 @@ def test_workers_change_neither_order_nor_pixels(store: TileStore, normalisation
 def test_a_worker_that_fails_stops_the_loader_with_the_tile(store: TileStore, normalisation: Normalisation) -> None:
     with pytest.raises(SardinoError, match="has no tile 0000000000000"):
         list(load(StoreTiles(store, ["0" * 13], normalisation), [[0]], workers=1))
-
-
-def test_each_epoch_shows_every_tile_once_in_a_new_order() -> None:
-    tiles = MemoryTiles(torch.arange(10.0).reshape(10, 1, 1, 1), torch.zeros(10, 1, 1, dtype=torch.uint8))
-    batches = shuffled(tiles, 5)(torch.Generator().manual_seed(0))
-    epochs = [torch.cat(list(islice(batches, 2))).flatten().tolist() for _ in range(3)]
-    assert all(sorted(epoch) == list(range(10)) for epoch in epochs)
-    assert epochs[0] != epochs[1]
-    with pytest.raises(SardinoError, match="cannot be drawn from"):
-        shuffled(tiles, 11)
-
-
-def test_reading_ahead_takes_nothing_from_later_draws() -> None:
-    tiles = MemoryTiles(torch.zeros(8, 1, 1, 1), torch.zeros(8, 1, 1, dtype=torch.uint8))
-    draws = []
-    for ahead in (1, 7):
-        generator = torch.Generator().manual_seed(3)
-        list(islice(shuffled(tiles, 2)(generator), ahead))
-        draws.append(torch.rand(1, generator=generator))
-    assert torch.equal(*draws)
 
 
 def test_a_loader_refuses_what_it_cannot_do() -> None:
