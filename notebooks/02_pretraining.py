@@ -32,11 +32,16 @@ import time
 from sardino.reporting.curves import draw_pretraining
 from sardino.reporting.record import write_record
 from sardino.reporting.style import preview, save_figure
+from sardino.reporting.views_figure import draw_views
 from sardino.tiles.description import describe
+from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
 from sardino.training.device import best_device
+from sardino.training.order import CROPS, chance
+from sardino.training.pretrain import views_for
 from sardino.training.recipe import PAPER
-from sardino.workflow.backbone import pretrain_arm, recipe_of
+from sardino.training.store_tiles import open_tiles
+from sardino.workflow.backbone import architecture_of, pretrain_arm, recipe_of
 from sardino.workflow.workspace import Workspace
 
 started = time.time()
@@ -58,10 +63,25 @@ for name in ours:
     print(f"{name:28s} {ours[name]!s:>16s}   paper's recipe {theirs[name]!s:>16s}")
 
 # %% [markdown]
+# ## What the student sees
+#
+# Two large and several small crops of each tile, flipped or not, cut in decibels and then normalised. The teacher
+# sees the large ones only. Nothing else is changed. Below, VV, VH and their difference as red, green and blue.
+
+# %%
+ids = store.ids("train", plan.regions)
+views = views_for(architecture_of(space, arm, store), recipe, Normalisation.of_store(store, ids))
+tile = open_tiles(store, ids[:1], None).read([0])[0]
+large, small = views(tile, views.draw(1, chance(0, CROPS, 0)))
+seen = [[view[0].numpy() for view in views_of_a_kind] for views_of_a_kind in (large, small)]
+preview(draw_views(tile[0].numpy(), *seen, store.channels, synthetic=store.synthetic))
+
+# %% [markdown]
 # ## The run
 #
-# The student sees two large and several small crops of each tile, the teacher the large ones; the loss asks the
-# student for the teacher's answer on every *other* view. Only training tiles are used.
+# The loss asks the student for the teacher's answer on every *other* view. Only training tiles are used; the
+# validation tiles serve the probe, which asks at the end what frozen tokens know of land cover. `sardino pretrain`
+# is the same run on any store, on GPUs and under `torchrun`; its `--help` has the advice on tuning.
 
 # %%
 results = pretrain_arm(space, arm, best_device())
@@ -74,9 +94,16 @@ print(
 # %% [markdown]
 # ## Did it learn or collapse?
 #
-# Loss alone does not tell. A teacher entropy that sits at ln K is collapse to the uniform, one that falls to 0
-# together with the features' standard deviation is collapse to a constant; a distance from the start near 0 is
-# a backbone that never moved.
+# Loss alone does not tell. A teacher entropy that sits at ln K is collapse to the uniform; one answer for all
+# tiles, an entropy of the mean target near 0, is collapse to a constant; a distance from the start near 0 is a
+# backbone that never moved. What looks wrong is said in words; a run of a few steps has had no time to move.
+
+# %%
+for sentence in results["warnings"]:
+    print("warning:", sentence)
+probes = results["curves"]["probes"]
+if probes["step"]:
+    print(f"probe on validation tiles: mIoU {probes['linear'][-1]:.3f} linear, {probes['knn'][-1]:.3f} by neighbours")
 
 # %%
 record = write_record(
