@@ -113,7 +113,8 @@ def pretrain(
                 parts = _parts(views, inputs, step, run, parallel)
                 seen = learner.step(parts, run.accumulate, rates, session.watches(step))
             except NotFinite:
-                raise session.lost(step, inputs, [ids[n] for n in order.numbers(step)], rates) from None
+                (numbers,) = order.batches(step, step + 1, parallel.rank, parallel.world)
+                raise session.lost(step, inputs, [ids[n] for n in numbers], rates) from None
             session.look(step, seen, rates, time.perf_counter() - began, waited_s)
             if parallel.any(request.made) and step + 1 < run.steps:
                 session.save()
