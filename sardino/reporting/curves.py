@@ -82,8 +82,8 @@ def _draw(axes: Axes, name: str, record: Mapping[str, Any], style: dict[str, Any
     if name == "probe":
         neighbours = [np.nan if value is None else float(value) for value in curves["probes"]["knn"]]
         axes.plot(steps, neighbours, marker="x", markersize=3.5, linewidth=0.7, **style)
-    if name == "gradient_norm":
-        axes.set_yscale("log")
+    if name == "gradient_norm" and np.nanmax([0.0, *values]) > 0:
+        axes.set_yscale("log", nonpositive="mask")
 
 
 def _mark_ln_k(axes: Axes, levels: Sequence[float]) -> None:

@@ -155,11 +155,12 @@ def _still(history: History, progress: float) -> str:
 
 
 def _rising(history: History, progress: float) -> str:
-    tenth = max(LOOKS, len(history.kl) // 10)
-    if len(history.kl) < 3 * tenth:
+    kl = [value for value in history.kl if math.isfinite(value)]
+    tenth = max(LOOKS, len(kl) // 10)
+    if len(kl) < 3 * tenth:
         return ""
-    sums = [0.0, *itertools.accumulate(history.kl)]
-    means = [(sums[i + tenth] - sums[i]) / tenth for i in range(len(history.kl) - tenth + 1)]
+    sums = [0.0, *itertools.accumulate(kl)]
+    means = [(sums[i + tenth] - sums[i]) / tenth for i in range(len(kl) - tenth + 1)]
     lowest, now = min(means), means[-1]
     return f"KL to the teacher rose from {lowest:.2f} to {now:.2f}" if now > max(2 * lowest, lowest + 0.5) else ""
 

@@ -48,7 +48,7 @@ class RunLog:
         tqdm.write(f"warning at step {step}: {sentence}")
 
     def flush(self) -> None:
-        """To the disk: what a snapshot follows must be there when a run goes on from it."""
+        """Hand on what TensorBoard still holds: what a snapshot follows must be there when a run goes on from it."""
         if self._board is not None:
             self._board.flush()
 
