@@ -33,6 +33,7 @@ from sardino.models.vit import Architecture, build_vit
 from sardino.reporting.benchmark import Row, write_benchmark
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.radiometry import CHANNELS
+from sardino.training.allocator import keep_memory
 from sardino.training.learner import Learner
 from sardino.training.order import chance
 from sardino.training.parallel import Parallel
@@ -146,6 +147,8 @@ def measure(
     name: str, shape: Architecture, batch: int, rounds: int, size: int, device: torch.device, compiled: bool
 ) -> list[Row]:
     """The rows of one case."""
+    if device.type == "cpu":
+        keep_memory()  # as `pretrain` does; the peer, in the same process, has it too
     tiles = torch.randn(batch, shape.channels, shape.tile_px, shape.tile_px) * 4 - 12
     if device.type == "cuda":
         tiles = tiles.pin_memory()
