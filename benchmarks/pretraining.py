@@ -5,8 +5,9 @@
 
 The peer is what a careful reader of lightly's example writes: torchvision's v2 crops and flips of each sample, a timm
 ViT with unfused attention, a forward per view, lightly's DINOProjectionHead, DINOLoss and momentum update, AdamW. Both
-see the same tiles (12 channels, 2 global and 4 local crops, K = 1024), on the same threads; steps of the two take
-turns, and medians are reported.
+see the same tiles (12 channels, 2 global and 4 local crops, K = 1024), on the same number of threads, each in its own
+process; steps of the two take turns, and medians are reported. On a CPU our training asks the C library to keep freed
+memory (sardino.training.allocator), which a plain script does not; a second peer that does is shown beside.
 
 The limit is the matrix rate of the machine, measured between the steps: the best of several square products. The
 step's operations are counted by torch's own counter on the same step with unfused attention (which it sees whole);
@@ -18,6 +19,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -143,50 +145,72 @@ def seconds(action: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
+def peer(connection: Connection, shape: Architecture, tiles: Tensor, kind: str, keep: bool) -> None:
+    """lightly's side in a process of its own: told to, it makes a step and answers with its seconds."""
+    device = torch.device(kind)
+    torch.set_num_threads(connection.recv())
+    if keep:
+        keep_memory()
+    step = lightly_step(shape, tiles, device)
+    while connection.recv():
+        connection.send((seconds(step, device), peak_gib(device)))
+
+
+def peak_gib(device: torch.device) -> float:
+    """Most memory that tensors of this process have taken on a GPU."""
+    return torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
+
+
 def measure(
     name: str, shape: Architecture, batch: int, rounds: int, size: int, device: torch.device, compiled: bool
 ) -> list[Row]:
     """The rows of one case."""
-    if device.type == "cpu":
-        keep_memory()  # as `pretrain` does; the peer, in the same process, has it too
     tiles = torch.randn(batch, shape.channels, shape.tile_px, shape.tile_px) * 4 - 12
-    if device.type == "cuda":
-        tiles = tiles.pin_memory()
     counted = operations(shape, tiles, device)
-    steps = {"ours": ours(shape, tiles, device, compiled), "lightly": lightly_step(shape, tiles, device)}
-    memory = {}
-    for key, step in steps.items():  # warm-up: allocations, kernels, threads
+    processes = torch.multiprocessing.get_context("spawn")
+    peers = {}
+    for keep in (False, True) if device.type == "cpu" else (False,):
+        here, there = processes.Pipe()
+        processes.Process(target=peer, args=(there, shape, tiles, device.type, keep), daemon=True).start()
+        here.send(torch.get_num_threads())
+        peers[keep] = here
+
+    def ask(connection: Connection) -> tuple[float, float]:
+        connection.send(True)
+        return connection.recv()
+
+    if device.type == "cpu":
+        keep_memory()  # as `pretrain` does
+    step = ours(shape, tiles, device, compiled)
+    for _ in range(2):  # warm-up: allocations, kernels, threads
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         step()
-        step()
-        memory[key] = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
-    times: dict[str, list[float]] = {key: [] for key in steps}
+        memory = {keep: ask(connection)[1] for keep, connection in peers.items()}
+    own_memory = peak_gib(device)
+    mine: list[float] = []
+    theirs: dict[bool, list[float]] = {keep: [] for keep in peers}
     peaks = [matrix_rate(device, size)]
     for _ in range(rounds):
-        for key, step in steps.items():
-            times[key].append(seconds(step, device))
+        mine.append(seconds(step, device))
+        for keep, connection in peers.items():
+            theirs[keep].append(ask(connection)[0])
         peaks.extend(matrix_rate(device, size) for _ in range(3))
-    mine, theirs = (statistics.median(times[key]) for key in ("ours", "lightly"))
-    ratio = statistics.median(b / a for a, b in zip(times["ours"], times["lightly"], strict=True))
-    peak, rate = max(peaks) / 1e9, counted / mine / 1e9
-    bars = BAR_PEER[device.type], BAR_PEAK[device.type]
+    for connection in peers.values():
+        connection.send(False)
+    rows, own = [], statistics.median(mine)
+    for keep, times in theirs.items():
+        ratio = statistics.median(b / a for a, b in zip(mine, times, strict=True))
+        title = "lightly, timm, torchvision" + (", memory kept as ours" if keep else "")
+        bar = None if keep else BAR_PEER[device.type]
+        rows.append(Row(f"{name}: step", batch / own, "images/s", title, batch / statistics.median(times), ratio, bar))
+    peak, rate = max(peaks) / 1e9, counted / own / 1e9
     limited = device.type == "cpu" or "Base" in name
-    rows = [
-        Row(
-            f"{name}: whole step",
-            batch / mine,
-            "images/s",
-            "lightly, timm, torchvision",
-            batch / theirs,
-            ratio,
-            bars[0],
-        ),
-        Row(f"{name}: rate", rate, "GFLOP/s", "best square product", peak, rate / peak, bars[1] if limited else None),
-    ]
+    bar = BAR_PEAK[device.type] if limited else None
+    rows.append(Row(f"{name}: rate", rate, "GFLOP/s", "best square product", peak, rate / peak, bar))
     if device.type == "cuda":
-        ratio = memory["lightly"] / memory["ours"]
-        rows.append(Row(f"{name}: memory", memory["ours"], "GiB", "lightly", memory["lightly"], ratio))
+        ratio = memory[False] / own_memory
+        rows.append(Row(f"{name}: memory", own_memory, "GiB", "lightly", memory[False], ratio))
     return rows
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
         ("store", ["--tiles", "2", "--rounds", "1"], 6),
         ("ingest", ["--quick"], 4),
         ("crops", ["--px", "64", "--batch", "2", "--rounds", "1"], 9),
-        ("pretraining", ["--quick", "--rounds", "1"], 2),
+        ("pretraining", ["--quick", "--rounds", "1"], 3),
     ],
 )
 def test_a_benchmark_writes_its_rows(name: str, options: list[str], rows: int, tmp_path: Path) -> None:
