@@ -9,6 +9,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor
 
 from sardino.errors import SardinoError
+from sardino.models.stochastic_depth import add_branch
 
 
 class ClassBlock(Block):
@@ -20,9 +21,22 @@ class ClassBlock(Block):
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """(B, N, D) to (B, 1, D)."""
-        token = x[:, :1]
-        token = token + self.drop_path1(self.ls1(_class_output(cast(Attention, self.attn), self.norm1(x))))
-        return token + self.drop_path2(self.ls2(self.mlp(self.norm2(token))))
+        token = add_branch(x[:, :1], x, self.drop_path1, lambda kept: self.ls1(self._class_output(self.norm1(kept))))
+        return add_branch(token, token, self.drop_path2, lambda kept: self.ls2(self.mlp(self.norm2(kept))))
+
+    def _class_output(self, x: Tensor) -> Tensor:
+        """What the attention gives the class token: one query against all keys."""
+        attention = cast(Attention, self.attn)
+        batch, count, _ = x.shape
+        weight, bias = attention.qkv.weight, attention.qkv.bias
+        inner = attention.attn_dim
+        query = F.linear(x[:, :1], weight[:inner], None if bias is None else bias[:inner])
+        query = query.view(batch, 1, attention.num_heads, -1).transpose(1, 2)
+        both = F.linear(x, weight[inner:], None if bias is None else bias[inner:])
+        key, value = both.view(batch, count, 2, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
+        scores = attention.q_norm(query) * attention.scale @ attention.k_norm(key).transpose(-2, -1)
+        output = (torch.softmax(scores, -1) @ value).transpose(1, 2).reshape(batch, 1, inner)
+        return cast(Tensor, attention.proj_drop(attention.proj(attention.norm(output))))
 
 
 def class_token_only(vit: VisionTransformer) -> VisionTransformer:
@@ -36,17 +50,3 @@ def class_token_only(vit: VisionTransformer) -> VisionTransformer:
         raise SardinoError("only a ViT of plain blocks that ends in its class token can do without the other tokens")
     last.__class__ = ClassBlock
     return vit
-
-
-def _class_output(attention: Attention, x: Tensor) -> Tensor:
-    """What the attention gives the class token: one query against all keys."""
-    batch, count, _ = x.shape
-    weight, bias = attention.qkv.weight, attention.qkv.bias
-    inner = attention.attn_dim
-    query = F.linear(x[:, :1], weight[:inner], None if bias is None else bias[:inner])
-    query = query.view(batch, 1, attention.num_heads, -1).transpose(1, 2)
-    both = F.linear(x, weight[inner:], None if bias is None else bias[inner:])
-    key, value = both.view(batch, count, 2, attention.num_heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
-    scores = torch.softmax((attention.q_norm(query) * attention.scale) @ attention.k_norm(key).transpose(-2, -1), -1)
-    output = (scores @ value).transpose(1, 2).reshape(batch, 1, inner)
-    return attention.proj_drop(attention.proj(attention.norm(output)))

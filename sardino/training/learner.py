@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from sardino.errors import SardinoError
 from sardino.models.class_token import class_token_only
 from sardino.models.dino import Head, Loss
+from sardino.models.stochastic_depth import skip_dropped
 from sardino.models.vit import Architecture, build_vit
 from sardino.training.optimiser import clip_each, local, parameter_groups
 from sardino.training.parallel import Parallel
@@ -88,7 +89,7 @@ class Learner:
     ) -> None:
         torch.manual_seed(seed)
         device = parallel.device
-        backbone = class_token_only(build_vit(architecture, recipe.drop_path))
+        backbone = skip_dropped(class_token_only(build_vit(architecture, recipe.drop_path)))
         head = Head(architecture.width, recipe.hidden, recipe.bottleneck, recipe.prototypes)
         self.student = Network(backbone, head).to(device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
