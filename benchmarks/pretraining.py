@@ -7,7 +7,8 @@ The peer is what a careful reader of lightly's example writes: torchvision's v2 
 ViT with unfused attention, a forward per view, lightly's DINOProjectionHead, DINOLoss and momentum update, AdamW. Both
 see the same tiles (12 channels, 2 global and 4 local crops, K = 1024), on the same number of threads, each in its own
 process; steps of the two take turns, and medians are reported. On a CPU our training asks the C library to keep freed
-memory (sardino.training.allocator), which a plain script does not; a second peer that does is shown beside.
+memory (sardino.training.allocator), which a plain script does not; a second peer that does is shown beside. Where the
+CPU multiplies bfloat16 in hardware, our step in that precision (an option of `sardino pretrain`) is shown too.
 
 The limit is the matrix rate of the machine, measured between the steps: the best of several square products. The
 step's operations are counted by torch's own counter on the same step with unfused attention (which it sees whole);
@@ -36,7 +37,7 @@ from sardino.reporting.benchmark import Row, write_benchmark
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.radiometry import CHANNELS
 from sardino.training.allocator import keep_memory
-from sardino.training.learner import Learner
+from sardino.training.learner import Learner, Precision
 from sardino.training.order import chance
 from sardino.training.parallel import Parallel
 from sardino.training.pretrain import views_for
@@ -59,9 +60,11 @@ RATES = Rates(1e-4, 0.04, 0.996, 0.04, False)
 BAR_PEER, BAR_PEAK = {"cpu": 1.2, "cuda": 3.0}, {"cpu": 0.6, "cuda": 0.4}
 
 
-def ours(shape: Architecture, tiles: Tensor, device: torch.device, compiled: bool = False) -> Callable[[], object]:
+def ours(
+    shape: Architecture, tiles: Tensor, device: torch.device, compiled: bool = False, precision: Precision = "auto"
+) -> Callable[[], object]:
     """A step of this package."""
-    learner = Learner(shape, RECIPE, Parallel(device), seed=0, compiled=compiled)
+    learner = Learner(shape, RECIPE, Parallel(device), seed=0, compiled=compiled, precision=precision)
     views = views_for(shape, RECIPE, NORMALISATION)
     generator = chance(0, 1)
 
@@ -156,6 +159,12 @@ def peer(connection: Connection, shape: Architecture, tiles: Tensor, kind: str, 
         connection.send((seconds(step, device), peak_gib(device)))
 
 
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether a CPU multiplies bfloat16 in hardware, where `--precision bfloat16` pays off."""
+    known = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 def peak_gib(device: torch.device) -> float:
     """Most memory that tensors of this process have taken on a GPU."""
     return torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
@@ -182,17 +191,23 @@ def measure(
     if device.type == "cpu":
         keep_memory()  # as `pretrain` does
     step = ours(shape, tiles, device, compiled)
+    half = ours(shape, tiles, device, compiled, "bfloat16") if has_bfloat16(device) else None
     for _ in range(2):  # warm-up: allocations, kernels, threads
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         step()
+        if half:
+            half()
         memory = {keep: ask(connection)[1] for keep, connection in peers.items()}
     own_memory = peak_gib(device)
     mine: list[float] = []
+    halves: list[float] = []
     theirs: dict[bool, list[float]] = {keep: [] for keep in peers}
     peaks = [matrix_rate(device, size)]
     for _ in range(rounds):
         mine.append(seconds(step, device))
+        if half:
+            halves.append(seconds(half, device))
         for keep, connection in peers.items():
             theirs[keep].append(ask(connection)[0])
         peaks.extend(matrix_rate(device, size) for _ in range(3))
@@ -204,6 +219,11 @@ def measure(
         title = "lightly, timm, torchvision" + (", memory kept as ours" if keep else "")
         bar = None if keep else BAR_PEER[device.type]
         rows.append(Row(f"{name}: step", batch / own, "images/s", title, batch / statistics.median(times), ratio, bar))
+    if half:
+        ratio = statistics.median(b / a for a, b in zip(halves, theirs[False], strict=True))
+        there = batch / statistics.median(theirs[False])
+        title, images = f"{name}: step in bfloat16", batch / statistics.median(halves)
+        rows.append(Row(title, images, "images/s", "lightly, timm, torchvision", there, ratio, BAR_PEER[device.type]))
     peak, rate = max(peaks) / 1e9, counted / own / 1e9
     limited = device.type == "cpu" or "Base" in name
     bar = BAR_PEAK[device.type] if limited else None
