@@ -231,30 +231,3 @@ def _planes(
             for j in range(columns):
                 q = np.uint64(west[j])
                 line[j] = row[q] + share[j] * (row[q + one] - row[q])
-
-
-def multi_crop(
-    images: Tensor,
-    generator: torch.Generator,
-    *,
-    global_crops: int,
-    global_scale: tuple[float, float],
-    global_px: int,
-    local_crops: int,
-    local_scale: tuple[float, float],
-    local_px: int,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """DINO's views of a batch: large ones for student and teacher, small ones for the student alone.
-
-    Returns:
-        the global views (B, C, global_px, global_px) and the local views (B, C, local_px, local_px).
-    """
-
-    def view(scale: tuple[float, float], size: int) -> Tensor:
-        boxes = random_boxes(len(images), images.shape[-2], images.shape[-1], scale, generator)
-        return crop(images, boxes, random_flips(len(images), generator), size)
-
-    return (
-        [view(global_scale, global_px) for _ in range(global_crops)],
-        [view(local_scale, local_px) for _ in range(local_crops)],
-    )

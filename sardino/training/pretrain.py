@@ -134,10 +134,8 @@ def views_for(
         architecture.patch,
         global_crops=recipe.global_crops,
         global_scale=recipe.global_scale,
-        global_px=architecture.tile_px,
         local_crops=recipe.local_crops,
         local_scale=recipe.local_scale,
-        local_px=max(1, round(architecture.grid / 2)) * architecture.patch,
         physics=physics or Physics(),
     )
 

@@ -49,18 +49,27 @@ def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], hist
         return
     target = folder / f"step-{step:08d}"
     partial = folder / f".{target.name}.{os.getpid()}.partial"
-    for leftover in folder.glob(".*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial.mkdir(parents=True)
-    digests = {}
-    for name in FILES:
-        save_file(tensors[name], partial / f"{name}.safetensors")
-        digests[name] = _digest(partial / f"{name}.safetensors")
-    state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
-    (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
-    _flush(partial)
-    shutil.rmtree(target, ignore_errors=True)
-    os.rename(partial, target)
+    try:
+        for leftover in folder.glob(".*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        digests = {}
+        for name in FILES:
+            save_file(tensors[name], partial / f"{name}.safetensors")
+            digests[name] = _digest(partial / f"{name}.safetensors")
+        state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
+        (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
+        _flush(partial)
+        # A later one was passed over as damaged when the run went on from an earlier one.
+        for outdated in [path for path in _folders(folder) if path.name >= target.name]:
+            shutil.rmtree(outdated)
+        os.rename(partial, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SardinoError(
+            f"the snapshot of step {step} cannot be written to {folder} ({error}): make room there; the same command "
+            f"goes on from the snapshot before"
+        ) from error
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:

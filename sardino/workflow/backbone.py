@@ -1,13 +1,14 @@
 """The pre-training of one arm: from its tiles to weights with a card."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 import sardino
+from sardino.errors import SardinoError
 from sardino.models.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.record import code_state
 from sardino.tiles.normalisation import Normalisation
@@ -34,6 +35,14 @@ def recipe_of(space: Workspace, arm: str, store: TileStore) -> Recipe:
     return find_recipe(plan.recipe).fitted(images, plan.steps).changed(**plan.overrides)
 
 
+def physics_of(space: Workspace, arm: str) -> Physics:
+    """The arm's views beyond crops and flips; an unknown name is refused."""
+    asked, known = space.profile.pretraining[arm].physics, {field.name for field in fields(Physics)}
+    if unknown := sorted(asked.keys() - known):
+        raise SardinoError(f"pretraining.{arm}.physics has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    return Physics(**asked)  # type: ignore[arg-type]  # Physics refuses values out of range
+
+
 def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architecture:
     """The arm's ViT for the store's channels and tile size."""
     shape = space.profile.architecture(arm)
@@ -57,7 +66,7 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
         workers=profile.data.loader_workers,
         probe_every=plan.probe_every,
         save_every=plan.save_every or max(1, plan.steps // 4),
-        physics=Physics(**plan.physics),  # type: ignore[arg-type]  # Physics refuses what does not fit
+        physics=physics_of(space, arm),
     )
     folder = space.pretrain(arm)
     result, digests = pretrain_on(

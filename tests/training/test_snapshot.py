@@ -109,3 +109,29 @@ def test_the_newest_and_the_best_stay(tmp_path: Path) -> None:
     snapshot.prune(tmp_path, keep=0)
     assert not list(tmp_path.iterdir())
     shutil.rmtree(tmp_path)
+
+
+def test_a_damaged_later_one_does_not_outlive_the_good(tmp_path: Path) -> None:
+    learner = made()
+    for number in (1, 3):
+        snapshot.save(tmp_path, learner, number, CONFIG, {})
+    (tmp_path / "step-00000003" / "state.json").write_text("{")
+    snapshot.save(tmp_path, learner, 2, CONFIG, {})  # gone on from step 1
+    snapshot.prune(tmp_path, keep=1)
+    found = snapshot.newest(tmp_path)
+    assert found is not None and found.step == 2
+
+
+def test_a_full_disk_ends_in_a_sentence_and_leaves_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = made()
+    snapshot.save(tmp_path, learner, 1, CONFIG, {})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(snapshot, "save_file", full)
+    with pytest.raises(SardinoError, match=r"step 2 cannot be written .*No space left.* make room"):
+        snapshot.save(tmp_path, learner, 2, CONFIG, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

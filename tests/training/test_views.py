@@ -6,7 +6,7 @@ import torch
 from sardino.errors import SardinoError
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.radiometry import CHANNELS
-from sardino.training.crops import crop, multi_crop
+from sardino.training.crops import crop, random_boxes, random_flips
 from sardino.training.sar_views import Physics
 from sardino.training.views import Draws, Views, half_tile
 
@@ -41,8 +41,11 @@ def test_cropping_then_normalising_is_normalising_then_cropping():
     assert [v.shape[-1] for kind in seen for v in kind] == [32, 32, 16, 16, 16]
     assert torch.equal(db, kept)
     normal = (db - MEAN[:, None, None]) / STD[:, None, None]
-    expected = multi_crop(normal, torch.Generator().manual_seed(0), global_px=32, local_px=16, **SET)
-    torch.testing.assert_close(flat(seen), flat(expected), atol=1e-4, rtol=0)
+    draw, expected = torch.Generator().manual_seed(0), []
+    for scale, size in [((0.4, 1.0), 32)] * 2 + [((0.05, 0.4), 16)] * 3:
+        boxes = random_boxes(4, 32, 32, scale, draw)
+        expected.append(crop(normal, boxes, random_flips(4, draw), size))
+    torch.testing.assert_close(flat(seen), expected, atol=1e-4, rtol=0)
     assert views.missing_share == 0
 
 

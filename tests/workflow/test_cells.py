@@ -14,7 +14,7 @@ from sardino.tiles.splits import label_fraction
 from sardino.training.source import in_batches
 from sardino.training.store_tiles import StoreTiles, open_tiles
 from sardino.workflow.attention import attention_of
-from sardino.workflow.backbone import pretrain_arm
+from sardino.workflow.backbone import physics_of, pretrain_arm
 from sardino.workflow.cells import Experiment, save_confusions, train_cell
 from sardino.workflow.preparation import open_or_prepare, prepare
 from sardino.workflow.workspace import Workspace
@@ -172,3 +172,10 @@ def test_other_training_tiles_than_the_backbones_are_refused(space):
             Experiment.open(space, "europe", "tokens", "frozen", CPU).backbone()
     finally:
         path.write_text(text)
+
+
+def test_a_misspelt_view_of_a_profile_is_named(space, tmp_path):
+    text = PROFILE.replace("[pretraining.all]", "physics = { loooks = 4 }\n[pretraining.all]")
+    (tmp_path / "wrong.toml").write_text(text)
+    with pytest.raises(SardinoError, match=r"pretraining\.europe\.physics has no loooks; it has .*looks"):
+        physics_of(Workspace.open(str(tmp_path / "wrong.toml"), root=tmp_path), "europe")
