@@ -8,11 +8,12 @@ ViT with unfused attention, a forward per view, lightly's DINOProjectionHead, DI
 see the same tiles (12 channels, 2 global and 4 local crops, K = 1024), on the same number of threads, each in its own
 process; steps of the two take turns, and medians are reported. On a CPU our training asks the C library to keep freed
 memory (sardino.training.allocator), which a plain script does not; a second peer that does is shown beside. Where the
-CPU multiplies bfloat16 in hardware, our step in that precision (an option of `sardino pretrain`) is shown too.
+CPU multiplies bfloat16 in hardware our training does so by default, as it does on a GPU; the step in float32, which a
+plain script takes on a CPU, is shown too.
 
-The limit is the matrix rate of the machine, measured between the steps: the best of several square products. The
-step's operations are counted by torch's own counter on the same step with unfused attention (which it sees whole);
-what is neither a matrix product nor a convolution counts as nothing.
+The limit is the matrix rate of the machine in the same precision, measured between the steps: the best of several
+square products. The step's operations are counted by torch's own counter on the same step with unfused attention
+(which it sees whole); what is neither a matrix product nor a convolution counts as nothing.
 """
 
 import argparse
@@ -37,7 +38,8 @@ from sardino.reporting.benchmark import Row, write_benchmark
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.radiometry import CHANNELS
 from sardino.training.allocator import keep_memory
-from sardino.training.learner import Learner, Precision
+from sardino.training.device import Precision, precision_on
+from sardino.training.learner import Learner
 from sardino.training.order import chance
 from sardino.training.parallel import Parallel
 from sardino.training.pretrain import views_for
@@ -57,6 +59,7 @@ GPU_CASES = {
 QUICK_CASES = {"a small ViT": ({"width": 24, "depth": 2, "heads": 3, "patch": 8, "tile_px": 32}, 2)}
 NORMALISATION = Normalisation(tuple(CHANNELS), (-12.0,) * len(CHANNELS), (4.0,) * len(CHANNELS))
 RATES = Rates(1e-4, 0.04, 0.996, 0.04, False)
+PEER = "lightly, timm, torchvision"
 BAR_PEER, BAR_PEAK = {"cpu": 1.2, "cuda": 3.0}, {"cpu": 0.6, "cuda": 0.4}
 
 
@@ -129,9 +132,8 @@ def operations(shape: Architecture, tiles: Tensor, device: torch.device) -> int:
     return int(counter.get_total_flops())
 
 
-def matrix_rate(device: torch.device, size: int) -> float:
-    """Operations per second of one square product, in the precision that a step uses."""
-    dtype = torch.bfloat16 if device.type == "cuda" else torch.float32
+def matrix_rate(device: torch.device, size: int, dtype: torch.dtype) -> float:
+    """Operations per second of one square product."""
     a, b = torch.randn(2, size, size, device=device, dtype=dtype)
     out = torch.empty_like(a)
     return 2 * size**3 / seconds(lambda: torch.mm(a, b, out=out), device)
@@ -159,12 +161,6 @@ def peer(connection: Connection, shape: Architecture, tiles: Tensor, kind: str, 
         connection.send((seconds(step, device), peak_gib(device)))
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a CPU multiplies bfloat16 in hardware, where `--precision bfloat16` pays off."""
-    known = torch.cpu.get_capabilities()
-    return device.type == "cpu" and any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
 def peak_gib(device: torch.device) -> float:
     """Most memory that tensors of this process have taken on a GPU."""
     return torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else 0.0
@@ -190,44 +186,41 @@ def measure(
 
     if device.type == "cpu":
         keep_memory()  # as `pretrain` does
-    step = ours(shape, tiles, device, compiled)
-    half = ours(shape, tiles, device, compiled, "bfloat16") if has_bfloat16(device) else None
+    usual = precision_on(device)
+    precisions = list(dict.fromkeys([usual, *(["float32"] if device.type == "cpu" else [])]))
+    steps = {kind: ours(shape, tiles, device, compiled, kind) for kind in precisions}  # type: ignore[arg-type]
     for _ in range(2):  # warm-up: allocations, kernels, threads
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        step()
-        if half:
-            half()
+        for step in steps.values():
+            step()
         memory = {keep: ask(connection)[1] for keep, connection in peers.items()}
     own_memory = peak_gib(device)
-    mine: list[float] = []
-    halves: list[float] = []
+    mine: dict[str, list[float]] = {kind: [] for kind in steps}
     theirs: dict[bool, list[float]] = {keep: [] for keep in peers}
-    peaks = [matrix_rate(device, size)]
+    peaks: dict[str, list[float]] = {kind: [] for kind in steps}
     for _ in range(rounds):
-        mine.append(seconds(step, device))
-        if half:
-            halves.append(seconds(half, device))
+        for kind, step in steps.items():
+            mine[kind].append(seconds(step, device))
         for keep, connection in peers.items():
             theirs[keep].append(ask(connection)[0])
-        peaks.extend(matrix_rate(device, size) for _ in range(3))
+        for kind in steps:
+            peaks[kind].extend(matrix_rate(device, size, getattr(torch, kind)) for _ in range(3))
     for connection in peers.values():
         connection.send(False)
-    rows, own = [], statistics.median(mine)
-    for keep, times in theirs.items():
-        ratio = statistics.median(b / a for a, b in zip(mine, times, strict=True))
-        title = "lightly, timm, torchvision" + (", memory kept as ours" if keep else "")
-        bar = None if keep else BAR_PEER[device.type]
-        rows.append(Row(f"{name}: step", batch / own, "images/s", title, batch / statistics.median(times), ratio, bar))
-    if half:
-        ratio = statistics.median(b / a for a, b in zip(halves, theirs[False], strict=True))
-        there = batch / statistics.median(theirs[False])
-        title, images = f"{name}: step in bfloat16", batch / statistics.median(halves)
-        rows.append(Row(title, images, "images/s", "lightly, timm, torchvision", there, ratio, BAR_PEER[device.type]))
-    peak, rate = max(peaks) / 1e9, counted / own / 1e9
+    rows = []
+    for kind, own in mine.items():
+        title = f"{name}: step in {kind}{', our default here' if kind == usual else ''}"
+        for keep, times in theirs.items():
+            ratio = statistics.median(b / a for a, b in zip(own, times, strict=True))
+            their, bar = ("lightly, memory kept as ours", None) if keep else (PEER, BAR_PEER[device.type])
+            images, there = batch / statistics.median(own), batch / statistics.median(times)
+            rows.append(Row(title, images, "images/s", their, there, ratio, bar))
     limited = device.type == "cpu" or "Base" in name
-    bar = BAR_PEAK[device.type] if limited else None
-    rows.append(Row(f"{name}: rate", rate, "GFLOP/s", "best square product", peak, rate / peak, bar))
+    for kind, own in mine.items():
+        rate, peak = counted / statistics.median(own) / 1e9, max(peaks[kind]) / 1e9
+        bar = BAR_PEAK[device.type] if limited else None
+        rows.append(Row(f"{name}: rate in {kind}", rate, "GFLOP/s", "best square product", peak, rate / peak, bar))
     if device.type == "cuda":
         ratio = memory[False] / own_memory
         rows.append(Row(f"{name}: memory", own_memory, "GiB", "lightly", memory[False], ratio))

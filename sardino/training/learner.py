@@ -3,7 +3,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
@@ -11,17 +11,16 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
-from sardino.errors import SardinoError
 from sardino.models.class_token import class_token_only
 from sardino.models.dino import Head, Loss
 from sardino.models.stochastic_depth import skip_dropped
 from sardino.models.vit import Architecture, build_vit
+from sardino.training.device import Precision, precision_on
 from sardino.training.optimiser import clip_each, local, parameter_groups
 from sardino.training.parallel import Parallel
 from sardino.training.recipe import Recipe
 from sardino.training.schedules import Rates
 
-Precision = Literal["auto", "float32", "bfloat16"]
 Views = tuple[Tensor, Tensor]
 """Global and local views of a micro-batch, (V, B, C, h, w) each."""
 
@@ -70,7 +69,7 @@ class Learner:
         architecture, recipe: shape of the ViT, all numbers of the method.
         parallel: this process; the centre and all gradients are means over all of them.
         seed: decides the weights.
-        precision: of matrix products; "auto" is bfloat16 on a GPU that has it, else float32. Head, softmax and
+        precision: of matrix products; "auto" is bfloat16 on hardware that has it, else float32. Head, softmax and
             centre are float32 always.
         compiled: let torch.compile fuse the blocks; pays off on long runs.
         checkpointing: keep no activations inside blocks and compute them again: memory for time, for ViT-Base.
@@ -112,7 +111,9 @@ class Learner:
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
         self.start = [p.detach().clone() for p in self.student.backbone.parameters()]
         self.student.train()
-        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16(precision, device))
+        self._autocast = torch.autocast(
+            device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16"
+        )
 
     def step(self, parts: Iterable[Views], count: int, rates: Rates, watched: bool = True) -> Seen:
         """Learn from one batch, seen in `count` micro-batches of equal size.
@@ -200,11 +201,3 @@ def relative_distance(
     ).sum(0)
     moved, norm = (parallel.sum(squares) if sharded else squares).tolist()
     return float((moved / norm) ** 0.5)
-
-
-def _bfloat16(precision: Precision, device: torch.device) -> bool:
-    if precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bfloat16" and device.type == "mps":
-        raise SardinoError("bfloat16 pre-training runs on cuda or cpu: use --precision float32")
-    return precision == "bfloat16"

@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sardino.training.learner import Precision
+from sardino.training.device import Precision
 from sardino.training.sar_views import Physics
 
 

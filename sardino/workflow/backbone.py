@@ -14,6 +14,7 @@ from sardino.reporting.record import code_state
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, save_backbone
+from sardino.training.device import precision_on
 from sardino.training.model_card import measured_at_end
 from sardino.training.parallel import Parallel
 from sardino.training.pretrain import pretrain
@@ -92,6 +93,7 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
         "recipe": {**recipe.to_dict(), "learning_rate": recipe.learning_rate(plan.batch)},
         "steps": plan.steps,
         "batch": plan.batch,
+        "precision": precision_on(device, plan.precision),
         "tiles": len(store.ids("train", plan.regions)),
         "loss_first": history.loss[0],
         "loss_last": history.loss[-1],
@@ -178,7 +180,7 @@ def pretrain_on(
         normalisation.to_dict(),
         trained_on,
         recipe.to_dict(),
-        run=run.decides(),
+        run={**run.decides(), "precision": precision_on(parallel.device, run.precision)},
         code_revision=revision,
     )
     measured = measured_at_end(result.history)

@@ -64,7 +64,8 @@ def pretrain(
         str, typer.Option(help="Under torchrun: ddp copies the network to each rank, fsdp shards it; auto by size.")
     ] = "auto",
     precision: Annotated[
-        str, typer.Option(help="auto: bfloat16 on a GPU that has it; float32; bfloat16, also on a CPU that has it.")
+        str,
+        typer.Option(help="auto: bfloat16 where the GPU or CPU has it in hardware, else float32; or either."),
     ] = "auto",
     compiled: Annotated[
         bool, typer.Option("--compile", help="Let torch.compile fuse blocks: a minute first, then faster; long runs.")

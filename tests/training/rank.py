@@ -25,7 +25,7 @@ def main(strategy: str, folder: Path, steps: int = 6) -> None:
     images = torch.randn(16, 2, 32, 32, generator=torch.Generator().manual_seed(9))
     tiles = MemoryTiles(images, torch.zeros(16, 32, 32, dtype=torch.uint8))
     ids = [f"tile-{number}" for number in range(16)]
-    run = Run(steps=steps, batch=8, watch_every=1, save_every=4, keep=9)
+    run = Run(steps=steps, batch=8, watch_every=1, save_every=4, keep=9, precision="float32")
     with join(torch.device("cpu"), strategy) as parallel:
         result = pretrain(tiles, ids, NORMALISATION, ARCHITECTURE, RECIPE, run, parallel, folder=folder)
         if parallel.first:

@@ -101,7 +101,7 @@ def test_a_fault_ends_in_one_sentence(store: Path, tmp_path: Path, options: list
 
 def test_the_same_command_under_torchrun_and_alone_after_a_signal(store: Path, tmp_path: Path) -> None:
     """Two ranks walk the path of one; SIGTERM saves, leaves with its code, and the same command goes on."""
-    options = [*SMALL, "--steps", 12, "--save-every", 100]
+    options = [*SMALL, "--steps", 12, "--save-every", 100, "--precision", "float32"]
     ranks = process(store, tmp_path / "two", *options, before=("-m", "torch.distributed.run", "--nproc-per-node", "2"))
     # Steps of this process are too quick to be stopped half way, so it is asked to as soon as it has begun.
     alone = process(store, tmp_path / "one", *[str(o).replace("12", "4000") for o in options])
