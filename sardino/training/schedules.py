@@ -1,4 +1,4 @@
-"""Values that change over training: one number per step."""
+"""Values that change over training: one number per step, at every step those of the reference implementation."""
 
 import math
 from dataclasses import dataclass
@@ -7,23 +7,24 @@ from sardino.training.recipe import Recipe
 
 
 def cosine(start: float, end: float, step: int, steps: int) -> float:
-    """From `start` at step 0 to `end` at step steps - 1 along half a cosine."""
-    progress = min(step / max(steps - 1, 1), 1.0)
+    """From `start` at step 0 along half a cosine that would meet `end` at step `steps`, one after the last."""
+    progress = min(step / max(steps, 1), 1.0)
     return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
 
 
 def warmup_cosine(peak: float, end: float, step: int, steps: int, warmup: int) -> float:
-    """Linearly from 0 to `peak` over `warmup` steps, then along half a cosine to `end`."""
+    """Linearly from 0 to `peak` in `warmup` steps, both of them included, then along half a cosine towards `end`."""
     if step < warmup:
-        return peak * step / warmup
+        return peak * step / max(warmup - 1, 1)
     return cosine(peak, end, step - warmup, steps - warmup)
 
 
 def ramp(start: float, end: float, epoch: int, epochs: int) -> float:
-    """Linearly from `start` at epoch 0 to `end` at epoch `epochs` and there after; rising or falling."""
-    if epochs <= 0 or epoch >= epochs:
+    """Linearly from `start` to `end` in `epochs` epochs, both of them included, and `end` after; rising or falling."""
+    last = max(epochs - 1, 1)
+    if epochs <= 0 or epoch >= last:
         return end
-    return start + (end - start) * epoch / epochs
+    return start + (end - start) * epoch / last
 
 
 @dataclass(frozen=True)

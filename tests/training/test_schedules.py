@@ -1,8 +1,4 @@
-"""Schedules against tables written anew in numpy: one number per step, in advance.
-
-The reference's tables stop one place short of their last value (its cosine) or meet it one place earlier (its
-warm-ups); these meet their ends at the step or epoch that the recipe names.
-"""
+"""Schedules against the reference's, written anew in numpy: tables of one number per step, made in advance."""
 
 import math
 
@@ -20,16 +16,16 @@ Array = NDArray[np.float64]
 
 
 def table(peak: float, end: float, steps: int, warmup: int = 0) -> Array:
-    """Linear from 0, then half a cosine that reaches its end at the last step."""
-    rest = np.linspace(0, np.pi, steps - warmup)
-    return np.concatenate([peak * np.arange(warmup) / max(warmup, 1), end + (peak - end) * (1 + np.cos(rest)) / 2])
+    """Evenly from 0 to the peak, then half a cosine that stops one place short of its end."""
+    rest = np.arange(steps - warmup) * np.pi / (steps - warmup)
+    return np.concatenate([np.linspace(0, peak, warmup), end + (peak - end) * (1 + np.cos(rest)) / 2])
 
 
 def teacher_table(recipe: Recipe, epochs: int) -> Array:
-    """Evenly from the warm-up temperature, and constant from the epoch after the last of the warm-up."""
+    """Evenly from the first temperature to the last in the epochs of the warm-up, and constant after."""
     count = int(recipe.teacher_warmup_epochs)
-    rising = np.linspace(recipe.warmup_teacher_temperature, recipe.teacher_temperature, count + 1)
-    return np.concatenate([rising, np.full(epochs, recipe.teacher_temperature)])[:epochs]
+    changing = np.linspace(recipe.warmup_teacher_temperature, recipe.teacher_temperature, count)
+    return np.concatenate([changing, np.full(epochs, recipe.teacher_temperature)])[:epochs]
 
 
 @pytest.mark.parametrize("recipe", [DINO, PAPER, SMALL], ids=lambda recipe: recipe.name)
@@ -56,28 +52,28 @@ def test_temperatures_rise_in_the_reference_and_fall_in_the_paper() -> None:
         assert all(len(set(values[i : i + 4])) == 1 for i in range(0, len(values), 4))
         changes = np.diff(values[::4]) * sign
         warm = int(recipe.teacher_warmup_epochs)
-        assert (changes[:warm] > 0).all() and (changes[warm:] == 0).all()
+        assert (changes[: warm - 1] > 0).all() and (changes[warm - 1 :] == 0).all()
         assert values[0] == recipe.warmup_teacher_temperature and values[-1] == recipe.teacher_temperature
 
 
 @given(st.floats(1e-4, 1), st.floats(1e-4, 1), st.integers(2, 1000), st.integers(0, 999))
-def test_cosine_meets_both_ends_and_stays_between(start: float, end: float, steps: int, step: int) -> None:
+def test_cosine_starts_at_its_start_and_stays_between(start: float, end: float, steps: int, step: int) -> None:
     assert math.isclose(cosine(start, end, 0, steps), start)
-    assert math.isclose(cosine(start, end, steps - 1, steps), end)
+    assert math.isclose(cosine(start, end, steps, steps), end)
     assert min(start, end) - 1e-12 <= cosine(start, end, step, steps) <= max(start, end) + 1e-12
 
 
-def test_warmup_starts_at_zero_and_peaks_once() -> None:
-    rates = [warmup_cosine(1.0, 0.1, step, 100, 10) for step in range(100)]
-    assert rates[0] == 0 and max(rates) == rates[10] == 1.0 and math.isclose(rates[-1], 0.1)
-    assert sum(rate == 1.0 for rate in rates) == 1
+def test_warmup_starts_at_zero_and_meets_its_peak_at_its_last_step() -> None:
+    rates = [warmup_cosine(1.0, 0.1, step, 100, 10) for step in range(101)]
+    assert rates[0] == 0 and rates[9] == rates[10] == max(rates) == 1.0 and math.isclose(rates[100], 0.1)
+    assert sum(rate == 1.0 for rate in rates) == 2 and rates[99] > 0.1
 
 
 def test_a_run_shorter_than_its_warmup_never_divides_by_nothing() -> None:
     rates = [Rates.at(step, 3, 1, 64, DINO).learning_rate for step in range(3)]
-    np.testing.assert_allclose(rates, DINO.learning_rate(64) * np.arange(3) / 3)
+    np.testing.assert_allclose(rates, DINO.learning_rate(64) * np.arange(3) / 2)
     assert Rates.at(0, 1, 1, 64, SMALL).learning_rate == 0
-    assert ramp(0.04, 0.07, 0, 0) == 0.07
+    assert ramp(0.04, 0.07, 0, 0) == 0.07 and ramp(0.04, 0.07, 0, 1) == 0.04
 
 
 def test_paper_and_reference_learning_rates() -> None:
