@@ -159,7 +159,9 @@ class Session:
         if self.folder is not None:
             path = self.folder / f"nonfinite-step-{step:08d}-rank-{self.parallel.rank}.safetensors"
             path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({"inputs_db": inputs.contiguous()}, path, {"tile_ids": json.dumps(ids)})
+            partial = path.with_suffix(".partial")
+            save_file({"inputs_db": inputs.contiguous()}, partial, {"tile_ids": json.dumps(ids)})
+            partial.replace(path)
             kept = f"; the batch is kept in {path}"
         return SardinoError(
             f"the pre-training loss is not finite at step {step}, on tiles {', '.join(ids)}{kept}: lower the learning "
