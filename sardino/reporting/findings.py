@@ -1,4 +1,4 @@
-"""What a profile's published results say, as Markdown: the outcome in short, and why each claim was judged as it was."""
+"""What a profile's published results say, as Markdown: the outcome, the tables, and the reason of each verdict."""
 
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ def _stated(value: Any) -> str:
 
 def _best(frame: pd.DataFrame) -> str:
     row = frame.loc[frame["miou"].idxmax()]
-    where = [TITLES[str(row["encoding"]).replace("_", "+")], TITLES[row["initialisation"]].lower(), f"{row['fraction']:g} % of labels"]
+    encoding, start = str(row["encoding"]).replace("_", "+"), str(row["initialisation"])
+    where = [TITLES[encoding], TITLES[start].lower(), f"{row['fraction']:g} % of labels"]
     if "regions_title" in frame:
         where.append(f"backbone of {row['regions_title']}")
     paper = "" if pd.isna(row["paper_miou"]) else f"; the paper has {row['paper_miou']:.3f} there"

@@ -16,6 +16,11 @@ TOLD = {
         "The pipeline: backscatter to self-supervised pre-training, to land-cover maps, to tables.",
         "Diagram of the pipeline: tiles, pre-training, fine-tuning, evaluation.",
     ),
+    "fig2": (
+        "Backscatter, three attention heads, the maps predicted from attention alone and from backscatter with "
+        "attention, and the reference. The first heads and tiles are shown, not the best.",
+        "Grid of example tiles: radar image, attention maps, two predicted land-cover maps, reference map.",
+    ),
     "fig3": (
         "Tiles of each region, coloured by split. Splits are geographic bands, so that neighbours stay together.",
         "Maps of tiles by region; bands of training, validation and test tiles alternate.",
@@ -24,18 +29,13 @@ TOLD = {
         "Land cover of example test tiles, in the legend's own colours. Tiles were chosen by hash, not by eye.",
         "Grid of small land-cover maps with the legend of their classes.",
     ),
-    "pretraining": (
-        "Pre-training, one column for each backbone: the loss, and the signs that it has not collapsed.",
-        "Curves over pre-training steps: loss, entropies and the spread of the outputs.",
-    ),
-    "fig2": (
-        "Backscatter, three attention heads, the map predicted from attention alone, the map predicted from backscatter "
-        "and attention, and the reference. The first heads and tiles are shown, not the best.",
-        "Grid of example tiles: radar image, attention maps, two predicted land-cover maps, reference map.",
-    ),
     "fig5": (
         "Attention of the pre-trained backbone beside other views of the same places.",
         "Grid of example tiles: radar image, attention maps, and reference layers such as land cover.",
+    ),
+    "pretraining": (
+        "One line for each backbone: the loss, and the signs that it has not collapsed.",
+        "Curves over pre-training steps: loss, entropies and the spread of the outputs.",
     ),
     "realism": (
         "The synthetic world measured beside Sentinel-1: levels, speckle and correlation.",
@@ -75,11 +75,11 @@ def illustrations(folder: Path) -> list[Illustration]:
     known = [stem for stem in TOLD if stem in stems]
     others = sorted(stem for stem in stems - set(known) if stem.partition("-")[0] not in TOLD)
     shown = []
-    for number, stem in enumerate([*known, *others], start=1):
-        words = stem.replace("_", " ").replace("-", " ").capitalize()
-        caption, alt = TOLD.get(stem, (f"{words}.", f"{words}."))
-        text = f"**Figure {number}** (`{stem}`). {caption}"
-        shown.append(Illustration(stem, _small(folder / f"{stem}.png"), alt, text))
+    for stem in [*known, *others]:
+        name = stem.replace("_", " ").replace("-", " ").capitalize()
+        name = f"Figure {stem[3:]}" if stem.startswith("fig") else name  # the paper's number
+        caption, alt = TOLD.get(stem, ("", name))
+        shown.append(Illustration(stem, _small(folder / f"{stem}.png"), alt, f"**{name}.** {caption}".rstrip()))
     return shown
 
 

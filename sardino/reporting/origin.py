@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from sardino.errors import SardinoError
 from sardino.reporting.layout import markdown
 from sardino.reporting.readme import duration
 
@@ -13,7 +14,13 @@ SHORT = 10
 
 
 def facts(records: Sequence[Record]) -> str:
-    """What the runs have in common; where they differ, each value with the number of runs that have it."""
+    """What the runs have in common; where they differ, each value with the number of runs that have it.
+
+    Raises:
+        SardinoError: there is no record.
+    """
+    if not records:
+        raise SardinoError("no run of this profile is published: run `sardino reproduce` for it")
     starts = [_finished(record) - timedelta(seconds=record["wall_s"]) for record in records]
     span = (max(map(_finished, records)) - min(starts)).total_seconds()
     rows: list[tuple[str, str]] = [
