@@ -14,8 +14,8 @@ NOTEBOOK = "09_report"
 RUN = "report"
 LINK = re.compile(r"\]\((\d\d_\w+\.ipynb)\)")
 """A notebook's link to one that lies beside it."""
-TOGETHER = re.compile(r"(?<=\d) (?=%)|(?<=\d,) (?=[+-]?\d[\d.]*\])")
-"""Spaces at which no line may break: in 0.1 % and in [0.072, 0.090]."""
+TOGETHER = re.compile(r"(?<=\d) (?=(?:%|s|min|GB)(?!\w)|\d\d:\d\d)|(?<=\d,) (?=[+-]?\d[\d.]*\])")
+"""Spaces at which no line may break: in 0.1 %, in 2 min and in [0.072, 0.090]."""
 
 
 def make_report(workspace: Workspace) -> Path:

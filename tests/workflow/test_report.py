@@ -3,13 +3,14 @@
 import re
 import shutil
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 import sardino
-from sardino.workflow.evidence import code_files
+from sardino.workflow.evidence import code_files, evidence_with_needs
 from sardino.workflow.notebook import NotebookError
 from sardino.workflow.plan import plan
 from sardino.workflow.report import make_report, published
@@ -108,6 +109,7 @@ def test_a_redrawn_figure_or_another_frame_makes_it_stale(space):
     figure.write_bytes(content)
     assert published(space) == before
     run = {run.name: run for run in plan(space.profile)}["report"]
+    assert evidence_with_needs(space, replace(run, needs=()))["published"] == before
     assert {"report.py", "report.css", "index.html.j2"} <= {path.name for path in code_files(space, run)}
 
 
