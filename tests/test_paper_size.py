@@ -26,7 +26,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (site / "sitecustomize.py").write_text(f"import sys\nfor name in {BLOCKED!r}:\n    sys.modules[name] = None\n")
     size = ["--preset", "cpu-test", "--minutes", "5", "--fractions", "50", "--workers", "2"]
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.paper_size", *size, "--out", str(folder / "out")],
+        [sys.executable, "benchmarks/paper_size.py", *size, "--out", str(folder / "out")],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,

@@ -134,7 +134,7 @@ def _timing_row(run: dict[str, Any]) -> list[str]:
     return [
         f"`{run['profile']}`",
         str(run["runs"]),
-        _duration(float(run["wall_s"])),
+        duration(float(run["wall_s"])),
         f"{float(run['peak_memory_mb']) / 1024:.1f} GB",
         ", ".join(str(part) for part in parts if part),
         str(run["finished"])[:10],
@@ -142,7 +142,8 @@ def _timing_row(run: dict[str, Any]) -> list[str]:
     ]
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever a reader would say."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

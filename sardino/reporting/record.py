@@ -21,7 +21,7 @@ import sardino
 from sardino.errors import SardinoError
 
 FORMAT, VERSION = "sardino-run", 1
-KINDS = ("data", "pretrain", "finetune", "baseline", "attention", "tables", "claims", "quickstart", "realism")
+KINDS = ("data", "pretrain", "finetune", "baseline", "attention", "tables", "claims", "quickstart", "realism", "report")
 TRACKED = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
 """What makes a checkout dirty: prose and results may change without changing a number."""
 UNKNOWN = "unknown"

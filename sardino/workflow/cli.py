@@ -90,6 +90,26 @@ def show(profile: Annotated[str, typer.Argument(help="A profile's name or .toml 
 
 
 @app.command()
+def report(
+    profile: Annotated[str, typer.Argument(help="A profile's name or .toml file.")] = "laptop",
+    data: DataOption = "",
+) -> None:
+    """Write a profile's published results as one HTML file that can be sent.
+
+    Tables, claims, figures and where they come from, in results/<profile>/report.html; nothing is trained.
+    """
+    from sardino.workflow.notebook import NotebookError
+    from sardino.workflow.report import make_report
+    from sardino.workflow.workspace import Workspace
+
+    try:
+        typer.echo(make_report(Workspace.open(profile, data)))
+    except NotebookError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+@app.command()
 def notebook(
     name: Annotated[str, typer.Argument(help="A run of the plan (pretrain-europe) or a notebook (00_quickstart).")],
     profile: ProfileOption = "smoke",

@@ -11,6 +11,7 @@ from sardino.errors import SardinoError
 from sardino.reporting.record import read_record
 from sardino.workflow.closure import fingerprint, import_closure
 from sardino.workflow.plan import Run, settings
+from sardino.workflow.report import TEMPLATE, published
 from sardino.workflow.workspace import Workspace
 
 TRAININGS = ("pretrain", "finetune", "baseline")
@@ -35,6 +36,9 @@ def code_files(workspace: Workspace, run: Run) -> list[Path]:
     if run.kind in TRAININGS:
         drawing = package / "reporting"
         imported = [file for file in imported if file.parent != drawing or file.name == "record.py"]
+    if run.kind == "report":  # the page's frame, which its notebook does not import
+        frame = package / "workflow" / TEMPLATE.name
+        imported += [frame.with_name("report.py"), *sorted(path for path in frame.iterdir() if path.is_file())]
     lock = workspace.root / "requirements.lock"
     return [source, *imported, *([lock] if lock.is_file() else [])]
 
@@ -50,9 +54,10 @@ def evidence(workspace: Workspace, run: Run) -> dict[str, str]:
 
 
 def evidence_with_needs(workspace: Workspace, run: Run) -> dict[str, str]:
-    """The evidence, and what the records of the needed runs say."""
+    """The evidence, what the records of the needed runs say, and for the report what is published."""
     needs = {f"needs {name}": substance(read_record(workspace.record(name))) for name in run.needs}
-    return {**evidence(workspace, run), **needs}
+    shown = {"published": published(workspace)} if run.kind == "report" else {}
+    return {**evidence(workspace, run), **needs, **shown}
 
 
 def substance(record: dict[str, Any]) -> str:

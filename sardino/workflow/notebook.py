@@ -10,6 +10,7 @@ from typing import Any
 from sardino.errors import SardinoError
 from sardino.workflow.evidence import evidence_with_needs, keep, restore
 from sardino.workflow.plan import Run
+from sardino.workflow.report import publish_report
 from sardino.workflow.workspace import Workspace
 
 TRACEBACK_LINES = 12
@@ -128,6 +129,8 @@ def run_planned(
             threads=threads,
             environment={"SARDINO_PROGRESS": str(progress)},
         )
+        if run.kind == "report":
+            publish_report(workspace)
         if known:
             keep(workspace, run, known)
         return True

@@ -69,6 +69,7 @@ def plan(profile: Profile) -> list[Run]:
     runs.append(Run("attention", "05_attention", "attention", needs=(*pretrained, *models), cost=3 * OVERHEAD_S))
     runs.append(Run("tables", "06_tables", "tables", needs=("data", *pretrained, *cells)))
     runs.append(Run("claims", "07_claims", "claims", needs=("tables", "attention")))
+    runs.append(Run("report", "09_report", "report", needs=("claims", "realism")))
     return runs
 
 

@@ -156,6 +156,9 @@ def show(workspace: Workspace) -> bool:
         print(f"\nfigures: {_shown(workspace, workspace.figures)}/ ({', '.join(path.stem for path in figures)})")
     if tables:
         print(f"tables:  {_shown(workspace, workspace.results)}/")
+    report = workspace.results / "report.html"
+    if report.is_file():
+        print(f"report:  {_shown(workspace, report)}")
     return bool(tables)
 
 

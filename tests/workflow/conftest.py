@@ -46,6 +46,7 @@ NOTEBOOKS = {
     "06_tables": ("tables", ""),
     "07_claims": ("claims", ""),
     "08_realism": ("realism", ""),
+    "09_report": ("report", ""),
 }
 
 

@@ -16,8 +16,8 @@ def space(tmp_path):
     space = Workspace.open("smoke", root=tmp_path)
     data = {"source": "test", "fingerprint": "0"}
     write_record(
-        space.record("claims"),
-        kind="claims",
+        space.record("report"),
+        kind="report",
         profile="smoke",
         parameters={},
         seeds=[0],

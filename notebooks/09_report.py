@@ -1,0 +1,124 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Report of a reproduction
+#
+# **What was asked, what came out, and where does each number come from?**
+#
+# *Exploring DINO: Emergent Properties and Limitations for Synthetic Aperture Radar Imagery* pre-trains Vision
+# Transformers on seasonal Sentinel-1 backscatter without labels and asks what their attention maps and tokens are worth
+# for a land-cover map. This page holds all that one profile of its reproduction found. It is read from the published
+# results alone: every number was written by the run that made it.
+#
+# - [In short](#In-short)
+# - [Tables](#Tables)
+# - [Claims](#Claims)
+# - [Figures](#Figures)
+# - [Reasons](#Reasons)
+# - [Origin](#Origin)
+
+# %% tags=["parameters"]
+profile = "smoke"
+data = ""
+
+# %%
+import time
+
+from IPython.display import Image, Markdown, display
+
+from sardino.reporting.findings import outcome, reasons, tables
+from sardino.reporting.illustrations import illustrations
+from sardino.reporting.origin import facts, runs
+from sardino.reporting.readme import claims
+from sardino.reporting.record import read_records, write_record
+from sardino.workflow.plan import plan
+from sardino.workflow.workspace import Workspace
+
+started = time.time()
+space = Workspace.open(profile, data=data)
+notebooks = {run.name: run.notebook for run in plan(space.profile)}
+records = [record for record in read_records(space.results / "runs") if record["name"] in notebooks]
+records.sort(key=lambda record: list(notebooks).index(record["name"]))
+
+# %% [markdown]
+# ## In short
+
+# %%
+display(Markdown(f"**{space.profile.title}** (profile `{space.profile.name}`)\n\n{outcome(space.results)}"))
+
+# %% [markdown]
+# ## Tables
+#
+# The paper's tables, filled by these runs, with the paper's own values beside.
+
+# %%
+shown = tables(space.results)
+for table in shown:
+    display(Markdown(table))
+
+# %% [markdown]
+# ## Claims
+#
+# The paper's statements, each judged by the 95 % interval of a difference measured here. [Reasons](#Reasons) follow
+# below.
+
+# %%
+display(Markdown(claims(space.results)))
+
+# %% [markdown]
+# ## Figures
+
+# %%
+figures = illustrations(space.figures)
+for figure in figures:
+    display(Image(data=figure.png, alt=figure.alt), Markdown(figure.caption))
+
+# %% [markdown]
+# ## Reasons
+#
+# What the paper's text says, what its tables give, and by which rule the verdict fell.
+
+# %%
+display(Markdown(reasons(space.results)))
+
+# %% [markdown]
+# ## Origin
+#
+# Revisions and fingerprints are cut to ten characters; the records in `results/` hold them whole.
+
+# %%
+display(Markdown(facts(records)))
+
+# %% [markdown]
+# ### Runs
+#
+# Each run is one execution of a notebook. A link opens the notebook as it was executed on the smallest profile, where
+# this file lies in the project's folder; where it lies elsewhere, the notebook's name and the revision say which one to
+# look up, in `notebooks/`. After a reproduction `build/` holds the executed notebook of every run under the run's name.
+
+# %%
+executed = {path.stem for path in (space.root / "notebooks").glob("*.ipynb")}
+display(Markdown(runs(records, notebooks, executed)))
+
+# %%
+record = write_record(
+    space.record("report"),
+    kind="report",
+    profile=space.profile.name,
+    parameters={"profile": profile, "data": data},
+    seeds=space.profile.seeds,
+    data=records[0]["data"],
+    results={"runs": len(records), "tables": len(shown), "figures": [figure.stem for figure in figures]},
+    started=started,
+)

@@ -1,0 +1,84 @@
+"""The report: notebook 09, executed on published results, as one HTML file that can be sent."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from sardino.reporting.publish import write_text
+from sardino.workflow.workspace import Workspace
+
+TEMPLATE = Path(__file__).with_name("report_template")
+NOTEBOOK = "09_report"
+RUN = "report"
+LINK = re.compile(r"\]\((\d\d_\w+\.ipynb)\)")
+"""A notebook's link to one that lies beside it."""
+TOGETHER = re.compile(r"(?<=\d) (?=(?:%|s|min|GB)(?!\w)|\d\d:\d\d)|(?<=\d,) (?=[+-]?\d[\d.]*\])")
+"""Spaces at which no line may break: in 0.1 %, in 2 min and in [0.072, 0.090]."""
+
+
+def make_report(workspace: Workspace) -> Path:
+    """Execute the report's notebook on a profile's published results and write its HTML.
+
+    Returns:
+        results/<profile>/report.html.
+
+    Raises:
+        NotebookError: the notebook failed, for one because nothing is published.
+    """
+    from sardino.workflow.notebook import run_notebook
+
+    run_notebook(
+        workspace.root / "notebooks" / f"{NOTEBOOK}.py",
+        {"profile": workspace.reference, "data": str(workspace.data or "")},
+        workspace.notebook(RUN),
+        root=workspace.root,
+        failed=workspace.failed(RUN),
+    )
+    return publish_report(workspace)
+
+
+def publish_report(workspace: Workspace) -> Path:
+    """Write results/<profile>/report.html from the executed notebook, whole or not at all.
+
+    Images are in the file, code is left out, and nothing in it makes a browser ask a server.
+    """
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(workspace.notebook(RUN), as_version=4)
+    target = workspace.results / "report.html"
+    folder = Path(os.path.relpath(workspace.root / "notebooks", target.parent)).as_posix()
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            if text := output.get("data", {}).get("text/markdown"):
+                output.data["text/markdown"] = TOGETHER.sub("\N{NO-BREAK SPACE}", LINK.sub(rf"]({folder}/\1)", text))
+    exporter = HTMLExporter(
+        template_name=TEMPLATE.name,
+        extra_template_basedirs=[str(TEMPLATE.parent)],
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+    )
+    title = f"sardino: {workspace.profile.title}"
+    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
+    return write_text(html, target)
+
+
+def published(workspace: Workspace) -> str:
+    """Hash of all published files that the report shows: a redrawn figure makes it stale."""
+    digest = hashlib.sha256()
+    for path in _shown(workspace):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def _shown(workspace: Workspace) -> Iterator[Path]:
+    for folder, pattern in (
+        (workspace.results, "*.md"),
+        (workspace.results, "*.csv"),
+        (workspace.results / "runs", "*.json"),
+        (workspace.figures, "*.png"),
+    ):
+        yield from (path for path in sorted(folder.glob(pattern)) if not path.name.startswith("."))
