@@ -13,7 +13,16 @@ from torchmetrics.functional.classification import (
 )
 
 from sardino.errors import SardinoError
-from sardino.evaluation.confusion import accuracy, class_iou, confusion, macro_f1, majority, miou, miou_all, miou_batches
+from sardino.evaluation.confusion import (
+    accuracy,
+    class_iou,
+    confusion,
+    macro_f1,
+    majority,
+    miou,
+    miou_all,
+    miou_batches,
+)
 from sardino.tiles.landcover import IGNORE
 
 maps = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
