@@ -24,7 +24,15 @@ ALLOWED = {
     "__main__": {"workflow"},
 }
 # Tables and figures can be redrawn, and tiles prepared, where torch is not installed.
-WITHOUT_TORCH = ("tiles", "scenes", "reporting", "evaluation.confusion", "evaluation.bootstrap", "evaluation.realism")
+WITHOUT_TORCH = (
+    "tiles",
+    "scenes",
+    "reporting",
+    "evaluation.confusion",
+    "evaluation.bootstrap",
+    "evaluation.label_efficiency",
+    "evaluation.realism",
+)
 GRAB_BAGS = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 MAX_LINES = 300
 

@@ -108,7 +108,7 @@ def train_cell(
     result = tune(lab, model, tiles, steps, lab.preset.validations)
     confusions = tile_confusions(model, tiles.test, len(WORLDCOVER), lab.device)
     total = confusions.sum(0)
-    low, high = interval(confusions[None], lab.scenes.band[tiles.test.numbers], rng=np.random.default_rng(lab.seed))
+    low, high = interval(confusions[None], lab.scenes.band[tiles.test.numbers], seed=lab.seed)
     row = {
         "table": 1 if encoding in ("attention", "tokens") else 2,
         "regions": arm,

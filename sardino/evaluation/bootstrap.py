@@ -1,4 +1,21 @@
-"""Intervals by bootstrap: seeds are resampled, then geographic blocks, because neighbouring tiles are alike."""
+"""Intervals of scores: geographic blocks resampled, because neighbouring tiles are alike, and seeds with Student's t.
+
+A score averaged over seeds is uncertain for two reasons: other places, and other trainings. A percentile bootstrap of
+both is too narrow where either is few (of 500 intervals over 3 seeds and 4 blocks, about 410 held the truth, not 475).
+Here a copy of the score is
+
+    mean + block part + seed part,
+
+where the block part is the deviation of the score on resampled blocks, widened to the spread of independent blocks and
+divided by the root of a chi-square over its degrees of freedom (blocks - 1), and the seed part is a normal mix of the
+seeds' deviations, divided likewise (seeds - 1). Each part is then Student's t, and their sum is Behrens and Fisher's
+answer for two variances that are both estimated. All draws are shared between arms, so copies of differences are
+differences of copies. Coverage is tested (tests/evaluation/test_coverage.py) for 3 and 5 seeds on 4 and 12 blocks. What
+seeds do differently from block to block counts in both parts: where little else varies, intervals are too wide.
+
+One seed says nothing of other trainings, one block nothing of other places: that part is then absent, and the interval
+too narrow for a statement about the method.
+"""
 
 from collections.abc import Callable
 
@@ -6,24 +23,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.evaluation.confusion import miou
+from sardino.evaluation.confusion import Confusion, miou
 
-Statistic = Callable[[NDArray[np.int64]], NDArray[np.float64]]
+Statistic = Callable[[Confusion], NDArray[np.float64]]
+Blocks = NDArray[np.integer]
+
+DRAWS = 4000
+"""Copies behind an interval: Student's tails over few seeds need more than a normal's."""
 
 
-def resampled(
-    confusions: NDArray[np.integer], blocks: NDArray[np.integer], draws: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Bootstrap copies of the summed confusion matrix, one per drawn seed.
+def resampled(confusions: Confusion, blocks: Blocks, draws: int, rng: np.random.Generator) -> Confusion:
+    """Confusion matrices summed over blocks drawn with replacement, the same blocks for every seed.
 
     Args:
         confusions: (seeds, tiles, n, n) pixel counts.
         blocks: (tiles,) geographic block (band) of each tile; the unit that is resampled.
-        draws: number of bootstrap copies.
+        draws: number of copies.
         rng: two arms given generators of one state are resampled alike, hence paired.
 
     Returns:
-        (draws, seeds, n, n): each copy's matrices, by drawn seed.
+        (draws, seeds, n, n)
 
     Raises:
         SardinoError: shapes disagree.
@@ -31,37 +50,61 @@ def resampled(
     if confusions.ndim != 4 or len(blocks) != confusions.shape[1] or confusions.shape[1] == 0:
         raise SardinoError(f"confusions {confusions.shape} need (seeds, tiles, n, n) and a block per tile")
     names, member = np.unique(np.asarray(blocks), return_inverse=True)
-    per_block = np.zeros((confusions.shape[0], len(names), *confusions.shape[2:]), np.int64)
-    for seed, matrices in enumerate(confusions):
-        np.add.at(per_block[seed], member, matrices.astype(np.int64))
-    seeds = rng.integers(len(per_block), size=(draws, len(per_block)))
-    weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)  # (draws, blocks)
-    summed = np.einsum("db,sbij->dsij", weight, per_block, optimize=True)
-    return np.take_along_axis(summed, seeds[:, :, None, None], axis=1)
+    per_block = np.zeros((len(names), len(confusions), *confusions.shape[2:]), np.float64)
+    np.add.at(per_block, member, confusions.swapaxes(0, 1))
+    weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    # Counts are exact in float64 up to 9e15, and the product of floats is the fast one.
+    summed = weight.astype(np.float64) @ per_block.reshape(len(names), -1)
+    return summed.reshape(draws, *per_block.shape[1:]).astype(np.int64)
+
+
+def copies(
+    confusions: Confusion, blocks: Blocks, statistic: Statistic = miou, draws: int = DRAWS, seed: int = 0
+) -> NDArray[np.float64]:
+    """Copies of a score averaged over seeds, spread as it is uncertain (see the module).
+
+    Args:
+        confusions, blocks: as for `resampled`.
+        statistic: (..., n, n) to (...).
+        draws: number of copies.
+        seed: of the draws; arms with the same seed, blocks and number of seeds are paired.
+
+    Returns:
+        (draws,)
+    """
+    rng = np.random.default_rng(seed)
+    trainings, places = len(confusions), len(np.unique(blocks))
+    scores = statistic(confusions.astype(np.int64).sum(1))
+    drawn = statistic(resampled(confusions, blocks, draws, rng)).mean(1)
+    result = np.full(draws, scores.mean())
+    if places > 1:
+        widened = np.sqrt(places / (places - 1)) * _t_scale(places - 1, draws, rng)
+        result += widened * (drawn - drawn.mean())
+    if trainings > 1:
+        mixed = rng.standard_normal((draws, trainings)) @ (scores - scores.mean())
+        result += _t_scale(trainings - 1, draws, rng) * mixed / np.sqrt(trainings * (trainings - 1))
+    return result
 
 
 def interval(
-    confusions: NDArray[np.integer],
-    blocks: NDArray[np.integer],
+    confusions: Confusion,
+    blocks: Blocks,
     statistic: Statistic = miou,
-    draws: int = 1000,
-    rng: np.random.Generator | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float]:
-    """Percentile interval of a score averaged over seeds (arguments as `resampled`).
-
-    With one seed it holds the spread over places alone, not the spread over trainings.
-    """
-    copies = resampled(confusions, blocks, draws, rng or np.random.default_rng(0))
-    return _percentiles(statistic(copies).mean(1), level)
+    """Interval of a score averaged over seeds, within 0 to 1 (arguments as `copies`)."""
+    low, high = bounds(copies(confusions, blocks, statistic, draws, seed), level)
+    return max(0.0, low), min(1.0, high)
 
 
 def paired_interval(
-    ours: NDArray[np.integer],
-    theirs: NDArray[np.integer],
-    blocks: NDArray[np.integer],
+    ours: Confusion,
+    theirs: Confusion,
+    blocks: Blocks,
     statistic: Statistic = miou,
-    draws: int = 1000,
+    draws: int = DRAWS,
     seed: int = 0,
     level: float = 0.95,
 ) -> tuple[float, float, float]:
@@ -73,11 +116,16 @@ def paired_interval(
     if ours.shape != theirs.shape:
         raise SardinoError(f"paired arms need the same seeds and tiles, got {ours.shape} and {theirs.shape}")
     point = statistic(ours.astype(np.int64).sum(1)).mean() - statistic(theirs.astype(np.int64).sum(1)).mean()
-    copies = [resampled(arm, blocks, draws, np.random.default_rng(seed)) for arm in (ours, theirs)]
-    low, high = _percentiles(statistic(copies[0]).mean(1) - statistic(copies[1]).mean(1), level)
-    return float(point), low, high
+    difference = copies(ours, blocks, statistic, draws, seed) - copies(theirs, blocks, statistic, draws, seed)
+    return (float(point), *bounds(difference, level))
 
 
-def _percentiles(values: NDArray[np.float64], level: float) -> tuple[float, float]:
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+def bounds(copies: NDArray[np.float64], level: float = 0.95) -> tuple[float, float]:
+    """The central part of copies."""
+    low, high = np.quantile(copies, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def _t_scale(freedom: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """(draws,) factors that make a normal deviate Student's t."""
+    return np.sqrt(freedom / rng.chisquare(freedom, draws))

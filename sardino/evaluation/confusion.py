@@ -11,18 +11,29 @@ Confusion = NDArray[np.int64]
 
 
 def confusion(prediction: NDArray[np.uint8], reference: NDArray[np.uint8], classes: int) -> Confusion:
-    """Pixel counts of one map, any shape; pixels whose reference is IGNORE are not counted.
+    """Pixel counts of one map; pixels whose reference is IGNORE are not counted.
+
+    Args:
+        prediction, reference: uint8 class index, of one shape, whichever it is.
+        classes: at most IGNORE.
 
     Raises:
-        SardinoError: shapes differ, or a class index is out of range.
+        SardinoError: shapes differ, an array is not of 8-bit class indices, or an index is out of range.
     """
+    if prediction.dtype != np.uint8 or reference.dtype != np.uint8:
+        raise SardinoError(f"class indices are uint8, not {prediction.dtype} and {reference.dtype}: convert them")
     if prediction.shape != reference.shape:
         raise SardinoError(f"a prediction of {prediction.shape} cannot be judged by a reference of {reference.shape}")
-    counted = reference != IGNORE
-    rows, columns = reference[counted].astype(np.int64), prediction[counted].astype(np.int64)
-    if rows.size and max(rows.max(), columns.max()) >= classes:
-        raise SardinoError(f"a class index of {max(rows.max(), columns.max())} does not fit {classes} classes")
-    return np.bincount(rows * classes + columns, minlength=classes * classes).reshape(classes, classes)
+    # Both indices in one 16-bit number: one pass to count, no mask to apply.
+    code = np.left_shift(reference, 8, dtype=np.uint16)
+    code |= prediction
+    counts = np.bincount(code.ravel(), minlength=1 << 16).reshape(256, 256)
+    counted = np.delete(counts, IGNORE, axis=0)
+    matrix = counted[:classes, :classes]
+    if matrix.sum() != counted.sum():
+        largest = max(axis.max() for axis in counted.nonzero())
+        raise SardinoError(f"a class index of {largest} does not fit {classes} classes")
+    return matrix.copy()
 
 
 def class_iou(matrix: Confusion) -> NDArray[np.float64]:
@@ -46,6 +57,20 @@ def miou(matrix: Confusion) -> NDArray[np.float64]:
 def miou_all(matrix: Confusion) -> NDArray[np.float64]:
     """Mean IoU over all n classes, absent ones counted as 0, (...)."""
     return np.nan_to_num(class_iou(matrix)).mean(-1)
+
+
+def miou_batches(matrices: Confusion, batch: int = 8) -> float:
+    """Mean over batches of tiles of each batch's macro IoU, as the authors' later code scores a test set.
+
+    A batch's mean is over the classes in its reference or its prediction, as torchmetrics averages. It depends on the
+    tiles' order, weighs a small last batch like a full one, and is told beside the headline only.
+
+    Args:
+        matrices: (tiles, n, n), in the order of testing.
+        batch: tiles of a batch.
+    """
+    sums = np.add.reduceat(matrices, np.arange(0, len(matrices), batch), axis=0)
+    return float(np.mean([np.nanmean(class_iou(each)) for each in sums if each.any()]))
 
 
 def accuracy(matrix: Confusion) -> NDArray[np.float64]:

@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.evaluation.bootstrap import resampled
-from sardino.evaluation.confusion import majority, miou
+from sardino.evaluation.bootstrap import Statistic, copies, interval
+from sardino.evaluation.confusion import majority
+from sardino.evaluation.confusion import miou as mean_iou
 from sardino.reporting.paper import CellKey
 from sardino.reporting.provenance import provenance
 
 KINDS = ("finetune", "baseline")
-DRAWS = 1000
-"""Bootstrap copies behind every interval of a table or a claim."""
 BOOTSTRAP_SEED = 0
 """One seed for all cells: every cell is resampled alike, hence differences are paired."""
 
@@ -54,20 +53,23 @@ class Cells:
 
     def miou(self, key: CellKey) -> float:
         """mIoU over the whole test set, averaged over seeds."""
-        return float(miou(self.matrices(key).sum(1)).mean())
+        return float(mean_iou(self.matrices(key).sum(1)).mean())
+
+    def interval(self, key: CellKey, statistic: Statistic = mean_iou) -> tuple[float, float]:
+        """95 % interval of a score averaged over seeds; `caution` says what it holds."""
+        return interval(self.matrices(key), self.blocks, statistic, seed=BOOTSTRAP_SEED)
 
     def copies(self, key: CellKey) -> NDArray[np.float64]:
-        """(DRAWS,) bootstrap copies of `miou`; copy i of every cell holds the same seeds and blocks."""
+        """(DRAWS,) bootstrap copies of `miou`; copy i of every cell holds the same draw of seeds and blocks."""
         if key not in self._copies:
-            rng = np.random.default_rng(BOOTSTRAP_SEED)
-            self._copies[key] = miou(resampled(self.matrices(key), self.blocks, DRAWS, rng)).mean(-1)
+            self._copies[key] = copies(self.matrices(key), self.blocks, seed=BOOTSTRAP_SEED)
         return self._copies[key]
 
     @property
     def miou_majority(self) -> float:
         """What always predicting the test set's most frequent class scores."""
         reference = next(iter(self.confusions.values()))
-        return float(miou(majority(reference[0].sum(0))))
+        return float(mean_iou(majority(reference[0].sum(0))))
 
     @property
     def provenance(self) -> str:
@@ -77,10 +79,16 @@ class Cells:
     @property
     def caution(self) -> str:
         """What the intervals hold, in one sentence."""
-        places = f"{len(np.unique(self.blocks))} geographic blocks of {len(self.blocks)} test tiles"
+        bands = len(np.unique(self.blocks))
+        if bands == 1:
+            places = f"no spread over places, because all {len(self.blocks)} test tiles lie in one geographic block"
+        else:
+            places = f"the spread over {bands} geographic blocks of {len(self.blocks)} test tiles"
         if len(self.seeds) == 1:
-            return f"One seed: intervals hold the spread over {places}, not the spread over trainings."
-        return f"95 % bootstrap intervals over {len(self.seeds)} seeds and {places}."
+            return f"One seed: 95 % intervals hold {places}, and not the spread over trainings."
+        return (
+            f"95 % intervals hold the spread over {len(self.seeds)} seeds, few as they are (Student's t), and {places}."
+        )
 
 
 def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
@@ -138,7 +146,7 @@ def _cells_of(record: Mapping[str, Any], folder: Path) -> list[tuple[Mapping[str
     for cell, matrices in pairs:
         if matrices.ndim != 3 or len(matrices) != tiles or matrices.shape[1] != matrices.shape[2]:
             raise SardinoError(f"{path}: '{cell['confusion_key']}' is {matrices.shape}, not ({tiles} tiles, n, n)")
-        if abs(float(miou(matrices.sum(0))) - float(cell["miou"])) > 1e-4:
+        if abs(float(mean_iou(matrices.sum(0))) - float(cell["miou"])) > 1e-4:
             raise SardinoError(f"{path} does not give the mIoU of its record: run {record['name']} again")
     return pairs
 

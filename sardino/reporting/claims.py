@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 
 from sardino.errors import SardinoError
+from sardino.evaluation.bootstrap import bounds
 from sardino.reporting.cells import Cells
 from sardino.reporting.contrast import (
     RULE,
     Contrast,
     Verdict,
     all_of,
-    bounds,
     judge,
     learnt,
     paper_agrees,

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from sardino.evaluation.bootstrap import bounds
 from sardino.reporting.cells import Cells
 from sardino.reporting.paper import CellKey, paper_cells
 
@@ -18,7 +19,7 @@ MARGIN = 0.02
 
 RULE = (
     "A contrast is a difference of mIoU between cells trained with the same seeds and judged on the same test tiles; "
-    "its 95 % interval resamples seeds and geographic blocks alike on both sides. "
+    "its 95 % interval resamples geographic blocks, and mixes seeds where there are several, alike on both sides. "
     '"More" is supported where the interval lies above 0 and not supported where it lies below. '
     f'"No gain" is supported where the interval ends at or below +{MARGIN}, otherwise not supported where it begins '
     "above 0. "
@@ -93,12 +94,6 @@ def gain(
     minus = [other] if isinstance(other, CellKey) else list(other)
     weights = [(key, 1 / len(plus)) for key in plus] + [(key, -1 / len(minus)) for key in minus]
     return Contrast(label, tuple(weights), expects, stated, at)
-
-
-def bounds(copies: NDArray[np.float64]) -> tuple[float, float]:
-    """The central 95 % of bootstrap copies."""
-    low, high = np.quantile(copies, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def judge(expects: Expectation, low: float, high: float) -> Verdict:

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sardino.evaluation.bootstrap import interval
-from sardino.reporting.cells import BOOTSTRAP_SEED, DRAWS, Cells
+from sardino.reporting.cells import Cells
 from sardino.reporting.differences import as_text, difference, look_up
 from sardino.reporting.paper import (
     BASELINES,
@@ -87,8 +86,7 @@ def table3(
 
 
 def _row(cells: Cells, key: CellKey) -> dict[str, Any]:
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    low, high = interval(cells.matrices(key), cells.blocks, draws=DRAWS, rng=rng)
+    low, high = cells.interval(key)
     counterpart = CellKey(key.table, paper_arm(key.regions) if key.table == 1 else "", *_rest(key))
     return {
         "encoding": key.encoding,

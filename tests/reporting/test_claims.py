@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sardino.errors import SardinoError
-from sardino.evaluation.bootstrap import paired_interval
+from sardino.evaluation.bootstrap import bounds, paired_interval
 from sardino.reporting.cells import read_cells
 from sardino.reporting.claims import COLUMNS, claims_markdown, claims_table, claims_text
-from sardino.reporting.contrast import MARGIN, all_of, bounds, gain, judge
+from sardino.reporting.contrast import MARGIN, all_of, gain, judge
 from sardino.reporting.paper import CellKey, paper_cells
 from sardino.reporting.paper_claims import CLAIMS
 
