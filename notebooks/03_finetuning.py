@@ -62,8 +62,8 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 # - **Backbone.** The student, as the paper says, or the teacher, as DINO does: `network` of the pre-training. Each seed
 #   starts from the pre-training with the same seed.
 # - **Normalisation.** Per channel, from the pre-training's training tiles; from scratch uses the same numbers.
-# - **Optimiser.** AdamW, warm-up and cosine, gradients clipped per tensor. `backbone_lr / lr` is the backbone's share of
-#   the learning rate.
+# - **Optimiser.** AdamW, warm-up and cosine, gradients clipped per tensor. `backbone_lr / lr` is the backbone's share
+#   of the learning rate.
 #
 # The profile's numbers for this notebook:
 

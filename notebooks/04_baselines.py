@@ -49,8 +49,8 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 # %% [markdown]
 # ## What the paper leaves open, and what is chosen here
 #
-# - **Which ViT.** That of Europe, pre-trained on all its training tiles. Its maps, one a head, are the further channels:
-#   ViT-Tiny's three heads make 12 + 3.
+# - **Which ViT.** That of Europe, pre-trained on all its training tiles. Its maps, one a head, are the further
+#   channels: ViT-Tiny's three heads make 12 + 3.
 # - **U-Net.** That of notebook 03: `unet_depth` levels down and as many up, widths doubling from `unet_width`.
 # - Loss, tiles, steps, the rule for what is kept and the choice of the learning rate are those of notebook 03: the
 #   arms differ in their input alone.
