@@ -19,12 +19,14 @@
 # The paper (section 2) trains a student ViT to agree with a teacher that is the student's own moving average.
 # Its views are crops and horizontal flips and nothing else, because brightness is what a radar measures.
 #
-# One run of this notebook is one pre-training: an *arm* names its regions and its network.
+# One run of this notebook is one pre-training: an *arm* names its regions and its network. Where a profile has
+# several seeds, each has a pre-training of its own, so that what fine-tuning starts from varies with it.
 
 # %% tags=["parameters"]
 profile = "smoke"
 data = ""
 arm = "europe"
+seed = None  # the profile's first
 
 # %%
 import time
@@ -84,7 +86,7 @@ preview(draw_views(tile[0].numpy(), *seen, store.channels, synthetic=store.synth
 # is the same run on any store, on GPUs and under `torchrun`; its `--help` has the advice on tuning.
 
 # %%
-results = pretrain_arm(space, arm, best_device())
+results = pretrain_arm(space, arm, best_device(), seed)
 
 # %% tags=["nbval-check-output"]
 print(
@@ -106,16 +108,17 @@ if probes["step"]:
     print(f"probe on validation tiles: mIoU {probes['linear'][-1]:.3f} linear, {probes['knn'][-1]:.3f} by neighbours")
 
 # %%
+name = space.profile.pretrained(arm, seed)
 record = write_record(
-    space.record(f"pretrain-{arm}"),
+    space.record(f"pretrain-{name}"),
     kind="pretrain",
     profile=space.profile.name,
-    parameters={"profile": profile, "data": data, "arm": arm},
-    seeds=space.profile.seeds[:1],
+    parameters={"profile": profile, "data": data, "arm": arm, "seed": results["seed"]},
+    seeds=[results["seed"]],
     data=describe(store),
     results=results,
     started=started,
 )
 figure = draw_pretraining([record])
-save_figure(figure, space.figures, f"pretraining-{arm}")
+save_figure(figure, space.figures, f"pretraining-{name}")
 preview(figure)

@@ -21,7 +21,7 @@
 # the labels.
 #
 # One run is one row: the regions of the pre-training, the encoding, the initialisation; its cells are the label
-# fractions. All rows use the same tiles, steps, learning rate and validation rule.
+# fractions and seeds. All rows use the same tiles, the same steps and the same rule for what is kept.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -33,12 +33,10 @@ initialisation = "unfrozen"
 # %%
 import time
 
-import matplotlib.pyplot as plt
-
-from sardino.reporting.record import write_record
-from sardino.tiles.description import describe
+from sardino.reporting.losses import draw_losses
+from sardino.reporting.style import preview
 from sardino.training.device import best_device
-from sardino.workflow.cells import Experiment, save_confusions, train_cell
+from sardino.workflow.cells import Experiment, choose_rate, record_row, train_cell
 from sardino.workflow.workspace import Workspace
 
 started = time.time()
@@ -49,6 +47,42 @@ print(f"labels: {store.metadata.get('labels', store.legend.name)}")
 print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} test tiles, {len(store.legend)} classes")
 
 # %% [markdown]
+# ## What the paper leaves open, and what is chosen here
+#
+# - **Loss.** "Binary cross-entropy" cannot tell eleven classes apart. Cross-entropy over the classes is used, or,
+#   with `loss = "one-vs-rest"`, a binary cross-entropy of each class. Pixels without data or label do not count.
+# - **Attention maps.** The class token's row of the last block, one map a head, 1 where attention is even, enlarged
+#   bilinearly to the tile; then a U-Net. Where the backbone is trained on, gradients flow through them.
+# - **Tokens.** Those of the last block, normalised, without the class token; then convolutions, each followed by batch
+#   norm, ReLU and a bilinear doubling, one per halving of the patch. No ReLU on the logits.
+# - **U-Net.** 3x3 convolutions in pairs with batch norm and ReLU. The text counts 3 blocks down and 4 up, which do not
+#   pair: `unet_depth` go down and as many come up.
+# - **Frozen.** The whole ViT with its patch embedding, in evaluation mode. What it makes of the tiles is computed once
+#   and kept on disk (`feature_cache_gb`).
+# - **Backbone.** The student, as the paper says, or the teacher, as DINO does: `network` of the pre-training. Each seed
+#   starts from the pre-training with the same seed.
+# - **Normalisation.** Per channel, from the pre-training's training tiles; from scratch uses the same numbers.
+# - **Optimiser.** AdamW, warm-up and cosine, gradients clipped per tensor. `backbone_lr / lr` is the backbone's share
+#   of the learning rate.
+#
+# The profile's numbers for this notebook:
+
+# %%
+print(f"network = {space.profile.pretraining[regions].network}")
+for name, value in space.profile.finetuning:
+    print(f"{name} = {value}")
+
+# %% [markdown]
+# ## The learning rate
+#
+# One rate does not suit all arms. Where the profile gives a grid, this arm takes the rate that does best on
+# validation tiles with the first seed at one fraction, and keeps it for all its cells. Test tiles have no say.
+
+# %%
+search = choose_rate(experiment)
+print(search)
+
+# %% [markdown]
 # ## The cells
 #
 # The labelled tiles of a smaller fraction are among those of a larger one, and all arms with the same seed
@@ -56,52 +90,22 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 # once, at the end.
 
 # %%
-cells = [train_cell(experiment, fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
+pairs = [(fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
+cells = [train_cell(experiment, fraction, seed, search.chosen) for fraction, seed in pairs]
 
 # %%
-for cell in cells:
-    row = cell.row
-    print(
-        f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: "
-        f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}, "
-        f"mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
-    )
+print(*cells, sep="\n")
 
 # %%
-figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
-for cell in cells:
-    axis.plot(cell.losses, lw=1, label=f"{cell.row['fraction']:g} %, seed {cell.row['seed']}")
-axis.set(xlabel="step", ylabel="cross-entropy", title=f"{regions}, {encoding}, {initialisation}: {space.profile.title}")
-axis.legend(fontsize=7, frameon=False)
-plt.show()
+losses = {f"{cell.row['fraction']:g} %, seed {cell.row['seed']}": cell.losses for cell in cells}
+title = f"{regions}, {encoding}, {initialisation}: {space.profile.title}"
+preview(draw_losses(losses, space.profile.finetuning.loss, title))
 
 # %% [markdown]
 # Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its
 # interval.
 
 # %%
-run = f"finetune-{regions}-{encoding}-{initialisation}"
-save_confusions(space.runs / f"{run}.npz", cells)
-record = write_record(
-    space.record(run),
-    kind="finetune",
-    profile=space.profile.name,
-    parameters={
-        "profile": profile,
-        "data": data,
-        "regions": regions,
-        "encoding": encoding,
-        "initialisation": initialisation,
-    },
-    seeds=space.profile.seeds,
-    data=describe(store),
-    results={
-        "cells": [cell.row for cell in cells],
-        "confusion_file": f"{run}.npz",
-        "test_blocks": experiment.test_blocks,
-        "example_ids": experiment.example_ids,
-        "labels_name": store.legend.name,
-        "derived": store.legend.derived,
-    },
-    started=started,
-)
+arm = {"regions": regions, "encoding": encoding, "initialisation": initialisation}
+name = f"finetune-{regions}-{encoding}-{initialisation}"
+record = record_row(experiment, name, {"profile": profile, "data": data, **arm}, search, cells, started)

@@ -32,12 +32,10 @@ initialisation = "scratch"
 # %%
 import time
 
-import matplotlib.pyplot as plt
-
-from sardino.reporting.record import write_record
-from sardino.tiles.description import describe
+from sardino.reporting.losses import draw_losses
+from sardino.reporting.style import preview
 from sardino.training.device import best_device
-from sardino.workflow.cells import Experiment, save_confusions, train_cell
+from sardino.workflow.cells import Experiment, choose_rate, record_row, train_cell
 from sardino.workflow.workspace import Workspace
 
 started = time.time()
@@ -49,57 +47,51 @@ print(f"labels: {store.metadata.get('labels', store.legend.name)}")
 print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} test tiles, {len(store.legend)} classes")
 
 # %% [markdown]
+# ## What the paper leaves open, and what is chosen here
+#
+# - **Which ViT.** That of Europe, pre-trained on all its training tiles. Its maps, one a head, are the further
+#   channels: ViT-Tiny's three heads make 12 + 3.
+# - **U-Net.** That of notebook 03: `unet_depth` levels down and as many up, widths doubling from `unet_width`.
+# - Loss, tiles, steps, the rule for what is kept and the choice of the learning rate are those of notebook 03: the
+#   arms differ in their input alone.
+#
+# The profile's numbers for this notebook:
+
+# %%
+for name, value in space.profile.finetuning:
+    print(f"{name} = {value}")
+
+# %% [markdown]
+# ## The learning rate
+#
+# Chosen on validation tiles, once for this arm, where the profile gives a grid.
+
+# %%
+search = choose_rate(experiment)
+print(search)
+
+# %% [markdown]
 # ## The cells
 #
-# Labelled tiles, steps, learning rate and validation rule are those of notebook 03: the arms differ in their
-# input alone.
+# One for each fraction of the labels and each seed.
 
 # %%
-cells = [train_cell(experiment, fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
+pairs = [(fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
+cells = [train_cell(experiment, fraction, seed, search.chosen) for fraction, seed in pairs]
 
 # %%
-for cell in cells:
-    row = cell.row
-    print(
-        f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: "
-        f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}, "
-        f"mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
-    )
+print(*cells, sep="\n")
 
 # %%
-figure, axis = plt.subplots(figsize=(6, 2.6), layout="constrained")
-for cell in cells:
-    axis.plot(cell.losses, lw=1, label=f"{cell.row['fraction']:g} %, seed {cell.row['seed']}")
-axis.set(xlabel="step", ylabel="cross-entropy", title=f"{encoding}, {initialisation}: {space.profile.title}")
-axis.legend(fontsize=7, frameon=False)
-plt.show()
+losses = {f"{cell.row['fraction']:g} %, seed {cell.row['seed']}": cell.losses for cell in cells}
+title = f"{encoding}, {initialisation}: {space.profile.title}"
+preview(draw_losses(losses, space.profile.finetuning.loss, title))
 
 # %% [markdown]
 # Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its
 # interval.
 
 # %%
-run = f"baseline-{encoding}-{initialisation}"
-save_confusions(space.runs / f"{run}.npz", cells)
-record = write_record(
-    space.record(run),
-    kind="baseline",
-    profile=space.profile.name,
-    parameters={
-        "profile": profile,
-        "data": data,
-        "encoding": encoding,
-        "initialisation": initialisation,
-    },
-    seeds=space.profile.seeds,
-    data=describe(store),
-    results={
-        "cells": [cell.row for cell in cells],
-        "confusion_file": f"{run}.npz",
-        "test_blocks": experiment.test_blocks,
-        "example_ids": experiment.example_ids,
-        "labels_name": store.legend.name,
-        "derived": store.legend.derived,
-    },
-    started=started,
-)
+arm = {"encoding": encoding, "initialisation": initialisation}
+name = f"baseline-{encoding}-{initialisation}"
+record = record_row(experiment, name, {"profile": profile, "data": data, **arm}, search, cells, started)

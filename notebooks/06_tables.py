@@ -52,6 +52,8 @@ planned = [run.name for run in plan(space.profile) if run.kind in ("data", "pret
 records = [record for record in read_records(space.runs) if record["name"] in planned]
 records.sort(key=lambda record: planned.index(record["name"]))
 cells = read_cells(records, space.runs)
+# Table 3 and the curves show one pre-training an arm, that with the first seed.
+shown = [r for r in records if r["kind"] == "pretrain" and r["seeds"] == space.profile.seeds[:1]]
 titles = {arm: space.profile.pretraining[arm].title for arm in space.profile.arms}
 print(f"{len(records)} records; {cells.provenance}; {cells.caution}")
 
@@ -84,14 +86,14 @@ built = {
     }
     for name, shape in sizes.items()
 }
-third = table3(records, built, DINO.to_dict())
+third = table3(shown, built, DINO.to_dict())
 print(table3_text(third, cells.provenance))
 
 # %% [markdown]
 # ## Did the pre-trainings learn?
 
 # %%
-figure = draw_pretraining([record for record in records if record["kind"] == "pretrain"])
+figure = draw_pretraining(shown)
 save_figure(figure, space.figures, "pretraining")
 preview(figure)
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from sardino.errors import SardinoError
 from sardino.models.unet import TokenDecoder, UNet
 from sardino.models.vit import encode, freeze, head_count, patch_px
 
@@ -16,8 +17,8 @@ EncodingName = Literal["attention", "tokens", "unet", "unet_attention"]
 class Segmenter(nn.Module):
     """A backbone that may be absent, frozen or trained, and a decoder.
 
-    A frozen backbone's features can be made once (`features`) and decoded many
-    times (`decode`); `forward` is one after the other.
+    A frozen backbone's output can be made once (`encode`) and decoded many times (`join`, `decode`); `forward` is
+    one after the other.
 
     Args:
         encoding: "attention" (maps to U-Net), "tokens" (tokens to decoder), "unet" (backscatter to
@@ -43,29 +44,41 @@ class Segmenter(nn.Module):
             self.vit.eval()
         return self
 
-    def features(self, images: Tensor) -> Tensor:
-        """What the decoder sees of (B, C, H, W) images: before it, nothing trains if the backbone is frozen."""
+    def encode(self, images: Tensor) -> Tensor:
+        """What the ViT says of (B, C, H, W) images: (B, h, w, D) tokens or (B, heads, h, w) attention maps.
+
+        A frozen backbone computes in float32, also where the decoder's training does not: what is made once and kept
+        is then what would be made at each step.
+        """
         if self.vit is None:
-            return images
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            raise SardinoError(f"the '{self.encoding}' arm has no backbone whose features could be made")
+        if not self.frozen:
             encoding = encode(self.vit, images)
-        if self.encoding == "tokens":
-            return encoding.tokens
-        maps = encoding.attention
-        return maps if self.encoding == "attention" else torch.cat([images, self._enlarge(maps, images.shape[-1])], 1)
+        else:
+            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+                encoding = encode(self.vit, images.float())
+        return encoding.tokens if self.encoding == "tokens" else encoding.attention
+
+    def join(self, images: Tensor, encoded: Tensor) -> Tensor:
+        """What the decoder takes: the backbone's output, with the images before it for "unet_attention"."""
+        if self.encoding != "unet_attention":
+            return encoded
+        return torch.cat([images, enlarge(encoded, images.shape[-1])], 1)
 
     def decode(self, features: Tensor, size: int) -> Tensor:
-        """Features to logits (B, classes, size, size)."""
+        """What `join` gives to logits (B, classes, size, size)."""
         if self.encoding == "attention":
-            features = self._enlarge(features, size)
+            features = enlarge(features, size)
         return self.decoder(features)
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.decode(self.features(images), images.shape[-1])
+        features = images if self.vit is None else self.join(images, self.encode(images))
+        return self.decode(features, images.shape[-1])
 
-    @staticmethod
-    def _enlarge(maps: Tensor, size: int) -> Tensor:
-        return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+def enlarge(maps: Tensor, size: int) -> Tensor:
+    """(B, heads, h, w) attention maps to tile size, bilinear."""
+    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def build_segmenter(
@@ -82,7 +95,8 @@ def build_segmenter(
     """A segmenter with a fresh decoder that fits the encoding; "unet_attention" takes channels + heads channels."""
     if encoding == "unet":
         return Segmenter(encoding, None, UNet(channels, classes, unet_width, unet_depth))
-    assert vit is not None, f"the '{encoding}' arm needs a backbone"
+    if vit is None:
+        raise SardinoError(f"the '{encoding}' arm needs a backbone: build a ViT, or load one")
     heads = head_count(vit)
     if encoding == "tokens":
         decoder: nn.Module = TokenDecoder(vit.embed_dim, classes, patch_px(vit), decoder_width)

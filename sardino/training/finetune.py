@@ -1,7 +1,6 @@
 """Supervised training of a segmenter on few labelled tiles (paper, section 3 and 6.1)."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +13,11 @@ from sardino.errors import SardinoError
 from sardino.evaluation.confusion import confusion, miou
 from sardino.models.segmenter import Segmenter
 from sardino.tiles.landcover import IGNORE
+from sardino.training.features import FeatureTiles
 from sardino.training.optimiser import clip_each, parameter_groups
 from sardino.training.progress import track
 from sardino.training.schedules import warmup_cosine
-from sardino.training.source import MemoryTiles, TileSource, in_batches
+from sardino.training.source import TileSource, in_batches
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,6 @@ class Settings:
         backbone_rate: the ViT's learning rate as a share of the decoder's; a transformer takes less than a
             convolution with batch norm.
         validations: how often the validation tiles are looked at; the best state is kept.
-        cache_bytes: memory that a frozen backbone's features may take.
         loss: "cross-entropy", or "one-vs-rest" as the paper's "binary cross-entropy" may mean.
     """
 
@@ -43,7 +42,10 @@ class Settings:
     weight_decay: float = 0.01
     clip: float = 3.0
     loss: str = "cross-entropy"
-    cache_bytes: int = 2_000_000_000
+
+
+class Diverged(SardinoError):
+    """A training whose loss is no longer a number; another learning rate may do."""
 
 
 @dataclass(frozen=True)
@@ -94,24 +96,15 @@ def finetune(
 ) -> Finetuned:
     """Train on the labelled tiles, keep the state that does best on validation.
 
-    A frozen backbone is run once over all tiles and its features serve every step,
-    as long as they fit in `settings.cache_bytes`.
-
     Args:
         model: arm to train, on `device`; left in its best state.
-        train, validation: labelled tiles.
+        train, validation: labelled tiles, or what this model's frozen backbone made of them (`FeatureTiles`).
         seed: decides which tiles make up each batch.
 
     Raises:
-        SardinoError: no training pixel is labelled, or the loss is not finite.
+        Diverged: the loss is not finite.
+        SardinoError: no training pixel is labelled.
     """
-    size = train.read([0])[0].shape[-1]
-    cached = (
-        model.frozen and _feature_bytes(model, train, device) * (len(train) + len(validation)) < settings.cache_bytes
-    )
-    if cached:
-        train, validation = _features(model, train, device), _features(model, validation, device)
-    step_of = (lambda x: model.decode(x, size)) if cached else model
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(_groups(model, settings), lr=0.0, weight_decay=settings.weight_decay)
     checks = {round((i + 1) * settings.steps / settings.validations) - 1 for i in range(settings.validations)}
@@ -129,17 +122,17 @@ def finetune(
             raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
         model.train()
         with autocast:
-            logits = step_of(x.to(device))
+            logits = _logits(model, train, x.to(device), y.shape[-1])
         loss = segmentation_loss(logits.float(), y.to(device), settings.loss)
         if not torch.isfinite(loss):
-            raise SardinoError(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
+            raise Diverged(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         clip_each(model, settings.clip)
         optimiser.step()
         losses.append(loss.item())
         if step in checks:
-            score = float(miou(_confusions(model, step_of, validation, classes, device).sum(0)))
+            score = float(miou(tile_confusions(model, validation, classes, device).sum(0)))
             if score > best:
                 best, best_step, best_state = score, step + 1, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
@@ -161,46 +154,30 @@ def _groups(model: Segmenter, settings: Settings) -> list[dict[str, object]]:
     return groups
 
 
+@torch.no_grad()
 def tile_confusions(
     model: Segmenter, tiles: TileSource, classes: int, device: torch.device, batch: int = 16
 ) -> NDArray[np.int64]:
     """One confusion matrix per tile, (N, classes, classes)."""
-    return _confusions(model, model, tiles, classes, device, batch)
-
-
-@torch.no_grad()
-def predict(model: Segmenter, images: Tensor, device: torch.device, batch: int = 16) -> NDArray[np.uint8]:
-    """Class index per pixel, (N, H, W) uint8, of normalised images (N, C, H, W)."""
-    model.eval()
-    parts = [model(chunk.to(device)).argmax(1).to(torch.uint8).cpu() for chunk in images.split(batch)]
-    return torch.cat(parts).numpy()
-
-
-@torch.no_grad()
-def _feature_bytes(model: Segmenter, tiles: TileSource, device: torch.device) -> int:
-    model.eval()
-    return model.features(tiles.read([0])[0].to(device)).nbytes
-
-
-@torch.no_grad()
-def _features(model: Segmenter, tiles: TileSource, device: torch.device) -> MemoryTiles:
-    model.eval()
-    pairs = [(model.features(x.to(device)).cpu(), y) for x, y in in_batches(tiles, 16)]
-    return MemoryTiles(torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs]))
-
-
-@torch.no_grad()
-def _confusions(
-    model: Segmenter,
-    logits_of: Callable[[Tensor], Tensor],
-    tiles: TileSource,
-    classes: int,
-    device: torch.device,
-    batch: int = 16,
-) -> NDArray[np.int64]:
     model.eval()
     matrices = []
     for x, y in in_batches(tiles, batch):
-        maps = logits_of(x.to(device)).argmax(1).to(torch.uint8).cpu().numpy()
+        maps = _maps(model, tiles, x.to(device), y.shape[-1])
         matrices += [confusion(p, t, classes) for p, t in zip(maps, y.cpu().numpy(), strict=True)]
     return np.stack(matrices)
+
+
+@torch.no_grad()
+def predict(model: Segmenter, tiles: TileSource, device: torch.device, batch: int = 16) -> NDArray[np.uint8]:
+    """Class index per pixel, (N, H, W) uint8."""
+    model.eval()
+    return np.concatenate([_maps(model, tiles, x.to(device), y.shape[-1]) for x, y in in_batches(tiles, batch)])
+
+
+def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor:
+    """Through the whole network, or through the decoder alone where the tiles are a frozen backbone's features."""
+    return model.decode(x, size) if isinstance(tiles, FeatureTiles) else model(x)
+
+
+def _maps(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> NDArray[np.uint8]:
+    return _logits(model, tiles, x, size).argmax(1).to(torch.uint8).cpu().numpy()

@@ -50,16 +50,21 @@ def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architectur
     return Architecture(**shape.model_dump(), channels=len(store.channels), tile_px=store.tile_px)
 
 
-def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, Any]:
-    """Pre-train on the arm's training tiles alone, save teacher and student, return the record's results."""
+def pretrain_arm(space: Workspace, arm: str, device: torch.device, seed: int | None = None) -> dict[str, Any]:
+    """Pre-train on the arm's training tiles alone, save teacher and student, return the record's results.
+
+    Args:
+        seed: of all that is random; None for the profile's first.
+    """
     profile = space.profile
+    seed = profile.seeds[0] if seed is None else seed
     plan = profile.pretraining[arm]
     store = TileStore.open(space.build / plan.store)
     architecture, recipe = architecture_of(space, arm, store), recipe_of(space, arm, store)
     run = Run(
         steps=plan.steps,
         batch=plan.batch,
-        seed=profile.seeds[0],
+        seed=seed,
         accumulate=plan.accumulate,
         precision=plan.precision,
         compiled=plan.compiled,
@@ -69,7 +74,7 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
         save_every=plan.save_every or max(1, plan.steps // 4),
         physics=physics_of(space, arm),
     )
-    folder = space.pretrain(arm)
+    folder = space.pretrain(arm, seed)
     result, digests = pretrain_on(
         store,
         plan.regions,
@@ -83,11 +88,12 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device) -> dict[str, 
         # The code's own content, because a working tree changes under one revision.
         code=fingerprint(import_closure(Path(__file__), Path(sardino.__file__).parent)),
         mismatch="restart",
-        label=f"pre-training {arm}",
+        label=f"pre-training {profile.pretrained(arm, seed)}",
     )
     history = result.history
     return {
         "arm": arm,
+        "seed": seed,
         "title": plan.title,
         "architecture": {**architecture.to_dict(), "parameters": parameter_count(build_vit(architecture))},
         "recipe": {**recipe.to_dict(), "learning_rate": recipe.learning_rate(plan.batch)},

@@ -2,128 +2,21 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from timm.models.vision_transformer import VisionTransformer
 
 from sardino.errors import SardinoError
 from sardino.evaluation.confusion import accuracy, class_iou, macro_f1, majority, miou, miou_all
-from sardino.models.segmenter import EncodingName, Segmenter, build_segmenter
-from sardino.models.vit import Architecture, build_vit, parameter_count
-from sardino.tiles.examples import example_tiles
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.splits import label_fraction, label_order
-from sardino.tiles.tileset import TileStore
-from sardino.training.checkpoint import load_backbone
-from sardino.training.finetune import Settings, finetune, predict, tile_confusions
-from sardino.training.source import TileSource
-from sardino.training.store_tiles import StoreTiles, open_tiles
-from sardino.workflow.workspace import Workspace
-
-Initialisation = Literal["scratch", "frozen", "unfrozen"]
-
-
-@dataclass(frozen=True)
-class Experiment:
-    """What all cells of one table row share: tiles, normalisation, backbone.
-
-    Args:
-        arm: the pre-training whose regions give the normalisation, and whose architecture the ViT has.
-        encoding: "attention", "tokens", "unet" or "unet_attention".
-        initialisation: "scratch", "frozen" or "unfrozen".
-    """
-
-    space: Workspace
-    arm: str
-    encoding: EncodingName
-    initialisation: Initialisation
-    store: TileStore
-    normalisation: Normalisation
-    train_ids: list[str]
-    validation: TileSource
-    test: TileSource
-    test_ids: list[str]
-    device: torch.device
-
-    @classmethod
-    def open(cls, space: Workspace, arm: str, encoding: str, initialisation: str, device: torch.device) -> "Experiment":
-        """Fine-tuning and test are on the first region of the first arm: Europe, in the paper, for both tables."""
-        if encoding not in get_args(EncodingName) or initialisation not in get_args(Initialisation):
-            raise SardinoError(
-                f"there is no arm '{encoding}' / '{initialisation}': encodings are "
-                f"{', '.join(get_args(EncodingName))}, initialisations {', '.join(get_args(Initialisation))}"
-            )
-        profile = space.profile
-        space.profile.architecture(arm)
-        store = TileStore.open(space.build / profile.pretraining[arm].store)
-        regions = profile.pretraining[profile.arms[0]].regions[:1]
-        # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
-        normalisation = Normalisation.of_store(store, store.ids("train", profile.pretraining[arm].regions))
-        labelled = _labelled(store)
-        train, val, test = ([i for i in store.ids(s, regions) if i in labelled] for s in ("train", "val", "test"))
-        if not (train and val and test):
-            raise SardinoError(
-                f"{store.path} has {len(train)} training, {len(val)} validation and {len(test)} test tiles with "
-                f"labels in {', '.join(regions)}: import labels, or use fewer bands"
-            )
-        judged = sorted(label_order(val)[: profile.finetuning.validation_tiles])
-        return cls(
-            space,
-            arm,
-            encoding,  # type: ignore[arg-type]
-            initialisation,  # type: ignore[arg-type]
-            store,
-            normalisation,
-            train,
-            open_tiles(store, judged, normalisation),
-            open_tiles(store, test, normalisation),
-            test,
-            device,
-        )
-
-    @property
-    def test_blocks(self) -> list[int]:
-        """Geographic band of each test tile: the unit of the bootstrap."""
-        return [int(self.store.index["band"].iloc[self.store.row(i)]) for i in self.test_ids]
-
-    @property
-    def example_ids(self) -> list[str]:
-        """Test tiles shown in figures: the first by hash, fixed before any result is seen."""
-        return example_tiles(self.store, self.test_ids, self.space.profile.examples)
-
-    def backbone(self) -> VisionTransformer:
-        """A ViT: pre-trained (the network the profile names), or random where the cell trains from scratch."""
-        if self.initialisation == "scratch":
-            shape = self.space.profile.architecture(self.arm)
-            return build_vit(
-                Architecture(**shape.model_dump(), channels=len(self.store.channels), tile_px=self.store.tile_px)
-            )
-        network = self.space.profile.pretraining[self.arm].network
-        folder = self.space.pretrain(self.arm)
-        vit, card = load_backbone(folder, tuple(self.store.channels), self.store.unit, network)
-        if not np.allclose(card.normalisation["mean"], self.normalisation.mean, atol=1e-6):
-            raise SardinoError(f"{folder} was trained on other tiles: run the pre-training again")
-        return vit
-
-    def segmenter(self, seed: int) -> Segmenter:
-        """The arm's network; the seed decides all random weights."""
-        torch.manual_seed(seed)
-        tuning = self.space.profile.finetuning
-        return build_segmenter(
-            self.encoding,
-            None if self.encoding == "unet" else self.backbone(),
-            channels=len(self.store.channels),
-            classes=len(self.store.legend),
-            unet_width=tuning.unet_width,
-            unet_depth=tuning.unet_depth,
-            decoder_width=tuning.decoder_width,
-            frozen=self.initialisation == "frozen",
-        ).to(self.device)
+from sardino.models.segmenter import Segmenter
+from sardino.models.vit import parameter_count
+from sardino.reporting.record import write_record
+from sardino.tiles.description import describe
+from sardino.training.finetune import Diverged, Finetuned, Settings, finetune, predict, tile_confusions
+from sardino.workflow.experiment import Experiment as Experiment  # notebooks open one and train its cells
 
 
 @dataclass(frozen=True)
@@ -142,42 +35,83 @@ class Cell:
     examples: NDArray[np.uint8]
     losses: list[float]
 
+    def __str__(self) -> str:
+        row = self.row
+        return (
+            f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: "
+            f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}, "
+            f"mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
+        )
 
-def train_cell(experiment: Experiment, fraction: float, seed: int) -> Cell:
+
+@dataclass(frozen=True)
+class RateSearch:
+    """An arm's learning rate, and how it was chosen: on validation tiles, once, for all its fractions and seeds.
+
+    Args:
+        chosen: the decoder's peak rate.
+        fraction, seed: of the trainings that decided; None where the profile asks for no search.
+        scores: per rate of the grid, the validation mIoU of the best state; None where the training diverged.
+    """
+
+    chosen: float
+    fraction: float | None = None
+    seed: int | None = None
+    scores: dict[float, float | None] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        if not self.scores:
+            return f"learning rate {self.chosen:g}, the profile's; no search"
+        said = (f"{rate:g}: {'diverged' if score is None else f'{score:.3f}'}" for rate, score in self.scores.items())
+        edge = ", at the edge of the grid" if self.chosen in (min(self.scores), max(self.scores)) else ""
+        return (
+            f"learning rate {self.chosen:g}{edge}; validation mIoU with {self.fraction:g} % of the labels, "
+            f"seed {self.seed}: {', '.join(said)}"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        scores = [{"lr": rate, "val_miou": score} for rate, score in self.scores.items()]
+        return {"chosen": self.chosen, "fraction": self.fraction, "seed": self.seed, "scores": scores}
+
+
+def choose_rate(experiment: Experiment) -> RateSearch:
+    """The rate of the profile's grid that does best on validation tiles; test tiles are not read.
+
+    Raises:
+        SardinoError: the training diverged with every rate.
+    """
+    profile = experiment.space.profile
+    if not profile.finetuning.lr_grid:
+        return RateSearch(profile.finetuning.lr)
+    fraction, seed = profile.rate_fraction, profile.seeds[0]
+    scores: dict[float, float | None] = {}
+    for rate in profile.finetuning.lr_grid:
+        try:
+            scores[rate] = _train(experiment, fraction, seed, rate)[1].validation_miou
+        except Diverged:
+            scores[rate] = None
+    kept = {rate: score for rate, score in scores.items() if score is not None}
+    if not kept:
+        raise SardinoError("fine-tuning diverged with every rate of finetuning.lr_grid: give smaller ones")
+    return RateSearch(max(kept, key=lambda rate: kept[rate]), fraction, seed, scores)
+
+
+def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float) -> Cell:
     """Fine-tune on a fraction of the labels, keep the best on validation, touch the test tiles once.
 
     Args:
         fraction: percent of the training tiles whose labels are used; the subset follows from the seed,
             so that arms compared at one seed learn from the same tiles.
+        lr: the decoder's peak learning rate, as `choose_rate` found it.
     """
     started = time.monotonic()
-    tuning = experiment.space.profile.finetuning
-    ids = label_fraction(experiment.train_ids, fraction, seed)
-    steps = tuning.steps_for(len(ids))
-    settings = Settings(
-        steps,
-        tuning.batch,
-        tuning.lr,
-        tuning.backbone_lr / tuning.lr,
-        validations=max(1, round(steps / tuning.validate_every)),
-    )
-    model = experiment.segmenter(seed)
+    profile = experiment.space.profile
+    model, result = _train(experiment, fraction, seed, lr)
     classes = len(experiment.store.legend)
-    result = finetune(
-        model,
-        open_tiles(experiment.store, ids, experiment.normalisation),
-        experiment.validation,
-        settings,
-        classes=classes,
-        seed=seed,
-        device=experiment.device,
-        label=f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % seed {seed}",
-    )
-    confusions = tile_confusions(model, experiment.test, classes, experiment.device)
+    test = experiment.tiles(model, experiment.test_ids, seed)
+    confusions = tile_confusions(model, test, classes, experiment.device)
     total = confusions.sum(0)
-    examples, _ = StoreTiles(experiment.store, experiment.example_ids, experiment.normalisation).read(
-        range(len(experiment.example_ids))
-    )
+    examples = experiment.tiles(model, experiment.example_ids, seed)
     present = total.sum(-1) > 0
     row = {
         "table": 1 if experiment.encoding in ("attention", "tokens") else 2,
@@ -186,10 +120,10 @@ def train_cell(experiment: Experiment, fraction: float, seed: int) -> Cell:
         "initialisation": experiment.initialisation,
         "fraction": fraction,
         "seed": seed,
-        "labelled_tiles": len(ids),
-        "steps": steps,
-        "lr": tuning.lr,
-        "backbone_lr": tuning.backbone_lr,
+        "labelled_tiles": len(experiment.labelled_ids(fraction, seed)),
+        "steps": len(result.losses),
+        "lr": lr,
+        "backbone_lr": lr * profile.finetuning.backbone_lr / profile.finetuning.lr,
         "best_step": result.best_step,
         "loss_first": result.loss_first,
         "loss_last": result.loss_last,
@@ -220,5 +154,66 @@ def save_confusions(path: Path, cells: Sequence[Cell]) -> None:
     partial.replace(path)
 
 
-def _labelled(store: TileStore) -> set[str]:
-    return set(store.index.loc[store.index["labelled_share"] > 0, "id"])
+def record_row(
+    experiment: Experiment,
+    name: str,
+    parameters: dict[str, Any],
+    search: RateSearch,
+    cells: Sequence[Cell],
+    started: float,
+) -> dict[str, Any]:
+    """Save a row's matrices and example maps, then its record, which is returned.
+
+    Args:
+        name: of the run: finetune-... is a row of Table 1, baseline-... of Table 2.
+        parameters: the notebook's.
+        started: time.time() at the notebook's first line.
+    """
+    space, store = experiment.space, experiment.store
+    save_confusions(space.runs / f"{name}.npz", cells)
+    return write_record(
+        space.record(name),
+        kind=name.partition("-")[0],
+        profile=space.profile.name,
+        parameters=parameters,
+        seeds=space.profile.seeds,
+        data=describe(store),
+        results={
+            "cells": [cell.row for cell in cells],
+            "confusion_file": f"{name}.npz",
+            "test_blocks": experiment.test_blocks,
+            "example_ids": experiment.example_ids,
+            "labels_name": store.legend.name,
+            "derived": store.legend.derived,
+            "loss": space.profile.finetuning.loss,
+            "learning_rates": search.to_dict(),
+        },
+        started=started,
+    )
+
+
+def _train(experiment: Experiment, fraction: float, seed: int, lr: float) -> tuple[Segmenter, Finetuned]:
+    """One training; all arms differ in their network and perhaps their learning rate, in nothing else."""
+    tuning = experiment.space.profile.finetuning
+    ids = experiment.labelled_ids(fraction, seed)
+    steps = tuning.steps_for(len(ids))
+    settings = Settings(
+        steps,
+        tuning.batch,
+        lr,
+        tuning.backbone_lr / tuning.lr,
+        validations=max(1, round(steps / tuning.validate_every)),
+        loss=tuning.loss,
+    )
+    model = experiment.segmenter(seed)
+    result = finetune(
+        model,
+        experiment.tiles(model, ids, seed),
+        experiment.tiles(model, experiment.judged_ids, seed),
+        settings,
+        classes=len(experiment.store.legend),
+        seed=seed,
+        device=experiment.device,
+        label=f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % seed {seed}",
+    )
+    return model, result

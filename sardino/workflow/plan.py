@@ -46,28 +46,37 @@ def plan(profile: Profile) -> list[Run]:
     runs = [Run("data", "01_data_preparation", "data", cost=OVERHEAD_S + _tiles(profile) * _pixels(profile) / 4e5)]
     runs.append(Run("realism", "08_realism", "realism", cost=3 * OVERHEAD_S))
     runs.append(Run("quickstart", "00_quickstart", "quickstart", needs=("data",)))
-    for arm in profile.pretraining:
+    for arm, seeds in pretrainings(profile).items():
         cost = _pretraining_cost(profile, arm)
-        runs.append(Run(f"pretrain-{arm}", "02_pretraining", "pretrain", {"arm": arm}, ("data",), cost))
+        for seed in seeds:
+            # The first seed goes without saying, so that further ones leave its run as it is.
+            parameters = {"arm": arm} if seed == profile.seeds[0] else {"arm": arm, "seed": seed}
+            name = f"pretrain-{profile.pretrained(arm, seed)}"
+            runs.append(Run(name, "02_pretraining", "pretrain", parameters, ("data",), cost))
     for arm in profile.arms:
         for encoding in ENCODINGS:
             for initialisation in INITIALISATIONS:
                 parameters = {"regions": arm, "encoding": encoding, "initialisation": initialisation}
                 cost = _supervised_cost(profile, arm, encoding, initialisation)
                 name = f"finetune-{arm}-{encoding}-{initialisation}"
-                runs.append(Run(name, "03_finetuning", "finetune", parameters, _weights_of(arm, initialisation), cost))
+                runs.append(
+                    Run(name, "03_finetuning", "finetune", parameters, _weights_of(profile, arm, initialisation), cost)
+                )
     first = profile.arms[0]
     for encoding, rows in (("unet", INITIALISATIONS[:1]), ("unet_attention", INITIALISATIONS)):
         for initialisation in rows:
             parameters = {"encoding": encoding, "initialisation": initialisation}
             cost = _supervised_cost(profile, first, encoding, initialisation)
             name = f"baseline-{encoding}-{initialisation}"
-            runs.append(Run(name, "04_baselines", "baseline", parameters, _weights_of(first, initialisation), cost))
-    pretrained = tuple(run.name for run in runs if run.kind == "pretrain")
+            runs.append(
+                Run(name, "04_baselines", "baseline", parameters, _weights_of(profile, first, initialisation), cost)
+            )
+    pretrained = tuple(f"pretrain-{arm}" for arm in profile.pretraining)
+    trained = tuple(run.name for run in runs if run.kind == "pretrain")
     cells = tuple(run.name for run in runs if run.kind in ("finetune", "baseline"))
     models = (f"finetune-{first}-attention-unfrozen", "baseline-unet_attention-unfrozen")
     runs.append(Run("attention", "05_attention", "attention", needs=(*pretrained, *models), cost=3 * OVERHEAD_S))
-    runs.append(Run("tables", "06_tables", "tables", needs=("data", *pretrained, *cells)))
+    runs.append(Run("tables", "06_tables", "tables", needs=("data", *trained, *cells)))
     runs.append(Run("claims", "07_claims", "claims", needs=("tables", "attention")))
     runs.append(Run("report", "09_report", "report", needs=("claims", "realism")))
     return runs
@@ -90,9 +99,10 @@ def select(runs: list[Run], names: Iterable[str]) -> list[Run]:
 
 def settings(profile: Profile, run: Run) -> dict[str, Any]:
     """The part of the profile a run's result depends on: another part may change without a rerun."""
-    # Neither prose nor where tiles are cached changes a result.
+    # Neither prose nor what is cached where changes a result.
     silent = ("title", "hardware", "expected_minutes", "threads")
-    content = profile.model_dump(exclude={**dict.fromkeys(silent, True), "data": {"cache", "loader_workers"}})
+    caches = {"data": {"cache", "loader_workers"}, "finetuning": {"feature_cache_gb"}}
+    content = profile.model_dump(exclude={**dict.fromkeys(silent, True), **caches})
     if run.kind == "data":
         # The stores that are built follow from the arms' regions, not from how they train.
         stores = {arm: [p.store, p.regions] for arm, p in profile.pretraining.items()}
@@ -103,12 +113,21 @@ def settings(profile: Profile, run: Run) -> dict[str, Any]:
         arm = run.parameters["arm"]
         shape = profile.architecture(arm).model_dump()
         own = {"architecture": shape, "pretraining": content["pretraining"][arm]}
-        return {**{key: content[key] for key in ("name", "data", "seeds", "examples")}, **own}
+        seed = run.parameters.get("seed", profile.seeds[0])
+        return {**{key: content[key] for key in ("name", "data", "examples")}, "seeds": [seed], **own}
     return content
 
 
-def _weights_of(arm: str, initialisation: str) -> tuple[str, ...]:
-    return ("data",) if initialisation == "scratch" else ("data", f"pretrain-{arm}")
+def pretrainings(profile: Profile) -> dict[str, list[int]]:
+    """The seeds each arm is pre-trained with: all where cells are fine-tuned from it, else the first."""
+    return {arm: profile.seeds if arm in profile.arms else profile.seeds[:1] for arm in profile.pretraining}
+
+
+def _weights_of(profile: Profile, arm: str, initialisation: str) -> tuple[str, ...]:
+    """A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds."""
+    if initialisation == "scratch":
+        return ("data",)
+    return ("data", *(f"pretrain-{profile.pretrained(arm, seed)}" for seed in profile.seeds))
 
 
 def _tiles(profile: Profile) -> int:
@@ -139,13 +158,22 @@ def _pretraining_cost(profile: Profile, arm: str) -> float:
 def _supervised_cost(profile: Profile, arm: str, encoding: str, initialisation: str) -> float:
     tuning = profile.finetuning
     head = 3 * _unet_gflop(tuning.unet_width, tuning.unet_depth, _pixels(profile))
-    backbone = {"scratch": 3, "frozen": 1, "unfrozen": 3}[initialisation] * _vit_gflop(
-        profile.architecture(arm), _pixels(profile)
-    )
+    vit = _vit_gflop(profile.architecture(arm), _pixels(profile))
+    # A frozen backbone sees each tile once, not once a step.
+    backbone = 0.0 if initialisation == "frozen" else 3 * vit
     if encoding == "tokens":
         head = 0.3 * head
     if encoding == "unet":
         backbone = 0.0
     training = 0.6 * _tiles(profile)
-    steps = sum(tuning.steps_for(max(1, round(training * fraction / 100))) for fraction in profile.fractions)
-    return OVERHEAD_S + len(profile.seeds) * steps * tuning.batch * (head + backbone) / SPEED_GFLOPS
+
+    def steps(fraction: float) -> int:
+        return tuning.steps_for(max(1, round(training * fraction / 100)))
+
+    trained = len(profile.seeds) * sum(map(steps, profile.fractions))
+    trained += len(tuning.lr_grid) * steps(profile.rate_fraction)
+    once = 0.0
+    if initialisation == "frozen":
+        labelled = training * max(profile.fractions) / 100 + 0.2 * _tiles(profile) + tuning.validation_tiles
+        once = len(profile.seeds) * labelled * vit
+    return OVERHEAD_S + (trained * tuning.batch * (head + backbone) + once) / SPEED_GFLOPS

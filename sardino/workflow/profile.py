@@ -95,7 +95,13 @@ class Finetuning(Section):
     `steps` holds for all label fractions alike; `epochs`, where given, sets the
     number from the labelled tiles instead, as the paper does. The step that is kept is
     chosen on `validation_tiles` tiles of the validation split. `lr` is the decoder's peak
-    learning rate, `backbone_lr` that of a ViT that is trained.
+    learning rate, `backbone_lr` that of a ViT that is trained. Where `lr_grid` is given, each
+    arm takes the rate of it that does best on the validation tiles, with the first seed and
+    `lr_fraction` percent of the labels (the middle one of the profile's, if not given), and
+    keeps it for all fractions and seeds; the ratio of the two rates stays. `loss` is
+    "cross-entropy" over classes, or "one-vs-rest", a binary cross-entropy of each class.
+    What a frozen backbone makes of the tiles is kept on disk, up to `feature_cache_gb` for
+    each backbone and encoding; 0 keeps nothing.
     """
 
     steps: Count
@@ -108,6 +114,10 @@ class Finetuning(Section):
     decoder_width: Count
     validation_tiles: Count = 48
     epochs: Annotated[float, Field(gt=0)] | None = None
+    loss: Literal["cross-entropy", "one-vs-rest"] = "cross-entropy"
+    lr_grid: list[Annotated[float, Field(gt=0)]] = []
+    lr_fraction: Percent | None = None
+    feature_cache_gb: Annotated[float, Field(ge=0)] = 20.0
 
     def steps_for(self, labelled_tiles: int) -> int:
         """Optimiser steps on this many labelled tiles."""
@@ -121,6 +131,7 @@ class Profile(Section):
 
     Args:
         hardware, expected_minutes: what the expected time was measured on; shown, never used in a result.
+        seeds: one fine-tuning of every cell each, from a pre-training with the same seed.
         fractions: percent of the training tiles whose labels are used.
         threads: CPU threads of one run; as many runs go side by side as the cores allow.
         examples: tiles shown in figures.
@@ -131,7 +142,7 @@ class Profile(Section):
     synthetic: bool
     hardware: str
     expected_minutes: Annotated[float, Field(gt=0)]
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     fractions: Annotated[list[Percent], Field(min_length=1)]
     examples: Count
     threads: Count = 1
@@ -147,8 +158,11 @@ class Profile(Section):
             raise ValueError(f"data: source '{self.data.source}' needs at least one of its regions or folders")
         if self.data.source != "store" and self.synthetic != (self.data.source == "world"):
             raise ValueError("synthetic: is true exactly where the data source is the synthetic world")
-        if len(set(self.seeds)) < len(self.seeds) or len(set(self.fractions)) < len(self.fractions):
-            raise ValueError("seeds and fractions must not repeat")
+        tuning = self.finetuning
+        if any(len(set(values)) < len(values) for values in (self.seeds, self.fractions, tuning.lr_grid)):
+            raise ValueError("seeds, fractions and finetuning.lr_grid must not repeat")
+        if tuning.lr_fraction is not None and tuning.lr_fraction not in self.fractions:
+            raise ValueError(f"finetuning.lr_fraction: {tuning.lr_fraction:g} is not among the profile's fractions")
         for name, shape in self.architectures.items():
             if shape.width % shape.heads:
                 raise ValueError(f"architectures.{name}: {shape.heads} heads do not divide a width of {shape.width}")
@@ -157,6 +171,8 @@ class Profile(Section):
                     f"architectures.{name}: patch {shape.patch} is no power of two that divides {self.data.tile_px} px"
                 )
         for arm, pretraining in self.pretraining.items():
+            if re.search(r"-seed\d+$", arm):
+                raise ValueError(f"pretraining.{arm}: a name that ends like that is a further seed's, choose another")
             if pretraining.architecture not in self.architectures:
                 raise ValueError(f"pretraining.{arm}: no architecture is named '{pretraining.architecture}'")
             if unknown := sorted(set(pretraining.regions) - set(sources)):
@@ -169,6 +185,15 @@ class Profile(Section):
     def arms(self) -> list[str]:
         """The pre-training arms that are fine-tuned, the rows of Table 1; baselines use the first."""
         return [arm for arm, pretraining in self.pretraining.items() if pretraining.finetune]
+
+    @property
+    def rate_fraction(self) -> float:
+        """Percent of the labels with which learning rates are tried."""
+        return self.finetuning.lr_fraction or sorted(self.fractions)[len(self.fractions) // 2]
+
+    def pretrained(self, arm: str, seed: int | None = None) -> str:
+        """Name of an arm's pre-training: the arm's own with the first seed, which is meant by None."""
+        return arm if seed in (None, self.seeds[0]) else f"{arm}-seed{seed}"
 
     def architecture(self, arm: str) -> Architecture:
         """The architecture of a pre-training arm."""
@@ -196,7 +221,7 @@ class Profile(Section):
 
 def known_profiles() -> list[str]:
     """Names of the built-in profiles, from small to large."""
-    order = ["smoke", "laptop", "real", "paper"]
+    order = ["smoke", "laptop", "desktop", "real", "paper"]
     names = {path.stem for path in FOLDER.glob("*.toml")}
     return [name for name in order if name in names] + sorted(names - set(order))
 

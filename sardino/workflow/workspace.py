@@ -53,10 +53,10 @@ class Workspace:
         """The tile store most runs read; Pretraining.store names another one beside it."""
         return self.build / "store"
 
-    def pretrain(self, arm: str) -> Path:
-        """Folder of an arm's weights and checkpoint."""
+    def pretrain(self, arm: str, seed: int | None = None) -> Path:
+        """Folder of an arm's weights and checkpoint, pre-trained with the first or another seed."""
         self.profile.architecture(arm)
-        return self.build / "pretrain" / arm
+        return self.build / "pretrain" / self.profile.pretrained(arm, seed)
 
     def record(self, run: str) -> Path:
         """The JSON record of a run, its last act."""

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from sardino.errors import SardinoError
 from sardino.models.segmenter import build_segmenter
 from sardino.models.vit import Architecture, build_vit
 
@@ -40,7 +41,21 @@ def test_a_frozen_backbone_never_changes(encoding):
 def test_features_made_once_decode_to_the_same_map(encoding):
     model = segmenter(encoding, frozen=True).eval()
     images = torch.randn(3, 4, 32, 32)
-    torch.testing.assert_close(model.decode(model.features(images), 32), model(images))
+    torch.testing.assert_close(model.decode(model.join(images, model.encode(images)), 32), model(images))
+
+
+def test_a_frozen_backbone_computes_in_float32_where_the_training_does_not():
+    model, images = segmenter("tokens", frozen=True), torch.randn(2, 4, 32, 32)
+    alone = model.encode(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(model.encode(images), alone) and model(images).dtype == torch.bfloat16
+
+
+def test_an_arm_without_what_it_needs_is_refused():
+    with pytest.raises(SardinoError, match="'tokens' arm needs a backbone"):
+        build_segmenter("tokens", None, **SIZES)
+    with pytest.raises(SardinoError, match="'unet' arm has no backbone"):
+        segmenter("unet").encode(torch.randn(1, 4, 32, 32))
 
 
 def test_input_channels_of_the_u_net_are_backscatter_plus_heads():

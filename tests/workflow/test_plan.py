@@ -35,6 +35,38 @@ def test_from_scratch_needs_no_pretraining_and_the_rest_its_own_arm():
     }
 
 
+def test_each_seed_has_its_own_pretraining_and_cells_wait_for_all_of_them():
+    runs = {run.name: run for run in plan(Profile.load("desktop"))}
+    trained = [name for name, run in runs.items() if run.kind == "pretrain"]
+    assert trained == [f"pretrain-{arm}{end}" for arm in ("europe", "all") for end in ("", "-seed1", "-seed2")]
+    assert runs["pretrain-all"].parameters == {"arm": "all"}
+    assert runs["pretrain-all-seed2"].parameters == {"arm": "all", "seed": 2}
+    assert runs["finetune-all-tokens-frozen"].needs == ("data", *trained[3:])
+    assert runs["finetune-all-tokens-scratch"].needs == ("data",)
+    assert set(trained) <= set(runs["tables"].needs)
+    assert {need for need in runs["attention"].needs if need in trained} == {"pretrain-europe", "pretrain-all"}
+
+
+def test_another_seed_leaves_the_pretrainings_of_the_first_as_they_are():
+    one = Profile.load("laptop")
+    three = one.model_copy(update={"seeds": [0, 1, 2]})
+    more = {run.name: run for run in plan(three)}
+    for run in plan(one):
+        if run.kind == "pretrain":
+            assert more[run.name] == run and settings(three, run) == settings(one, run)
+    assert settings(three, more["pretrain-all-seed1"])["seeds"] == [1]
+
+
+def test_a_search_and_seeds_cost_and_a_cache_does_not_make_stale():
+    one = Profile.load("laptop")
+    searched = one.model_copy(update={"finetuning": one.finetuning.model_copy(update={"lr_grid": [1e-3, 1e-2, 1e-1]})})
+    for run, more in zip(plan(one), plan(searched), strict=True):
+        trains = run.kind in ("finetune", "baseline")
+        assert (more.cost > 1.5 * run.cost) if trains and "frozen" not in run.name else more.cost >= run.cost
+    kept = one.model_copy(update={"finetuning": one.finetuning.model_copy(update={"feature_cache_gb": 0})})
+    assert all(settings(one, run) == settings(kept, run) for run in plan(one))
+
+
 def test_an_arm_that_is_not_finetuned_is_pretrained_only():
     runs = {run.name: run for run in plan(Profile.load("real"))}
     assert "pretrain-seasonal" in runs and "pretrain-seasonal" in runs["attention"].needs

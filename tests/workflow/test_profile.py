@@ -14,7 +14,7 @@ def changed(tmp_path, old, new, name="smoke"):
     return path
 
 
-@pytest.mark.parametrize("name", ["smoke", "laptop", "real", "paper"])
+@pytest.mark.parametrize("name", ["smoke", "laptop", "desktop", "real", "paper"])
 def test_built_in_profiles_load_and_state_command_hardware_and_time(name):
     profile = Profile.load(name)
     assert profile.name == name and name in known_profiles()
@@ -24,7 +24,7 @@ def test_built_in_profiles_load_and_state_command_hardware_and_time(name):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(SardinoError, match=r"'laptp'.*smoke, laptop, real, paper"):
+    with pytest.raises(SardinoError, match=r"'laptp'.*smoke, laptop, desktop, real, paper"):
         Profile.load("laptp")
 
 
@@ -37,6 +37,12 @@ def test_an_unknown_name_lists_the_known_ones():
         ("seeds = [0]", "seeds = []", "seeds"),
         ("seeds = [0]", "seeds = [0, 0]", "repeat"),
         ("fractions = [0.1, 1, 10]", "fractions = [101]", "fractions"),
+        ("seeds = [0]", "seeds = [-1]", "seeds"),
+        ("lr = 1e-2", 'lr = 1e-2\nloss = "hinge"', "finetuning.loss"),
+        ("lr = 1e-2", "lr = 1e-2\nlr_fraction = 5", "lr_fraction: 5 is not among"),
+        ("lr_grid = [3e-3, 1e-2]", "lr_grid = [1e-2, 1e-2]", "lr_grid must not repeat"),
+        ("lr_grid = [3e-3, 1e-2]", "lr_grid = [0, 1e-2]", "finetuning.lr_grid"),
+        ("[pretraining.all]", "[pretraining.all-seed1]", "all-seed1.*choose another"),
         ('architecture = "tiny"', 'architecture = "huge"', "no architecture is named 'huge'"),
         ('regions = ["europe"]', 'regions = ["africa"]', "africa not among"),
         ("heads = 3", "heads = 5", "5 heads do not divide"),
@@ -83,6 +89,24 @@ def test_steps_follow_the_labelled_tiles_only_where_epochs_are_given():
     laptop, paper = Profile.load("laptop").finetuning, Profile.load("paper").finetuning
     assert laptop.steps_for(1) == laptop.steps_for(1000) == laptop.steps
     assert paper.steps_for(12_000) == 10 * paper.steps_for(1_200) == 37_500
+
+
+def test_rates_are_tried_at_the_middle_fraction_unless_told():
+    laptop = Profile.load("laptop")
+    assert laptop.rate_fraction == 1
+    told = laptop.finetuning.model_copy(update={"lr_fraction": 10})
+    assert laptop.model_copy(update={"finetuning": told}).rate_fraction == 10
+
+
+def test_the_desktop_is_the_laptop_with_seeds_all_labels_and_a_search():
+    laptop, desktop = Profile.load("laptop"), Profile.load("desktop")
+    for name in ("data", "architectures", "pretraining", "threads"):
+        assert getattr(laptop, name) == getattr(desktop, name), name
+    assert len(desktop.seeds) == 3 and desktop.fractions == [0.1, 1, 10, 100] and len(desktop.finetuning.lr_grid) == 3
+    same = laptop.finetuning.model_copy(
+        update={"lr_grid": desktop.finetuning.lr_grid, "lr_fraction": desktop.finetuning.lr_fraction}
+    )
+    assert desktop.finetuning == same
 
 
 def test_an_unknown_arm_is_named():
