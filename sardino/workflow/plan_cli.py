@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def plan(
     profile: Annotated[str, typer.Argument(help="A profile's name or .toml file.")] = "laptop",
     named: Annotated[str, typer.Option("--profile", help="The same as the argument.")] = "",
-    device: Annotated[str, typer.Option(help="What a run gets: here (measured now), or one of devices.toml.")] = "here",
+    device: Annotated[str, typer.Option(help="What a run gets: here (measured now), cpu-1, rtx4090, a100, h100.")] = "here",
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as well.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="With what the runs took, and write forecast.csv.")] = False,
 ) -> None:
