@@ -21,10 +21,10 @@ export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
 export TZ := UTC
 
-.PHONY: help reproduce test lint lab notebooks lock readme doctor clean
+.PHONY: help reproduce test test-slurm lint lab notebooks lock readme doctor clean
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## */  make \1	/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 20
 	@echo "  options: PROFILE=$(PROFILE) DATA=<folder> CORES=<n> PYTHON=$(PYTHON)"
 
 reproduce: $(STAMP)  ## every result of PROFILE: data, pre-training, fine-tuning, tables, figures
@@ -36,6 +36,10 @@ test: lint  ## lint, types, tests, then every notebook against a new run
 	$(BIN)/sardino reproduce smoke
 	$(BIN)/python -m pytest -q -n 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval.cfg notebooks/*.ipynb
+
+test-slurm: $(STAMP)  ## the sweep on a real SLURM of this machine (Debian: slurmctld slurmd slurm-client munge; as root)
+	$(PIP) install --no-build-isolation -e '.[slurm]'
+	SARDINO_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 0 tests/workflow/slurm
 
 lint: $(STAMP)  ## style and types only
 	$(BIN)/ruff check

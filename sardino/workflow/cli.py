@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 from sardino.errors import SardinoError
 from sardino.workflow import ingest_archives_cli, tiles_chop_cli, tiles_content_cli
 from sardino.workflow.ingest_cli import app as ingest
+from sardino.workflow.plan_cli import plan
 from sardino.workflow.pretrain_cli import pretrain, slurm
 from sardino.workflow.tiles_cli import app as tiles
 
@@ -41,6 +42,7 @@ app.add_typer(tiles, name="tiles")
 app.add_typer(ingest, name="ingest")
 app.command()(pretrain)
 app.command()(slurm)
+app.command()(plan)
 
 ProfileOption = Annotated[str, typer.Option(help="What to run: smoke, laptop, real, paper, or a .toml file.")]
 DataOption = Annotated[str, typer.Option(help="Folder of real chips; only the real profile needs one.")]
@@ -52,31 +54,26 @@ def reproduce(
     data: DataOption = "",
     cores: Annotated[int | None, typer.Option(min=1, help="CPU cores; all by default, one run on each.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="A run's name (see plan); with all it needs.")] = None,
+    retries: Annotated[int, typer.Option(min=0, help="How often a failed run is tried again.")] = 1,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Each run is a job of this SLURM cluster.")] = False,
+    partition: Annotated[str, typer.Option(help="SLURM partition; the cluster's default otherwise.")] = "",
+    account: Annotated[str, typer.Option(help="SLURM account; your default otherwise.")] = "",
+    jobs: Annotated[int, typer.Option(min=1, help="SLURM jobs at a time.")] = 20,
+    device: Annotated[str, typer.Option(help="What a job runs on: its time and memory follow (see plan).")] = "cpu-1",
+    hours: Annotated[float | None, typer.Option(help="The longest a SLURM job may ask for.")] = None,
+    sbatch: Annotated[str, typer.Option(help="More for sbatch, as in '--gres=gpu:1'.")] = "",
 ) -> None:
     """Make all tables and figures of a profile.
 
     Only what is stale runs: stop it with Ctrl-C whenever you like, the same command goes on from there.
     A run that fails leaves its notebook, with the traceback, in build/<profile>/failed/; the others finish.
+    It is tried again first, unless its fault is one of the input, which another try would meet again.
     """
+    from sardino.workflow.cluster import Slurm
     from sardino.workflow.reproduce import reproduce as run_all
 
-    raise typer.Exit(run_all(profile, data, cores, only or ()))
-
-
-@app.command()
-def plan(profile: Annotated[str, typer.Argument(help="A profile's name or .toml file.")] = "laptop") -> None:
-    """List the runs of a profile, what each needs and its share of the work."""
-    from sardino.workflow.plan import plan as make_plan
-    from sardino.workflow.profile import Profile
-
-    loaded = Profile.load(profile)
-    runs = make_plan(loaded)
-    total = sum(run.cost for run in runs)
-    typer.echo(f"{loaded.title}: {len(runs)} runs, about {loaded.expected_minutes:g} min on {loaded.hardware}")
-    width = max(len(run.name) for run in runs)
-    for run in runs:
-        needs = ", ".join(run.needs) if len(run.needs) <= 3 else f"{len(run.needs)} runs"
-        typer.echo(f"{run.name:{width}}  {run.notebook:19}  {run.cost / total:4.0%}  {needs and 'after ' + needs}")
+    cluster = Slurm(partition, account, jobs, device, hours, sbatch) if slurm else None
+    raise typer.Exit(run_all(profile, data, cores, only or (), retries=retries, cluster=cluster))
 
 
 @app.command()
@@ -121,6 +118,7 @@ def notebook(
     if_stale: Annotated[
         bool, typer.Option("--if-stale", help="Keep the last record if code, settings and input are the same.")
     ] = False,
+    attempt: Annotated[int, typer.Option(min=1, hidden=True, help="Told by the scheduler.")] = 1,
 ) -> None:
     """Run one notebook, in a fresh kernel.
 
@@ -137,7 +135,7 @@ def notebook(
     source = workspace.root / "notebooks" / f"{Path(name).stem}.py"
     try:
         if name in runs:
-            run_planned(workspace, runs[name], threads, extra, if_stale)
+            run_planned(workspace, runs[name], threads, extra, if_stale, attempt)
             output = workspace.notebook(name)
         elif source.is_file():
             given = {"profile": workspace.reference, "data": str(workspace.data or ""), **extra}

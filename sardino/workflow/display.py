@@ -35,7 +35,7 @@ class Progress:
     started: float = field(default_factory=time.time)
 
     def __post_init__(self) -> None:
-        self._told: set[str] = set()
+        self._told: dict[str, str] = {}
         self._drawn = 0
         self._spoke = self.started
         self._began: dict[str, float] = {}
@@ -91,8 +91,8 @@ class Progress:
         ended += [(run, "FAILED") for run in self.failures()]
         lines = []
         for run, word in ended:
-            if run.name not in self._told:
-                self._told.add(run.name)
+            if self._told.get(run.name) != word:  # a run that failed may be tried again
+                self._told[run.name] = word
                 took = duration(now - self._began.get(run.name, now))
                 lines.append(f"{word:6} {run.name} ({took})  {len(self._told)}/{len(self.stale)}")
         if self.out.isatty():

@@ -13,6 +13,8 @@ from sardino.workflow.plan import Run
 from sardino.workflow.report import publish_report
 from sardino.workflow.workspace import Workspace
 
+FINAL = ".final"
+"""Suffix of the mark beside a failed notebook that another try would fail the same way."""
 TRACEBACK_LINES = 12
 """Lines of a failed cell's traceback that the terminal shows; the notebook holds all."""
 
@@ -24,11 +26,12 @@ class NotebookError(Exception):
         sentence: what to tell: the SardinoError's sentence, or the last line of the traceback.
         path: the notebook up to the failure.
         tail: end of the traceback; "" where the sentence says it all.
+        final: whether another try would end the same: a fault of the input, not of the moment.
     """
 
-    def __init__(self, sentence: str, path: Path, tail: str = "") -> None:
+    def __init__(self, sentence: str, path: Path, tail: str = "", final: bool = False) -> None:
         super().__init__(sentence)
-        self.sentence, self.path, self.tail = sentence, path, tail
+        self.sentence, self.path, self.tail, self.final = sentence, path, tail, final
 
     def __str__(self) -> str:
         return f"{self.tail}\n{self.path}" if self.tail else self.sentence
@@ -71,7 +74,7 @@ def run_notebook(
 
     if not source.is_file():
         raise SardinoError(f"no notebook source at {source}")
-    for stale in (failed, failed.with_suffix(".txt"), output, record):
+    for stale in (failed, failed.with_suffix(".txt"), failed.with_suffix(FINAL), output, record):
         if stale is not None:
             stale.unlink(missing_ok=True)
     notebook = jupytext.read(source, fmt="py:percent")
@@ -98,21 +101,27 @@ def run_notebook(
         if record is not None:
             record.unlink(missing_ok=True)
         _write(failed.with_suffix(".txt"), error.sentence + "\n")
+        if error.final:
+            _write(failed.with_suffix(FINAL), "")
         raise error
 
 
 def run_planned(
-    workspace: Workspace, run: Run, threads: int = 1, extra: Mapping[str, Any] | None = None, if_stale: bool = False
+    workspace: Workspace, run: Run, threads: int = 1, extra: Mapping[str, Any] | None = None, if_stale: bool = False,
+    attempt: int = 1,
 ) -> bool:
     """Execute one run of the plan: its record, transcript and heartbeat lie in the workspace.
 
     Args:
         extra: parameters that replace the plan's.
         if_stale: leave it at the record of the last execution if nothing it depends on has changed.
+        attempt: counted from 1; a later one is not made where the last failed for good.
 
     Returns:
         False if the last record was kept.
     """
+    if attempt > 1 and workspace.failed(run.name).with_suffix(FINAL).is_file():
+        raise SardinoError(workspace.failed(run.name).with_suffix(".txt").read_text(encoding="utf-8").strip())
     known = {} if extra else evidence_with_needs(workspace, run)
     progress = workspace.progress(run.name)
     _write(progress, '{"label": "", "done": 0, "total": 0}\n')
@@ -161,7 +170,7 @@ def _check_parameters(source: Path, parameters: Mapping[str, Any], known: set[st
 def _error_of(fault: Any, path: Path) -> NotebookError:
     """A SardinoError speaks for itself; any other exception needs its traceback."""
     if fault.ename == SardinoError.__name__:
-        return NotebookError(fault.evalue, path)
+        return NotebookError(fault.evalue, path, final=True)
     from papermill.exceptions import strip_color
 
     lines = strip_color("\n".join(fault.traceback)).rstrip().splitlines()

@@ -8,10 +8,12 @@ import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from sardino.errors import SardinoError
+from sardino.workflow.cluster import Slurm
 from sardino.workflow.display import Progress, duration
 from sardino.workflow.evidence import code_files, kept
 from sardino.workflow.hold import alone, claim, stop, terminable
@@ -24,7 +26,14 @@ POLL_S = 0.5
 
 
 def reproduce(
-    profile: str, data: str = "", cores: int | None = None, only: Iterable[str] = (), root: Path | None = None
+    profile: str,
+    data: str = "",
+    cores: int | None = None,
+    only: Iterable[str] = (),
+    root: Path | None = None,
+    *,
+    retries: int = 1,
+    cluster: Slurm | None = None,
 ) -> int:
     """Bring all results of a profile up to date; what is up to date already is not run again.
 
@@ -34,6 +43,8 @@ def reproduce(
         cores: CPU cores to use; all by default.
         only: run names; they and what they need are enough.
         root: project folder, found from the current one by default.
+        retries: how often a failed run is tried again, unless the fault is the input's.
+        cluster: where each run is a job; None for this machine.
 
     Returns:
         Exit code: 0 if everything is up to date, 1 if a run failed, 130 if stopped.
@@ -51,43 +62,53 @@ def reproduce(
     for run in wanted:
         code_files(workspace, run)  # a missing notebook is better told now than in Snakemake's words
     cores = cores or psutil.cpu_count() or 1
-    print(f"{workspace.profile.title}: {len(wanted)} runs on {cores} cores, log {_shown(workspace, _log(workspace))}")
-    with alone(workspace) as hold:
-        for run in wanted:
-            if not kept(workspace, run):
-                # A notebook executed by hand left it: nobody knows from which code, and Snakemake would take it.
-                workspace.record(run.name).unlink(missing_ok=True)
-        try:
-            with terminable():
-                code, progress = _execute(workspace, wanted, cores, only, hold, meter)
-        except KeyboardInterrupt:
-            print("stopped; the same command goes on where this one ended", file=sys.stderr)
-            return 130
-    if code and not progress.stale:
-        raise SardinoError(f"Snakemake could not start: {_last_words(_log(workspace))} (all in {_log(workspace)})")
-    if not code:
-        publish_summary(workspace, runs, progress.executed(), time.time() - started, meter.peak_mb)
-    _tell(workspace, wanted, progress, time.time() - started)
-    return 1 if code else 0
-
-
-def _execute(
-    workspace: Workspace, wanted: list[Run], cores: int, only: list[str], hold: Path, meter: MemoryMeter
-) -> tuple[int, Progress]:
-    """Run Snakemake to its end and show its progress."""
-    state = workspace.build / ".snakemake"
-    config = workspace.build / "snakemake.json"
+    place = f"{cores} cores" if cluster is None else f"SLURM, {cluster.jobs} at a time"
+    print(f"{workspace.profile.title}: {len(wanted)} runs on {place}, log {_shown(workspace, _log(workspace))}")
+    where = cluster.arguments(workspace) if cluster else ["--cores", str(cores), "--scheduler", "greedy"]
+    command = ["--retries", str(retries), *where]
     given = {
         "profile": workspace.reference,
         "data": str(workspace.data or ""),
         "root": str(workspace.root),
         "only": only,
+        "resources": cluster.resources(workspace, wanted) if cluster else {},
     }
+    with alone(workspace) as hold:
+        for run in wanted:
+            if not kept(workspace, run):
+                # A notebook executed by hand left it: nobody knows from which code, and Snakemake would take it.
+                workspace.record(run.name).unlink(missing_ok=True)
+        if cluster:
+            cluster.cancel(workspace)  # the jobs of a sweep that was killed
+        try:
+            with terminable():
+                code, progress = _execute(workspace, wanted, command, given, hold, meter)
+        except KeyboardInterrupt:
+            if cluster:
+                cluster.cancel(workspace)
+            print("stopped; the same command goes on where this one ended", file=sys.stderr)
+            return 130
+    if code and not progress.stale:
+        raise SardinoError(f"Snakemake could not start: {_last_words(_log(workspace))} (all in {_log(workspace)})")
+    if not code:
+        # Waiting in a queue is no measure of the work.
+        executed = [] if cluster else progress.executed()
+        publish_summary(workspace, runs, executed, time.time() - started, meter.peak_mb)
+    _tell(workspace, wanted, progress, time.time() - started)
+    return 1 if code else 0
+
+
+def _execute(
+    workspace: Workspace, wanted: list[Run], where: list[str], given: dict[str, Any], hold: Path, meter: MemoryMeter
+) -> tuple[int, Progress]:
+    """Run Snakemake to its end and show its progress."""
+    state = workspace.build / ".snakemake"
+    config = workspace.build / "snakemake.json"
     config.write_text(json.dumps(given), encoding="utf-8")
     command: list[str | Path] = [sys.executable, "-m", "snakemake", "--snakefile", SNAKEFILE]
     command += ["--directory", workspace.build]
-    command += ["--configfile", config, "--cores", str(cores), "--keep-going", "--rerun-incomplete"]
-    command += ["--rerun-triggers", "mtime", "input", "params", "--scheduler", "greedy", "--nocolor"]
+    command += ["--configfile", config, *where, "--keep-going", "--rerun-incomplete"]
+    command += ["--rerun-triggers", "mtime", "input", "params", "--nocolor"]
     command += ["--workflow-profile", "none", "--runtime-source-cache-path", state / "sources"]
     progress = Progress(workspace, (), 0.0)
     with _log(workspace).open("w", encoding="utf-8") as log:

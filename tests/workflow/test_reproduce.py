@@ -86,6 +86,12 @@ def test_a_run_whose_needs_say_the_same_as_before_keeps_its_record(again, projec
     assert after["data"] != before["data"]
 
 
+def test_another_lock_runs_everything_again(again, project):
+    (project.root / "requirements.lock").write_text("numpy==3\n")
+    code, executed, _ = again()
+    assert code == 0 and executed == ALL
+
+
 def test_a_record_from_elsewhere_is_not_taken_for_a_run(again, project):
     """As a notebook leaves it that somebody executed before its run was ever planned."""
     shutil.rmtree(project.root / "build/smoke/kept/pretrain-europe")
@@ -102,6 +108,23 @@ def test_a_failing_run_leaves_the_others_finished_and_says_why(again, project):
     traceback = project.root / "build/smoke/failed/pretrain-europe.ipynb"
     assert "loss is not finite" in traceback.read_text() and str(traceback) in printed
     assert "pretrain-europe" not in project.records()
+
+
+def test_a_run_is_tried_again_but_not_where_its_input_is_at_fault(again, project):
+    """The first try dies of the moment, as a full disk does; a SardinoError would come again."""
+    count = "tries = space.build / 'tries'\ntries.open('a').write('x')\n"
+    project.notebook("02_pretraining", body=count + "if tries.read_text() == 'x': os._exit(1)")
+    tries = project.root / "build/smoke/tries"
+    code, executed, printed = again()
+    assert code == 0 and "pretrain-europe" in executed and tries.read_text() == "xx"
+    assert "FAILED pretrain-europe" in printed and "done   pretrain-europe" in printed
+    tries.unlink()
+    fault = "from sardino.errors import SardinoError; raise SardinoError('no chips')"
+    project.notebook("02_pretraining", body=count + fault)
+    code, _, printed = again()
+    assert code == 1 and tries.read_text() == "x" and "pretrain-europe: no chips" in printed
+    project.notebook("02_pretraining", body="raise ValueError('loss is not finite')")
+    assert again()[0] == 1
 
 
 def test_a_repaired_run_goes_on_past_a_dead_lock_but_not_beside_a_living_reproduction(again, project):

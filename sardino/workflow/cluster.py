@@ -1,0 +1,94 @@
+"""A SLURM cluster: the same sweep, each run a job through Snakemake's executor plugin."""
+
+import hashlib
+import importlib.util
+import math
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from sardino.errors import SardinoError
+from sardino.workflow.plan import Run
+from sardino.workflow.workspace import Workspace
+
+MARGIN = 3.0
+"""What a job asks for over what is predicted: one that is cut off costs more than one that ends early."""
+LEAST_MINUTES, LEAST_MB = 15, 2000
+"""Below this a prediction says nothing: imports, a kernel and Snakemake itself."""
+
+
+@dataclass(frozen=True)
+class Slurm:
+    """How the runs of a sweep become jobs.
+
+    Args:
+        partition, account: "" for the cluster's and the user's defaults.
+        jobs: at a time.
+        device: what a job runs on; see sardino.workflow.devices.
+        hours: the longest a job may ask for; a pre-training that needs more goes on from its snapshot when
+            it is tried again. None for no limit.
+        sbatch: further options of sbatch.
+    """
+
+    partition: str = ""
+    account: str = ""
+    jobs: int = 20
+    device: str = "cpu-1"
+    hours: float | None = None
+    sbatch: str = ""
+
+    def arguments(self, workspace: Workspace) -> list[str]:
+        """Snakemake's options; refused where the plugin or the cluster is missing."""
+        if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
+            raise SardinoError("--slurm needs Snakemake's plugin: install it with `pip install 'sardino[slurm]'`")
+        if shutil.which("sbatch") is None:
+            raise SardinoError("--slurm needs sbatch, which is not on this machine: start it on the cluster's login node")
+        command = ["--executor", "slurm", "--jobs", str(self.jobs), "--latency-wait", "60"]
+        command += ["--slurm-jobname-prefix", job_prefix(workspace), "--slurm-init-seconds-before-status-checks", "10"]
+        # A cluster that keeps no accounts answers squeue only.
+        accounts = shutil.which("sacct") and subprocess.run(["sacct", "-nX"], capture_output=True).returncode == 0
+        return [*command, "--slurm-status-command", "sacct" if accounts else "squeue"]
+
+    def resources(self, workspace: Workspace, runs: list[Run]) -> dict[str, dict[str, str | int]]:
+        """What each run's job asks for, from its forecast."""
+        # Counting loads torch, which a sweep on one machine does without.
+        from sardino.workflow.devices import find_device
+        from sardino.workflow.forecast import forecast
+
+        device = find_device(self.device, workspace.profile.threads)
+        predicted = {row.name: row for row in forecast(workspace.profile, device)}
+        return {run.name: self._of(predicted[run.name].hours, predicted[run.name].memory_gb) for run in runs}
+
+    def _of(self, hours: float, memory_gb: float) -> dict[str, str | int]:
+        minutes = max(LEAST_MINUTES, math.ceil(60 * MARGIN * hours))
+        asked: dict[str, str | int] = {
+            "runtime": minutes if self.hours is None else min(minutes, max(1, math.floor(60 * self.hours))),
+            "mem_mb": max(LEAST_MB, math.ceil(1.5 * 1000 * memory_gb)),
+        }
+        for key, value in {
+            "slurm_partition": self.partition,
+            "slurm_account": self.account,
+            "slurm_extra": self.sbatch,
+        }.items():
+            if value:
+                asked[key] = value
+        return asked
+
+    def cancel(self, workspace: Workspace) -> None:
+        """End the jobs of this project's profile: those of a sweep that was killed would write beside the next."""
+        listed = subprocess.run(
+            ["squeue", "--noheader", "--me", "--format", "%i %j"], capture_output=True, text=True, check=False
+        )
+        if listed.returncode:
+            raise SardinoError(f"squeue does not answer: {listed.stderr.strip()}")
+        jobs = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
+        mine = [job[0] for job in jobs if len(job) == 2 and job[1].startswith(job_prefix(workspace))]
+        if mine:
+            subprocess.run(["scancel", *mine], check=False)
+
+
+def job_prefix(workspace: Workspace) -> str:
+    """What the names of a sweep's jobs begin with: the profile, and which folder's."""
+    place = hashlib.sha256(os.fsencode(workspace.build)).hexdigest()[:8]
+    return f"sardino-{workspace.profile.name[:30]}-{place}"
