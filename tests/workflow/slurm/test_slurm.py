@@ -86,7 +86,8 @@ if mark.read_text() == "x":
         command("--slurm"), cwd=fresh.root, env=slurm, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as sweep:
         wait_for(began.exists)
-        (job,) = (line.split("/")[0] for line in queue(slurm, "%i/%T") if line.endswith("RUNNING"))
+        wait_for(lambda: len(queue(slurm)) == 1)  # the other run has ended
+        (job,) = queue(slurm)
         subprocess.run(["scontrol", "requeue", job], env=slurm, check=True)
         printed, _ = sweep.communicate(timeout=400)
     assert sweep.returncode == 0, printed
