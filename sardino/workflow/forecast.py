@@ -14,7 +14,6 @@ from typing import Any
 from sardino.models.vit import Architecture
 from sardino.tiles.landcover import WORLDCOVER
 from sardino.tiles.radiometry import CHANNELS
-from sardino.training.finetune import Settings
 from sardino.training.recipe import find_recipe
 from sardino.workflow.counting import Count, pretraining_tile, supervised_tile
 from sardino.workflow.devices import Device
@@ -149,9 +148,11 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float]:
         steps = tuning.steps_for(ids)
         looks = max(1, round(steps / tuning.validate_every)) * judged
         kept = (ids + judged) * tile.features.features
-        if frozen and kept < Settings.cache_bytes:
+        if frozen and kept <= tuning.feature_cache_gb * 1e9:
             once = tile.features.times(ids + judged)
-            read = Count(tile.forward.matrix - tile.features.matrix, tile.forward.convolution - tile.features.convolution)
+            read = Count(
+                tile.forward.matrix - tile.features.matrix, tile.forward.convolution - tile.features.convolution
+            )
             work = once.plus(tile.decode.times(steps * tuning.batch)).plus(read.times(looks))
             cache = max(cache, kept / 1e9)
         else:
@@ -164,9 +165,7 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float]:
 
 def _shape(profile: Profile, arm: str) -> Architecture:
     """The arm's ViT; real chips with fewer channels take a little less."""
-    return Architecture(
-        **profile.architecture(arm).model_dump(), channels=len(CHANNELS), tile_px=profile.data.tile_px
-    )
+    return Architecture(**profile.architecture(arm).model_dump(), channels=len(CHANNELS), tile_px=profile.data.tile_px)
 
 
 def _tiles(profile: Profile, region: str) -> int:
