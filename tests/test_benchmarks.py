@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[1]
         ("store", ["--tiles", "2", "--rounds", "1"], 6),
         ("ingest", ["--quick"], 4),
         ("crops", ["--px", "64", "--batch", "2", "--rounds", "1"], 9),
+        ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], 6),
         ("pretraining", ["--quick", "--rounds", "1"], (3, 4)),  # the fourth where the CPU has bfloat16
     ],
 )
