@@ -2,11 +2,11 @@
 
     python benchmarks/metrics.py
 
-One prediction and its reference of 448 x 448 pixels and 11 classes, 8-bit as maps are kept, some pixels unlabelled. All
-sides give the confusion matrix, IoU per class, mean IoU, overall accuracy and macro F1. Torchmetrics is asked twice: its
-metrics as one collection, which counts once where its states allow it, with its checks of the input off; and its
-confusion matrix alone. Scikit-learn's function stands beside. Every side sees arrays of its own kind; one thread each;
-rounds of the contestants take turns, and medians over the rounds are reported.
+One prediction and its reference of 448 x 448 pixels and 11 classes, 8-bit as maps are kept, some pixels unlabelled.
+All sides give the confusion matrix, IoU per class, mean IoU, overall accuracy and macro F1. Torchmetrics is asked
+twice, with its checks of the input off: its metrics as one collection, which counts once where its states allow it, and
+its confusion matrix alone. Scikit-learn's functions stand beside. Every side sees arrays of its own kind and has one
+thread; rounds of the contestants take turns, and medians over the rounds are reported.
 """
 
 import argparse

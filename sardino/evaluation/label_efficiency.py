@@ -1,8 +1,8 @@
 """Label efficiency: how many labels a baseline needs for another arm's score, never beyond what was measured.
 
-The baseline's score over the logarithm of its labels is made monotone (isotonic regression: more labels do not hurt) and
-joined by straight lines. Where a score lies above or below that curve the number of labels is censored: it is only known
-to be more than the most, or fewer than the fewest, that the baseline was given.
+The baseline's score over the logarithm of its labels is made monotone (isotonic regression: more labels do not hurt)
+and joined by straight lines. Where a score lies above or below that curve the number of labels is censored: it is only
+known to be more than the most, or fewer than the fewest, that the baseline was given.
 """
 
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ def monotone(scores: Float) -> Float:
     return np.stack(highest, axis=-1)
 
 
-def labels_needed(labels: Float, scores: Float, wanted: Float) -> Float:
+def labels_needed(labels: Float, scores: Float, wanted: Float | float) -> Float:
     """Fewest labels with which a baseline reaches a score.
 
     Args:
@@ -73,10 +73,11 @@ def labels_needed(labels: Float, scores: Float, wanted: Float) -> Float:
     """
     if not len(labels) or scores.shape[-1] != len(labels) or np.min(labels) <= 0:
         raise SardinoError(f"a curve needs a score for each number of labels, got {scores.shape} for {len(labels)}")
+    wanted = np.asarray(wanted, np.float64)
     places, member = np.unique(np.asarray(labels, np.float64), return_inverse=True)
     curve = monotone(np.stack([scores[..., member == i].mean(-1) for i in range(len(places))], axis=-1))
     # Rounding must not move a score that equals a point of the curve.
-    above = (curve < np.asarray(wanted)[..., None] - 1e-12).sum(-1)
+    above = (curve < wanted[..., None] - 1e-12).sum(-1)
     upper = np.clip(above, 1, max(1, len(places) - 1)) if len(places) > 1 else np.zeros_like(above)
     lower = np.maximum(upper - 1, 0)
     low, high = (np.take_along_axis(curve, i[..., None], -1)[..., 0] for i in (lower, upper))
@@ -104,7 +105,7 @@ def factor(
         own_labels: that the arm was trained with.
         own: its score, and copies (draws,) paired with the baseline's.
     """
-    needed = float(labels_needed(labels, baseline[0], np.float64(own[0])))
+    needed = float(labels_needed(labels, baseline[0], own[0]))
     copies = labels_needed(labels, baseline[1], own[1]) / own_labels
     low = np.quantile(copies, (1 - level) / 2, method="lower")
     high = np.quantile(copies, (1 + level) / 2, method="higher")

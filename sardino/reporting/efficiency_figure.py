@@ -1,6 +1,7 @@
 """Label-efficiency curves: mIoU over labelled tiles, this run's above and the paper's below."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,7 +14,7 @@ from sardino.reporting.paper import ENCODINGS, INITIALISATIONS, TITLES, CellKey,
 from sardino.reporting.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 
 PLAIN = "unet"
-LOOKS = {
+LOOKS: dict[str, dict[str, Any]] = {
     "scratch": {"color": INK, "linestyle": "-", "marker": "o"},
     "frozen": {"color": PALETTE[4], "linestyle": ":", "marker": "s"},
     "unfrozen": {"color": PALETTE[0], "linestyle": "--", "marker": "^"},
@@ -26,7 +27,7 @@ Panel = tuple[str, list[tuple[str, str, str, str]]]
 
 @styled
 def draw_label_efficiency(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) -> Figure:
-    """A column a group of arms; lines are initialisations, areas 95 % intervals.
+    """A column a group of arms; lines are initialisations, areas and bars 95 % intervals.
 
     Args:
         cells: of all runs.
@@ -34,9 +35,8 @@ def draw_label_efficiency(cells: Cells, titles: Mapping[str, str], fractions: Se
         fractions: percent of labels that were run.
     """
     panels = _panels(titles)
-    if not any(
-        CellKey(_table(e), r, e, i, f) in cells.confusions for _, p in panels for _, r, e, i in p for f in fractions
-    ):
+    wanted = {(regions, encoding) for _, lines in panels for _, regions, encoding, _ in lines}
+    if not wanted <= {(key.regions, key.encoding) for key in cells.confusions}:
         raise SardinoError("label-efficiency curves need the cells of Tables 1 and 2: run notebooks 03 and 04 first")
     figure = new_figure(WIDTH, 4.6)
     where = cells.provenance
@@ -92,9 +92,13 @@ def _draw_ours(
         labelled = [cells.labelled[key] for key in keys]
         ticks |= set(labelled)
         low, high = np.array([cells.interval(key) for key in keys]).reshape(-1, 2).T
-        axes.fill_between(labelled, low, high, color=LOOKS[look]["color"], alpha=0.16, linewidth=0)
+        colour = str(LOOKS[look]["color"])
+        axes.fill_between(labelled, low, high, color=colour, alpha=0.1, linewidth=0)
+        # Beside each other, so that intervals can be told apart where areas cover each other.
+        beside = np.array(labelled) * 1.09 ** (list(LOOKS).index(look) - 1)
+        axes.vlines(beside, low, high, colors=colour, linewidth=0.9)
         label = "U-Net, SAR only" if look == PLAIN else TITLES[look]
-        axes.plot(labelled, [cells.miou(key) for key in keys], label=label, markersize=3.6, **LOOKS[look])
+        axes.plot(beside, [cells.miou(key) for key in keys], label=label, markersize=3.6, **LOOKS[look])
     _log_axis(axes, sorted(ticks))
 
 

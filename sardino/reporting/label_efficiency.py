@@ -35,11 +35,11 @@ def efficiency_table(cells: Cells) -> pd.DataFrame:
         scores = np.array([cells.miou(each) for each in baseline])
         copies = np.stack([cells.copies(each) for each in baseline], axis=-1)
         found = factor(labels, (scores, copies), cells.labelled[key], (cells.miou(key), cells.copies(key)))
-        rows.append(
-            [key.table, key.regions, key.encoding, key.initialisation, _name(baseline[0]), key.fraction]
-            + [cells.labelled[key], len(cells.seeds), found.value, found.low, found.high, found.least, found.most]
-            + [str(found), paper_factor(key, baseline), cells.labels, cells.derived, cells.synthetic]
-        )
+        place = (key.table, key.regions, key.encoding, key.initialisation, _name(baseline[0]), key.fraction)
+        numbers = (found.value, found.low, found.high, found.least, found.most)
+        told = (str(found), paper_factor(key, baseline))
+        source = (cells.labels, cells.derived, cells.synthetic)
+        rows.append([*place, cells.labelled[key], len(cells.seeds), *numbers, *told, *source])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -49,7 +49,7 @@ def paper_factor(key: CellKey, baseline: Sequence[CellKey]) -> str:
     if key not in published or any(each not in published for each in baseline):
         return "-"
     labels = np.array([each.fraction for each in baseline])
-    needed = labels_needed(labels, np.array([published[each] for each in baseline]), np.float64(published[key]))
+    needed = labels_needed(labels, np.array([published[each] for each in baseline]), published[key])
     value = float(needed) / key.fraction
     limits = (labels.min() / key.fraction, labels.max() / key.fraction)
     return Factor(value, value, value, *limits).told(value)

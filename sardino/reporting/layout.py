@@ -14,43 +14,43 @@ HOW_TO_READ = "Each cell: this run's mIoU [its interval] (the paper's)."
 
 def table1_markdown(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 1 as Markdown, one grid per arm."""
-    parts = [f"**{_title1(cells)}**"]
+    parts = [f"**{title1(cells)}**"]
     for arm, part in frame.groupby("regions", sort=False):
         parts += [f"**{_arm_heading(str(arm), part)}**", markdown(*_grid(part))]
-    return "\n\n".join([*parts, _notes(cells)]) + "\n"
+    return "\n\n".join([*parts, notes(cells)]) + "\n"
 
 
 def table1_text(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 1 as plain text of at most 120 columns, one grid per arm and encoding."""
-    parts = [_title1(cells)]
+    parts = [title1(cells)]
     for arm, part in frame.groupby("regions", sort=False):
         parts.append(_arm_heading(str(arm), part))
         parts += [aligned(*_grid(group)) for _, group in part.groupby("encoding", sort=False)]
-    return "\n\n".join([*parts, _notes(cells)]) + "\n"
+    return "\n\n".join([*parts, notes(cells)]) + "\n"
 
 
 def table2_markdown(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 2 as Markdown."""
-    return f"**{_title2(cells)}**\n\n{markdown(*_grid(frame))}\n\n{_notes(cells)}\n"
+    return f"**{title2(cells)}**\n\n{markdown(*_grid(frame))}\n\n{notes(cells)}\n"
 
 
 def table2_text(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 2 as plain text, one grid per U-Net."""
     grids = [aligned(*_grid(group)) for _, group in frame.groupby("encoding", sort=False)]
-    return "\n\n".join([_title2(cells), *grids, _notes(cells)]) + "\n"
+    return "\n\n".join([title2(cells), *grids, notes(cells)]) + "\n"
 
 
 def table3_markdown(frame: pd.DataFrame, where: str) -> str:
     """Table 3 as Markdown, its differences as numbered notes; `where` says which data the runs saw."""
-    heads, rows, notes = _numbered(frame)
-    return "\n\n".join([f"**{_title3(where)}**", markdown(heads, rows), "\n".join(notes)]).rstrip() + "\n"
+    heads, rows, remarks = numbered(frame)
+    return "\n\n".join([f"**{title3(where)}**", markdown(heads, rows), "\n".join(remarks)]).rstrip() + "\n"
 
 
 def table3_text(frame: pd.DataFrame, where: str) -> str:
     """Table 3 as plain text, its differences as numbered notes."""
-    heads, rows, notes = _numbered(frame)
-    folded = [textwrap.fill(note, 120, subsequent_indent="   ") for note in notes]
-    return "\n\n".join([_title3(where), aligned(heads, rows), "\n".join(folded)]).rstrip() + "\n"
+    heads, rows, remarks = numbered(frame)
+    folded = [textwrap.fill(note, 120, subsequent_indent="   ") for note in remarks]
+    return "\n\n".join([title3(where), aligned(heads, rows), "\n".join(folded)]).rstrip() + "\n"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -67,28 +67,31 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
-def _title1(cells: Cells) -> str:
+def title1(cells: Cells) -> str:
+    """Heading of Table 1, with the source of its pixels."""
     return f"Table 1 ({cells.provenance}). mIoU of land-cover maps from attention maps and from tokens"
 
 
-def _title2(cells: Cells) -> str:
+def title2(cells: Cells) -> str:
+    """Heading of Table 2."""
     return f"Table 2 ({cells.provenance}). mIoU of a supervised U-Net, without and with attention maps"
 
 
-def _title3(where: str) -> str:
+def title3(where: str) -> str:
+    """Heading of Table 3."""
     return f"Table 3 ({where}). Pre-training parameters, the paper's beside this run's"
 
 
-def _numbered(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
+def numbered(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
     """Heads and rows without the differences, each parameter with the number of its note; the notes, each once."""
     heads = [name for name in frame.columns if name != "difference"]
     rows: list[list[str]] = []
-    notes: dict[str, int] = {}
+    numbers: dict[str, int] = {}
     for row in frame.astype(str).to_dict("records"):
         if row["difference"]:
-            row["parameter"] += f" [{notes.setdefault(row['difference'], len(notes) + 1)}]"
+            row["parameter"] += f" [{numbers.setdefault(row['difference'], len(numbers) + 1)}]"
         rows.append([row[name] for name in heads])
-    return heads, rows, [f"{number}. {note}" for note, number in notes.items()]
+    return heads, rows, [f"{number}. {note}" for note, number in numbers.items()]
 
 
 def _arm_heading(arm: str, part: pd.DataFrame) -> str:
@@ -102,7 +105,7 @@ def _arm_heading(arm: str, part: pd.DataFrame) -> str:
 def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Heads and rows: initialisations down, encodings and fractions across, "-" where the paper has "-"."""
     columns = list(frame[["encoding", "fraction"]].drop_duplicates().itertuples(index=False, name=None))
-    entry = {(r.encoding, r.fraction, r.initialisation): _entry(r) for r in frame.itertuples()}
+    told = {(r.encoding, r.fraction, r.initialisation): entry(r) for r in frame.itertuples()}
     present = [name for name in INITIALISATIONS if name in set(frame["initialisation"])]
     heads = [f"{TITLES[encoding]}, {fraction:g} %" for encoding, fraction in columns]
     if len({encoding for encoding, _ in columns}) == 1:
@@ -110,14 +113,16 @@ def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
         corner = TITLES[columns[0][0]]
     else:
         corner = ""
-    return [corner, *heads], [[TITLES[row], *(entry.get((*c, row), "-") for c in columns)] for row in present]
+    return [corner, *heads], [[TITLES[row], *(told.get((*c, row), "-") for c in columns)] for row in present]
 
 
-def _entry(row: Any) -> str:
+def entry(row: Any) -> str:
+    """One cell: our mIoU, its interval, the paper's."""
     beside = "-" if pd.isna(row.paper_miou) else f"{row.paper_miou:.3f}"
     return f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({beside})"
 
 
-def _notes(cells: Cells) -> str:
+def notes(cells: Cells) -> str:
+    """What stands below Tables 1 and 2."""
     floor = f"Always predicting the most frequent class scores {cells.miou_majority:.3f}."
     return f"{HOW_TO_READ} {cells.caution} {floor} Reference: {cells.labels}."

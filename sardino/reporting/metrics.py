@@ -11,7 +11,7 @@ from sardino.evaluation.bootstrap import bounds
 from sardino.evaluation.confusion import accuracy, class_iou, macro_f1, miou, miou_all, miou_batches
 from sardino.reporting.cells import Cells
 from sardino.reporting.contrast import gain, paper_value
-from sardino.reporting.paper import BASELINES, ENCODINGS, CellKey, paper_cells
+from sardino.reporting.paper import BASELINES, ENCODINGS, TITLES, CellKey, paper_cells
 
 SCORES = {"miou": miou, "miou_all": miou_all, "accuracy": accuracy, "macro_f1": macro_f1}
 """Scores of a matrix summed over the test set; each gets an interval."""
@@ -82,9 +82,7 @@ def _pairs(keys: Sequence[CellKey]) -> list[tuple[str, CellKey, CellKey]]:
     for key in keys:
         scratch = CellKey(key.table, key.regions, key.encoding, "scratch", key.fraction)
         if key.initialisation != "scratch":
-            found.append(
-                (f"pre-trained {key.initialisation} - scratch".replace("unfrozen", "not frozen"), key, scratch)
-            )
+            found.append((f"{TITLES[key.initialisation].lower()} - from scratch", key, scratch))
         if key.encoding == tokens:
             rival = CellKey(key.table, key.regions, attention, key.initialisation, key.fraction)
             found.append(("tokens - attention maps", key, rival))

@@ -1,0 +1,90 @@
+"""Scores, differences and factors follow from the stored matrices; planted arms get their planted worth."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sardino.errors import SardinoError
+from sardino.evaluation.confusion import accuracy, miou_batches
+from sardino.reporting.cells import read_cells
+from sardino.reporting.efficiency_figure import draw_label_efficiency
+from sardino.reporting.label_efficiency import COLUMNS, efficiency_markdown, efficiency_table, efficiency_text
+from sardino.reporting.metrics import SCORES, differences_table, metrics_table
+from sardino.reporting.paper import CellKey
+
+CLASSES = ["Tree cover", "Snow and ice", "Moss / lichen", "Built-up"]
+TITLES = {"europe": "Europe", "all": "Europe, CONUS, China"}
+FRACTIONS = [0.1, 1.0, 10.0]
+
+
+def rising(key: CellKey) -> float:
+    """Each tenfold of labels and not-frozen pre-training are worth the same; frozen is worse than anything."""
+    lift = {"scratch": 0.0, "frozen": -0.3, "unfrozen": 0.1}[key.initialisation]
+    return 0.5 + 0.1 * np.log10(key.fraction * 10) + lift + (0.05 if key.encoding == "tokens" else 0)
+
+
+@pytest.fixture()
+def cells(runs, tmp_path: Path):
+    return read_cells(runs(rising, seeds=(0, 1, 2)), tmp_path)
+
+
+def test_metrics_are_those_of_the_matrices(cells) -> None:
+    frame = metrics_table(cells, CLASSES)
+    assert len(frame) == len(cells.confusions) == 48
+    assert {"iou_tree_cover", "iou_moss_lichen", "iou_built_up"} <= set(frame.columns)
+    for row, key in zip(frame.itertuples(), cells.confusions, strict=True):
+        matrices = cells.matrices(key)
+        assert row.miou == pytest.approx(cells.miou(key))
+        assert row.accuracy == pytest.approx(accuracy(matrices.sum(1)).mean())
+        assert row.miou_batches == pytest.approx(np.mean([miou_batches(each) for each in matrices]))
+        assert row.iou_tree_cover == pytest.approx(row.miou, abs=0.01)
+    for name in SCORES:
+        assert ((frame[f"{name}_low"] <= frame[name]) & (frame[name] <= frame[f"{name}_high"])).all()
+    with pytest.raises(SardinoError, match="4 classes, the legend 3"):
+        metrics_table(cells, CLASSES[:3])
+
+
+def test_differences_have_the_planted_signs_and_the_papers_beside(cells) -> None:
+    frame = differences_table(cells)
+    groups = dict(list(frame.groupby("comparison")))
+    assert {name: len(part) for name, part in groups.items()} == {
+        "pre-trained, frozen - from scratch": 15,
+        "pre-trained, not frozen - from scratch": 15,
+        "tokens - attention maps": 18,
+        "U-Net with - without attention maps": 9,
+    }
+    assert (groups["pre-trained, not frozen - from scratch"]["low"] > 0).all()
+    assert (groups["pre-trained, frozen - from scratch"]["high"] < 0).all()
+    assert (groups["tokens - attention maps"]["low"] > 0).all()
+    assert frame["paper_difference"].notna().all()
+    np.testing.assert_allclose(frame["difference"], frame["miou"] - frame["other_miou"])
+
+
+def test_pre_training_is_worth_its_planted_labels(cells) -> None:
+    """0.1 more accuracy is what one step to more labels gives; beyond the last step it cannot be told."""
+    frame = efficiency_table(cells)
+    assert list(frame.columns) == COLUMNS and len(frame) == 2 * 2 * 2 * 3 + 9 + 6
+    tokens = frame[(frame.regions == "europe") & (frame.encoding == "tokens")]
+    better, worse = (tokens[tokens.initialisation == name] for name in ("unfrozen", "frozen"))
+    labelled = sorted(set(frame["labelled_tiles"]))
+    near = better.set_index("fraction").loc[0.1]
+    assert near.factor == pytest.approx(labelled[1] / labelled[0], rel=0.05)
+    assert np.isinf(better.set_index("fraction").loc[10.0, "factor"])
+    assert better.set_index("fraction").loc[10.0, "told"] == "> 1 [> 1, > 1]"
+    assert (worse["factor"] == -np.inf).all() and worse["told"].str.startswith("<").all()
+    for text in (efficiency_text(frame, cells), efficiency_markdown(frame, cells)):
+        assert "synthetic world" in text.splitlines()[0] and "never extrapolated" in text and near.told in text
+
+
+def test_curves_show_every_arm_and_the_papers_points(cells) -> None:
+    figure = draw_label_efficiency(cells, TITLES, FRACTIONS)
+    assert len(figure.axes) == 10
+    assert [len(axes.get_lines()) for axes in figure.axes] == 2 * [3, 3, 3, 3, 4]
+    assert all(len(line.get_xdata()) == 3 for axes in figure.axes for line in axes.get_lines())
+    assert all(axes.get_xscale() == "log" for axes in figure.axes)
+    assert len(figure.legends[0].get_texts()) == 4
+    looks = {(line.get_linestyle(), line.get_marker()) for line in figure.axes[4].get_lines()}
+    assert len(looks) == 4
+    with pytest.raises(SardinoError, match="run notebooks 03 and 04"):
+        draw_label_efficiency(cells, {"mars": "Mars"}, FRACTIONS)
