@@ -151,7 +151,9 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float]:
         kept = (ids + judged) * tile.features.features
         if frozen and kept < Settings.cache_bytes:
             once = tile.features.times(ids + judged)
-            read = Count(tile.forward.matrix - tile.features.matrix, tile.forward.convolution - tile.features.convolution)
+            read = Count(
+                tile.forward.matrix - tile.features.matrix, tile.forward.convolution - tile.features.convolution
+            )
             work = once.plus(tile.decode.times(steps * tuning.batch)).plus(read.times(looks))
             cache = max(cache, kept / 1e9)
         else:
@@ -164,9 +166,7 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float]:
 
 def _shape(profile: Profile, arm: str) -> Architecture:
     """The arm's ViT; real chips with fewer channels take a little less."""
-    return Architecture(
-        **profile.architecture(arm).model_dump(), channels=len(CHANNELS), tile_px=profile.data.tile_px
-    )
+    return Architecture(**profile.architecture(arm).model_dump(), channels=len(CHANNELS), tile_px=profile.data.tile_px)
 
 
 def _tiles(profile: Profile, region: str) -> int:
