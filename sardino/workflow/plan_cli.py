@@ -42,7 +42,7 @@ def plan(
         return
     _table([_cells(row) for row in rows], HEAD)
     typer.echo(
-        f"total {sum(row.tflop for row in rows):.3g} TFLOP, {sum(row.hours for row in rows):.3g} h one after the other, "
+        f"total {sum(row.tflop for row in rows):.3g} TFLOP, {sum(row.hours for row in rows):.3g} h in a row, "
         f"{sum(row.disk_gb for row in rows):.3g} GB of disk, {max(row.memory_gb for row in rows):.3g} GB of memory"
     )
     if large := [row.name for row in rows if row.memory_gb > given.memory_gb]:
