@@ -23,7 +23,7 @@ import psutil
 from sardino.errors import SardinoError
 from sardino.reporting.benchmark import Row, write_benchmark
 from sardino.reporting.record import read_record
-from sardino.workflow.evidence import TRAININGS
+from sardino.workflow.evidence import EVIDENCE, TRAININGS
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
@@ -79,6 +79,11 @@ class Sweep:
     def records(self) -> dict[str, bytes]:
         return {path.stem: path.read_bytes() for path in self._record_files()}
 
+    def done(self) -> dict[str, bytes]:
+        """Records of the runs that ended: with their notebook, and the evidence that they were made from."""
+        kept = (self.root / "build" / self.profile / "kept").glob(f"*/{EVIDENCE}")
+        return {path.parent.name: (path.parent / f"{path.parent.name}.json").read_bytes() for path in kept}
+
     def unreadable(self) -> int:
         """Records that are not whole."""
         bad = 0
@@ -127,7 +132,7 @@ def killed(sweep: Sweep, expected: dict[str, bytes], whole_s: float, kills: int,
             break
         made += 1
         partial += sweep.unreadable()
-        now = sweep.records()
+        now = sweep.done()
         twice |= {name for name, record in done.items() if now.get(name, record) != record}
         done.update(now)
     sweep.finish()

@@ -43,7 +43,9 @@ class Slurm:
         if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
             raise SardinoError("--slurm needs Snakemake's plugin: install it with `pip install 'sardino[slurm]'`")
         if shutil.which("sbatch") is None:
-            raise SardinoError("--slurm needs sbatch, which is not on this machine: start it on the cluster's login node")
+            raise SardinoError(
+                "--slurm needs sbatch, which is not on this machine: start it on the cluster's login node"
+            )
         command = ["--executor", "slurm", "--jobs", str(self.jobs), "--latency-wait", "60"]
         command += ["--slurm-jobname-prefix", job_prefix(workspace), "--slurm-init-seconds-before-status-checks", "10"]
         # A cluster that keeps no accounts answers squeue only.

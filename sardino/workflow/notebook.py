@@ -107,7 +107,11 @@ def run_notebook(
 
 
 def run_planned(
-    workspace: Workspace, run: Run, threads: int = 1, extra: Mapping[str, Any] | None = None, if_stale: bool = False,
+    workspace: Workspace,
+    run: Run,
+    threads: int = 1,
+    extra: Mapping[str, Any] | None = None,
+    if_stale: bool = False,
     attempt: int = 1,
 ) -> bool:
     """Execute one run of the plan: its record, transcript and heartbeat lie in the workspace.

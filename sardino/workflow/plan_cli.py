@@ -14,9 +14,13 @@ if TYPE_CHECKING:
 def plan(
     profile: Annotated[str, typer.Argument(help="A profile's name or .toml file.")] = "laptop",
     named: Annotated[str, typer.Option("--profile", help="The same as the argument.")] = "",
-    device: Annotated[str, typer.Option(help="What a run gets: here (measured now), cpu-1, rtx4090, a100, h100.")] = "here",
+    device: Annotated[
+        str, typer.Option(help="What a run gets: here (measured now), cpu-1, rtx4090, a100, h100.")
+    ] = "here",
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as well.")] = None,
-    compare: Annotated[bool, typer.Option("--compare", help="With what the runs took, and write forecast.csv.")] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="With what the runs took, and write forecast.csv.")
+    ] = False,
 ) -> None:
     """List the runs of a profile with predicted operations, memory, disk and hours on a device.
 
@@ -38,7 +42,7 @@ def plan(
         return
     _table([_cells(row) for row in rows], HEAD)
     typer.echo(
-        f"total {sum(row.tflop for row in rows):.3g} TFLOP, {sum(row.hours for row in rows):.3g} h one after the other, "
+        f"total {sum(row.tflop for row in rows):.3g} TFLOP, {sum(row.hours for row in rows):.3g} h in a row, "
         f"{sum(row.disk_gb for row in rows):.3g} GB of disk, {max(row.memory_gb for row in rows):.3g} GB of memory"
     )
     if large := [row.name for row in rows if row.memory_gb > given.memory_gb]:
@@ -72,10 +76,7 @@ def _compare(profile: str, rows: "list[Forecast]") -> None:
         raise SardinoError(f"profile '{profile}' has no record to compare with: run `sardino reproduce {profile}`")
     head = ["run", "predicted s", "took s", "took/predicted", "predicted GB", "peak GB"]
     _table(
-        [
-            [t.name, *(f"{v:.3g}" for v in (t.predicted_s, t.took_s, t.ratio, t.predicted_gb, t.peak_gb))]
-            for t in found
-        ],
+        [[t.name, *(f"{v:.3g}" for v in (t.predicted_s, t.took_s, t.ratio, t.predicted_gb, t.peak_gb))] for t in found],
         head,
     )
     took, predicted = sum(t.took_s for t in found), sum(t.predicted_s for t in found)

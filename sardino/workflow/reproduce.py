@@ -90,7 +90,7 @@ def reproduce(
             return 130
     if code and not progress.stale:
         raise SardinoError(f"Snakemake could not start: {_last_words(_log(workspace))} (all in {_log(workspace)})")
-    if not code:
+    if progress.stale and not code:
         # Waiting in a queue is no measure of the work.
         executed = [] if cluster else progress.executed()
         publish_summary(workspace, runs, executed, time.time() - started, meter.peak_mb)

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import psutil
 
-from sardino.reporting.publish import write_text
-from sardino.reporting.readme import refresh
 from sardino.reporting.record import read_record
 from sardino.workflow.plan import Run
 from sardino.workflow.workspace import Workspace
@@ -50,6 +48,10 @@ def publish_summary(workspace: Workspace, runs: list[Run], executed: list[Run], 
 
     A session that went on where another stopped cannot say what the whole takes.
     """
+    # These load pandas, which a sweep that finds nothing to do should not wait for.
+    from sardino.reporting.publish import write_text
+    from sardino.reporting.readme import refresh
+
     if {run.name for run in executed} == {run.name for run in runs}:
         last = read_record(workspace.record(runs[-1].name))
         content = {

@@ -82,9 +82,7 @@ def test_work_grows_with_seeds_and_steps():
     twice = profile.model_copy(update={"seeds": [0, 1]})
     arms = {name: arm.model_copy(update={"steps": 2 * arm.steps}) for name, arm in profile.pretraining.items()}
     longer = profile.model_copy(update={"pretraining": arms})
-    one, two, long = (
-        {row.name: row.tflop for row in forecast(asked, DEVICE)} for asked in (profile, twice, longer)
-    )
+    one, two, long = ({row.name: row.tflop for row in forecast(asked, DEVICE)} for asked in (profile, twice, longer))
     assert two["baseline-unet-scratch"] == pytest.approx(2 * one["baseline-unet-scratch"])
     assert long["pretrain-all"] == pytest.approx(2 * one["pretrain-all"])
 

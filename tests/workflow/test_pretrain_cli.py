@@ -132,7 +132,7 @@ def test_the_slurm_script_queues_itself_again_only_when_told_to(tmp_path: Path) 
     commands = tmp_path / "bin"
     commands.mkdir()
     (commands / "scontrol").write_text('#!/bin/bash\n[ "$1" = show ] && echo node1 || echo "$@" >> "$DIARY"\n')
-    step = '#!/bin/bash\ntrap "exit 75" TERM\nsleep "${TAKES:-0}" &\nwait $!\nexit "${CODE:-0}"\n'
+    step = '#!/bin/bash\ntrap "exit 75" USR1\nsleep "${TAKES:-0}" &\nwait $!\nexit "${CODE:-0}"\n'
     (commands / "srun").write_text(step)
     for command in commands.iterdir():
         command.chmod(0o755)

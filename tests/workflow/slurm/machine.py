@@ -76,9 +76,10 @@ def cluster(folder: Path) -> Iterator[dict[str, str]]:
         script.chmod(0o755)
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:{_path()}"}
     environment = {name: value for name, value in environment.items() if not name.startswith("SLURM")}
+    munge = [f"--key-file={key}", f"--socket={folder}/munge/socket"]
+    munge += [f"--{part}-file={folder}/munge/{part}" for part in ("pid", "log", "seed")]
     daemons = [
-        ["munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge/socket"]
-        + [f"--pid-file={folder}/munge/pid", f"--log-file={folder}/munge/log", f"--seed-file={folder}/munge/seed"],
+        ["munged", "--foreground", "--force", *munge],
         ["slurmctld", "-D", "-f", str(configuration)],
         ["slurmd", "-D", "-f", str(configuration)],
     ]
