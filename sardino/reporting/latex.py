@@ -6,8 +6,8 @@ from typing import Any
 import pandas as pd
 
 from sardino.reporting.cells import Cells
-from sardino.reporting.layout import entry, notes, numbered, title1, title2, title3
-from sardino.reporting.paper import TITLES
+from sardino.reporting.layout import arm_heading, entry, notes, numbered, title1, title2, title3
+from sardino.reporting.paper import TITLES, paper_arm
 
 SPECIAL = str.maketrans(
     {
@@ -31,7 +31,10 @@ def escaped(text: str) -> str:
 def table1_latex(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 1: arms, encodings and initialisations down, fractions across."""
     keys = {"Pre-trained on": "regions_title", "Read from": "encoding", "Backbone": "initialisation"}
-    return _document(*_scores(frame, keys), title1(cells), [notes(cells)], "tab:miou-vit")
+    others = [
+        arm_heading(str(arm), part) for arm, part in frame.groupby("regions", sort=False) if paper_arm(arm) != arm
+    ]
+    return _document(*_scores(frame, keys), title1(cells), [*others, notes(cells)], "tab:miou-vit")
 
 
 def table2_latex(frame: pd.DataFrame, cells: Cells) -> str:

@@ -16,7 +16,7 @@ def table1_markdown(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 1 as Markdown, one grid per arm."""
     parts = [f"**{title1(cells)}**"]
     for arm, part in frame.groupby("regions", sort=False):
-        parts += [f"**{_arm_heading(str(arm), part)}**", markdown(*_grid(part))]
+        parts += [f"**{arm_heading(str(arm), part)}**", markdown(*_grid(part))]
     return "\n\n".join([*parts, notes(cells)]) + "\n"
 
 
@@ -24,7 +24,7 @@ def table1_text(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 1 as plain text of at most 120 columns, one grid per arm and encoding."""
     parts = [title1(cells)]
     for arm, part in frame.groupby("regions", sort=False):
-        parts.append(_arm_heading(str(arm), part))
+        parts.append(arm_heading(str(arm), part))
         parts += [aligned(*_grid(group)) for _, group in part.groupby("encoding", sort=False)]
     return "\n\n".join([*parts, notes(cells)]) + "\n"
 
@@ -94,7 +94,8 @@ def numbered(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]
     return heads, rows, [f"{number}. {note}" for note, number in numbers.items()]
 
 
-def _arm_heading(arm: str, part: pd.DataFrame) -> str:
+def arm_heading(arm: str, part: pd.DataFrame) -> str:
+    """An arm's title; one that is not the paper's says so."""
     title = str(part["regions_title"].iloc[0])
     if paper_arm(arm) == arm:
         return title

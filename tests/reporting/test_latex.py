@@ -43,6 +43,12 @@ def test_tables_1_and_2_hold_every_cell_beside_the_papers(cells) -> None:
     assert r"CONUS \& China\_50\%" in table1_latex(first, cells)
 
 
+def test_an_arm_that_is_not_the_papers_says_so(runs, tmp_path: Path) -> None:
+    cells = read_cells(runs(lambda key: 0.6, arms=["mars"], synthetic=False), tmp_path)
+    text = table1_latex(table1(cells, {"mars": "Mars"}, FRACTIONS), cells)
+    assert len(body(text)) == 1 + 6 and "a different task" in text and "derived labels" in text
+
+
 def test_table_3_has_its_notes_below() -> None:
     frame = table3([], {"tiny": {"recipe": {"hidden": 2048}}}, {"hidden": 2048})
     text = table3_latex(frame, "somewhere")
