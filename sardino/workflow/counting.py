@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sardino.models.class_token import class_token_only
 from sardino.models.dino import Head
-from sardino.models.segmenter import EncodingName, build_segmenter
+from sardino.models.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.models.vit import Architecture, build_vit
 from sardino.training.learner import Network
 from sardino.training.recipe import Recipe
@@ -123,12 +123,18 @@ def supervised_tile(
     def image() -> Tensor:
         return torch.empty(1, architecture.channels, size, size)
 
-    shape: list[Tensor] = []
-    features = _count(model, lambda net: shape.append(net.features(image())), gradient=False)
+    encoded: list[Tensor] = []
+    features = Count() if model.vit is None else _count(model, lambda net: encoded.append(net.encode(image())), False)
+    kept = encoded[0] if encoded else image()
+
+    def taken(net: Segmenter) -> Tensor:
+        return net.join(image(), torch.empty(kept.shape)) if encoded else image()
+
     step = _count(model, lambda net: net(image()).sum().backward())
-    decode = _count(model, lambda net: net.decode(torch.empty(shape[0].shape), size).sum().backward())
+    decode = _count(model, lambda net: net.decode(taken(net), size).sum().backward())
     forward = _count(model, lambda net: net(image()), gradient=False)
-    return SupervisedTile(step, decode, forward, Count(features.matrix, features.convolution, features=shape[0].nbytes))
+    stored = float(kept.nbytes) if encoded else 0.0
+    return SupervisedTile(step, decode, forward, Count(features.matrix, features.convolution, features=stored))
 
 
 def _count(network: nn.Module, work: Callable[[Any], object], gradient: bool = True) -> Count:

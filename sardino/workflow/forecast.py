@@ -87,13 +87,13 @@ def _row(profile: Profile, run: Run, device: Device) -> Forecast:
     seconds, fractions, seeds = run.cost, "", ""
     if run.kind == "pretrain":
         work, memory, disk = _pretraining(profile, arm)
-        seeds = f"{profile.seeds[0]}"
+        seeds = str(given.get("seed", profile.seeds[0]))
     elif run.kind in ("finetune", "baseline"):
         arm = arm or profile.arms[0]
-        work, memory = _cells(profile, run, arm)
+        work, memory, kept = _cells(profile, run, arm)
         fractions = " ".join(f"{fraction:g}" for fraction in profile.fractions)
         seeds = " ".join(map(str, profile.seeds))
-        disk += len(profile.seeds) * len(profile.fractions) * _confusions_gb(profile)
+        disk += kept + len(profile.seeds) * len(profile.fractions) * _confusions_gb(profile)
     elif run.kind == "data":
         disk += _store_gb(profile)
     if work.matrix or work.convolution:
@@ -127,8 +127,8 @@ def _pretraining(profile: Profile, arm: str) -> tuple[Count, float, float]:
     return tile.times(asked.steps * asked.batch), memory, OUTPUT_GB + (2 + 4 * SNAPSHOTS) * weights
 
 
-def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float]:
-    """Work and memory of one row of Table 1 or 2: all its fractions and seeds, with validation and test."""
+def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float, float]:
+    """Work, memory and disk of one row of Table 1 or 2: all its fractions and seeds, and the search of its rate."""
     tuning, first = profile.finetuning, profile.pretraining[profile.arms[0]].regions[0]
     frozen = run.parameters["initialisation"] == "frozen"
     tile = supervised_tile(
@@ -140,27 +140,30 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float]:
         tuning.unet_depth,
         tuning.decoder_width,
     )
-    labelled = round(TRAIN * _tiles(profile, first))
+    labelled = TRAIN * _tiles(profile, first) / 100
     judged, tested = tuning.validation_tiles, round(TEST * _tiles(profile, first))
-    total, cache = Count(), 0.0
-    for fraction in profile.fractions:
-        ids = max(1, round(labelled * fraction / 100))
-        steps = tuning.steps_for(ids)
+    seen = max(1, round(labelled * max(profile.fractions))) + judged + tested
+    disk = seen * tile.features.features / 1e9
+    cached = frozen and 0 < disk <= tuning.feature_cache_gb
+    read = tile.forward
+    if cached:
+        encoded = tile.features
+        read = Count(read.matrix - encoded.matrix, read.convolution - encoded.convolution, read.kept)
+
+    def trained(fraction: float) -> Count:
+        """One training with its looks at the validation tiles."""
+        steps = tuning.steps_for(max(1, round(labelled * fraction)))
         looks = max(1, round(steps / tuning.validate_every)) * judged
-        kept = (ids + judged) * tile.features.features
-        if frozen and kept <= tuning.feature_cache_gb * 1e9:
-            once = tile.features.times(ids + judged)
-            read = Count(
-                tile.forward.matrix - tile.features.matrix, tile.forward.convolution - tile.features.convolution
-            )
-            work = once.plus(tile.decode.times(steps * tuning.batch)).plus(read.times(looks))
-            cache = max(cache, kept / 1e9)
-        else:
-            work = tile.step.times(steps * tuning.batch).plus(tile.forward.times(looks))
-        total = total.plus(work.plus(tile.forward.times(tested)))
+        return (tile.decode if cached else tile.step).times(steps * tuning.batch).plus(read.times(looks))
+
+    seed = tile.features.times(seen) if cached else Count()
+    for fraction in profile.fractions:
+        seed = seed.plus(trained(fraction)).plus(read.times(tested))
+    work = seed.times(len(profile.seeds)).plus(trained(profile.rate_fraction).times(len(tuning.lr_grid)))
     weights = 4 * (tile.step.parameters + 3 * tile.step.trained) / 1e9
-    memory = PROCESS_GB + weights + max(tuning.batch, EVALUATED / 2) * tile.step.kept / 1e9 + cache
-    return total.times(len(profile.seeds)), memory
+    memory = PROCESS_GB + weights + max(tuning.batch, EVALUATED / 2) * tile.step.kept / 1e9
+    # Runs share a cache; each is told the whole, because any may be the one that makes it.
+    return work, memory, len(profile.seeds) * disk if cached else 0.0
 
 
 def _shape(profile: Profile, arm: str) -> Architecture:

@@ -79,12 +79,30 @@ def test_the_paper_is_forecast_without_building_it():
 
 def test_work_grows_with_seeds_and_steps():
     profile = Profile.load("smoke")
+    tuning = profile.finetuning.model_copy(update={"lr_grid": []})
+    searched, profile = profile, profile.model_copy(update={"finetuning": tuning})
     twice = profile.model_copy(update={"seeds": [0, 1]})
     arms = {name: arm.model_copy(update={"steps": 2 * arm.steps}) for name, arm in profile.pretraining.items()}
     longer = profile.model_copy(update={"pretraining": arms})
     one, two, long = ({row.name: row.tflop for row in forecast(asked, DEVICE)} for asked in (profile, twice, longer))
     assert two["baseline-unet-scratch"] == pytest.approx(2 * one["baseline-unet-scratch"])
     assert long["pretrain-all"] == pytest.approx(2 * one["pretrain-all"])
+    search = {row.name: row.tflop for row in forecast(searched, DEVICE)}
+    assert all(search[name] > work for name, work in one.items() if name.startswith(("finetune", "baseline")))
+
+
+def test_a_frozen_arm_costs_less_and_takes_disk_where_its_features_are_kept():
+    profile = Profile.load("smoke")
+    none = profile.finetuning.model_copy(update={"feature_cache_gb": 0.0})
+    rows, without = (
+        {row.name: row for row in forecast(asked, DEVICE)}
+        for asked in (profile, profile.model_copy(update={"finetuning": none}))
+    )
+    for name, row in rows.items():
+        if name.endswith("-frozen"):
+            assert row.tflop < without[name].tflop and row.disk_gb > without[name].disk_gb
+        else:
+            assert row == without[name]
 
 
 def test_a_device_is_known_by_name_and_an_unknown_one_is_refused():
