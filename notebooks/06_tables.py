@@ -58,7 +58,7 @@ records = [record for record in read_records(space.runs) if record["name"] in pl
 records.sort(key=lambda record: planned.index(record["name"]))
 cells = read_cells(records, space.runs)
 # Table 3 and the curves show one pre-training an arm, that with the first seed.
-shown = [r for r in records if r["kind"] == "pretrain" and r["seeds"] == space.profile.seeds[:1]]
+pretrained = [r for r in records if r["kind"] == "pretrain" and r["seeds"] == space.profile.seeds[:1]]
 titles = {arm: space.profile.pretraining[arm].title for arm in space.profile.arms}
 print(f"{len(records)} records; {cells.provenance}; {cells.caution}")
 
@@ -91,7 +91,7 @@ built = {
     }
     for name, shape in sizes.items()
 }
-third = table3(shown, built, DINO.to_dict())
+third = table3(pretrained, built, DINO.to_dict())
 print(table3_text(third, cells.provenance))
 
 # %% [markdown]
@@ -133,7 +133,7 @@ preview(figure)
 # ## Did the pre-trainings learn?
 
 # %%
-figure = draw_pretraining(shown)
+figure = draw_pretraining(pretrained)
 save_figure(figure, space.figures, "pretraining")
 preview(figure)
 

@@ -14,7 +14,7 @@ from sardino.reporting.benchmark import as_markdown, read_benchmark
 from sardino.reporting.layout import markdown
 from sardino.reporting.publish import write_text
 
-PROFILES = ("laptop", "real", "paper")
+PROFILES = ("laptop", "desktop", "real", "paper")
 """Whose timing README.md shows; smoke is a check, and every `make test` runs it anew."""
 BLOCK = re.compile(r"(<!-- sardino:(\w+)(?: ([\w-]+))? -->\n)(.*?)(<!-- /sardino:\2 -->)", re.DOTALL)
 
@@ -107,6 +107,7 @@ def benchmarks(folder: Path) -> str:
 BLOCKS: dict[str, Callable[[Path], str]] = {
     "table1": table("table1"),
     "table2": table("table2"),
+    "label_efficiency": table("label_efficiency"),
     "claims": claims,
 }
 
