@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
+from sardino.evaluation.bootstrap import DRAWS, bounds, widened
 from sardino.tiles.landcover import IGNORE
 
 
@@ -64,9 +65,11 @@ def alignment(
 
 
 def block_mean(
-    values: NDArray[np.float64], blocks: NDArray[np.integer], rng: np.random.Generator, draws: int = 1000
+    values: NDArray[np.float64], blocks: NDArray[np.integer], rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Mean of per-tile values and its 95 % interval, geographic blocks resampled; NaN tiles are left out.
+    """Mean of per-tile values and its 95 % interval over geographic blocks (sardino.evaluation.bootstrap).
+
+    NaN tiles are left out. One block says nothing of other places: the interval is then the mean alone.
 
     Returns:
         (mean, low, high)
@@ -76,6 +79,8 @@ def block_mean(
         raise SardinoError("no test tile holds two classes: nothing to compare attention with")
     names, member = np.unique(np.asarray(blocks)[valid], return_inverse=True)
     sums, counts = np.bincount(member, values[valid]), np.bincount(member)
-    weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
-    low, high = np.quantile((weight @ sums) / (weight @ counts), [0.025, 0.975])
-    return float(values[valid].mean()), float(low), float(high)
+    weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+    mean = float(values[valid].mean())
+    drawn = (weight @ sums) / (weight @ counts)
+    low, high = bounds(mean + widened(drawn, len(names), rng)) if len(names) > 1 else (mean, mean)
+    return mean, low, high

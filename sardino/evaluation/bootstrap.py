@@ -78,11 +78,10 @@ def copies(
     drawn = statistic(resampled(confusions, blocks, draws, rng)).mean(1)
     result = np.full(draws, scores.mean())
     if places > 1:
-        widened = np.sqrt(places / (places - 1)) * _t_scale(places - 1, draws, rng)
-        result += widened * (drawn - drawn.mean())
+        result += widened(drawn, places, rng)
     if trainings > 1:
         mixed = rng.standard_normal((draws, trainings)) @ (scores - scores.mean())
-        result += _t_scale(trainings - 1, draws, rng) * mixed / np.sqrt(trainings * (trainings - 1))
+        result += t_scale(trainings - 1, draws, rng) * mixed / np.sqrt(trainings * (trainings - 1))
     return result
 
 
@@ -126,6 +125,11 @@ def bounds(copies: NDArray[np.float64], level: float = 0.95) -> tuple[float, flo
     return float(low), float(high)
 
 
-def _t_scale(freedom: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
+def widened(copies: NDArray[np.float64], blocks: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Deviations of copies by resampled blocks, as Student's t over so many independent blocks has them."""
+    return np.sqrt(blocks / (blocks - 1)) * t_scale(blocks - 1, len(copies), rng) * (copies - copies.mean())
+
+
+def t_scale(freedom: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:
     """(draws,) factors that make a normal deviate Student's t."""
     return np.sqrt(freedom / rng.chisquare(freedom, draws))

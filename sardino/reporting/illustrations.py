@@ -33,6 +33,10 @@ TOLD = {
         "Attention of the pre-trained backbone beside other views of the same places.",
         "Grid of example tiles: radar image, attention maps, and reference layers such as land cover.",
     ),
+    "label_efficiency": (
+        "mIoU over the number of labelled tiles, arm by arm, with 95 % intervals; below, the paper's values.",
+        "Curves that rise with the number of labels, one per arm; a second row shows the paper's.",
+    ),
     "pretraining": (
         "One line for each backbone: the loss, and the signs that it has not collapsed.",
         "Curves over pre-training steps: loss, entropies and the spread of the outputs.",

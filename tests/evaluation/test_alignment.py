@@ -34,6 +34,23 @@ def test_a_planted_effect_is_found():
     assert 0.2 < low < mean
 
 
+@pytest.mark.parametrize("bands", [3, 12])
+def test_the_interval_of_a_mean_over_bands_holds_the_truth_as_often_as_it_says(bands):
+    rng = np.random.default_rng(1)
+    blocks = np.repeat(np.arange(bands), 8)
+    held = 0
+    for _ in range(500):
+        values = 0.3 + rng.normal(0, 0.1, bands)[blocks] + rng.normal(0, 0.1, blocks.size)
+        mean, low, high = block_mean(values, blocks, rng)
+        held += low <= 0.3 <= high
+        assert low <= mean <= high
+    assert 0.92 <= held / 500 <= 0.98
+
+
+def test_one_band_says_nothing_of_others():
+    assert block_mean(np.array([0.1, 0.3]), np.zeros(2, int), np.random.default_rng(0)) == (0.2, 0.2, 0.2)
+
+
 def test_one_class_and_unlabelled_tiles_do_not_count():
     one = np.zeros((4, 4), np.uint8)
     assert np.isnan(explained(np.random.default_rng(0).random((2, 4, 4)), one)).all()
