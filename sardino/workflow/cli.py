@@ -62,6 +62,9 @@ def reproduce(
     device: Annotated[str, typer.Option(help="What a job runs on: its time and memory follow (see plan).")] = "cpu-1",
     hours: Annotated[float | None, typer.Option(help="The longest a SLURM job may ask for.")] = None,
     sbatch: Annotated[str, typer.Option(help="More for sbatch, as in '--gres=gpu:1'.")] = "",
+    kubernetes: Annotated[
+        Path | None, typer.Option(help="Each run is a Kubernetes job, as this folder says (sardino kubernetes).")
+    ] = None,
 ) -> None:
     """Make all tables and figures of a profile.
 
@@ -69,11 +72,31 @@ def reproduce(
     A run that fails leaves its notebook, with the traceback, in build/<profile>/failed/; the others finish.
     It is tried again first, unless its fault is one of the input, which another try would meet again.
     """
-    from sardino.workflow.cluster import Slurm
+    from sardino.workflow.cluster import Cluster, Kubernetes, Slurm
     from sardino.workflow.reproduce import reproduce as run_all
 
-    cluster = Slurm(partition, account, jobs, device, hours, sbatch) if slurm else None
+    cluster: Cluster | None = None
+    if slurm:
+        cluster = Slurm(device, hours, partition, account, jobs, sbatch)
+    elif kubernetes:
+        cluster = Kubernetes(device, hours, kubernetes)
     raise typer.Exit(run_all(profile, data, cores, only or (), retries=retries, cluster=cluster))
+
+
+@app.command("kubernetes")
+def kubernetes_profile(
+    folder: Annotated[Path, typer.Argument(help="Where to; nothing there is overwritten.")],
+) -> None:
+    """Write a Snakemake profile that runs a sweep as Kubernetes jobs.
+
+    Edit job.yaml in it: the image, and the volume claim that holds this project's folder with its .venv, mounted at the
+    path it has here. Then start, where the volume is mounted too: sardino reproduce PROFILE --kubernetes FOLDER
+    """
+    from sardino.workflow.kubernetes import write_profile
+    from sardino.workflow.workspace import project_root
+
+    for path in write_profile(folder, project_root()):
+        typer.echo(path)
 
 
 @app.command()

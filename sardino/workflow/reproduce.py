@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 
 from sardino.errors import SardinoError
-from sardino.workflow.cluster import Slurm
+from sardino.workflow.cluster import Cluster
 from sardino.workflow.display import Progress, duration
 from sardino.workflow.evidence import code_files, kept
 from sardino.workflow.hold import alone, claim, stop, terminable
@@ -23,6 +23,7 @@ from sardino.workflow.workspace import Workspace
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 POLL_S = 0.5
+ALONE = ("--workflow-profile", "none", "--scheduler", "greedy")
 
 
 def reproduce(
@@ -33,7 +34,7 @@ def reproduce(
     root: Path | None = None,
     *,
     retries: int = 1,
-    cluster: Slurm | None = None,
+    cluster: Cluster | None = None,
 ) -> int:
     """Bring all results of a profile up to date; what is up to date already is not run again.
 
@@ -62,9 +63,9 @@ def reproduce(
     for run in wanted:
         code_files(workspace, run)  # a missing notebook is better told now than in Snakemake's words
     cores = cores or psutil.cpu_count() or 1
-    place = f"{cores} cores" if cluster is None else f"SLURM, {cluster.jobs} at a time"
+    place = f"{cores} cores" if cluster is None else str(cluster)
     print(f"{workspace.profile.title}: {len(wanted)} runs on {place}, log {_shown(workspace, _log(workspace))}")
-    where = cluster.arguments(workspace) if cluster else ["--cores", str(cores), "--scheduler", "greedy"]
+    where = cluster.arguments(workspace) if cluster else [*ALONE, "--cores", str(cores)]
     command = ["--retries", str(retries), *where]
     given = {
         "profile": workspace.reference,
@@ -109,7 +110,7 @@ def _execute(
     command += ["--directory", workspace.build]
     command += ["--configfile", config, *where, "--keep-going", "--rerun-incomplete"]
     command += ["--rerun-triggers", "mtime", "input", "params", "--nocolor"]
-    command += ["--workflow-profile", "none", "--runtime-source-cache-path", state / "sources"]
+    command += ["--runtime-source-cache-path", state / "sources"]
     progress = Progress(workspace, (), 0.0)
     with _log(workspace).open("w", encoding="utf-8") as log:
         snakemake = subprocess.Popen(  # its own session: Ctrl-C reaches us, and we stop it in order
