@@ -117,7 +117,8 @@ def test_runs_that_make_the_same_features_at_once_all_get_them(tmp_path, monkeyp
         return digests
 
     monkeypatch.setattr(features_module, "_write", together)
-    runs = [threading.Thread(target=lambda: results.append(kept(tmp_path)[0])) for _ in range(3)]
+    models = [arm() for _ in range(3)]  # one after the other: their weights come from one generator
+    runs = [threading.Thread(target=lambda m=model: results.append(kept(tmp_path, m)[0])) for model in models]
     for run in runs:
         run.start()
     for run in runs:
