@@ -5,16 +5,28 @@ import multiprocessing
 import random
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import rank
 from safetensors.torch import load_file
+from torch import Tensor
+
+from sardino.training.source import MemoryTiles
 
 KILLS, STEPS = 20, 40
 
 
-def train(folder: Path) -> None:
-    """One process of it; saves after every fourth step."""
+def train(folder: Path, begun: Any) -> None:
+    """One process of it, which counts the steps that it begins; saves after every fourth step."""
+
+    class Counted(MemoryTiles):
+        def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+            begun.value += 1
+            return super().read(numbers)
+
+    rank.MemoryTiles = Counted  # type: ignore[misc]
     folder.mkdir(exist_ok=True)
     rank.main("auto", folder, STEPS)
 
@@ -23,21 +35,26 @@ def test_killed_at_random_steps_and_started_again_it_ends_with_the_same_bits(tmp
     forks = multiprocessing.get_context("forkserver")
     forks.set_forkserver_preload(["rank", "sardino.training.pretrain", "sardino.training.session"])
 
-    def start(folder: Path) -> multiprocessing.process.BaseProcess:
-        child = forks.Process(target=train, args=(folder,))
+    def start(folder: Path) -> tuple[multiprocessing.process.BaseProcess, Any]:
+        begun = forks.Value("i", 0)
+        child = forks.Process(target=train, args=(folder, begun))
         child.start()
-        return child
+        return child, begun
 
-    for name in ("warm-up", "whole"):  # the second tells how long a run takes once everything is loaded
-        started = time.monotonic()
-        child = start(tmp_path / name)
+    def finish(folder: Path) -> None:
+        child, _ = start(folder)
         child.join()
         assert child.exitcode == 0
-    span, kills, places = time.monotonic() - started, 0, set()
+
+    finish(tmp_path / "whole")
+    kills, places = 0, set()
     moments, folder = random.Random(5), tmp_path / "killed"
     while kills < KILLS:
-        child = start(folder)
-        child.join(moments.uniform(0.1, 0.8) * span)
+        child, begun = start(folder)
+        steps = moments.randint(1, 14)
+        while child.is_alive() and begun.value < steps:
+            time.sleep(0.0005)
+        time.sleep(moments.uniform(0, 0.02))  # anywhere in a step, or while its state is written
         if child.is_alive():
             child.kill()
             child.join()
@@ -48,9 +65,8 @@ def test_killed_at_random_steps_and_started_again_it_ends_with_the_same_bits(tmp
             assert same(folder, tmp_path / "whole")
             shutil.rmtree(folder)
     assert len(places) >= 3, "the kills came too early to mean anything"
-    child = start(folder)
-    child.join()
-    assert child.exitcode == 0 and same(folder, tmp_path / "whole")
+    finish(folder)
+    assert same(folder, tmp_path / "whole")
 
 
 def same(folder: Path, other: Path) -> bool:
