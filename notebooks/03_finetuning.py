@@ -107,5 +107,4 @@ preview(draw_losses(losses, space.profile.finetuning.loss, title))
 
 # %%
 arm = {"regions": regions, "encoding": encoding, "initialisation": initialisation}
-name = f"finetune-{regions}-{encoding}-{initialisation}"
-record = record_row(experiment, name, {"profile": profile, "data": data, **arm}, search, cells, started)
+record = record_row(experiment, {"profile": profile, "data": data, **arm}, search, cells, started)

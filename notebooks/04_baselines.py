@@ -93,5 +93,4 @@ preview(draw_losses(losses, space.profile.finetuning.loss, title))
 
 # %%
 arm = {"encoding": encoding, "initialisation": initialisation}
-name = f"baseline-{encoding}-{initialisation}"
-record = record_row(experiment, name, {"profile": profile, "data": data, **arm}, search, cells, started)
+record = record_row(experiment, {"profile": profile, "data": data, **arm}, search, cells, started)

@@ -4,12 +4,12 @@ from dataclasses import asdict, dataclass
 from typing import TypeVar, cast
 
 import torch
-import torch.nn.functional as F
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from sardino.errors import SardinoError
+from sardino.models.attention import attention_rows
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -99,8 +99,7 @@ class Encoding:
 def encode(vit: VisionTransformer, images: Tensor) -> Encoding:
     """Tokens and class-token attention in one pass, differentiable.
 
-    Fused attention never writes the weights down, so the last block's are computed
-    again for the one query that matters: softmax(q_cls k^T / sqrt(d)) per head, without the N x N matrix.
+    The last block's weights are computed again for the one query that matters (sardino.models.attention).
 
     Args:
         images: (B, C, H, W) float, normalised.
@@ -110,34 +109,13 @@ def encode(vit: VisionTransformer, images: Tensor) -> Encoding:
         x = block(x)
     last = cast(Block, vit.blocks[-1])
     assert isinstance(last.attn, Attention)
-    weights = class_attention(last.attn, last.norm1(x))
+    weights = attention_rows(last.attn, last.norm1(x), slice(1)).squeeze(2)
     tokens = vit.norm(last(x))
     patch = patch_px(vit)
     rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
     prefix = vit.num_prefix_tokens
     patches = weights[..., prefix:].unflatten(-1, (rows, columns))
     return Encoding(tokens[:, prefix:].unflatten(1, (rows, columns)), patches * (rows * columns))
-
-
-def class_attention(attention: Attention, x: Tensor) -> Tensor:
-    """The class token's row of softmax(Q K^T / sqrt(d)), per head; sums to 1 over all tokens.
-
-    Args:
-        attention: timm's Attention of one block.
-        x: (B, N, D) the block's normalised input, class token first.
-
-    Returns:
-        (B, heads, N).
-    """
-    batch, count, width = x.shape
-    heads = attention.num_heads
-    weight, bias = attention.qkv.weight, attention.qkv.bias
-    query = F.linear(x[:, :1], weight[:width], None if bias is None else bias[:width])
-    key = F.linear(x, weight[width : 2 * width], None if bias is None else bias[width : 2 * width])
-    query = attention.q_norm(query.view(batch, 1, heads, -1).transpose(1, 2))
-    key = attention.k_norm(key.view(batch, count, heads, -1).transpose(1, 2))
-    scores = (query * attention.scale) @ key.transpose(-2, -1)  # (B, heads, 1, N)
-    return scores.squeeze(2).float().softmax(-1)
 
 
 def _embed(vit: VisionTransformer, images: Tensor) -> Tensor:

@@ -132,6 +132,12 @@ def code_state() -> dict[str, Any]:
     return _code(_code_root())
 
 
+def revision() -> str:
+    """The commit, with "+changes" where the working tree differs from it."""
+    state = code_state()
+    return f"{state['revision']}{'+changes' if state['dirty'] is True else ''}"
+
+
 def peak_memory_mb() -> float:
     """The most memory this process has held, in MiB."""
     try:

@@ -9,6 +9,7 @@ import geopandas
 import numpy as np
 import zarr
 from numpy.typing import NDArray
+from pyproj import CRS
 
 from sardino.errors import SardinoError
 from sardino.tiles.chunks import Chunks
@@ -132,6 +133,14 @@ class TileStore:
         row = self.index.iloc[self.row(tile_id)]
         a, b, c, d, e, f = (float(v) for v in row["transform"])
         return Tile(str(row["region"]), str(row["crs"]), (a, b, c, d, e, f), (self.tile_px, self.tile_px))
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Pixel spacing in metres: as written beside the tiles, else of the first tile's transform; None in degrees."""
+        if self.metadata.get("gsd_m"):
+            return float(self.metadata["gsd_m"])
+        first = self.tile(str(self.index["id"].iloc[0]))
+        return first.transform[0] if first.crs and CRS.from_user_input(first.crs).is_projected else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Loader workers open the store themselves: file handles do not travel.

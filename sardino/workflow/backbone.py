@@ -10,7 +10,7 @@ import torch
 import sardino
 from sardino.errors import SardinoError
 from sardino.models.vit import Architecture, build_vit, parameter_count
-from sardino.reporting.record import code_state
+from sardino.reporting.record import revision
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, save_backbone
@@ -176,9 +176,8 @@ def pretrain_on(
         "fingerprint": store.fingerprint,
         "product": store.product,
         "synthetic": store.synthetic,
+        "gsd_m": store.gsd_m,
     }
-    state = code_state()
-    revision = f"{state['revision']}{'+changes' if state['dirty'] is True else ''}"
     card = Card(
         architecture,
         tuple(store.channels),
@@ -187,7 +186,7 @@ def pretrain_on(
         trained_on,
         recipe.to_dict(),
         run={**run.decides(), "precision": precision_on(parallel.device, run.precision)},
-        code_revision=revision,
+        code_revision=revision(),
     )
     measured = measured_at_end(result.history)
     weights = {"teacher": result.teacher, "student": result.student}

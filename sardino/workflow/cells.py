@@ -17,6 +17,7 @@ from sardino.reporting.record import write_record
 from sardino.tiles.description import describe
 from sardino.training.finetune import Diverged, Finetuned, Settings, finetune, predict, tile_confusions
 from sardino.workflow.experiment import Experiment as Experiment  # notebooks open one and train its cells
+from sardino.workflow.kept_segmenter import keep_segmenter
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float) ->
         "confusion_key": f"confusion_{fraction:g}_{seed}",
         "wall_s": time.monotonic() - started,
     }
+    if fraction == max(profile.fractions) and seed == profile.seeds[0]:
+        keep_segmenter(experiment, model, row)
     return Cell(row, confusions, predict(model, examples, experiment.device), result.losses)
 
 
@@ -156,7 +159,6 @@ def save_confusions(path: Path, cells: Sequence[Cell]) -> None:
 
 def record_row(
     experiment: Experiment,
-    name: str,
     parameters: dict[str, Any],
     search: RateSearch,
     cells: Sequence[Cell],
@@ -165,11 +167,10 @@ def record_row(
     """Save a row's matrices and example maps, then its record, which is returned.
 
     Args:
-        name: of the run: finetune-... is a row of Table 1, baseline-... of Table 2.
         parameters: the notebook's.
         started: time.time() at the notebook's first line.
     """
-    space, store = experiment.space, experiment.store
+    space, store, name = experiment.space, experiment.store, experiment.run
     save_confusions(space.runs / f"{name}.npz", cells)
     return write_record(
         space.record(name),

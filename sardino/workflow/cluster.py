@@ -1,11 +1,10 @@
 """Clusters: the same sweep, each run a job of SLURM or of Kubernetes through an executor plugin of Snakemake."""
 
-import hashlib
 import importlib.util
 import math
-import os
 import shutil
 import subprocess
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ LEAST_MINUTES, LEAST_MB = 15, 2000
 
 
 @dataclass(frozen=True)
-class Cluster:
+class Cluster(ABC):
     """How the runs of a sweep become jobs.
 
     Args:
@@ -33,13 +32,13 @@ class Cluster:
     device: str = "cpu-1"
     hours: float | None = None
 
+    @abstractmethod
     def arguments(self, workspace: Workspace) -> list[str]:
         """Snakemake's options; refused where a plugin or the cluster is missing."""
-        raise NotImplementedError
 
+    @abstractmethod
     def cancel(self, workspace: Workspace) -> None:
         """End the jobs of this project's profile: those of a sweep that was killed would write beside the next."""
-        raise NotImplementedError
 
     def resources(self, workspace: Workspace, runs: list[Run]) -> dict[str, dict[str, str | int]]:
         """What each run's job asks for, from its forecast."""
@@ -80,7 +79,7 @@ class Slurm(Cluster):
 
     def arguments(self, workspace: Workspace) -> list[str]:
         if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
-            raise SardinoError("--slurm needs Snakemake's plugin: install it with `pip install 'sardino[slurm]'`")
+            raise SardinoError("--slurm needs Snakemake's plugin: install it with `pip install -e '.[slurm]'`")
         if shutil.which("sbatch") is None:
             raise SardinoError(
                 "--slurm needs sbatch, which is not on this machine: start it on the cluster's login node"
@@ -124,7 +123,7 @@ class Kubernetes(Cluster):
     def arguments(self, workspace: Workspace) -> list[str]:
         if importlib.util.find_spec("snakemake_executor_plugin_cluster_generic") is None:
             raise SardinoError(
-                "--kubernetes needs Snakemake's generic plugin: install it with `pip install 'sardino[kubernetes]'`"
+                "--kubernetes needs Snakemake's generic plugin: install it with `pip install -e '.[kubernetes]'`"
             )
         if not (self.folder / "config.yaml").is_file():
             raise SardinoError(f"{self.folder} has no config.yaml: `sardino kubernetes {self.folder}` writes one")
@@ -136,5 +135,4 @@ class Kubernetes(Cluster):
 
 def job_prefix(workspace: Workspace) -> str:
     """What the names of a sweep's jobs begin with: the profile, and which folder's."""
-    place = hashlib.sha256(os.fsencode(workspace.build)).hexdigest()[:8]
-    return f"sardino-{workspace.profile.name[:30]}-{place}"
+    return f"sardino-{workspace.profile.name[:30]}-{kubernetes.label(workspace.build)}"

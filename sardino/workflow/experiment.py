@@ -89,6 +89,13 @@ class Experiment:
         )
 
     @property
+    def run(self) -> str:
+        """Name of the row's run: finetune-... is a row of Table 1, baseline-... of Table 2."""
+        if self.encoding in ("attention", "tokens"):
+            return f"finetune-{self.arm}-{self.encoding}-{self.initialisation}"
+        return f"baseline-{self.encoding}-{self.initialisation}"
+
+    @property
     def test_blocks(self) -> list[int]:
         """Geographic band of each test tile: the unit of the bootstrap."""
         return [int(self.store.index["band"].iloc[self.store.row(i)]) for i in self.test_ids]

@@ -58,6 +58,10 @@ class Workspace:
         self.profile.architecture(arm)
         return self.build / "pretrain" / self.profile.pretrained(arm, seed)
 
+    def segmenter(self, run: str) -> Path:
+        """Folder of the segmenter that a run keeps: of its largest label fraction and first seed."""
+        return self.build / "segmenters" / run
+
     def record(self, run: str) -> Path:
         """The JSON record of a run, its last act."""
         return self.build / "runs" / f"{run}.json"
