@@ -1,13 +1,17 @@
 """Devices a run may be forecast for: a table of them with sources, and this machine, measured."""
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from sardino.errors import SardinoError
 
 HERE = "here"
 """The name that means: this machine's CPU, measured now."""
+SPEED = Path(__file__).with_name("cpu_speed.json")
+"""What sardino.workflow.calibration writes."""
 ROUNDS = 3
 GPU_SHARES = (0.35, 0.25)
 """Of a GPU's peak that trainings like these are assumed to keep up, in matrix products and in convolutions."""
@@ -41,8 +45,18 @@ def _gpu(name: str, title: str, peak_tflops: float, memory_gb: float, source: st
     return Device(name, title, matrix, convolution, memory_gb, f"{peak_tflops:g} TFLOP/s, {source}; {shares} assumed")
 
 
+def _core() -> Device:
+    """One core as the last `sardino plan PROFILE --calibrate` found it, with the memory of a small machine."""
+    speed = json.loads(SPEED.read_text(encoding="utf-8"))
+    source = (
+        f"fitted to {speed['runs']} trainings of `{speed['profile']}`, {speed['cpu']}, revision {speed['revision']}"
+    )
+    matrix, convolution = speed["matrix_gflops"], speed["convolution_gflops"]
+    return Device("cpu-1", "one core of a server CPU", matrix, convolution, 8, source)
+
+
 TABLE = (
-    Device("cpu-1", "one core of a server CPU", 55, 58, 8, "operations over seconds of results/laptop/runs, AMD EPYC"),
+    _core(),
     _gpu("rtx4090", "NVIDIA GeForce RTX 4090", 165.2, 24, "NVIDIA Ada whitepaper"),
     _gpu("a100", "NVIDIA A100 80 GB", 312, 80, "NVIDIA A100 data sheet"),
     _gpu("h100", "NVIDIA H100 SXM", 989.4, 80, "NVIDIA H100 data sheet"),

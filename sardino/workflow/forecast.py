@@ -68,6 +68,14 @@ def forecast(profile: Profile, device: Device) -> list[Forecast]:
     return [_row(profile, run, device) for run in plan(profile)]
 
 
+def run_work(profile: Profile, run: Run) -> Count:
+    """Operations of one run; none where it trains nothing."""
+    arm = str(run.parameters.get("arm") or run.parameters.get("regions") or profile.arms[0])
+    if run.kind == "pretrain":
+        return _pretraining(profile, arm)[0]
+    return _cells(profile, run, arm)[0] if run.kind in ("finetune", "baseline") else Count()
+
+
 def as_csv(rows: Iterable[Any], kind: type) -> str:
     """Rows of a dataclass as CSV."""
     names = [field.name for field in fields(kind)]
@@ -162,8 +170,8 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float, float]:
     work = seed.times(len(profile.seeds)).plus(trained(profile.rate_fraction).times(len(tuning.lr_grid)))
     weights = 4 * (tile.step.parameters + 3 * tile.step.trained) / 1e9
     memory = PROCESS_GB + weights + max(tuning.batch, EVALUATED / 2) * tile.step.kept / 1e9
-    # Runs share a cache; each is told the whole, because any may be the one that makes it.
-    return work, memory, len(profile.seeds) * disk if cached else 0.0
+    # Runs share a cache; each is told the whole, because any may be the one that makes it. One segmenter is kept.
+    return work, memory, 4 * tile.step.parameters / 1e9 + (len(profile.seeds) * disk if cached else 0.0)
 
 
 def _shape(profile: Profile, arm: str) -> Architecture:

@@ -21,6 +21,9 @@ def plan(
     compare: Annotated[
         bool, typer.Option("--compare", help="With what the runs took, and write forecast.csv.")
     ] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Take cpu-1's speed from what the published trainings took.")
+    ] = False,
 ) -> None:
     """List the runs of a profile with predicted operations, memory, disk and hours on a device.
 
@@ -32,6 +35,9 @@ def plan(
     from sardino.workflow.profile import Profile
 
     loaded = Profile.load(named or profile)
+    if calibrate:
+        _calibrate(named or profile)
+        return
     given = find_device(device, loaded.threads)
     rows = forecast(loaded, given)
     typer.echo(f"{loaded.title}: {len(rows)} runs\non {given.title} ({given.source})")
@@ -84,6 +90,17 @@ def _compare(profile: str, rows: "list[Forecast]") -> None:
     path = workspace.results / "forecast.csv"
     write_text(as_csv(found, Taken), path)
     typer.echo(path)
+
+
+def _calibrate(profile: str) -> None:
+    from sardino.workflow.calibration import calibrate
+    from sardino.workflow.workspace import Workspace
+
+    speed = calibrate(Workspace.open(profile))
+    typer.echo(
+        f"cpu-1: {speed.matrix_gflops:.3g} GFLOP/s in products, {speed.convolution_gflops:.3g} in convolutions, from "
+        f"{speed.runs} trainings of `{speed.profile}` on {speed.cpu}"
+    )
 
 
 def _table(rows: list[list[str]], head: list[str]) -> None:
