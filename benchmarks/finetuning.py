@@ -6,8 +6,11 @@
 An epoch is every labelled tile once, forward through the backbone and the decoder, backward through the decoder, one
 optimiser step a batch: the fine-tuning's own loop, from which only the reading differs. The tiles lie in memory and the
 features on disk, memory-mapped. Arms: all three that have a backbone at the laptop profile's sizes, and tokens and
-attention maps with a ViT-Tiny/16 on tiles of 448 pixels. What it takes to make the features once is told in epochs
-without them. Rounds of the two take turns, and medians over the rounds are reported.
+attention maps with the paper's ViT-Tiny/16 and ViT-Base/16 on tiles of 448 pixels. What it takes to make the features
+once is told in epochs without them. Rounds of the two take turns, and medians over the rounds are reported.
+
+No cache can save more than the backbone costs: the decoder's own forward and backward remain. That limit is measured
+too, as an epoch on features that lie in memory already, and the share of it that the cache on disk reaches.
 """
 
 import argparse
@@ -19,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sardino.models.segmenter import EncodingName, Segmenter, build_segmenter
@@ -45,6 +49,7 @@ class Size:
         px: side of a tile.
         unet_width, unet_depth, decoder_width, batch: of the fine-tuning.
         encodings: what is measured.
+        share: of the tiles and rounds asked for; the large network takes a second a tile.
     """
 
     name: str
@@ -55,10 +60,11 @@ class Size:
     decoder_width: int
     batch: int
     encodings: tuple[EncodingName, ...]
+    share: float = 1.0
 
 
 def sizes() -> list[Size]:
-    """The laptop's and the paper's backbone; the latter with the laptop's decoders, as the paper states no width."""
+    """The laptop's and the paper's backbones; the latter with the laptop's decoders, as the paper states no width."""
     profile = Profile.load("laptop")
     tuning, tiny = profile.finetuning, profile.architecture("europe")
     decoders = (tuning.unet_width, tuning.unet_depth, tuning.decoder_width, tuning.batch)
@@ -66,6 +72,7 @@ def sizes() -> list[Size]:
     return [
         Size("laptop's ViT", shape, px, *decoders, encodings=("attention", "tokens", "unet_attention")),
         Size("ViT-Tiny/16", (192, 12, 3, 16), 448, *decoders, encodings=("attention", "tokens")),
+        Size("ViT-Base/16", (768, 12, 12, 16), 448, *decoders, encodings=("attention", "tokens"), share=0.25),
     ]
 
 
@@ -109,7 +116,10 @@ def measure(size: Size, encoding: EncodingName, tiles: int, rounds: int, device:
         making = time.perf_counter() - started
         assert features is not None
         kept = FeatureTiles(features, ids, *((model.join, source) if encoding == "unet_attention" else ()))
-        works = {name: epoch(size, model, on, device) for name, on in (("kept", kept), ("made", source))}
+        held = Features(features.folder, np.array(features.values), np.array(features.labels), features.row)
+        at_best = FeatureTiles(held, ids, kept.join, kept.images)
+        sources = {"kept": kept, "made": source, "best": at_best}
+        works = {name: epoch(size, model, on, device) for name, on in sources.items()}
         seconds: dict[str, list[float]] = {name: [] for name in works}
         for number in range(rounds + 1):
             for name, work in works.items():
@@ -117,11 +127,14 @@ def measure(size: Size, encoding: EncodingName, tiles: int, rounds: int, device:
                 work()
                 if number:  # the first round warms up
                     seconds[name].append(time.perf_counter() - started)
-    ours, theirs = (statistics.median(seconds[name]) for name in ("kept", "made"))
+    ours, theirs, best = (statistics.median(seconds[name]) for name in ("kept", "made", "best"))
     where = f"{torch.get_num_threads()} CPU threads" if device.type == "cpu" else device.type.upper()
     what = f"{encoding.replace('_', ' + ')}, {size.name}, {size.px} px, {tiles} tiles, {where}"
     return [
         Row(f"Epoch of a frozen arm: {what}", ours, "s", PEER, theirs, theirs / ours, BAR),
+        Row(
+            f"The same, share of what any cache could save: {what}", ours, "s", "features in memory", best, best / ours
+        ),
         Row(f"Making the features once: {what}", making, "s", f"an epoch, {PEER}", theirs, theirs / making),
     ]
 
@@ -137,9 +150,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     rows = []
-    for size in sizes()[: 1 if arguments.small else 2]:
+    for size in sizes()[: 1 if arguments.small else None]:
         for encoding in size.encodings:
-            rows += measure(size, encoding, arguments.tiles, arguments.rounds, torch.device(arguments.device))
+            tiles, rounds = (max(1, round(size.share * n)) for n in (arguments.tiles, arguments.rounds))
+            rows += measure(size, encoding, tiles, rounds, torch.device(arguments.device))
     print(write_benchmark(rows, arguments.out))
 
 

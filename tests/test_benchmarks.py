@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[1]
         ("ingest", ["--quick"], 4),
         ("crops", ["--px", "64", "--batch", "2", "--rounds", "1"], 9),
         ("metrics", ["--px", "64", "--rounds", "1"], 3),
-        ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], 6),
+        ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], 9),
+        ("attention", ["--px", "448", "--rounds", "1"], (2, 3)),
         ("pretraining", ["--quick", "--rounds", "1"], (3, 6)),  # both precisions where the CPU has bfloat16
     ],
 )

@@ -13,6 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
+from minute_world import PROFILE, minute_workspace
 from safetensors.torch import load_file
 
 from sardino.errors import SardinoError
@@ -30,61 +31,15 @@ from sardino.workflow import cells as cells_module
 from sardino.workflow.attention import attention_of
 from sardino.workflow.backbone import physics_of, pretrain_arm
 from sardino.workflow.cells import Experiment, choose_rate, record_row, save_confusions, train_cell
-from sardino.workflow.preparation import open_or_prepare, prepare
+from sardino.workflow.preparation import open_or_prepare
 from sardino.workflow.workspace import Workspace
 
 CPU = torch.device("cpu")
-PROFILE = """
-name = "minute"
-title = "A minute world"
-synthetic = true
-hardware = "any"
-expected_minutes = 1
-seeds = [0, 1]
-fractions = [1, 10, 100]
-examples = 2
-[data]
-source = "world"
-tile_px = 32
-bands = 10
-band_angle_deg = 30
-regions = { europe = [6, 5], china = [5, 4] }
-[architectures]
-tiny = { width = 24, depth = 2, heads = 3, patch = 8 }
-[pretraining.europe]
-title = "Europe"
-architecture = "tiny"
-regions = ["europe"]
-steps = 3
-batch = 4
-recipe = "small"
-overrides = { hidden = 32, bottleneck = 16, prototypes = 32, local_crops = 1 }
-[pretraining.all]
-title = "Europe, China"
-architecture = "tiny"
-regions = ["europe", "china"]
-steps = 3
-batch = 4
-recipe = "small"
-overrides = { hidden = 32, bottleneck = 16, prototypes = 32, local_crops = 1 }
-[finetuning]
-steps = 4
-batch = 2
-lr = 1e-2
-backbone_lr = 1e-3
-validate_every = 2
-unet_width = 4
-unet_depth = 2
-decoder_width = 16
-"""
 
 
 @pytest.fixture(scope="module")
 def space(tmp_path_factory):
-    root = tmp_path_factory.mktemp("project")
-    (root / "minute.toml").write_text(PROFILE)
-    space = Workspace.open(str(root / "minute.toml"), root=root)
-    prepare(space)
+    space = minute_workspace(tmp_path_factory.mktemp("project"))
     for arm in ("europe", "all"):
         for seed in space.profile.seeds:
             pretrain_arm(space, arm, CPU, seed)

@@ -1,0 +1,147 @@
+"""Attention maps of the last block: one query's row and fused attention elsewhere, against full matrices everywhere.
+
+    python benchmarks/attention.py
+
+The peer does as the public DINO code does: each block computes its whole N x N matrix, and of the last one the class
+token's row is taken. Both sides are the same ViT-Tiny/16 with the same weights, in float32, each in a process of its
+own; they take turns, and medians are reported. Both give the same maps, which is checked first. Peak memory is what
+passes add to a process that already holds the network and the images. bfloat16 is shown where the CPU has it.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import psutil
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from sardino.models.extraction import class_attention
+from sardino.models.vit import Architecture, build_vit
+from sardino.reporting.benchmark import Row, write_benchmark
+from sardino.tiles.radiometry import CHANNELS
+from sardino.training.device import precision_on
+
+SIZES = {448: (1.4, None), 1024: (3.0, 4.0)}
+"""Side of a tile in pixels: bars of the speed and of the memory."""
+PEER = "full attention in every block, as the public DINO code"
+SIDES = ("ours", "peer", "bfloat16")
+
+
+def case(px: int, batch: int) -> tuple[VisionTransformer, Tensor]:
+    """The paper's small ViT with random weights, and random images."""
+    torch.manual_seed(0)
+    vit = build_vit(Architecture(192, 12, 3, 16, channels=len(CHANNELS), tile_px=448)).eval()
+    return vit, torch.randn(batch, len(CHANNELS), px, px)
+
+
+@torch.no_grad()
+def full_attention(vit: VisionTransformer, images: Tensor) -> Tensor:
+    """(B, heads, h, w) of the class token, from matrices."""
+    for block in vit.blocks:
+        block.attn.fused_attn = False
+    found: list[Tensor] = []
+    last = vit.blocks[-1]
+    handle = last.attn.attn_drop.register_forward_hook(lambda _, given, __: found.append(given[0]))
+    x = vit.norm_pre(vit._pos_embed(vit.patch_embed(images)))
+    for block in vit.blocks[:-1]:
+        x = block(x)
+    last.attn(last.norm1(x))
+    handle.remove()
+    rows, columns = images.shape[-2] // 16, images.shape[-1] // 16
+    return found[0][:, :, 0, 1:].unflatten(-1, (rows, columns)) * (rows * columns)
+
+
+def work(side: str, px: int, batch: int) -> Callable[[], Tensor]:
+    """One extraction."""
+    vit, images = case(px, batch)
+    if side == "peer":
+        return lambda: full_attention(vit, images)
+    if side == "ours":
+        return lambda: class_attention(vit, images)[0]
+
+    def in_bfloat16() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            return class_attention(vit, images)[0]
+
+    return in_bfloat16
+
+
+def answer(side: str, px: int, batch: int) -> None:
+    """A process of its own: at each line it is sent, one pass; it answers with seconds and the memory added so far."""
+    action = work(side, px, batch)
+    base = psutil.Process().memory_info().rss
+    for _ in sys.stdin:
+        started = time.perf_counter()
+        action()
+        seconds = time.perf_counter() - started
+        print(json.dumps({"seconds": seconds, "added": peak_bytes() - base}), flush=True)
+
+
+def peak_bytes() -> int:
+    """The most memory this process has held: the kernel's own count, in which a parent's memory has no part."""
+    status = Path("/proc/self/status").read_text()
+    return next(1024 * int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+
+
+def measure(px: int, batch: int, rounds: int, sides: list[str]) -> list[Row]:
+    """The rows of one size."""
+    ours, peer = (work(side, px, 1)() for side in ("ours", "peer"))
+    np.testing.assert_allclose(ours.numpy(), peer.numpy(), rtol=2e-3, atol=2e-4)
+    command = [sys.executable, __file__, "--px", str(px), "--batch", str(batch), "--side"]
+    processes = {
+        side: subprocess.Popen([*command, side], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for side in sides
+    }
+    answers: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    for _ in range(rounds + 1):
+        for side, process in processes.items():
+            assert process.stdin is not None and process.stdout is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            answers[side].append(json.loads(process.stdout.readline()))
+    for process in processes.values():
+        process.communicate()
+    seconds = {side: [each["seconds"] for each in given[1:]] for side, given in answers.items()}  # one warms up
+    added = {side: given[-1]["added"] / 2**20 for side, given in answers.items()}
+    rows = []
+    what = f"ViT-Tiny/16, {px} px, {torch.get_num_threads()} CPU threads"
+    for side in sides:
+        if side == "peer":
+            continue
+        ratio = statistics.median(b / a for a, b in zip(seconds[side], seconds["peer"], strict=True))
+        rate, there = batch / statistics.median(seconds[side]), batch / statistics.median(seconds["peer"])
+        kind, bar = ("float32", SIZES[px][0]) if side == "ours" else ("bfloat16", None)
+        rows.append(Row(f"Attention maps in {kind}: {what}", rate, "tiles/s", PEER, there, ratio, bar))
+    ratio = added["peer"] / added["ours"]
+    rows.append(Row(f"Memory added: {what}", added["ours"], "MiB", PEER, added["peer"], ratio, SIZES[px][1]))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=9, help="passes of each, in turns")
+    parser.add_argument("--batch", type=int, default=1, help="tiles of a pass")
+    parser.add_argument("--px", type=int, choices=sorted(SIZES), help="one size alone")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, default=Path("results/benchmarks/attention.json"), help="where rows go")
+    asked = parser.parse_args()
+    if asked.side:
+        return answer(asked.side, asked.px, asked.batch)
+    sides = [side for side in SIDES if side != "bfloat16" or precision_on(torch.device("cpu")) == "bfloat16"]
+    rows: list[Row] = []
+    for px in [asked.px] if asked.px else SIZES:
+        rows += measure(px, asked.batch, asked.rounds, sides)
+    print(write_benchmark(rows, asked.out))
+    return None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""The weights that come with the package, taken from a profile's runs: a backbone, and the best segmenter.
+
+python -m sardino.workflow.builtin desktop
+"""
+
+import shutil
+import sys
+from pathlib import Path
+
+import sardino
+from sardino.errors import SardinoError
+from sardino.reporting.record import read_record
+from sardino.training.checkpoint import load_backbone, save_backbone
+from sardino.training.health import History
+from sardino.training.model_card import measured_at_end
+from sardino.training.saved_segmenter import load_segmenter, save_segmenter
+from sardino.workflow.plan import plan
+from sardino.workflow.workspace import Workspace
+
+FOLDER = Path(sardino.__file__).parent / "pretrained"
+BACKBONE, SEGMENTER = "world-backbone", "world-segmenter"
+MOST_BYTES = 15_000_000
+
+
+def make_builtin(space: Workspace, folder: Path = FOLDER) -> list[Path]:
+    """Copy the first arm's teacher and the segmenter that did best on validation tiles, with their cards.
+
+    Test tiles have no say in which segmenter is taken; its card tells how well it does on them.
+
+    Args:
+        folder: what is in it is replaced, once both are whole.
+
+    Raises:
+        SardinoError: a run is missing, or the weights are too large to come with the package.
+    """
+    partial = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    _backbone(space, partial / BACKBONE)
+    model, card = load_segmenter(space.segmenter(best_segmenter(space)))
+    save_segmenter(partial / SEGMENTER, model, card)
+    size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+    if size > MOST_BYTES:
+        raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15: not taken")
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return sorted(folder.iterdir())
+
+
+def best_segmenter(space: Workspace) -> str:
+    """Name of the run whose kept segmenter has the highest mIoU on validation tiles."""
+    fraction, seed = max(space.profile.fractions), space.profile.seeds[0]
+    scores = {}
+    for run in plan(space.profile):
+        if run.kind in ("finetune", "baseline"):
+            cells = read_record(space.record(run.name))["results"]["cells"]
+            kept = next(cell for cell in cells if (cell["fraction"], cell["seed"]) == (fraction, seed))
+            scores[run.name] = float(kept["val_miou"])
+    return max(scores, key=lambda name: scores[name])
+
+
+def _backbone(space: Workspace, folder: Path) -> None:
+    """The teacher alone, which DINO evaluates, with what its run measured."""
+    arm = space.profile.arms[0]
+    record = read_record(space.record(f"pretrain-{arm}"))
+    channels, unit = tuple(record["data"]["channels"]), "dB"
+    vit, card = load_backbone(space.pretrain(arm), channels, unit, "teacher")
+    measured = measured_at_end(History.from_dict(record["results"]["curves"]))
+    save_backbone(
+        folder, {"teacher": vit.state_dict()}, card, measured=measured, warnings=record["results"]["warnings"]
+    )
+
+
+if __name__ == "__main__":
+    for path in make_builtin(Workspace.open(sys.argv[1])):
+        print(path)

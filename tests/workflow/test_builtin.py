@@ -1,0 +1,67 @@
+"""The weights that come with the package: taken by validation alone, whole, small, and honest about what they saw."""
+
+import time
+
+import pytest
+import torch
+from minute_world import minute_workspace
+
+from sardino.errors import SardinoError
+from sardino.reporting.record import write_record
+from sardino.tiles.description import describe
+from sardino.tiles.radiometry import CHANNELS
+from sardino.tiles.tileset import TileStore
+from sardino.training.checkpoint import load_backbone
+from sardino.training.saved_segmenter import load_segmenter
+from sardino.workflow import builtin
+from sardino.workflow.backbone import pretrain_arm
+from sardino.workflow.builtin import BACKBONE, SEGMENTER, best_segmenter, make_builtin
+from sardino.workflow.cells import Experiment, train_cell
+from sardino.workflow.plan import plan
+
+CPU = torch.device("cpu")
+BEST = "baseline-unet-scratch"
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    """A pre-training, one trained cell, and records of the others that say that they did worse."""
+    space = minute_workspace(tmp_path_factory.mktemp("project"))
+    data = describe(TileStore.open(space.store))
+    common = {"profile": "minute", "parameters": {}, "seeds": [0], "data": data, "started": time.time()}
+    results = pretrain_arm(space, "europe", CPU)
+    write_record(space.record("pretrain-europe"), kind="pretrain", results=results, **common)
+    train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 100, 0, 1e-2)
+    for run in plan(space.profile):
+        if run.kind in ("finetune", "baseline"):
+            good = 0.9 if run.name == BEST else 0.1
+            # Another fraction or the test tiles may say otherwise: neither counts.
+            cells = [(100, good, 1 - good), (10, 1 - good, 1 - good)]
+            rows = [{"fraction": f, "seed": 0, "val_miou": v, "miou": t} for f, v, t in cells]
+            write_record(space.record(run.name), kind=run.kind, results={"cells": rows}, **common)
+    return space
+
+
+def test_the_best_on_validation_tiles_is_taken_with_its_card(space, tmp_path):
+    assert best_segmenter(space) == BEST
+    made = make_builtin(space, tmp_path / "pretrained")
+    assert [path.name for path in made] == [BACKBONE, SEGMENTER]
+    vit, card = load_backbone(made[0], CHANNELS, "dB", "teacher")
+    assert card.trained_on["synthetic"] is True and card.trained_on["gsd_m"] == 10 and vit.embed_dim == 24
+    assert not (made[0] / "student.safetensors").exists()
+    model, described = load_segmenter(made[1])
+    assert described.encoding == "unet" and set(described.measured) >= {"mIoU on the test tiles"}
+    assert model(torch.zeros(1, 12, 32, 32)).shape == (1, 11, 32, 32)
+
+
+def test_what_was_there_is_replaced_whole_or_not_at_all(space, tmp_path, monkeypatch):
+    folder = tmp_path / "pretrained"
+    make_builtin(space, folder)
+    (folder / "old").mkdir()
+    monkeypatch.setattr(builtin, "MOST_BYTES", 10)
+    with pytest.raises(SardinoError, match="more than 15: not taken"):
+        make_builtin(space, folder)
+    assert (folder / "old").is_dir()
+    monkeypatch.undo()
+    make_builtin(space, folder)
+    assert not (folder / "old").exists() and (folder / BACKBONE / "card.json").is_file()
