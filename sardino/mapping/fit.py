@@ -77,7 +77,7 @@ def _size_doubts(scene: Scene, model: MapModel) -> list[str]:
     if all(abs(side / model.gsd_m - 1) <= TOLERANCE for side in (width, height)):
         return []
     raise SardinoError(
-        f"{scene.path} has pixels of {width:.4g} x {height:.4g} m on the ground, and the model was trained on "
+        f"{scene.path} has pixels of {width:.3g} x {height:.3g} m on the ground, and the model was trained on "
         f"{model.gsd_m:g} m: warp it, as linear power and not as decibels if it becomes coarser, with gdalwarp "
         f"-t_srs {_metric_crs(scene)} -tr {model.gsd_m:g} {model.gsd_m:g} -r "
         f"{'average' if max(width, height) < model.gsd_m else 'bilinear'} {scene.path} warped.tif"

@@ -52,7 +52,7 @@ def make_all(jobs: Sequence[Job], client: Any = None, progress: Progress = lambd
     futures = {client.submit(make_one, job, pure=False, retries=1): number for number, job in enumerate(jobs)}
     made: dict[int, Made] = {}
     try:
-        for future in progress(as_completed(list(futures)), len(jobs)):
+        for future in progress(as_completed(list(futures), loop=client.loop), len(jobs)):
             number = futures[future]
             try:
                 made[number] = future.result()

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 from numpy.typing import NDArray
+from rasterio.windows import Window
 
 from sardino.errors import SardinoError
 from sardino.mapping.windows import Layout
@@ -113,12 +115,24 @@ class Unfinished:
         self.done = stripe, row
 
     def finish(self, name: str, path: Path, what: GeoTiff, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> None:
-        """Make one raster a Cloud-Optimized GeoTIFF, which appears whole or not at all."""
+        """Make one raster a Cloud-Optimized GeoTIFF, which appears whole or not at all.
+
+        It is compared with the raw raster first, pixel by pixel.
+        """
         raw = self.rasters[name]
         _, rows, columns = raw.shape
         places = [(row, column) for row in range(0, rows, _SIDE) for column in range(0, columns, _SIDE)]
+
+        def verify(finished: Path) -> None:
+            with rasterio.open(finished) as dataset:
+                for row, column in places:
+                    window = Window(column, row, min(_SIDE, columns - column), min(_SIDE, rows - row))
+                    wanted = raw.read(row, column, window.height, window.width)
+                    if not np.array_equal(dataset.read(window=window), wanted, equal_nan=wanted.dtype.kind == "f"):
+                        raise OSError(errno.ENOSPC, "the file does not hold what was written to it")
+
         try:
-            with write_geotiff(path, what, overwrite=True) as canvas:
+            with write_geotiff(path, what, overwrite=True, verify=verify) as canvas:
                 for row, column in progress(places):
                     values = raw.read(row, column, min(_SIDE, rows - row), min(_SIDE, columns - column))
                     canvas.lay(values, row, column)

@@ -37,6 +37,8 @@ def segmenter(folder: Path, encoding: str = "unet", seed: int = 0) -> Path:
     model = card.build().eval()
     with torch.no_grad():
         model.decoder.classify.weight.mul_(20)
+        for block in [] if model.vit is None else model.vit.blocks:
+            block.attn.qkv.weight.mul_(20)
     save_segmenter(folder, model, card)
     return folder
 
