@@ -20,6 +20,7 @@ ROOT = Path(__file__).parents[1]
         ("crops", ["--px", "64", "--batch", "2", "--rounds", "1"], 9),
         ("metrics", ["--px", "64", "--rounds", "1"], 3),
         ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], 6),
+        ("scenes", ["--small"], 16),
         ("pretraining", ["--quick", "--rounds", "1"], (3, 6)),  # both precisions where the CPU has bfloat16
     ],
 )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from sardino.errors import SardinoError
 from sardino.mapping.model import MapModel
 from sardino.mapping.product import cell_shape, cell_transform
 from sardino.mapping.scene import Scene
@@ -33,6 +34,10 @@ class AttentionMap:
     model: MapModel
     block: int = -1
     full_size: bool = False
+
+    def __post_init__(self) -> None:
+        if not -self._blocks <= self.block < self._blocks:
+            raise SardinoError(f"there is no block {self.block}: this ViT has {self._blocks}, from 0")
 
     @property
     def network(self) -> nn.Module:
@@ -60,7 +65,6 @@ class AttentionMap:
 
     def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
         """See `Product`."""
-        count = block_count(self.model.network)
         what = GeoTiff(
             scene.crs,
             cell_transform(scene, self.cell),
@@ -70,7 +74,7 @@ class AttentionMap:
             math.nan,
             tags={
                 "unit": "attention of the class token, 1 is an even spread over a window",
-                "block": f"{self.block % count + 1} of {count}",
+                "block": f"{self.block % self._blocks + 1} of {self._blocks}",
                 **origin(self.model, scene),
             },
         )
@@ -78,8 +82,12 @@ class AttentionMap:
 
     def identity(self) -> dict[str, Any]:
         """See `Product`."""
-        block = self.block % block_count(self.model.network)
+        block = self.block % self._blocks
         return {"kind": ATTENTION, "block": block, "full_size": self.full_size, "weights": self.model.sha256}
+
+    @property
+    def _blocks(self) -> int:
+        return block_count(self.model.network)
 
 
 def origin(model: MapModel, scene: Scene) -> dict[str, str]:

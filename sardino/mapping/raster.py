@@ -1,5 +1,6 @@
 """A scene in a raster that GDAL reads: GeoTIFF, VRT, JPEG 2000 and the rest, by rasterio."""
 
+import math
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import rasterio
 from numpy.typing import NDArray
+from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window
 
@@ -17,8 +19,8 @@ from sardino.errors import SardinoError
 from sardino.mapping.bands import unit_said
 from sardino.mapping.scene import Read, Scene, file_state
 
-CACHE_MB = 64
-"""Of GDAL's block cache: rows are read in whole blocks, which it need not keep."""
+CACHE = 64 * 2**20
+"""Bytes of GDAL's block cache: rows are read in whole blocks, which it need not keep for long."""
 _MOST_ROWS, _LEAST_ROWS = 1024, 64
 
 
@@ -32,20 +34,26 @@ class RasterScene(Scene):
     def reading(self, bands: Sequence[int], threads: int) -> Iterator[Read]:
         """See `Scene`."""
         indexes = [number + 1 for number in bands]
-        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB, GDAL_NUM_THREADS=threads), _opened(self.path) as dataset:
-            scales = np.array([dataset.scales[n] for n in bands], np.float32)[:, None, None]
-            offsets = np.array([dataset.offsets[n] for n in bands], np.float32)[:, None, None]
+        with rasterio.Env(GDAL_CACHEMAX=CACHE, GDAL_NUM_THREADS=threads), _opened(self.path) as dataset:
+            scales, offsets, missing = (
+                np.array([values[n] for n in bands], np.float32)[:, None, None]
+                for values in (dataset.scales, dataset.offsets, [_number(value) for value in dataset.nodatavals])
+            )
             scaled = bool((scales != 1).any() or (offsets != 0).any())
+            # A mask or alpha band is read beside the pixels; nodata can be told from them alone, in half the time.
+            by_mask = any({MaskFlags.per_dataset, MaskFlags.alpha} & set(dataset.mask_flag_enums[n]) for n in bands)
 
             def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.float32]:
                 window = Window(left, top, right - left, bottom - top)
                 try:
-                    masked = dataset.read(indexes, window=window, out_dtype="float32", masked=True)
+                    values: NDArray[np.float32] = dataset.read(indexes, window=window, out_dtype="float32")
+                    known = dataset.read_masks(indexes, window=window) > 0 if by_mask else None
                 except RasterioError as error:
                     raise SardinoError(f"{self.path} cannot be read ({error}): copy the file again") from error
-                values: NDArray[np.float32] = np.ma.getdata(masked)
-                if masked.mask is not np.ma.nomask:
-                    values[masked.mask] = np.nan
+                if known is not None:
+                    values[~known] = np.nan
+                elif not np.isnan(missing).all():
+                    values[values == missing] = np.nan
                 return values * scales + offsets if scaled else values
 
             yield read
@@ -87,6 +95,11 @@ def open_raster(path: Path) -> RasterScene:
             chunk_rows=min(block, _MOST_ROWS) if block >= _LEAST_ROWS else -(-_LEAST_ROWS // block) * block,
             files=tuple(dataset.files),
         )
+
+
+def _number(nodata: float | None) -> float:
+    """NaN where a band declares no nodata: NaN is missing in any case."""
+    return math.nan if nodata is None else float(nodata)
 
 
 @contextmanager

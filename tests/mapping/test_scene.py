@@ -71,6 +71,13 @@ def test_power_and_amplitude_become_decibels(tmp_path, model, unit):
         np.testing.assert_allclose(pixels(path, model, **options), wanted, atol=1e-4)
 
 
+def test_a_mask_band_tells_what_is_missing(tmp_path, model):
+    path = write_scene(tmp_path / "s.tif", np.nan_to_num(VALUES, nan=-10), nodata=None)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(np.isfinite(VALUES[0]))
+    np.testing.assert_array_equal(pixels(path, model), VALUES)
+
+
 def test_packed_integers_are_unpacked(tmp_path, model):
     counts = np.where(np.isnan(VALUES), -32768, np.round(VALUES * 100)).astype(np.int16)
     path = write_scene(tmp_path / "s.tif", counts, nodata=-32768)

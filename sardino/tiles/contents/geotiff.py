@@ -19,6 +19,8 @@ from sardino.tiles.contents.resampling import Transform
 
 _LARGEST_PX = 1 << 36
 _BLOCK = 512
+_CACHE = 64 * 2**20
+"""Bytes of GDAL's block cache; rasterio takes bytes, where GDAL's own option counts megabytes."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,7 @@ def write_geotiff(
     folder.mkdir()
     classes = bool(what.colors)
     try:
-        with rasterio.Env(GDAL_CACHEMAX=64):
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
             with rasterio.open(folder / "flat.tif", "w+", **_profile(what)) as dataset:
                 dataset.descriptions = tuple(what.bands)
                 dataset.update_tags(**what.tags)
