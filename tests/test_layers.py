@@ -19,8 +19,9 @@ ALLOWED = {
     "models": {"errors"},
     "evaluation": {"errors", "tiles", "models"},
     "training": {"errors", "tiles", "models", "evaluation"},
+    "mapping": {"errors", "tiles", "scenes", "models", "training"},
     "reporting": {"errors", "tiles", "evaluation"},
-    "workflow": {"errors", "tiles", "scenes", "models", "evaluation", "training", "reporting"},
+    "workflow": {"errors", "tiles", "scenes", "models", "evaluation", "training", "mapping", "reporting"},
     "__main__": {"workflow"},
 }
 # Tables and figures can be redrawn, and tiles prepared, where torch is not installed.

@@ -12,6 +12,7 @@ from sardino.workflow.ingest_cli import app as ingest
 from sardino.workflow.plan_cli import plan
 from sardino.workflow.pretrain_cli import pretrain, slurm
 from sardino.workflow.reproduce_cli import DataOption, kubernetes_profile, reproduce
+from sardino.workflow.scene_cli import attend, map_landcover
 from sardino.workflow.tiles_cli import app as tiles
 
 __all__ = ["app", "ingest_archives_cli", "tiles_chop_cli", "tiles_content_cli"]
@@ -37,12 +38,14 @@ app = typer.Typer(
     help="DINO self-supervision on Sentinel-1, reproduced: `sardino doctor` checks this machine, "
     "`sardino reproduce smoke` runs everything small, `sardino reproduce laptop` makes the tables and figures; "
     "`sardino tiles` cuts an area into tiles, `sardino ingest` fills them from STAC, Earth Engine or archives, "
-    "`sardino pretrain` trains a ViT on them.",
+    "`sardino pretrain` trains a ViT on them, `sardino attend` and `sardino map` make maps of whole scenes.",
 )
 app.add_typer(tiles, name="tiles")
 app.add_typer(ingest, name="ingest")
 app.command()(pretrain)
 app.command()(slurm)
+app.command()(attend)
+app.command("map")(map_landcover)
 app.command()(plan)
 app.command()(reproduce)
 app.command("kubernetes")(kubernetes_profile)

@@ -79,7 +79,8 @@ def mosaic(
     ],
     out: Annotated[Path, typer.Argument(help="Cloud-Optimized GeoTIFF to write (.tif).")],
     band: Annotated[
-        list[str] | None, typer.Option(help="Channels (winter_vv, repeat for more), or label, or one layer.")
+        list[str] | None,
+        typer.Option(help="Channels (winter_vv, repeat for more; channels: all), or label, or one layer."),
     ] = None,
     column: Annotated[str, typer.Option(help="Of a table: one value a tile, such as split or share_50.")] = "",
     split: Annotated[str, typer.Option(help="Only tiles of train, val or test.")] = "",
@@ -121,7 +122,7 @@ def mosaic(
         write_mosaic(
             store,
             out,
-            band or ["label"],
+            list(store.channels) if band == ["channels"] else band or ["label"],
             ids=ids,
             crs=crs,
             resolution=resolution,

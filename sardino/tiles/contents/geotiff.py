@@ -3,7 +3,7 @@
 import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,8 @@ from sardino.tiles.contents.resampling import Transform
 
 _LARGEST_PX = 1 << 36
 _BLOCK = 512
+_CACHE = 64 * 2**20
+"""Bytes of GDAL's block cache; rasterio takes bytes, where GDAL's own option counts megabytes."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +78,19 @@ class Canvas:
 
 
 @contextmanager
-def write_geotiff(path: Path, what: GeoTiff, overwrite: bool = False) -> Iterator[Canvas]:
+def write_geotiff(
+    path: Path, what: GeoTiff, overwrite: bool = False, verify: Callable[[Path], None] = lambda finished: None
+) -> Iterator[Canvas]:
     """Open a raster for filling; on leaving it becomes a Cloud-Optimized GeoTIFF with overviews, valid by rio-cogeo.
 
     Overviews of classes hold the nearest pixel, others averages as they are stored: they are for display only.
+
+    Args:
+        path: .tif file to make.
+        what: is written.
+        overwrite: replace a file that is already there.
+        verify: looks at the finished file before it gets its name, and raises where it is not right: GDAL tells
+            nobody that the disk was full when it closed a file.
 
     Raises:
         SardinoError: the path is taken, its folder is missing, or the disk is full.
@@ -89,7 +100,7 @@ def write_geotiff(path: Path, what: GeoTiff, overwrite: bool = False) -> Iterato
 
     path = Path(path)
     if path.suffix.lower() not in (".tif", ".tiff"):
-        raise SardinoError(f"a mosaic is a .tif file, not {path}")
+        raise SardinoError(f"a raster is written as a .tif file, not {path}")
     if path.exists() and not overwrite:
         raise SardinoError(f"{path} exists already: remove it, or ask to overwrite it")
     if not path.parent.is_dir():
@@ -100,7 +111,7 @@ def write_geotiff(path: Path, what: GeoTiff, overwrite: bool = False) -> Iterato
     folder.mkdir()
     classes = bool(what.colors)
     try:
-        with rasterio.Env(GDAL_CACHEMAX=64):
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE):
             with rasterio.open(folder / "flat.tif", "w+", **_profile(what)) as dataset:
                 dataset.descriptions = tuple(what.bands)
                 dataset.update_tags(**what.tags)
@@ -115,8 +126,9 @@ def write_geotiff(path: Path, what: GeoTiff, overwrite: bool = False) -> Iterato
                 overview_resampling="nearest" if classes else "average",
                 in_memory=False,
                 quiet=True,
-                config={"GDAL_TIFF_OVR_BLOCKSIZE": str(_BLOCK)},
+                config={"GDAL_TIFF_OVR_BLOCKSIZE": str(_BLOCK), "GDAL_NUM_THREADS": "ALL_CPUS"},
             )
+            verify(folder / "cog.tif")
         os.replace(folder / "cog.tif", path)
     except rasterio.errors.RasterioError as error:
         raise SardinoError(f"{path} cannot be written ({error}): is the disk full?") from error

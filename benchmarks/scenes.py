@@ -1,0 +1,338 @@
+"""Whole-scene mapping under measure: its speed beside the bare network, its memory, its seams, its files.
+
+    python benchmarks/scenes.py              # trains its own segmenters on the synthetic world first: some minutes
+    python benchmarks/scenes.py --model build/laptop/segmenters/RUN --attention build/laptop/pretrained/europe
+    python benchmarks/scenes.py --small      # one small run of each, to see that all works
+
+A scene of the synthetic world is mapped end to end: opened, read, predicted, blended, written, made a Cloud-Optimized
+GeoTIFF, compared with what was computed. The peer is the bare network on the same windows, normalised and in memory
+before the clock starts, in the same batches with the same threads. Peak memory is that of a process of its own, and of
+another for four times the area.
+
+Seams: a pixel is at a border where it is within 2 pixels of any window's edge inside the scene. A U-Net can take the
+whole scene in one pass: that pass is the truth. A Vision Transformer sees its window alone, and one pass over more is
+another function, with positions stretched: there the agreement with it at borders is shown beside that away from them,
+and so is the agreement of two maps whose windows are shifted against each other by half a stride. A seam would show as
+less agreement at borders.
+"""
+
+import argparse
+import multiprocessing
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import rasterio
+import torch
+from numpy.typing import NDArray
+from rasterio.transform import Affine
+from rio_cogeo.cogeo import cog_validate
+
+from sardino.mapping.blend import blend_scene
+from sardino.mapping.scene_map import Job, batch_of, layout_of, make_map, opened
+from sardino.mapping.unfinished import open_unfinished
+from sardino.mapping.windows import Layout
+from sardino.models.segmenter import EncodingName
+from sardino.models.vit import Architecture
+from sardino.reporting.benchmark import Row, write_benchmark
+from sardino.reporting.record import peak_memory_mb, revision
+from sardino.scenes.world.synthetic import World
+from sardino.tiles.contents.mosaic import mosaic
+from sardino.tiles.landcover import WORLDCOVER
+from sardino.tiles.normalisation import Normalisation
+from sardino.tiles.radiometry import CHANNELS
+from sardino.tiles.store import write_store
+from sardino.tiles.tileset import TileStore
+from sardino.training.finetune import Settings, finetune
+from sardino.training.saved_segmenter import save_segmenter
+from sardino.training.segmenter_card import SegmenterCard
+from sardino.training.store_tiles import open_tiles
+from sardino.workflow.preparation import split_regions
+
+ROOT = Path(__file__).parents[1]
+SHARE, MORE, AGREE, APART = 0.85, 1.1, 99.0, 0.01
+"""Bars: of the bare network's speed; memory of four times the area; percent of border pixels; hundredth of a pixel."""
+BORDER_PX = 2
+NAMES = {"unet": "U-Net", "unet_attention": "U-Net with attention maps", "tokens": "tokens"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of everything.
+
+    Args:
+        tile_px, tiles: of the world, a square of so many tiles a side.
+        seam_tiles: side of the scene that one pass takes.
+        vit, unet_width: of the networks; steps: of their training.
+        rounds: of the speed.
+    """
+
+    tile_px: int
+    tiles: int
+    seam_tiles: int
+    vit: tuple[int, int, int, int]
+    unet_width: int
+    steps: int
+    rounds: int
+
+
+FULL = Size(96, 16, 8, (96, 6, 3, 8), 8, 400, 3)
+SMALL = Size(32, 8, 5, (24, 2, 3, 8), 4, 12, 1)
+
+
+def make_world(folder: Path, size: Size) -> tuple[TileStore, Path]:
+    """Tiles to train on and the scene that they make together, as `sardino tiles mosaic` writes it."""
+    source = World(seed=0)
+    tiles = list(source.tiles("europe", size.tile_px, size.tiles, size.tiles))
+    splits, bands = split_regions(tiles, 5, 30.0)
+    facts = source.metadata()
+    store = write_store(
+        folder / "store", tiles, splits, lambda number: source.chip(tiles[number]), channels=CHANNELS,
+        legend=WORLDCOVER, product=facts["product"], synthetic=True, metadata=facts, bands=bands, workers=2,
+    )  # fmt: skip
+    scene = folder / "scene.tif"
+    mosaic(store, scene, CHANNELS)
+    return store, scene
+
+
+def trained(store: TileStore, folder: Path, encoding: EncodingName, size: Size) -> Path:
+    """A segmenter trained from scratch for a minute, saved."""
+    torch.manual_seed(0)
+    normalisation = Normalisation.of_store(store, store.ids("train"))
+    width, depth, heads, patch = size.vit
+    card = SegmenterCard(
+        encoding, Architecture(width, depth, heads, patch, len(CHANNELS), size.tile_px),
+        {"unet_width": size.unet_width, "unet_depth": 3, "decoder_width": 64}, CHANNELS, store.unit,
+        normalisation.to_dict(), store.legend.to_dict(),
+        {"regions": ["europe"], "gsd_m": store.gsd_m, "source": store.product, "synthetic": True},
+        {"steps": size.steps}, code_revision=revision(),
+    )  # fmt: skip
+    model = card.build()
+    sets = [open_tiles(store, store.ids(split), normalisation) for split in ("train", "val")]
+    settings = Settings(size.steps, 8, 1e-2, 0.05)
+    finetune(model, *sets, settings, classes=len(store.legend), seed=0, device=torch.device("cpu"), label=encoding)
+    save_segmenter(folder, model, card)
+    return folder
+
+
+def windows_of(job: Job, layout: Layout) -> list[torch.Tensor]:
+    """All windows of a scene in batches, normalised, as the engine makes them."""
+    source, product = opened(job)
+    height, width = source.scene.shape
+    with source.reading() as read:
+        images = torch.from_numpy(product.model.normalisation.apply(read(0, height, 0, width)))
+    side, cell = layout.rows.window * layout.cell, layout.cell
+    rows, columns = layout.rows.starts, layout.columns.starts
+    batch = batch_of(job, layout, torch.device("cpu"))
+    made = []
+    for top in rows:
+        each = [images[:, top * cell : top * cell + side, left * cell : left * cell + side] for left in columns]
+        made += [torch.stack(each[n : n + batch]) for n in range(0, len(each), batch)]
+    return made
+
+
+def speed(job: Job, rounds: int) -> tuple[float, float, float]:
+    """Windows a second of the bare network, end to end, and end to end without making the GeoTIFF; medians by turns."""
+    source, product = opened(job)
+    layout = layout_of(job, source, product)
+    batches = windows_of(job, layout)
+    network, device = product.network.eval(), torch.device("cpu")
+    bare, whole, blended = [], [], []
+    for _ in range(rounds + 1):
+        torch.set_num_threads(job.threads or 1)
+        started = time.perf_counter()
+        with torch.inference_mode():
+            for images in batches:
+                network(images) if job.kind == "landcover" else product.predict(images)
+        bare.append(layout.windows / (time.perf_counter() - started))
+        started = time.perf_counter()
+        make_map(replace(job, overwrite=True))
+        whole.append(layout.windows / (time.perf_counter() - started))
+        started = time.perf_counter()
+        rasters = product.rasters(source.scene)
+        unfinished, used = open_unfinished(job.out, rasters, {}, layout, product.planes, restart=True)
+        batch, threads = batch_of(job, used, device), job.threads or 1
+        for _count in blend_scene(
+            source, used, product, product.model.normalisation, unfinished, batch=batch, device=device, threads=threads
+        ):
+            pass
+        blended.append(layout.windows / (time.perf_counter() - started))
+        unfinished.remove()
+    return median(bare[1:]), median(whole[1:]), median(blended[1:])  # the first warms libraries up
+
+
+def _peak(job: Job, answer: Any) -> None:
+    make_map(job)
+    status = Path("/proc/self/status")
+    if status.is_file():  # elsewhere the peak of the parent may count, which the child began as
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        answer.put(int(line.split()[1]) / 1024)
+    else:
+        answer.put(peak_memory_mb())
+
+
+def memory(job: Job, folder: Path) -> tuple[float, float]:
+    """Peak memory in MiB of a scene, and of four times its area, each in a process of its own."""
+    with rasterio.open(job.scene) as dataset:
+        large = folder / "large.tif"
+        profile = dataset.profile | {"height": 2 * dataset.height, "width": 2 * dataset.width, "bigtiff": "if_safer"}
+        with rasterio.open(large, "w", **profile) as copy:
+            copy.descriptions = dataset.descriptions
+            copy.update_tags(**dataset.tags())
+            for band in dataset.indexes:
+                copy.write(np.tile(dataset.read(band), (2, 2)), band)
+    fresh, peaks = multiprocessing.get_context("spawn"), []
+    for scene in (job.scene, large):
+        answer = fresh.Queue()
+        child = fresh.Process(target=_peak, args=(replace(job, scene=scene, overwrite=True), answer))
+        child.start()
+        peaks.append(float(answer.get(timeout=1800)))
+        child.join()
+    return peaks[0], peaks[1]
+
+
+def crop(scene: Path, path: Path, top: int, left: int, side: int) -> Path:
+    """A square part of a scene as a scene."""
+    with rasterio.open(scene) as dataset:
+        window = rasterio.windows.Window(left, top, side, side)
+        profile = dataset.profile | {"height": side, "width": side, "transform": dataset.window_transform(window)}
+        with rasterio.open(path, "w", **profile) as part:
+            part.write(dataset.read(window=window))
+            part.descriptions = dataset.descriptions
+            part.update_tags(**dataset.tags())
+    return path
+
+
+def mapped(job: Job) -> NDArray[np.uint8]:
+    make_map(replace(job, overwrite=True))
+    with rasterio.open(job.out) as dataset:
+        codes: NDArray[np.uint8] = dataset.read(1)
+    return codes
+
+
+def at_borders(layout: Layout) -> NDArray[np.bool_]:
+    """Pixels near an edge of any window that is not an edge of the scene."""
+    lines = []
+    for axis in (layout.rows, layout.columns):
+        near = np.zeros(axis.size, bool)
+        for edge in {*axis.starts, *(start + axis.window for start in axis.starts)} - {0, axis.size}:
+            near[edge - BORDER_PX : edge + BORDER_PX] = True
+        lines.append(near)
+    return lines[0][:, None] | lines[1][None, :]
+
+
+def one_pass(job: Job) -> NDArray[np.uint8]:
+    """Codes that the network gives to a scene taken whole."""
+    source, product = opened(job)
+    side = source.scene.shape[0]
+    with source.reading() as read:
+        images = torch.from_numpy(product.model.normalisation.apply(read(0, side, 0, side)))[None]
+    with torch.inference_mode():
+        index = product.network.eval()(images)[0].argmax(0).numpy().astype(np.uint8)
+    codes: NDArray[np.uint8] = WORLDCOVER.decode(index)
+    return codes
+
+
+def seams(name: str, job: Job, folder: Path, side: int, convolutional: bool) -> list[Row]:
+    """Agreement at borders and away from them, with one pass and with shifted windows, in percent of pixels."""
+    part = replace(job, scene=crop(job.scene, folder / "part.tif", 0, 0, side))
+    source, product = opened(part)
+    layout = layout_of(part, source, product)
+    border, ours = at_borders(layout), mapped(part)
+    same = ours == one_pass(part)
+    rows = [versus(f"Seams, {name}: agrees with one pass over the scene, at borders", same, border, convolutional)]
+    shift = layout.rows.stride // 2 // product.model.step_px * product.model.step_px or product.model.step_px
+    moved = replace(part, scene=crop(job.scene, folder / "moved.tif", shift, shift, side))
+    same = ours[shift:, shift:] == mapped(moved)[:-shift, :-shift]
+    rows.append(versus(f"Seams, {name}: agrees with windows shifted by {shift} px, at borders", same,
+                       border[shift:, shift:], False))  # fmt: skip
+    return rows
+
+
+def versus(name: str, same: NDArray[np.bool_], border: NDArray[np.bool_], barred: bool) -> Row:
+    at, away = 100 * float(same[border].mean()), 100 * float(same[~border].mean())
+    if barred:
+        return Row(name, at, "% of pixels", f"the least to reach (away from borders {away:.2f})", AGREE, at / AGREE, 1)
+    return Row(name, at, "% of pixels", "away from borders", away, at / away)
+
+
+def in_place(jobs: list[Job], folder: Path) -> Row:
+    """Share of maps that are valid and lie where their scene lies, in UTM and in degrees."""
+    good = []
+    degrees = folder / "degrees.tif"
+    for job in jobs:
+        side = 3 * opened(job)[1].model.window_px
+        crop(job.scene, degrees, 0, 0, side)
+        with rasterio.open(degrees, "r+") as dataset:
+            dataset.crs, dataset.transform = "EPSG:4326", Affine(1.4e-4, 0, 3.1234567, 0, -9e-5, 49.7654321)
+        for scene in (crop(job.scene, folder / "metres.tif", 40, 24, side), degrees):
+            make_map(replace(job, scene=scene, overwrite=True))
+            with rasterio.open(scene) as before, rasterio.open(job.out) as after:
+                cell = before.width / after.width
+                ends = [(0.0, 0.0), (after.width, 0.0), (0.0, after.height), (after.width, after.height)]
+                apart = [np.subtract(~before.transform @ (after.transform @ end), np.array(end) * cell) for end in ends]
+                good.append(
+                    bool(cog_validate(job.out, strict=True, quiet=True)[0])
+                    and before.crs == after.crs
+                    and float(np.abs(apart).max()) < APART
+                )
+    share = sum(good) / len(good)
+    return Row(
+        f"{len(good)} maps in UTM and EPSG:4326: valid by rio-cogeo, in place to 0.01 px", share, "of maps", "all of "
+        "them", 1.0, share, 1.0,
+    )  # fmt: skip
+
+
+def measure(size: Size, model: Path | None, attention: Path | None, threads: int) -> list[Row]:
+    """All rows."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store, scene = make_world(folder, size)
+        models: dict[str, Path] = {"given": model} if model else {}
+        chosen: tuple[EncodingName, ...] = ("unet", "unet_attention", "tokens")
+        for encoding in chosen:
+            models[encoding] = trained(store, folder / encoding, encoding, size)
+        jobs = {
+            key: Job(scene, folder / f"{key}.tif", "landcover", path, device="cpu", threads=threads)
+            for key, path in models.items()
+        }
+        vit = attention or models["unet_attention"]
+        attend = Job(scene, folder / "attention.tif", "attention", vit, device="cpu", threads=threads)
+        rows = []
+        side = f"{size.tiles * size.tile_px} px, 12 channels, {threads} CPU threads"
+        for key, job in {**jobs, "attention": attend}.items():
+            title = "Attention of a scene" if key == "attention" else f"Land cover of a scene, {NAMES.get(key, key)}"
+            bare, whole, blended = speed(job, size.rounds)
+            peer = "bare network, same windows"
+            rows.append(Row(f"{title}, {side}", whole, "windows/s", peer, bare, whole / bare, SHARE))
+            without = f"{title}, without making the GeoTIFF"
+            rows.append(Row(without, blended, "windows/s", peer, bare, blended / bare))
+        one, four = memory(jobs["unet"], folder)
+        limit = "1.1 x the peak of the scene"
+        rows.append(Row("Scene of 4 times the area, peak", four, "MiB", limit, MORE * one, MORE * one / four, 1.0))
+        for key, job in jobs.items():
+            part = size.seam_tiles * size.tile_px
+            rows += seams(NAMES.get(key, key), job, folder, part, key == "unet")
+        return [*rows, in_place([jobs["unet"], attend], folder)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="one small run of each, to see that all works")
+    parser.add_argument("--model", type=Path, help="folder of a segmenter to measure besides")
+    parser.add_argument("--attention", type=Path, help="folder of the backbone for attention; else a segmenter's ViT")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "scenes.json")
+    chosen = parser.parse_args()
+    started = time.monotonic()
+    rows = measure(SMALL if chosen.small else FULL, chosen.model, chosen.attention, chosen.threads)
+    print(write_benchmark(rows, chosen.out))
+    print(f"{chosen.out} written after {time.monotonic() - started:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""Maps are what a plain loop in memory gives, in their place on the earth, whatever the scene's size and gaps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import rasterio
+import torch
+from made import ORIGIN, UTM, backbone, backscatter, read, segmenter, write_scene
+from pyproj import Transformer
+from rasterio.transform import Affine
+from rio_cogeo.cogeo import cog_info, cog_validate
+
+from sardino.mapping import scene_map
+from sardino.mapping.landcover import LandCoverMap
+from sardino.mapping.model import load_landcover, load_vit
+from sardino.mapping.scene_map import Job, make_map
+from sardino.mapping.windows import Axis
+from sardino.models.extraction import class_attention
+from sardino.tiles.landcover import WORLDCOVER
+
+ROWS, COLUMNS = 150, 171
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    backbone(folder / "backbone")
+    for encoding in ("unet", "tokens", "unet_attention", "attention"):
+        segmenter(folder / encoding, encoding)
+    return folder
+
+
+@pytest.fixture
+def scene(tmp_path):
+    return write_scene(tmp_path / "scene.tif", backscatter(ROWS, COLUMNS))
+
+
+def landcover_job(scene, model, **changed):
+    return Job(
+        scene, scene.with_name("map.tif"), "landcover", model, confidence=scene.with_name("sure.tif"), device="cpu",
+        threads=1, **changed,
+    )  # fmt: skip
+
+
+def blended(model, values, predict, window=32, stride=24, cell=1):
+    """The same blending, window after window, with all of the scene and its weights in memory."""
+    rows, columns = (Axis(-(-size // cell), window // cell, stride // cell) for size in values.shape[1:])
+    padded = np.full((len(values), len(rows.total) * cell, len(columns.total) * cell), np.nan, np.float32)
+    padded[:, : values.shape[1], : values.shape[2]] = values
+    images = torch.from_numpy(model.normalisation.apply(padded))
+    weight = torch.from_numpy(np.outer(rows.profile, columns.profile))
+    sums, weights = 0, torch.zeros(len(rows.total), len(columns.total))
+    for top in rows.starts:
+        for left in columns.starts:
+            here = slice(top, top + rows.window), slice(left, left + columns.window)
+            one = predict(images[None, :, top * cell :, left * cell :][:, :, :window, :window])[0]
+            sums = torch.zeros(len(one), *weights.shape) if isinstance(sums, int) else sums
+            sums[:, *here] += one * weight
+            weights[here] += weight
+    return (sums / weights)[:, : rows.size, : columns.size].numpy()
+
+
+@torch.inference_mode()
+def expected_landcover(folder, values):
+    model = load_landcover(folder)
+    return blended(model, values, lambda images: model.network(images).softmax(1))
+
+
+def assert_landcover(job, values):
+    probability = expected_landcover(job.model, values)
+    codes, percent = read(job.out)[0], read(job.confidence)[0]
+    seen = np.isfinite(values).any(0)
+    first, second = np.sort(probability, 0)[[-1, -2]]
+    clear = seen & (first - second > 1e-4)
+    assert clear.mean() > 0.95 * seen.mean()
+    assert np.array_equal(codes[clear], np.array(WORLDCOVER.codes)[probability.argmax(0)][clear])
+    np.testing.assert_allclose(percent[seen], 100 * first[seen], atol=0.51)
+    assert np.all(codes[~seen] == 0) and np.all(percent[~seen] == 255) and np.all(codes[seen] > 0)
+    assert len(np.unique(codes[seen])) > 1
+
+
+@pytest.mark.parametrize("encoding", ["unet", "tokens", "unet_attention", "attention"])
+def test_landcover_is_that_of_a_plain_loop(scene, models, encoding):
+    job = landcover_job(scene, models / encoding)
+    assert make_map(job) == []
+    assert_landcover(job, read(scene))
+    with rasterio.open(job.out) as dataset:
+        assert dataset.colormap(1)[80] == (0, 100, 200, 255) and dataset.nodata == 0
+        assert dataset.descriptions == ("land cover",) and "80 Permanent water bodies" in dataset.tags()["classes"]
+        assert dataset.tags()["trained_on_synthetic"] == "true" and len(dataset.tags()["weights_sha256"]) == 64
+    assert [path.name for path in scene.parent.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("memory", [1, 400_000])
+def test_stripes_leave_no_trace(scene, models, monkeypatch, memory):
+    """As narrow as one window or two: every column crosses from stripe to stripe somewhere."""
+    job = landcover_job(scene, models / "unet", batch=2, overlap_px=20)
+    make_map(job)
+    whole = read(job.out), read(job.confidence)
+    monkeypatch.setattr(scene_map, "MEMORY", memory)
+    made = []
+    layout = scene_map.layout_of
+    monkeypatch.setattr(scene_map, "layout_of", lambda *given: made.append(layout(*given)) or made[-1])
+    make_map(replace(job, overwrite=True))
+    assert len(made[0].stripes) > 2
+    assert np.mean(read(job.out) != whole[0]) < 1e-3
+    np.testing.assert_allclose(read(job.confidence).astype(int), whole[1].astype(int), atol=1)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("block", [0, -1])
+def test_attention_is_that_of_a_plain_loop_at_the_size_of_patches(scene, models, block):
+    job = Job(scene, scene.with_name("a.tif"), "attention", models / "backbone", block=block, device="cpu", threads=1)
+    make_map(job)
+    model = load_vit(models / "backbone")
+    values = read(scene)
+    wanted = blended(model, values, lambda images: class_attention(model.network, images, [block])[0], cell=8)
+    np.testing.assert_allclose(read(job.out), wanted, rtol=1e-4, atol=1e-6)
+    with rasterio.open(job.out) as dataset:
+        assert dataset.shape == (19, 22) and dataset.transform == Affine(80, 0, ORIGIN[0], 0, -80, ORIGIN[1])
+        assert dataset.descriptions == ("head 1", "head 2", "head 3") and np.isnan(dataset.nodata)
+        assert dataset.tags()["block"] == f"{block % 2 + 1} of 2" and "even spread" in dataset.tags()["unit"]
+
+
+def test_attention_at_full_size_and_of_the_vit_in_a_segmenter(scene, models):
+    write_scene(scene, backscatter(144, 168))
+    job = Job(scene, scene.with_name("a.tif"), "attention", models / "tokens", full_size=True, device="cpu", threads=1)
+    make_map(job)
+    small = replace(job, out=scene.with_name("b.tif"), full_size=False)
+    make_map(small)
+    full, cells = read(job.out), read(small.out)
+    assert full.shape == (3, 144, 168)
+    centres = full.reshape(3, 18, 8, 21, 8)[:, :, 3:5, :, 3:5].mean((2, 4))
+    assert np.corrcoef(centres.ravel(), cells.ravel())[0, 1] > 0.98
+    student = replace(job, out=scene.with_name("c.tif"), model=models / "backbone", network="student")
+    make_map(student)
+    assert not np.allclose(read(student.out), full)
+
+
+def test_a_convolutional_network_gives_what_it_gives_of_the_whole_scene(tmp_path, models):
+    """Where windows overlap by twice its field of view, the blending takes nothing from their borders."""
+    values = backscatter(160, 192)
+    job = landcover_job(write_scene(tmp_path / "scene.tif", values), models / "unet", window_px=96, overlap_px=72)
+    make_map(job)
+    model = load_landcover(models / "unet")
+    with torch.inference_mode():
+        whole = model.network(torch.from_numpy(model.normalisation.apply(values))[None])[0].argmax(0).numpy()
+    assert np.mean(read(job.out)[0] != np.array(WORLDCOVER.codes)[whole]) < 0.002
+
+
+@pytest.mark.parametrize(
+    ("crs", "transform"),
+    [
+        (UTM, Affine(10, 0, 500_003.7, 0, -10, 5_500_001.2)),
+        ("EPSG:4326", Affine(1.4e-4, 0, 3.1234567, 0, -9e-5, 49.7654321)),
+    ],
+)
+def test_a_pixel_lies_where_it_lay(tmp_path, models, crs, transform):
+    """Of both maps, in the units of the scene's CRS and seen from another: to a hundredth of a pixel."""
+    scene = write_scene(tmp_path / "scene.tif", backscatter(60, 70), crs=crs, transform=transform)
+    job = landcover_job(scene, models / "unet")
+    make_map(job)
+    attention = Job(scene, tmp_path / "a.tif", "attention", models / "backbone", device="cpu", threads=1)
+    make_map(attention)
+    there = Transformer.from_crs(crs, "EPSG:3035", always_xy=True)
+    for path, cell in ((job.out, 1), (job.confidence, 1), (attention.out, 8)):
+        assert cog_validate(path, strict=True, quiet=True)[0]
+        with rasterio.open(path) as made:
+            assert made.crs == rasterio.crs.CRS.from_string(crs)
+            for row, column in ((0, 0), (40, 64), (56, 8)):
+                x, y = transform @ (column, row)
+                x_made, y_made = made.transform @ (column / cell, row / cell)
+                xs, ys = there.transform([x, x_made], [y, y_made])
+                assert np.hypot(xs[1] - xs[0], ys[1] - ys[0]) < 0.1
+
+
+def test_large_maps_have_overviews(tmp_path, models):
+    scene = write_scene(tmp_path / "scene.tif", backscatter(560, 600))
+    make_map(job := landcover_job(scene, models / "unet", window_px=96, overlap_px=8))
+    assert cog_info(job.out).Profile.ColorMap and cog_info(job.out).COG
+    assert len(cog_info(job.out).IFD) > 1
+
+
+def test_missing_pixels_are_nodata_and_windows_without_any_are_not_computed(tmp_path, models, monkeypatch):
+    values = backscatter(130, 140)
+    values[:, :70, :80] = np.nan  # a corner that holds whole windows
+    values[0, 100:104, 100:120] = np.nan  # one channel alone: the others still tell
+    values[:, 111, 33] = np.nan
+    scene = write_scene(tmp_path / "scene.tif", values)
+    job = landcover_job(scene, models / "unet")
+    calls = []
+    predict = LandCoverMap.predict
+    monkeypatch.setattr(LandCoverMap, "predict", lambda self, x: calls.append(len(x)) or predict(self, x))
+    make_map(job)
+    monkeypatch.undo()
+    assert sum(calls) < 36
+    assert_landcover(job, values)
+    make_map(attention := Job(scene, tmp_path / "a.tif", "attention", models / "backbone", device="cpu", threads=1))
+    maps = read(attention.out)
+    assert np.isnan(maps[:, :8, :10]).all() and np.isfinite(maps[:, 9:]).all() and np.isfinite(maps[:, :, 10:]).all()
+
+
+@pytest.mark.parametrize("shape", [(20, 27), (20, 100), (33, 32), (32, 32)])
+def test_a_scene_smaller_than_a_window_is_padded(tmp_path, models, shape):
+    values = backscatter(*shape)
+    job = landcover_job(write_scene(tmp_path / "scene.tif", values), models / "tokens")
+    make_map(job)
+    assert_landcover(job, values)
+
+
+def test_an_empty_scene_gives_an_empty_map(tmp_path, models):
+    job = landcover_job(write_scene(tmp_path / "s.tif", np.full((3, 50, 60), np.nan, np.float32)), models / "unet")
+    make_map(job)
+    assert not read(job.out).any()
