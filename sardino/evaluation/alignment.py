@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.evaluation.bootstrap import DRAWS, bounds, widened
+from sardino.evaluation.band_means import band_means
 from sardino.tiles.landcover import IGNORE
 
 
@@ -77,10 +77,5 @@ def block_mean(
     valid = np.isfinite(values)
     if not valid.any():
         raise SardinoError("no test tile holds two classes: nothing to compare attention with")
-    names, member = np.unique(np.asarray(blocks)[valid], return_inverse=True)
-    sums, counts = np.bincount(member, values[valid]), np.bincount(member)
-    weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-    mean = float(values[valid].mean())
-    drawn = (weight @ sums) / (weight @ counts)
-    low, high = bounds(mean + widened(drawn, len(names), rng)) if len(names) > 1 else (mean, mean)
-    return mean, low, high
+    ((mean, low, high),) = band_means(values[None], blocks, rng)
+    return (float(mean), float(low), float(high)) if np.isfinite(low) else (float(mean),) * 3
