@@ -8,14 +8,6 @@ from sardino.evaluation.band_means import band_means
 from sardino.tiles.landcover import IGNORE
 
 
-def patch_classes(label: NDArray[np.uint8], patch: int, classes: int) -> NDArray[np.uint8]:
-    """Most frequent class of each patch, (N, H, W) to (N, H / patch, W / patch); IGNORE where no pixel is labelled."""
-    tiles, height, width = label.shape
-    blocks = label.reshape(tiles, height // patch, patch, width // patch, patch)
-    counts = np.stack([(blocks == c).sum((2, 4)) for c in range(classes)], axis=-1)
-    return np.where(counts.sum(-1) > 0, counts.argmax(-1), IGNORE).astype(np.uint8)
-
-
 def explained(attention: NDArray[np.floating], label: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Share of each map's variance over patches that the patches' classes explain (eta squared).
 

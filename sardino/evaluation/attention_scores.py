@@ -8,9 +8,9 @@ the same tiles:
     position  the head's mean map over tiles of other bands: a map that never looks at the tile
 
 A head is credited for what it avoids as for what it attends to: where a score has a middle (AUC 0.5, rank correlation
-0) differences are taken in the direction in which the head's score lies. What it has beyond all nulls is the smallest of
-the three differences, and its interval runs from the lowest to the highest end of theirs: it lies above 0 only if each
-of them does.
+0) differences are taken in the direction in which the head's score lies. What it has beyond all nulls is the smallest
+of the three differences, and its interval runs from the lowest to the highest end of theirs: it lies above 0 only if
+each of them does.
 """
 
 from collections.abc import Iterator, Sequence
@@ -110,7 +110,7 @@ def _tile(
     rng: np.random.Generator,
     shifts: int,
 ) -> tuple[dict[str, Float], Float]:
-    """Scores by measure, (3 heads + untrained heads, classes): true, shifted, by position, untrained. Classes' shares."""
+    """Scores by measure (true, shifted, by position, of the untrained; each heads first, then classes), and shares."""
     values = reference.values[tile]
     height, width = values.shape
     steps = [divmod(int(s), width) for s in rng.integers(1, max(2, height * width), size=shifts)]

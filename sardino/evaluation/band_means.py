@@ -61,4 +61,3 @@ def band_ratios(numerator: Float, denominator: Float, blocks: Blocks, rng: np.ra
             copies = result[rows, 0] + widened(drawn, len(names), rng)
             result[rows, 1:] = np.quantile(copies, [0.025, 0.975], axis=0).T
     return result
-

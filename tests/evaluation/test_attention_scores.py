@@ -94,7 +94,7 @@ def test_a_layer_that_follows_the_place_is_the_positions(planted: pd.DataFrame) 
 
 def test_layers_of_other_patches_and_a_single_band_are_refused() -> None:
     maps = np.random.default_rng(0).random((4, 2, 3, 3))
-    with pytest.raises(SardinoError, match="'cover'.*same patches"):
+    with pytest.raises(SardinoError, match=r"'cover'.*same patches"):
         attention_scores(maps, maps, [Reference("cover", np.zeros((4, 2, 2), np.uint8), ("a",))], np.arange(4))
     with pytest.raises(SardinoError, match="two bands"):
         attention_scores(maps, maps, [], np.zeros(4, int))
