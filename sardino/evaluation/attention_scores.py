@@ -27,6 +27,8 @@ from sardino.evaluation.position import others_mean, position_share
 from sardino.tiles.landcover import IGNORE
 
 NULLS = ("random", "shift", "position")
+LIMITS = {"spearman": (-1.0, 1.0), "mutual_information": (0.0, np.inf)}
+"""What a measure can be, other than 0 to 1: where bands are two, Student's tails go far beyond."""
 MIDDLE = {**CLASS_MEASURES, **AMOUNT_MEASURES}
 POSITION = "position_share"
 SHIFTS = 20
@@ -157,6 +159,9 @@ def _judged(
     nulls = {"random": untrained[strongest], "shift": shift, "position": position}
     kinds = [own, *nulls.values(), *(direction[:, None] * (own - null) for null in nulls.values())]
     judged = band_means(np.concatenate(kinds), blocks, rng).reshape(len(kinds), heads, 3)
+    least, most = LIMITS.get(measure, (0.0, 1.0))
+    judged[: 1 + len(NULLS)] = np.clip(judged[: 1 + len(NULLS)], least, most)
+    judged[1 + len(NULLS) :] = np.clip(judged[1 + len(NULLS) :], least - most, most - least)
     for head in range(heads):
         scored = np.isfinite(own[head])
         row: dict[str, object] = {"head": head + 1, "direction": int(direction[head])}
@@ -166,8 +171,8 @@ def _judged(
             row |= {name: value, ends[0]: low, ends[1]: high}
         over = judged[-len(NULLS) :, head]
         if scored.any():
-            least = int(np.argmin(over[:, 0]))
-            row |= {"best_null": NULLS[least], "beyond": over[least, 0]}
+            closest = int(np.argmin(over[:, 0]))
+            row |= {"best_null": NULLS[closest], "beyond": over[closest, 0]}
             row |= {"beyond_low": over[:, 1].min(), "beyond_high": over[:, 2].max()}
         row |= {"tiles": int(scored.sum()), "bands": len(np.unique(np.asarray(blocks)[scored]))}
         yield row | {"positives": _mean(share[scored])}

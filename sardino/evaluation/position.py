@@ -56,4 +56,5 @@ def position_share(attention: NDArray[np.floating], blocks: Blocks, rng: np.rand
     flat = ~(spread > 1e-12 * (attention**2).sum((2, 3))).any(0)
     error[:, flat] = np.nan
     left, low, high = band_ratios(error.T, spread.T, blocks, rng).T
-    return np.stack([1 - left, 1 - high, 1 - low], axis=1)
+    # An error below 0 does not exist; it is Student's tails of a few bands.
+    return 1 - np.stack([left, high, np.maximum(low, 0)], axis=1)

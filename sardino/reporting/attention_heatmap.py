@@ -1,5 +1,6 @@
 """The figure "what each head sees": heads against layers, what each head's score has beyond the best of its nulls."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from sardino.errors import SardinoError
-from sardino.reporting.attention_table import RANKED, columns_of, head_cells, position_of
+from sardino.reporting.attention_table import COARSE, RANKED, columns_of, head_cells, position_of
 from sardino.reporting.style import INK, MUTED, PALE, WIDTH, new_figure, styled
 
 CMAP = "cividis"
@@ -33,14 +34,17 @@ def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
     arms = list(dict.fromkeys(frame["arm"]))
     parts = {arm: frame[frame["arm"] == arm] for arm in arms}
     heads = [part["head"].nunique() for part in parts.values()]
-    shown = [part[part["measure"].isin(RANKED) & (part["tiles"] > 0)] for part in parts.values()]
-    top = max([0.1, *(float((each["beyond"] * each["measure"].map(RANKED)).max()) for each in shown if len(each))])
-    figure = new_figure(WIDTH, CELL * sum(heads) + 1.15 * len(arms) + 1.2)
+    seen = frame[frame["measure"].isin(RANKED) & (frame["beyond_low"] > 0) & (frame["layer"] != COARSE)]
+    top = max(0.1, float((seen["beyond"] * seen["measure"].map(RANKED)).max())) if len(seen) else 0.1
+    # Grids of the same columns share their names.
+    named = [columns_of(a) != columns_of(b) for a, b in pairwise(parts.values())] + [True]
+    figure = new_figure(WIDTH, CELL * sum(heads) + 0.35 * len(arms) + 1.1 * sum(named) + 0.7)
     figure.suptitle(title)
     norm = Normalize(0, top)
-    panels = figure.subplots(len(arms), 1, squeeze=False, height_ratios=[max(2, h) + 1.0 for h in heads])[:, 0]
-    for axes, part in zip(panels, parts.values(), strict=True):
+    panels = figure.subplots(len(arms), 1, squeeze=False, height_ratios=heads)[:, 0]
+    for axes, part, names in zip(panels, parts.values(), named, strict=True):
         _draw(axes, part, norm)
+        axes.tick_params(labelbottom=names)
     bar = figure.colorbar(ScalarMappable(norm, CMAP), ax=list(panels), fraction=0.025, pad=0.015, aspect=30)
     bar.set_label("rank correlation beyond the best null")
     bar.outline.set_linewidth(0.4)

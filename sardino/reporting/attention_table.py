@@ -19,9 +19,9 @@ BEST = 3
 HOW_TO_READ = (
     "Each entry: rank correlation within a tile (2 AUC - 1 for a class, Spearman's for an amount) beyond the best of "
     "three nulls - the closest head of an untrained ViT, the reference moved round the tile, the head's mean map over "
-    "other bands - with its 95 % interval over bands; a minus: the head avoids it. Position: share of a head's "
-    "variance over tiles and patches that the place of the patch alone explains, cross-validated over bands. No "
-    "correction for the number of pairs: of pairs without any relation up to one in twenty would be listed."
+    "other bands - with its 95 % interval over bands. Position: share of a head's variance over tiles and patches that "
+    "the place of the patch alone explains, cross-validated over bands. No correction for the number of pairs: of "
+    "pairs without any relation up to one in twenty would be listed."
 )
 Column = tuple[str, str, str]
 """Layer, class and title."""
@@ -44,8 +44,11 @@ class Cell:
     seen: bool
 
     def __str__(self) -> str:
-        sign = "" if self.direction > 0 else "minus "
-        return f"{sign}{self.beyond:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.beyond:.2f} [{self.low:.2f}, {self.high:.2f}]"
+
+    def told(self, title: str) -> str:
+        """The cell with the name of what it is about."""
+        return f"{'avoids ' if self.direction < 0 else ''}{title} {self}"
 
 
 def columns_of(part: pd.DataFrame) -> list[Column]:
@@ -122,7 +125,7 @@ def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     for _, part in frame.groupby("arm", sort=False):
         for head in sorted(part["head"].unique()):
             best = _best(head_cells(part, head))
-            told = "; ".join(f"{title} {cell}" for (_, _, title), cell in best) or "nothing beyond its nulls"
+            told = "; ".join(cell.told(title) for (_, _, title), cell in best) or "nothing beyond its nulls"
             rows.append([str(part["arm_title"].iloc[0]), str(head), position_of(part, head), told])
     return ["Backbone", "Head", "Position", f"Sees most (at most {BEST})"], rows
 

@@ -44,7 +44,7 @@ class ComparisonColumn:
         reference: (H, W) class index, with its legend; also the legend of a 300 m land-cover layer.
         channels: names of the SAR channels.
         gsd_m: metres per pixel.
-        rollout: (h, w) attention rolled out through all blocks.
+        rollout: (h, w) attention rolled out through all blocks, 1 is an even spread.
         tokens: (h, w, 3) tokens as colours (sardino.evaluation.token_pca).
         placed: the tile's place on the earth is known, and its rows run from north to south.
     """

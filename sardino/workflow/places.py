@@ -49,7 +49,8 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
                 legend=store.legend if known else None,
                 channels=tuple(store.channels),
                 gsd_m=store.gsd_m or place.transform[0],
-                rollout=seen.rollout[i],
+                # The class token keeps a part of what is rolled out: relative to what the patches hold.
+                rollout=seen.rollout[i] / seen.rollout[i].mean(),
                 tokens=colours[i],
                 placed=bool(place.crs),
             )
