@@ -56,8 +56,8 @@ def numbered_legend(figure: Figure, panels: Sequence[ClassPanel]) -> None:
     if handles:
         columns = max(1, min(len(handles), round(figure.get_figwidth() / 1.6)))
         names = ", ".join(dict.fromkeys(legend.name for _, _, legend in panels))
-        place = {"loc": "outside lower center", "ncols": columns, "handlelength": 1.4, "columnspacing": 1.4}
-        figure.legend(handles=handles, title=names, title_fontsize=7.5, **place)
+        found = figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4)
+        found.set_title(names, {"size": 7.5})
 
 
 def _mark(axes: Axes, mask: NDArray[np.bool_], text: str, colour: str) -> None:
