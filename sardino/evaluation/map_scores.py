@@ -15,16 +15,20 @@ MASS = 0.6
 """Share of its attention that a head's mask keeps (Caron et al. 2021)."""
 BINS = 4
 """Of equal counts, for mutual information: with a gross of patches, more bins would count noise."""
-CLASS_MEASURES = {"auc": 0.5, "average_precision": None, "jaccard": None}
-AMOUNT_MEASURES = {"spearman": 0.0, "mutual_information": None}
-"""Measures, and the value that stands for no relation where a map may also avoid what it is compared with."""
+CLASS_MEASURES = {"auc": 0.5, "separation": None, "average_precision": None, "jaccard": None}
+AMOUNT_MEASURES = {"spearman": 0.0, "separation": None, "mutual_information": None}
+"""Measures, and the value that stands for no relation where a map may also avoid what it is compared with.
+
+"separation" is the size of the rank correlation in a tile, |2 AUC - 1| or |Spearman's|, whichever way: a head that
+attends to a class in one tile and avoids it in the next separates it in both, though its mean AUC is that of chance.
+"""
 
 Float = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
 def class_scores(maps: NDArray[np.floating], positive: Mask, counted: Mask) -> dict[str, Float]:
-    """AUC and average precision of a map's values for a class, and Jaccard index of the map's mask with the class.
+    """AUC, separation and average precision of a map's values for a class; Jaccard index of its mask with the class.
 
     Args:
         maps: (M, P) attention of P patches, not negative.
@@ -61,12 +65,12 @@ def class_scores(maps: NDArray[np.floating], positive: Mask, counted: Mask) -> d
         both = (mask & positive[:, None]).sum(2)
         jaccard = both / (mask.sum(2) + ones - both)
     valid = (ones > 0) & (zeros > 0)
-    scores = {"auc": auc, "average_precision": average, "jaccard": jaccard}
+    scores = {"auc": auc, "separation": abs(2 * auc - 1), "average_precision": average, "jaccard": jaccard}
     return {name: np.where(valid, each, np.nan).T for name, each in scores.items()}
 
 
 def amount_scores(maps: NDArray[np.floating], amounts: NDArray[np.floating]) -> dict[str, Float]:
-    """Spearman's rank correlation and mutual information of a map with an amount.
+    """Spearman's rank correlation, separation and mutual information of a map with an amount.
 
     Args:
         maps: (M, P).
@@ -90,7 +94,7 @@ def amount_scores(maps: NDArray[np.floating], amounts: NDArray[np.floating]) -> 
     rows, columns = (_bins(each, number[..., None]) for each in (ranks, others))  # (BINS, R, M or 1, P)
     joint = np.stack([[(a & b).sum(2) for b in columns] for a in rows]) / np.maximum(number, 1)  # (BINS, BINS, R, M)
     information = entr(joint.sum(0)).sum(0) + entr(joint.sum(1)).sum(0) - entr(joint).sum((0, 1))
-    scores = {"spearman": spearman, "mutual_information": information}
+    scores = {"spearman": spearman, "separation": abs(spearman), "mutual_information": information}
     return {name: np.where(varied, each, np.nan).T for name, each in scores.items()}
 
 

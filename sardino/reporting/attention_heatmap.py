@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from sardino.errors import SardinoError
-from sardino.reporting.attention_table import COARSE, RANKED, columns_of, head_cells, position_of
+from sardino.reporting.attention_table import COARSE, SHOWN, WAYS, columns_of, head_cells, position_of
 from sardino.reporting.style import INK, MUTED, PALE, WIDTH, new_figure, styled
 
 CMAP = "cividis"
@@ -23,7 +23,7 @@ CELL = 0.3
 
 @styled
 def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
-    """A grid for each backbone: rank correlation beyond the best null, per head and class or amount.
+    """A grid for each backbone: separation beyond the best null, per head and class or amount.
 
     Args:
         frame: as in attention_scores.csv.
@@ -34,8 +34,8 @@ def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
     arms = list(dict.fromkeys(frame["arm"]))
     parts = {arm: frame[frame["arm"] == arm] for arm in arms}
     heads = [part["head"].nunique() for part in parts.values()]
-    seen = frame[frame["measure"].isin(RANKED) & (frame["beyond_low"] > 0) & (frame["layer"] != COARSE)]
-    top = max(0.1, float((seen["beyond"] * seen["measure"].map(RANKED)).max())) if len(seen) else 0.1
+    seen = frame[(frame["measure"] == SHOWN) & (frame["beyond_low"] > 0) & (frame["layer"] != COARSE)]
+    top = max(0.1, float(seen["beyond"].max())) if len(seen) else 0.1
     # Grids of the same columns share their names.
     named = [columns_of(a) != columns_of(b) for a, b in pairwise(parts.values())] + [True]
     figure = new_figure(WIDTH, CELL * sum(heads) + 0.35 * len(arms) + 1.1 * sum(named) + 0.7)
@@ -46,11 +46,12 @@ def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
         _draw(axes, part, norm)
         axes.tick_params(labelbottom=names)
     bar = figure.colorbar(ScalarMappable(norm, CMAP), ax=list(panels), fraction=0.025, pad=0.015, aspect=30)
-    bar.set_label("rank correlation beyond the best null")
+    bar.set_label("separation beyond\nthe best null")
     bar.outline.set_linewidth(0.4)
     none = Patch(facecolor=PALE, edgecolor=MUTED, hatch="////", linewidth=0.4, label="no more than a null (95 %)")
-    signs = [Patch(alpha=0, label=text) for text in ("+ attends to it", "\N{MINUS SIGN} avoids it")]
-    figure.legend(handles=[*signs, none], loc="outside lower center", ncols=3, handlelength=1.6)
+    told = {1: "attends to it", -1: "avoids it", 0: "either, from tile to tile"}
+    signs = [Patch(alpha=0, label=f"{WAYS[way]} {text}") for way, text in told.items()]
+    figure.legend(handles=[*signs, none], loc="outside lower center", ncols=4, handlelength=1.2)
     return figure
 
 
@@ -76,16 +77,15 @@ def _draw(axes: Axes, part: pd.DataFrame, norm: Normalize) -> None:
 
 
 def _cell(axes: Axes, column: int, row: int, cell: Any, norm: Normalize) -> None:
-    """One square: coloured and signed where the interval lies above 0, hatched where it does not."""
+    """One square: coloured, signed by the way it points, where the interval lies above 0, hatched where it does not."""
     corner = (column - 0.48, row - 0.46)
     if cell is None:
         axes.text(column, row, "-", ha="center", va="center", fontsize=7, color=MUTED)
         return
-    text = f"{'+' if cell.direction > 0 else chr(0x2212)}{max(cell.beyond, 0):.2f}"
     if not cell.seen:
         axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=PALE, edgecolor="#C8C8C8", hatch="////", linewidth=0))
         return
     colour = colormaps[CMAP](norm(cell.beyond))
     axes.add_patch(Rectangle(corner, 0.96, 0.92, facecolor=colour, linewidth=0))
     ink = "white" if np.dot(colour[:3], (0.299, 0.587, 0.114)) < 0.55 else INK
-    axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
+    axes.text(column, row, f"{WAYS[cell.way]}{cell.beyond:.2f}", ha="center", va="center", fontsize=7, color=ink)

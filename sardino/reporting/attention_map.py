@@ -13,10 +13,10 @@ from sardino.reporting.imagery import bare
 
 CMAP = "cividis"
 """Even steps in lightness, in grey too and with any colour vision."""
-STEPS = (1.02, 1.05, 1.1, 1.2, 1.5, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
-"""Multiples of an even spread, and their inverses, that a bar may name."""
-APART = 0.25
-"""Of a bar's length: numbers nearer to each other would touch."""
+LEAST = 1.02
+"""Times an even spread: no scale is narrower on either side."""
+APART = {True: 0.14, False: 0.3}
+"""Inches, of an upright bar and of one that lies: numbers nearer to each other would touch."""
 
 
 def attention_scale(maps: Sequence[NDArray[np.floating]]) -> LogNorm:
@@ -28,7 +28,7 @@ def attention_scale(maps: Sequence[NDArray[np.floating]]) -> LogNorm:
     values = np.concatenate([np.ravel(each) for each in maps]).astype(np.float64)
     values = values[np.isfinite(values) & (values > 0)]
     low, high = np.percentile(values, [2, 98]) if values.size else (1.0, 1.0)
-    return LogNorm(min(float(low), 1 / STEPS[0]), max(float(high), STEPS[0]))
+    return LogNorm(min(float(low), 1 / LEAST), max(float(high), LEAST))
 
 
 def draw_attention(axes: Axes, attention: NDArray[np.floating], scale: LogNorm) -> None:
@@ -36,18 +36,20 @@ def draw_attention(axes: Axes, attention: NDArray[np.floating], scale: LogNorm) 
     bare(axes).imshow(np.maximum(attention, scale.vmin or 1e-9), norm=scale, cmap=CMAP)
 
 
-def attention_bar(figure: Figure, axes: Axes, bar: Axes, upright: bool = True) -> None:
+def attention_bar(figure: Figure, axes: Axes, bar: Axes, inches: float, upright: bool = True) -> None:
     """The scale of a panel's map in a panel of its own; 1 is named as even.
 
     Args:
         axes: with a map that `draw_attention` drew.
         bar: where the scale goes.
+        inches: its length.
         upright: beside the panels, else below them.
     """
     drawn = axes.images[0]
     scale = figure.colorbar(drawn, cax=bar, orientation="vertical" if upright else "horizontal")
     scale.outline.set_linewidth(0.4)
-    ticks = _ticks(float(drawn.norm.vmin or 1), float(drawn.norm.vmax or 1))
+    low, high = float(drawn.norm.vmin or 1), float(drawn.norm.vmax or 1)
+    ticks = _ticks(low, high, APART[upright] / inches)
     long = scale.long_axis
     long.set_major_locator(FixedLocator(list(ticks)))
     long.set_minor_locator(NullLocator())
@@ -61,14 +63,17 @@ def attention_bar(figure: Figure, axes: Axes, bar: Axes, upright: bool = True) -
     bar.set_xlabel("1 = even", fontsize=7, labelpad=1)
     for tick, label in zip(ticks, bar.get_xticklabels(), strict=True):
         # Numbers at the ends stay within the panel's width, so that all columns are of one width.
-        label.set_horizontalalignment("center" if tick == 1 else "left" if tick < 1 else "right")
+        place = np.log(tick / low) / np.log(high / low) * inches
+        label.set_horizontalalignment("left" if place < 0.15 else "right" if place > inches - 0.15 else "center")
 
 
-def _ticks(low: float, high: float) -> dict[float, str]:
-    """Places of a scale with their numbers: even, and one step to each side where there is room."""
-    room = APART * np.log(high / low)
-    below = max((step for step in STEPS if 1 / step >= low * (1 - 1e-9)), default=1.0)
-    above = max((step for step in STEPS if step <= high * (1 + 1e-9)), default=1.0)
-    ticks = {1 / below: f"1/{below:g}"} if np.log(below) > room else {}
+def _ticks(low: float, high: float, apart: float) -> dict[float, str]:
+    """Places of a scale with their numbers: even, and each end that is not too near to it (a share of the scale)."""
+    room = apart * np.log(high / low)
+    ticks = {low: _number(low)} if -np.log(low) > room else {}
     ticks[1.0] = "1"
-    return ticks | ({float(above): f"{above:g}"} if np.log(above) > room else {})
+    return ticks | ({high: _number(high)} if np.log(high) > room else {})
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if 0.9 < value < 1.1 else f"{value:.2g}"

@@ -6,22 +6,27 @@ from typing import Any
 
 import pandas as pd
 
-from sardino.evaluation.attention_scores import POSITION
+from sardino.evaluation.attention_scores import MIDDLE, POSITION
 from sardino.reporting.layout import aligned, markdown
 from sardino.reporting.provenance import provenance
 from sardino.tiles.chip import LAYERS
 
-RANKED = {"auc": 2.0, "spearman": 1.0}
-"""Measures of the figure and of the table, and what makes one scale of them: 2 AUC - 1 is a rank correlation too."""
+SHOWN = "separation"
+"""The measure of the figure and of the table: a rank correlation, whichever way it points."""
+SIGNED = ("auc", "spearman")
+"""The measures that tell which way."""
+WAYS = {1: "+", -1: "\N{MINUS SIGN}", 0: "\N{PLUS-MINUS SIGN}"}
 COARSE = "landcover_300m"
 """The labels once more, coarser: in attention_scores.csv only."""
 BEST = 3
 HOW_TO_READ = (
-    "Each entry: rank correlation within a tile (2 AUC - 1 for a class, Spearman's for an amount) beyond the best of "
-    "three nulls - the closest head of an untrained ViT, the reference moved round the tile, the head's mean map over "
-    "other bands - with its 95 % interval over bands. Position: share of a head's variance over tiles and patches that "
-    "the place of the patch alone explains, cross-validated over bands. No correction for the number of pairs: of "
-    "pairs without any relation up to one in twenty would be listed."
+    "Each entry: separation, the size of the rank correlation in a tile (|2 AUC - 1| for a class, |Spearman's| for an "
+    "amount), mean over tiles, beyond the best of three nulls - the closest head of an untrained ViT, the reference "
+    "moved round the tile, the head's mean map over other bands - with its 95 % interval over bands; (+) the head "
+    "attends to it, (\N{MINUS SIGN}) avoids it, (\N{PLUS-MINUS SIGN}) the one or the other from tile to tile. "
+    "Position: share of a head's variance over tiles and patches that the place of the patch alone explains, "
+    "cross-validated over bands. No correction for the number of pairs: of pairs without any relation up to one in "
+    "forty would be listed."
 )
 Column = tuple[str, str, str]
 """Layer, class and title."""
@@ -29,44 +34,40 @@ Column = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Cell:
-    """One head and one class or amount, as a rank correlation.
+    """One head and one class or amount.
 
     Args:
-        beyond, low, high: more than the best null, and its interval.
-        direction: 1 where the head attends to it, -1 where it avoids it.
+        beyond, low, high: separation more than the best null has, and its interval.
+        way: 1 where the head attends to it, -1 where it avoids it, 0 where the interval of the mean holds no relation.
         seen: the interval lies above 0.
     """
 
     beyond: float
     low: float
     high: float
-    direction: int
+    way: int
     seen: bool
 
     def __str__(self) -> str:
-        return f"{self.beyond:.2f} [{self.low:.2f}, {self.high:.2f}]"
-
-    def told(self, title: str) -> str:
-        """The cell with the name of what it is about."""
-        return f"{'avoids ' if self.direction < 0 else ''}{title} {self}"
+        return f"{self.beyond:.2f} [{self.low:.2f}, {self.high:.2f}] ({WAYS[self.way]})"
 
 
 def columns_of(part: pd.DataFrame) -> list[Column]:
     """The classes and amounts that at least one tile of an arm could be scored on, in the order of the scores."""
-    known = part[part["measure"].isin(RANKED) & (part["tiles"] > 0) & (part["layer"] != COARSE)]
+    known = part[(part["measure"] == SHOWN) & (part["tiles"] > 0) & (part["layer"] != COARSE)]
     pairs = known[["layer", "class"]].fillna("").drop_duplicates().itertuples(index=False, name=None)
     return [(layer, name, name or _title(layer)) for layer, name in pairs]
 
 
 def head_cells(part: pd.DataFrame, head: int) -> dict[Column, Cell]:
     """What one head of an arm has beyond its nulls, by column."""
-    rows = part[(part["head"] == head) & part["measure"].isin(RANKED) & (part["tiles"] > 0) & (part["layer"] != COARSE)]
+    rows = part[(part["head"] == head) & (part["tiles"] > 0) & (part["layer"] != COARSE)].fillna({"class": ""})
+    signed = rows[rows["measure"].isin(SIGNED)].set_index(["layer", "class"])
     found = {}
-    for row in rows.fillna({"class": ""}).to_dict("records"):
-        factor = RANKED[row["measure"]]
-        beyond, low, high = (factor * float(row[name]) for name in ("beyond", "beyond_low", "beyond_high"))
+    for row in rows[rows["measure"] == SHOWN].to_dict("records"):
+        beyond, low, high = (float(row[name]) for name in ("beyond", "beyond_low", "beyond_high"))
         column = (row["layer"], row["class"], row["class"] or _title(row["layer"]))
-        found[column] = Cell(beyond, low, high, int(row["direction"]), low > 0)
+        found[column] = Cell(beyond, low, high, _way(signed.loc[column[:2]]), low > 0)
     return found
 
 
@@ -97,8 +98,9 @@ def attention_outcome(frame: pd.DataFrame) -> str:
         untrained = shares["random"].max()
         told.append(
             f"{part['arm_title'].iloc[0]}: of {len(cells)} pairs of a head and a class or amount {len(seen)} lie "
-            f"beyond every null ({sum(cell.direction > 0 for cell in seen)} attended to, "
-            f"{sum(cell.direction < 0 for cell in seen)} avoided); position explains "
+            f"beyond every null ({sum(cell.way > 0 for cell in seen)} attended to, "
+            f"{sum(cell.way < 0 for cell in seen)} avoided, {sum(cell.way == 0 for cell in seen)} the one or the other "
+            f"from tile to tile); position explains "
             f"{_percent(shares['value'].min())} to {_percent(shares['value'].max())} of a head's variance, "
             f"and at most {_percent(untrained)} of an untrained one's."
         )
@@ -112,7 +114,7 @@ def attention_summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
         for head in sorted(part["head"].unique()):
             share = part[(part["head"] == head) & (part["measure"] == POSITION)]["value"].iloc[0]
             best = {
-                title: {"beyond": cell.beyond, "low": cell.low, "high": cell.high, "direction": cell.direction}
+                title: {"beyond": cell.beyond, "low": cell.low, "high": cell.high, "way": cell.way}
                 for (_, _, title), cell in _best(head_cells(part, head))
             }
             position = None if pd.isna(share) else float(share)
@@ -125,7 +127,7 @@ def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     for _, part in frame.groupby("arm", sort=False):
         for head in sorted(part["head"].unique()):
             best = _best(head_cells(part, head))
-            told = "; ".join(cell.told(title) for (_, _, title), cell in best) or "nothing beyond its nulls"
+            told = "; ".join(f"{title} {cell}" for (_, _, title), cell in best) or "nothing beyond its nulls"
             rows.append([str(part["arm_title"].iloc[0]), str(head), position_of(part, head), told])
     return ["Backbone", "Head", "Position", f"Sees most (at most {BEST})"], rows
 
@@ -133,6 +135,12 @@ def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
 def _best(cells: dict[Column, Cell]) -> Sequence[tuple[Column, Cell]]:
     seen = [(column, cell) for column, cell in cells.items() if cell.seen]
     return sorted(seen, key=lambda item: -item[1].beyond)[:BEST]
+
+
+def _way(row: pd.Series) -> int:
+    """Which way a mean over tiles points, where its interval says so."""
+    middle = MIDDLE[str(row["measure"])] or 0.0
+    return int(row["low"] > middle) - int(row["high"] < middle)
 
 
 def _heading(frame: pd.DataFrame) -> str:

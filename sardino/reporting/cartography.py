@@ -17,7 +17,7 @@ from sardino.tiles.landcover import Legend
 ClassPanel = tuple[Axes, NDArray[np.uint8], Legend]
 """A panel that shows a class map, its indices (H, W) and their legend."""
 ROOM = 0.055
-"""Of a panel's width: half of what a number needs around it."""
+"""Inches: half of what a number needs around it."""
 
 
 def north_arrow(axes: Axes) -> None:
@@ -26,8 +26,9 @@ def north_arrow(axes: Axes) -> None:
     axes.annotate(
         "N",
         xy=(0.9, 0.97),
-        xytext=(0.9, 0.66),
+        xytext=(0, -20),
         xycoords="axes fraction",
+        textcoords="offset points",
         ha="center",
         va="bottom",
         fontsize=7,
@@ -37,10 +38,13 @@ def north_arrow(axes: Axes) -> None:
     )
 
 
-def numbered_legend(figure: Figure, panels: Sequence[ClassPanel]) -> None:
+def numbered_legend(figure: Figure, panels: Sequence[ClassPanel], inches: float) -> None:
     """The classes that occur, numbered, below all panels; and each number on its largest area, where it has room.
 
     Official colours of different classes are the same grey: a print needs the numbers.
+
+    Args:
+        inches: side of a panel.
     """
     handles = class_handles((index, legend) for _, index, legend in panels)
     numbers: dict[tuple[str, str], int] = {}
@@ -52,7 +56,7 @@ def numbered_legend(figure: Figure, panels: Sequence[ClassPanel]) -> None:
     for axes, index, legend in panels:
         for place, each in enumerate(legend.classes):
             if number := numbers.get((each.name, _key(each.color))):
-                _mark(axes, index == place, str(number), each.color)
+                _mark(axes, index == place, ROOM / inches, str(number), each.color)
     if handles:
         columns = max(1, min(len(handles), round(figure.get_figwidth() / 1.6)))
         names = ", ".join(dict.fromkeys(legend.name for _, _, legend in panels))
@@ -60,11 +64,11 @@ def numbered_legend(figure: Figure, panels: Sequence[ClassPanel]) -> None:
         found.set_title(names, {"size": 7.5})
 
 
-def _mark(axes: Axes, mask: NDArray[np.bool_], text: str, colour: str) -> None:
+def _mark(axes: Axes, mask: NDArray[np.bool_], room: float, text: str, colour: str) -> None:
     """The number at the point of a class that lies deepest in it."""
     depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
     row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    if depth[row, column] < ROOM * mask.shape[1]:
+    if depth[row, column] < room * mask.shape[1]:
         return
     lightness = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
     ink = "white" if lightness < 0.5 else "black"

@@ -95,7 +95,7 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
                     not_available(axes)
                 else:
                     draw_attention(axes, each, scale)
-            attention_bar(figure, next(axes for axes in line if axes.images), bar)
+            attention_bar(figure, next(axes for axes in line if axes.images), bar, side)
             continue
         limits = _limits(row, columns)
         for axes, column in zip(line, columns, strict=True):
@@ -112,7 +112,7 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
         scale_bar(axes, column.sar.shape[-1], column.gsd_m)
         if column.placed:
             north_arrow(axes)
-    numbered_legend(figure, maps)
+    numbered_legend(figure, maps, side)
     return figure
 
 

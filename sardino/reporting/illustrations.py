@@ -35,9 +35,8 @@ TOLD = {
         "Grid of example tiles: radar image, attention maps, and reference layers such as land cover.",
     ),
     "attention_scores": (
-        "What each head sees: how much better its map ranks the patches of a tile, by class or amount, than the best "
-        "of three maps that cannot have seen it. Hatched where the 95 % interval does not lie above 0; a minus where "
-        "the head avoids it.",
+        "What each head sees: how much more clearly its map separates the patches of a tile, by class or amount, than "
+        "the best of three maps that cannot have seen it. Hatched where the 95 % interval does not lie above 0.",
         "Grid of attention heads by land-cover classes and layers; shade and number tell the score beyond its nulls.",
     ),
     "fig2_heads": (

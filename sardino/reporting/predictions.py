@@ -1,5 +1,6 @@
 """Figure 2: what goes into the models and what comes out."""
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from sardino.tiles.landcover import Legend
 
 SIDE = 0.62
 """Inches: no panel is smaller; a figure of many heads is then wider than a page."""
+NARROW = 0.9
+"""Inches: headings of narrower panels are broken."""
 BAR = 0.16
 """Height of the scales, of a panel's."""
 
@@ -81,11 +84,11 @@ def draw_predictions(
             bare(axes).imshow(class_image(index, legend))
             maps.append((axes, index, legend))
     for axes, name in zip(panels[0], names, strict=True):
-        axes.set_title(name)
+        axes.set_title(textwrap.fill(name, 9) if side < NARROW else name)
     for column, bar in enumerate(bars):
         if 1 <= column <= shown:
-            attention_bar(figure, panels[0, column], bar, upright=False)
+            attention_bar(figure, panels[0, column], bar, side, upright=False)
         else:
             bar.remove()
-    numbered_legend(figure, maps)
+    numbered_legend(figure, maps, side)
     return figure

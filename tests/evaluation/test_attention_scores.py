@@ -40,7 +40,7 @@ def row(frame: pd.DataFrame, head: int, measure: str, name: str = "") -> pd.Seri
 
 def test_there_is_a_row_for_each_head_class_and_measure(planted: pd.DataFrame) -> None:
     assert list(planted.columns) == COLUMNS
-    assert len(planted) == 4 * (3 * 3 + 2 + 1)
+    assert len(planted) == 4 * (3 * 4 + 3 + 1)
     assert not planted[["head", "layer", "class", "measure"]].duplicated().any()
     absent = planted[planted["class"] == "c"]
     assert absent["value"].isna().all() and (absent["tiles"] == 0).all() and absent["beyond"].isna().all()
@@ -90,6 +90,19 @@ def test_a_layer_that_follows_the_place_is_the_positions(planted: pd.DataFrame) 
     found = attention_scores(maps, rng.random(maps.shape), [Reference("slope", layout)], BANDS)
     one = row(found, 1, "spearman")
     assert one["value"] > 0.9 and one["over_shift"] > 0.5 and one["best_null"] == "position" and one["beyond"] <= 0
+
+
+def test_a_head_that_turns_from_tile_to_tile_separates_all_the_same() -> None:
+    """It attends to the class in one tile and avoids it in the next: on average it seems to see nothing."""
+    rng = np.random.default_rng(0)
+    label = rng.integers(0, 2, (TILES, SIDE, SIDE)).astype(np.uint8)
+    turn = np.where(rng.random(TILES) < 0.5, 1.0, -1.0)[:, None, None, None]
+    maps = 5 + turn * label[:, None] + rng.random((TILES, 1, SIDE, SIDE))
+    found = attention_scores(maps, rng.random(maps.shape), [Reference("cover", label, ("a", "b"))], BANDS)
+    auc, separation = row(found, 1, "auc", "b"), row(found, 1, "separation", "b")
+    assert auc["beyond_low"] < 0 and auc["low"] < 0.5 < auc["high"]
+    assert separation["value"] > 0.9 and separation["beyond_low"] > 0.5
+    assert 0.05 < separation["shift"] < 0.3, "chance separates too, in a tile of few patches"
 
 
 def test_layers_of_other_patches_and_a_single_band_are_refused() -> None:

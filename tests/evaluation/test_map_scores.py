@@ -26,6 +26,7 @@ def test_scores_of_classes_are_scikit_learns(rng: np.random.Generator, levels: i
         for r in range(REFERENCES):
             truth, score = positive[r, counted[r]], maps[m, counted[r]]
             assert found["auc"][m, r] == pytest.approx(roc_auc_score(truth, score))
+            assert found["separation"][m, r] == pytest.approx(abs(2 * roc_auc_score(truth, score) - 1))
             assert found["average_precision"][m, r] == pytest.approx(average_precision_score(truth, score))
             mask = held(maps[m])[counted[r]]
             assert found["jaccard"][m, r] == pytest.approx(jaccard_score(truth, mask))

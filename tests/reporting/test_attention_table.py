@@ -52,11 +52,10 @@ def test_columns_are_what_was_scored_and_labels_stand_once(scores: pd.DataFrame)
     assert [title for *_, title in columns_of(part)] == ["x", "y", "Above-ground biomass"]
     cells = head_cells(part, 1)
     (x, y, biomass) = cells.values()
-    assert (x.direction, y.direction, biomass.direction) == (1, -1, -1) and all(each.seen for each in cells.values())
-    row = part[
-        (part["head"] == 1) & (part["class"] == "x") & (part["layer"] == "landcover") & (part["measure"] == "auc")
-    ]
-    assert x.beyond == pytest.approx(2 * row["beyond"].iloc[0]) and x.low < x.beyond < x.high
+    assert (x.way, y.way, biomass.way) == (1, -1, -1) and all(each.seen for each in cells.values())
+    of_x = (part["head"] == 1) & (part["class"] == "x") & (part["layer"] == "landcover")
+    row = part[of_x & (part["measure"] == "separation")].iloc[0]
+    assert x.beyond == row["beyond"] and 0 < x.low < x.beyond < x.high
 
 
 def test_a_table_survives_its_file(scores: pd.DataFrame, tmp_path: Path) -> None:
@@ -71,7 +70,8 @@ def test_the_table_names_what_a_head_sees_and_what_it_avoids(scores: pd.DataFram
     text = attention_markdown(scores)
     assert text.startswith("**What each head sees (synthetic world)**") and text.rstrip().endswith(HOW_TO_READ)
     (first,) = [line for line in text.splitlines() if line.startswith("| Arm a | 1 |")]
-    assert "avoids y" in first and "avoids Above-ground biomass" in first and "avoids x" not in first
+    told = [text.split(" (")[1] for text in sorted(first.split(" | ")[3].strip(" |").split("; "))]
+    assert told == ["\N{MINUS SIGN})", "+)", "\N{MINUS SIGN})"], "biomass, x, y"
     assert text.count("nothing beyond its nulls") >= 3
     assert "Arm a: of 6 pairs of a head and a class or amount" in attention_outcome(scores)
     assert attention_outcome(scores) in attention_text(scores)

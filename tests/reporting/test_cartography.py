@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sardino.reporting.attention_map import attention_bar, attention_scale, draw_attention
+from sardino.reporting.attention_map import LEAST, attention_bar, attention_scale, draw_attention
 from sardino.reporting.cartography import north_arrow, numbered_legend
 from sardino.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
 
@@ -16,7 +16,7 @@ def test_classes_are_numbered_in_the_legend_and_where_they_have_room() -> None:
     left, right = figure.subplots(1, 2)
     index = np.zeros((40, 40), np.uint8)
     index[:20], index[30:, 30:], index[39, 0] = 4, IGNORE, 7
-    numbered_legend(figure, [(left, index, WORLDCOVER), (right, np.ones((40, 40), np.uint8), OTHER)])
+    numbered_legend(figure, [(left, index, WORLDCOVER), (right, np.ones((40, 40), np.uint8), OTHER)], 1.0)
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["1 Tree cover", "2 Built-up", "3 Permanent water bodies", "No label", "4 Trees"]
@@ -33,20 +33,22 @@ def test_an_arrow_points_up_to_north() -> None:
     axes = Figure().subplots()
     north_arrow(axes)
     (arrow,) = axes.texts
-    assert arrow.get_text() == "N" and arrow.xy[1] > arrow.get_position()[1] and arrow.xy[0] == arrow.get_position()[0]
+    assert arrow.get_text() == "N" and arrow.get_position()[0] == 0 and arrow.get_position()[1] < 0, (
+        "N is below its tip"
+    )
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "ticks"), [(0.1, 8, ["1/10", "1 = even", "5"]), (0.99, 1.3, ["1 = even", "1.2"])]
+    ("low", "high", "ticks"), [(0.1, 8, ["0.1", "1 = even", "8"]), (0.99, 1.3, ["1 = even", "1.3"])]
 )
 def test_a_head_has_one_scale_that_names_even(low: float, high: float, ticks: list[str]) -> None:
     figure = Figure()
     axes, bar = figure.subplots(1, 2)
     maps = [np.array([[low, high]] * 2), np.array([[high, low]] * 2)]
     scale = attention_scale(maps)
-    assert scale.vmin == pytest.approx(min(low, 1 / 1.02)) and scale.vmax == pytest.approx(high)
+    assert scale.vmin == pytest.approx(min(low, 1 / LEAST)) and scale.vmax == pytest.approx(high)
     draw_attention(axes, maps[0], scale)
-    attention_bar(figure, axes, bar)
+    attention_bar(figure, axes, bar, 1.0)
     assert [label.get_text() for label in bar.get_yticklabels()] == ticks
 
 
