@@ -39,6 +39,7 @@ from sardino.reporting.attention_heatmap import draw_attention_scores
 from sardino.reporting.attention_table import attention_markdown, attention_outcome, attention_summary, attention_text
 from sardino.reporting.comparison import draw_comparison
 from sardino.reporting.predictions import PredictionRow, draw_predictions
+from sardino.reporting.provenance import provenance
 from sardino.reporting.publish import write_csv, write_text
 from sardino.reporting.record import read_record, write_record
 from sardino.reporting.style import preview, save_figure
@@ -126,11 +127,8 @@ preview(figure)
 # %%
 for name in space.profile.pretraining:
     ids = example_ids if name in space.profile.arms else first_by_hash(stores[name])
-    figure = draw_comparison(
-        place_columns(space, name, stores[name], ids),
-        f"All heads, {space.profile.pretraining[name].title}: {space.profile.title}",
-        heads=None,
-    )
+    where = f"{space.profile.pretraining[name].title} ({provenance(synthetic=stores[name].synthetic)})"
+    figure = draw_comparison(place_columns(space, name, stores[name], ids), f"All heads, {where}", heads=None)
     save_figure(figure, space.figures, "fig5_heads" if name == arm else f"fig5_heads-{name}")
 
 # %% [markdown]
@@ -138,9 +136,11 @@ for name in space.profile.pretraining:
 #
 # A look can deceive. Each head is scored on each test tile: does its map rank the patches of a class above the others
 # (AUC, average precision), does it follow an amount (Spearman's rank correlation, mutual information), does the mask
-# that holds 60 % of its mass cover the class (Jaccard)? Each score stands beside three maps that cannot have seen the
-# answer: the closest head of an untrained ViT, the reference moved round the tile, and the head's mean map over other
-# geographic bands, which never looks at the tile at all. Intervals resample bands.
+# that holds 60 % of its mass cover the class (Jaccard)? A head may attend to a class in one tile and avoid it in the
+# next: separation is the size of the rank correlation, whichever way. Each score stands beside three maps that cannot
+# have seen the answer: the closest head of an untrained ViT, the reference moved round the tile, and the head's mean
+# map over other geographic bands, which never looks at the tile at all. Intervals resample bands; with two bands, as on
+# the smallest profile, hardly anything can lie beyond.
 
 # %%
 scored = {name: gather(space, name, stores[name]) for name in space.profile.pretraining}

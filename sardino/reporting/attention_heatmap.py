@@ -38,31 +38,33 @@ def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
     top = max(0.1, float(seen["beyond"].max())) if len(seen) else 0.1
     # Grids of the same columns share their names.
     named = [columns_of(a) != columns_of(b) for a, b in pairwise(parts.values())] + [True]
+    widest = max(len(columns_of(part)) for part in parts.values())
     figure = new_figure(WIDTH, CELL * sum(heads) + 0.35 * len(arms) + 1.1 * sum(named) + 0.7)
     figure.suptitle(title)
     norm = Normalize(0, top)
     panels = figure.subplots(len(arms), 1, squeeze=False, height_ratios=heads)[:, 0]
     for axes, part, names in zip(panels, parts.values(), named, strict=True):
-        _draw(axes, part, norm)
+        _draw(axes, part, norm, widest)
         axes.tick_params(labelbottom=names)
-    bar = figure.colorbar(ScalarMappable(norm, CMAP), ax=list(panels), fraction=0.025, pad=0.015, aspect=30)
-    bar.set_label("separation beyond\nthe best null")
-    bar.outline.set_linewidth(0.4)
-    none = Patch(facecolor=PALE, edgecolor=MUTED, hatch="////", linewidth=0.4, label="no more than a null (95 %)")
+    if len(seen):
+        bar = figure.colorbar(ScalarMappable(norm, CMAP), ax=list(panels), fraction=0.025, pad=0.015, aspect=30)
+        bar.set_label("separation beyond\nthe best null")
+        bar.outline.set_linewidth(0.4)
+    none = Patch(facecolor=PALE, edgecolor=MUTED, hatch="////", linewidth=0.4, label="not beyond every null (95 %)")
     told = {1: "attends to it", -1: "avoids it", 0: "either, from tile to tile"}
     signs = [Patch(alpha=0, label=f"{WAYS[way]} {text}") for way, text in told.items()]
     figure.legend(handles=[*signs, none], loc="outside lower center", ncols=4, handlelength=1.2)
     return figure
 
 
-def _draw(axes: Axes, part: pd.DataFrame, norm: Normalize) -> None:
+def _draw(axes: Axes, part: pd.DataFrame, norm: Normalize, widest: int) -> None:
     columns = columns_of(part)
     heads = sorted(part["head"].unique())
     for row, head in enumerate(heads):
         cells = head_cells(part, head)
         for column, name in enumerate(columns):
             _cell(axes, column, row, cells.get(name), norm)
-    axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(heads) - 0.5, -0.5))
+    axes.set(xlim=(-0.5, widest - 0.5), ylim=(len(heads) - 0.5, -0.5))
     axes.set_xticks(
         range(len(columns)), [text for _, _, text in columns], rotation=35, ha="right", rotation_mode="anchor"
     )

@@ -100,8 +100,7 @@ def attention_outcome(frame: pd.DataFrame) -> str:
             f"{part['arm_title'].iloc[0]}: of {len(cells)} pairs of a head and a class or amount {len(seen)} lie "
             f"beyond every null ({sum(cell.way > 0 for cell in seen)} attended to, "
             f"{sum(cell.way < 0 for cell in seen)} avoided, {sum(cell.way == 0 for cell in seen)} the one or the other "
-            f"from tile to tile); position explains "
-            f"{_percent(shares['value'].min())} to {_percent(shares['value'].max())} of a head's variance, "
+            f"from tile to tile); position explains {_span(shares['value'])} of a head's variance, "
             f"and at most {_percent(untrained)} of an untrained one's."
         )
     return " ".join(told)
@@ -150,6 +149,11 @@ def _heading(frame: pd.DataFrame) -> str:
 
 def _title(layer: str) -> str:
     return "Optical brightness" if layer == "optical" else LAYERS.get(layer, layer).split(" (")[0]
+
+
+def _span(shares: pd.Series) -> str:
+    low, high = _percent(shares.min()), _percent(shares.max())
+    return low if low == high else f"{low} to {high}"
 
 
 def _percent(share: float) -> str:

@@ -22,6 +22,8 @@ from sardino.tiles.radiometry import CHANNELS
 PAGE = 10.2
 """Inches: the tallest figure that still fits a page; one of many heads is longer, its panels no smaller than SIDE."""
 SIDE = 0.62
+NOTHING = "not\navailable"
+"""On two lines: panels may be narrow."""
 AMOUNTS: dict[str, tuple[str, str, float | None, float | None]] = {
     "vegetation_percent": ("Vegetation (%)", "YlGn", 0.0, 100.0),
     "ndvi": ("NDVI", "YlGn", 0.0, 1.0),
@@ -43,7 +45,7 @@ class ComparisonColumn:
         layers: reference layers by name (sardino.tiles.chip.LAYERS), those there are.
         reference: (H, W) class index, with its legend; also the legend of a 300 m land-cover layer.
         channels: names of the SAR channels.
-        gsd_m: metres per pixel.
+        gsd_m: metres per pixel; None where nothing tells, and no scale bar is drawn.
         rollout: (h, w) attention rolled out through all blocks, 1 is an even spread.
         tokens: (h, w, 3) tokens as colours (sardino.evaluation.token_pca).
         placed: the tile's place on the earth is known, and its rows run from north to south.
@@ -56,7 +58,7 @@ class ComparisonColumn:
     reference: NDArray[np.uint8] | None = None
     legend: Legend | None = None
     channels: Sequence[str] = CHANNELS
-    gsd_m: float = 10.0
+    gsd_m: float | None = 10.0
     rollout: NDArray[np.floating] | None = None
     tokens: NDArray[np.floating] | None = None
     placed: bool = True
@@ -92,7 +94,7 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
             scale = attention_scale([each for each in weights if each is not None])
             for axes, each in zip(line, weights, strict=True):
                 if each is None:
-                    not_available(axes)
+                    not_available(axes, NOTHING)
                 else:
                     draw_attention(axes, each, scale)
             attention_bar(figure, next(axes for axes in line if axes.images), bar, side)
@@ -108,8 +110,9 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
             bar.set_box_aspect(8)
             bar.tick_params(length=2, pad=1.5)
     for axes, column in zip(panels[0], columns, strict=True):
-        axes.set_title(textwrap.fill(column.name, max(8, int(side / 0.075))))
-        scale_bar(axes, column.sar.shape[-1], column.gsd_m)
+        axes.set_title(textwrap.fill(column.name, max(8, int(side / 0.075)), break_long_words=False))
+        if column.gsd_m is not None:
+            scale_bar(axes, column.sar.shape[-1], column.gsd_m)
         if column.placed:
             north_arrow(axes)
     numbered_legend(figure, maps, side)
@@ -171,7 +174,7 @@ def _draw(
     if row == "sar":
         bare(axes).imshow(sar_composite(column.sar, column.channels))
     elif (value := _product(column, row)) is None:
-        not_available(axes)
+        not_available(axes, NOTHING)
     elif row == "optical":
         bare(axes).imshow(np.moveaxis(value, 0, -1))
     elif row == "tokens":

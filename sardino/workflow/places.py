@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from pyproj import CRS
 
 from sardino.evaluation.token_pca import token_pca
 from sardino.reporting.comparison import ComparisonColumn
+from sardino.tiles.grid import Tile
 from sardino.tiles.landcover import IGNORE
 from sardino.tiles.splits import label_order
 from sardino.tiles.tileset import TileStore
@@ -48,7 +50,7 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
                 reference=label[i] if known else None,
                 legend=store.legend if known else None,
                 channels=tuple(store.channels),
-                gsd_m=store.gsd_m or place.transform[0],
+                gsd_m=_spacing(store, place),
                 # The class token keeps a part of what is rolled out: relative to what the patches hold.
                 rollout=seen.rollout[i] / seen.rollout[i].mean(),
                 tokens=colours[i],
@@ -56,3 +58,10 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
             )
         )
     return columns
+
+
+def _spacing(store: TileStore, place: Tile) -> float | None:
+    """Metres per pixel, of the whole store or of this tile; None where nothing tells."""
+    if store.gsd_m or not place.crs:
+        return store.gsd_m
+    return place.transform[0] if CRS.from_user_input(place.crs).is_projected else None

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sardino.errors import SardinoError
-from sardino.reporting.comparison import ComparisonColumn, draw_comparison
+from sardino.reporting.comparison import NOTHING, ComparisonColumn, draw_comparison
 from sardino.reporting.curves import PANELS, draw_pretraining
 from sardino.reporting.landcover_map import draw_landcover
 from sardino.reporting.pipeline import draw_pipeline
@@ -108,7 +108,7 @@ def test_comparison_has_the_rows_that_the_data_has(rng: np.random.Generator) -> 
     assert rows == ["SAR", "Head 1", "Head 2", "Head 3", "Optical", "Land cover", "Biomass (t/ha)"]
     assert titles(figure) == ["A", "B"]
     assert len(shown_panels(figure)) == 2 * len(rows) + 1 + 3, "a colour bar of the amount, and one of each head"
-    missing = [text for axes in figure.axes for text in axes.texts if text.get_text() == "not available"]
+    missing = [text for axes in figure.axes for text in axes.texts if text.get_text() == NOTHING]
     assert len(missing) == 3
     assert {label.split(" ", 1)[1] for label in legend_labels(figure)} == set(WORLDCOVER.names)
     assert len(draw_comparison([poor], TITLE).axes) == 4 + 3
@@ -116,7 +116,7 @@ def test_comparison_has_the_rows_that_the_data_has(rng: np.random.Generator) -> 
     empty = {"optical": np.zeros_like(optical), "biomass_t_ha": np.full_like(amount, np.nan)}
     filled = ComparisonColumn("C", sar, attention, empty, label, WORLDCOVER)
     figure = draw_comparison([full, filled], TITLE)
-    assert sum(t.get_text() == "not available" for axes in figure.axes for t in axes.texts) == 2
+    assert sum(t.get_text() == NOTHING for axes in figure.axes for t in axes.texts) == 2
     assert len(draw_comparison([filled], TITLE).axes) == 5 + 3
     assert smallest_type(figure) >= 7
 
