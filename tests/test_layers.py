@@ -29,10 +29,17 @@ WITHOUT_TORCH = (
     "tiles",
     "scenes",
     "reporting",
-    "evaluation.confusion",
+    "evaluation.alignment",
+    "evaluation.attention_scores",
+    "evaluation.band_means",
     "evaluation.bootstrap",
+    "evaluation.confusion",
     "evaluation.label_efficiency",
+    "evaluation.map_scores",
+    "evaluation.patches",
+    "evaluation.position",
     "evaluation.realism",
+    "evaluation.token_pca",
 )
 GRAB_BAGS = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 MAX_LINES = 300

@@ -4,16 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.evaluation.bootstrap import DRAWS, bounds, widened
+from sardino.evaluation.band_means import band_means
 from sardino.tiles.landcover import IGNORE
-
-
-def patch_classes(label: NDArray[np.uint8], patch: int, classes: int) -> NDArray[np.uint8]:
-    """Most frequent class of each patch, (N, H, W) to (N, H / patch, W / patch); IGNORE where no pixel is labelled."""
-    tiles, height, width = label.shape
-    blocks = label.reshape(tiles, height // patch, patch, width // patch, patch)
-    counts = np.stack([(blocks == c).sum((2, 4)) for c in range(classes)], axis=-1)
-    return np.where(counts.sum(-1) > 0, counts.argmax(-1), IGNORE).astype(np.uint8)
 
 
 def explained(attention: NDArray[np.floating], label: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -77,10 +69,5 @@ def block_mean(
     valid = np.isfinite(values)
     if not valid.any():
         raise SardinoError("no test tile holds two classes: nothing to compare attention with")
-    names, member = np.unique(np.asarray(blocks)[valid], return_inverse=True)
-    sums, counts = np.bincount(member, values[valid]), np.bincount(member)
-    weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-    mean = float(values[valid].mean())
-    drawn = (weight @ sums) / (weight @ counts)
-    low, high = bounds(mean + widened(drawn, len(names), rng)) if len(names) > 1 else (mean, mean)
-    return mean, low, high
+    ((mean, low, high),) = band_means(values[None], blocks, rng)
+    return (float(mean), float(low), float(high)) if np.isfinite(low) else (float(mean),) * 3

@@ -126,8 +126,9 @@ def bounds(copies: NDArray[np.float64], level: float = 0.95) -> tuple[float, flo
 
 
 def widened(copies: NDArray[np.float64], blocks: int, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Deviations of copies by resampled blocks, as Student's t over so many independent blocks has them."""
-    return np.sqrt(blocks / (blocks - 1)) * t_scale(blocks - 1, len(copies), rng) * (copies - copies.mean())
+    """Deviations of copies, (draws, ...), as Student's t over so many independent blocks has them."""
+    scale = np.sqrt(blocks / (blocks - 1)) * t_scale(blocks - 1, len(copies), rng)
+    return (scale * (copies - copies.mean(0)).T).T
 
 
 def t_scale(freedom: int, draws: int, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -30,8 +30,23 @@ TOLD = {
         "Grid of small land-cover maps with the legend of their classes.",
     ),
     "fig5": (
-        "Attention of the pre-trained backbone beside other views of the same places.",
+        "Attention of the pre-trained backbone beside other views of the same places. The first heads are shown, and "
+        "tiles chosen by hash.",
         "Grid of example tiles: radar image, attention maps, and reference layers such as land cover.",
+    ),
+    "attention_scores": (
+        "What each head sees: how much more clearly its map separates the patches of a tile, by class or amount, than "
+        "the best of three maps that cannot have seen it. Hatched where the 95 % interval does not lie above 0.",
+        "Grid of attention heads by land-cover classes and layers; shade and number tell the score beyond its nulls.",
+    ),
+    "fig2_heads": (
+        "Figure 2 with every head of its backbone.",
+        "Grid of example tiles: radar image, all attention maps, two predicted land-cover maps, reference map.",
+    ),
+    "fig5_heads": (
+        "Every head of the backbone, attention rolled out through all its blocks, and its tokens' main directions as "
+        "red, green and blue, beside the other views.",
+        "Grid of example tiles: radar image, all attention maps, rollout, tokens as colours, and reference layers.",
     ),
     "label_efficiency": (
         "mIoU over the number of labelled tiles, arm by arm, with 95 % intervals; below, the paper's values.",
@@ -81,7 +96,9 @@ def illustrations(folder: Path) -> list[Illustration]:
     shown = []
     for stem in [*known, *others]:
         name = stem.replace("_", " ").replace("-", " ").capitalize()
-        name = f"Figure {stem[3:]}" if stem.startswith("fig") else name  # the paper's number
+        if stem.startswith("fig"):  # the paper's number
+            number, _, part = stem[3:].partition("_")
+            name = f"Figure {number}, all {part}" if part else f"Figure {number}"
         caption, alt = TOLD.get(stem, ("", name))
         shown.append(Illustration(stem, _small(folder / f"{stem}.png"), alt, f"**{name}.** {caption}".rstrip()))
     return shown

@@ -108,6 +108,7 @@ BLOCKS: dict[str, Callable[[Path], str]] = {
     "table1": table("table1"),
     "table2": table("table2"),
     "label_efficiency": table("label_efficiency"),
+    "attention_scores": table("attention_scores"),
     "claims": claims,
 }
 

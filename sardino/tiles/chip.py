@@ -15,6 +15,8 @@ LAYERS = {
     "vegetation_percent": "Vegetation (%)",
     "biomass_t_ha": "Above-ground biomass (t/ha)",
     "built_percent": "Built surface (%)",
+    "ndvi": "NDVI",
+    "elevation_m": "Elevation (m)",
 }
 """Reference layers of Figure 5 and their titles; a source has those it has."""
 

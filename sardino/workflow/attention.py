@@ -1,65 +1,72 @@
-"""Attention maps of an arm's pre-trained backbone."""
+"""What an arm's pre-trained backbone makes of tiles: attention maps, rollout, tokens, and how they are spread."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
 
-from sardino.evaluation.alignment import alignment, block_mean, patch_classes
-from sardino.models.vit import build_vit, encode_all
+from sardino.evaluation.map_scores import held
+from sardino.models.extraction import class_attention, patch_tokens, rollout
+from sardino.models.vit import build_vit
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, load_backbone
 from sardino.workflow.workspace import Workspace
 
 BATCH = 64
-MASS = 0.6
-"""Share of the attention that a head's mask keeps (Caron et al. 2021)."""
+SEED = 0
+"""Of the untrained ViT that an arm is compared with."""
 
 
-def attention_of(space: Workspace, arm: str, store: TileStore, backscatter: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Class-token attention of the last block, by the network that the arm uses afterwards.
+@dataclass(frozen=True)
+class Seen:
+    """What a ViT makes of tiles; relative weights, 1 is an even spread.
+
+    Args:
+        attention: (N, heads, h, w) of the last block's class token.
+        rollout: (N, h, w) attention rolled out from the class token through all blocks.
+        tokens: (N, h, w, D) patch tokens of the last block.
+    """
+
+    attention: NDArray[np.float32]
+    rollout: NDArray[np.float32]
+    tokens: NDArray[np.float32]
+
+
+def see(space: Workspace, arm: str, store: TileStore, backscatter: NDArray[np.float32]) -> Seen:
+    """What the network that an arm uses afterwards makes of tiles.
 
     Args:
         backscatter: (N, C, H, W) in the store's unit, NaN where missing.
+    """
+    vit, card = backbone(space, arm, store)
+    images = _normalised(card, backscatter)
+    parts = [(class_attention(vit, i)[0], rollout(vit, i), patch_tokens(vit, i)) for i in images.split(BATCH)]
+    return Seen(*(torch.cat(each).float().numpy() for each in zip(*parts, strict=True)))
+
+
+def attention_maps(
+    space: Workspace, arm: str, store: TileStore, ids: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Class attention of many tiles, by the arm's ViT and by an untrained one of the same architecture.
 
     Returns:
-        (N, heads, h, w); 1 is an even spread.
+        (N, heads, h, w) of each.
     """
-    vit, card = _backbone(space, arm, store)
-    normalisation = Normalisation.from_dict(card.normalisation)
-    images = torch.from_numpy(normalisation.apply(backscatter))
-    return encode_all(vit, images).attention.float().numpy()
-
-
-def attention_scores(space: Workspace, arm: str, store: TileStore, ids: Sequence[str]) -> dict[str, float]:
-    """How far the arm's attention follows the labels beyond chance, and the same for random weights.
-
-    Returns:
-        "value", "low", "high" (see `alignment`; bands resampled) and "random_value", ... of an untrained ViT.
-    """
-    vit, card = _backbone(space, arm, store)
-    patch = card.architecture.patch
-    bands = np.array([int(store.index["band"].iloc[store.row(i)]) for i in ids])
-    torch.manual_seed(0)
-    untrained = build_vit(card.architecture)
-    normalisation = Normalisation.from_dict(card.normalisation)
-    maps: dict[str, list[NDArray[np.float32]]] = {"": [], "random_": []}
-    classes = []
+    vit, card = backbone(space, arm, store)
+    torch.manual_seed(SEED)
+    untrained = build_vit(card.architecture).eval()
+    maps: tuple[list[Tensor], list[Tensor]] = ([], [])
     for start in range(0, len(ids), BATCH):
-        backscatter, label = store.read(ids[start : start + BATCH])
-        images = torch.from_numpy(normalisation.apply(backscatter))
-        classes.append(patch_classes(label, patch, len(store.legend)))
-        for name, network in (("", vit), ("random_", untrained)):
-            maps[name].append(encode_all(network, images).attention.float().numpy())
-    result: dict[str, float] = {}
-    for name, parts in maps.items():
-        beyond = alignment(np.concatenate(parts), np.concatenate(classes), np.random.default_rng(0))
-        values = block_mean(beyond, bands, np.random.default_rng(0))
-        result |= {f"{name}{key}": value for key, value in zip(("value", "low", "high"), values, strict=True)}
-    return result
+        images = _normalised(card, store.read(ids[start : start + BATCH])[0])
+        for found, network in zip(maps, (vit, untrained), strict=True):
+            found.append(class_attention(network, images)[0])
+    trained, random = (torch.cat(each).float().numpy() for each in maps)
+    return trained, random
 
 
 def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
@@ -73,13 +80,17 @@ def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
         (0.6 for an even spread), and "peak", the largest weight relative to an even spread.
     """
     flat = attention.reshape(*attention.shape[:2], -1)
-    mass = flat / flat.sum(-1, keepdims=True)
-    held = np.cumsum(-np.sort(-mass, axis=-1), axis=-1)
-    share = ((held < MASS - 1e-6).sum(-1) + 1) / flat.shape[-1]
-    peak = mass.max(-1) * flat.shape[-1]
+    share = held(flat).mean(-1)
+    peak = flat.max(-1) / flat.mean(-1)
     return [{"mass_share": float(s), "peak": float(p)} for s, p in zip(share.mean(0), peak.mean(0), strict=True)]
 
 
-def _backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
+def backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
+    """An arm's ViT in evaluation mode, and its card."""
     network = space.profile.pretraining[arm].network
-    return load_backbone(space.pretrain(arm), tuple(store.channels), store.unit, network)
+    vit, card = load_backbone(space.pretrain(arm), tuple(store.channels), store.unit, network)
+    return vit.eval(), card
+
+
+def _normalised(card: Card, backscatter: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(Normalisation.from_dict(card.normalisation).apply(backscatter))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.alignment import alignment, block_mean, explained, patch_classes
+from sardino.evaluation.alignment import alignment, block_mean, explained
 from sardino.tiles.landcover import IGNORE
 
 
@@ -57,9 +57,3 @@ def test_one_class_and_unlabelled_tiles_do_not_count():
     assert np.isnan(explained(np.ones((1, 4, 4)), np.full((4, 4), IGNORE, np.uint8))).all()
     with pytest.raises(SardinoError, match="two classes"):
         block_mean(np.array([np.nan]), np.array([0]), np.random.default_rng(0))
-
-
-def test_patches_take_their_most_frequent_class():
-    label = np.full((1, 4, 4), IGNORE, np.uint8)
-    label[0, :2, :2] = [[3, 3], [1, IGNORE]]
-    np.testing.assert_array_equal(patch_classes(label, 2, 5)[0], [[3, IGNORE], [IGNORE, IGNORE]])

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from sardino.errors import SardinoError
-from sardino.reporting.comparison import ComparisonColumn, draw_comparison
+from sardino.reporting.comparison import NOTHING, ComparisonColumn, draw_comparison
 from sardino.reporting.curves import PANELS, draw_pretraining
 from sardino.reporting.landcover_map import draw_landcover
 from sardino.reporting.pipeline import draw_pipeline
@@ -75,10 +75,10 @@ def test_predictions_show_every_tile(rng: np.random.Generator, rows: int, heads:
     tile = PredictionRow(rng.normal(size=(12, SIDE, SIDE)), rng.random((heads, 3, 3)), label, label, label + 2)
     figure = draw_predictions([tile] * rows, CHANNELS, WORLDCOVER, 10.0, TITLE)
     shown = min(heads, 3)
-    assert len(shown_panels(figure)) == rows * (shown + 4)
+    assert len(shown_panels(figure)) == rows * (shown + 4) + shown, "each head has its scale"
     assert titles(figure) == ["SAR", *(f"Head {i + 1}" for i in range(shown)), "From attention",
                               "From SAR\n+ attention", "Reference"]  # fmt: skip
-    assert legend_labels(figure) == WORLDCOVER.names[:5]
+    assert legend_labels(figure) == [f"{i + 1} {name}" for i, name in enumerate(WORLDCOVER.names[:5])]
     assert figure.get_suptitle() == TITLE
     assert smallest_type(figure) >= 7
 
@@ -107,18 +107,45 @@ def test_comparison_has_the_rows_that_the_data_has(rng: np.random.Generator) -> 
     rows = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes if axes.get_ylabel()]
     assert rows == ["SAR", "Head 1", "Head 2", "Head 3", "Optical", "Land cover", "Biomass (t/ha)"]
     assert titles(figure) == ["A", "B"]
-    assert len(shown_panels(figure)) == 2 * len(rows) + 1, "one colour bar"
-    missing = [text for axes in figure.axes for text in axes.texts if text.get_text() == "not available"]
+    assert len(shown_panels(figure)) == 2 * len(rows) + 1 + 3, "a colour bar of the amount, and one of each head"
+    missing = [text for axes in figure.axes for text in axes.texts if text.get_text() == NOTHING]
     assert len(missing) == 3
-    assert set(legend_labels(figure)) == set(WORLDCOVER.names)
-    assert len(draw_comparison([poor], TITLE).axes) == 4
+    assert {label.split(" ", 1)[1] for label in legend_labels(figure)} == set(WORLDCOVER.names)
+    assert len(draw_comparison([poor], TITLE).axes) == 4 + 3
     # A layer that holds nodata alone is as good as none.
     empty = {"optical": np.zeros_like(optical), "biomass_t_ha": np.full_like(amount, np.nan)}
     filled = ComparisonColumn("C", sar, attention, empty, label, WORLDCOVER)
     figure = draw_comparison([full, filled], TITLE)
-    assert sum(t.get_text() == "not available" for axes in figure.axes for t in axes.texts) == 2
-    assert len(draw_comparison([filled], TITLE).axes) == 5
+    assert sum(t.get_text() == NOTHING for axes in figure.axes for t in axes.texts) == 2
+    assert len(draw_comparison([filled], TITLE).axes) == 5 + 3
     assert smallest_type(figure) >= 7
+
+
+def test_a_supplement_shows_every_head_rollout_and_tokens(rng: np.random.Generator) -> None:
+    label = rng.integers(0, 3, (SIDE, SIDE)).astype(np.uint8)
+    sar, attention = rng.normal(size=(12, SIDE, SIDE)), rng.random((12, 3, 3))
+    column = ComparisonColumn("A", sar, attention, rollout=attention[0], tokens=rng.random((3, 3, 3)), placed=False)
+    figure = draw_comparison([column], TITLE, heads=None)
+    rows = [axes.get_ylabel().replace("\n", " ") for axes in figure.axes if axes.get_ylabel()]
+    assert rows == ["SAR", *(f"Head {i + 1}" for i in range(12)), "Attention rollout", "Tokens (PCA)"]
+    assert smallest_type(figure) >= 7
+    rows = [axes.get_ylabel() for axes in draw_comparison([column.without_tokens()], TITLE).axes if axes.get_ylabel()]
+    assert rows == ["SAR", "Head 1", "Head 2", "Head 3"]
+    tile = PredictionRow(sar, attention, label, label, label)
+    figure = draw_predictions([tile], CHANNELS, WORLDCOVER, 10.0, TITLE, heads=None)
+    assert sum(title.startswith("Head") for title in titles(figure)) == 12
+    assert smallest_type(figure) >= 7
+
+
+def test_real_layers_have_limits_of_their_own(rng: np.random.Generator) -> None:
+    layers = {"ndvi": rng.random((SIDE, SIDE)) - 0.1, "elevation_m": 100 + 40 * rng.random((SIDE, SIDE))}
+    column = ComparisonColumn(
+        "A", rng.normal(size=(2, SIDE, SIDE)), rng.random((1, 3, 3)), layers, channels=("vv", "vh")
+    )
+    figure = draw_comparison([column], TITLE)
+    limits = {axes.get_ylabel(): axes.images[0].get_clim() for axes in figure.axes if axes.images and axes.get_ylabel()}
+    assert limits["NDVI"] == (0, 1)
+    assert 100 <= limits["Elevation\n(m)"][0] < limits["Elevation\n(m)"][1] <= 140
 
 
 @pytest.fixture()

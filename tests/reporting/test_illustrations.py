@@ -16,11 +16,24 @@ def write(path, pixels):
 
 
 def test_order_is_the_papers_then_what_is_new_and_parts_are_left_out(tmp_path):
-    for stem in ("realism", "fig5", "fig1", "sun_angle", "pretraining-europe", "pretraining", ".fig2.7"):
+    for stem in (
+        "fig5_heads-all",
+        "fig5_heads",
+        "attention_scores",
+        "realism",
+        "fig5",
+        "fig1",
+        "sun_angle",
+        "pretraining-europe",
+        "pretraining",
+        ".fig2.7",
+    ):
         write(tmp_path / f"{stem}.png", np.zeros((4, 4, 3), np.uint8))
     shown = illustrations(tmp_path)
-    assert [figure.stem for figure in shown] == ["fig1", "fig5", "pretraining", "realism", "sun_angle"]
-    assert [figure.caption.split(".")[0] for figure in shown][:3] == ["**Figure 1", "**Figure 5", "**Pretraining"]
+    known = ["fig1", "fig5", "attention_scores", "fig5_heads", "pretraining", "realism"]
+    assert [figure.stem for figure in shown] == [*known, "sun_angle"]
+    names = ["**Figure 1", "**Figure 5", "**Attention scores", "**Figure 5, all heads", "**Pretraining"]
+    assert [figure.caption.split(".")[0] for figure in shown][:5] == names
     assert shown[-1].caption == "**Sun angle.**" and shown[-1].alt == "Sun angle"
     assert all(alt.endswith(".") and caption.endswith(".") for caption, alt in TOLD.values())
 

@@ -394,6 +394,8 @@ def test_a_real_series_becomes_twelve_plausible_channels(real: Path, tmp_path: P
 def test_real_land_cover_with_a_legend_of_its_own(real: Path, tmp_path: Path) -> None:
     store = import_folder(real / "terramesh", FolderSpec.load("terramesh"), tmp_path / "store", 96, 5, 0.0, 4)
     assert len(store) == 12 and store.index["labelled_share"].min() > 0.9 and store.index["crs"].nunique() == 3
+    ndvi, height = (store.read_layer(name, store.ids()) for name in ("ndvi", "elevation_m"))
+    assert -0.5 < ndvi.min() < 0 < ndvi.max() < 1 and np.isfinite(height).all() and np.ptp(height) > 100
 
 
 @pytest.mark.real

@@ -28,7 +28,7 @@ from sardino.training.finetune import Diverged, draw, finetune
 from sardino.training.source import in_batches
 from sardino.training.store_tiles import StoreTiles, open_tiles
 from sardino.workflow import cells as cells_module
-from sardino.workflow.attention import attention_of
+from sardino.workflow.attention import attention_maps, see
 from sardino.workflow.backbone import physics_of, pretrain_arm
 from sardino.workflow.cells import Experiment, choose_rate, record_row, save_confusions, train_cell
 from sardino.workflow.preparation import open_or_prepare
@@ -254,8 +254,15 @@ def test_examples_follow_a_rule_that_sees_labels_only(space):
 
 def test_attention_of_an_arm(space):
     store = open_or_prepare(space)["store"]
-    maps = attention_of(space, "europe", store, store.read(store.ids("test")[:2])[0])
-    assert maps.shape == (2, 3, 4, 4) and np.isfinite(maps).all()
+    ids = store.ids("test")[:2]
+    seen = see(space, "europe", store, store.read(ids)[0])
+    assert (
+        seen.attention.shape == (2, 3, 4, 4) and seen.rollout.shape == (2, 4, 4) and seen.tokens.shape[:3] == (2, 4, 4)
+    )
+    trained, untrained = attention_maps(space, "europe", store, ids)
+    np.testing.assert_allclose(trained, seen.attention, rtol=1e-5)
+    assert untrained.shape == trained.shape and not np.allclose(untrained, trained, rtol=1e-3)
+    np.testing.assert_array_equal(attention_maps(space, "europe", store, ids)[1], untrained)
 
 
 def test_unknown_arms_are_refused(space):
