@@ -19,7 +19,8 @@
 # compare with what other products say is there.
 #
 # Start JupyterLab with `make lab`, open this notebook and choose *Run*, *Run All Cells*. On a code host you see
-# pictures of it only.
+# pictures of it only. The smallest profile opens by default; after `make reproduce` set `profile = "laptop"`, whose
+# network has learnt and whose tiles have more patches.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -74,7 +75,7 @@ preview(draw_exploration(explorer.see(look), empty_figure()))
 #
 # Click a patch in any of the three panels. Some things to look for:
 #
-# - Walk through the blocks from the same patch. Where does nearness stop to matter?
+# - Walk through the blocks from the same patch. From which block on does nearness no longer matter?
 # - Two heads of a block on the same patch: do they differ?
 # - Water and towns are easy for radar. Do heads find them? Compare with a network that has hardly learnt.
 # - *Rollout* follows attention through all blocks. Is it sharper than the last block alone?

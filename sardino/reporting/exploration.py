@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from sardino.reporting.comparison import AMOUNTS
 from sardino.reporting.imagery import bare, class_handles, class_image, heat, not_available, sar_composite, scale_bar
 from sardino.reporting.provenance import captioned
-from sardino.reporting.style import INK, styled
+from sardino.reporting.style import INK, STYLE
 from sardino.tiles.landcover import IGNORE, Legend
 
 REFERENCE = "reference"
@@ -25,6 +26,8 @@ TITLES = {"optical": "Optical image", "landcover_300m": "Land cover at 300 m"} |
 }
 SIDE, GAP, MARGIN, TOP, BOTTOM = 2.95, 0.3, 0.1, 0.3, 1.05
 """Inches. Panels stay where they are whatever is shown, so that nothing jumps under the pointer."""
+LEGIBLE = rc_context({**STYLE, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "xtick.labelsize": 8})
+"""A screen has fewer dots to an inch than paper."""
 SIZE = (3 * SIDE + 2 * GAP + 2 * MARGIN, SIDE + TOP + BOTTOM)
 
 
@@ -59,9 +62,9 @@ class Exploration:
         return self.sar.shape[1] / self.attention.shape[0], self.sar.shape[2] / self.attention.shape[1]
 
 
-def empty_figure() -> Figure:
-    """The figure that `draw_exploration` fills again and again."""
-    return Figure(figsize=SIZE, facecolor="white")
+def empty_figure(dpi: float = 90) -> Figure:
+    """The figure that `draw_exploration` fills again and again; dots per inch of a screen with one dot per pixel."""
+    return Figure(figsize=SIZE, dpi=dpi, facecolor="white")
 
 
 def layer_title(layer: str, legend: Legend) -> str:
@@ -69,7 +72,7 @@ def layer_title(layer: str, legend: Legend) -> str:
     return captioned(legend.name, [legend]) if layer == REFERENCE else TITLES.get(layer, layer)
 
 
-@styled
+@LEGIBLE
 def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
     """Three panels, one pixel grid: SAR, attention, layer; the looking patch is framed in each of them.
 

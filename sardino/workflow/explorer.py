@@ -129,7 +129,7 @@ class Explorer:
         """The heading of the attention map; blocks and heads count from 1, as in the paper's figures."""
         if look.origin == ROLLOUT:
             return f"Rollout: all {self.blocks} blocks together"
-        head = "mean of all heads" if look.head is None else f"head {look.head + 1}"
+        head = "mean of heads" if look.head is None else f"head {look.head + 1}"
         source = "From this patch" if look.origin == PATCH else "From the class token"
         return f"{source}: block {look.block % self.blocks + 1}, {head}"
 

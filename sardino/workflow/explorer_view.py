@@ -57,8 +57,7 @@ class ExplorerView(widgets.VBox):
         self.words = widgets.HTML()
         self.button = widgets.Button(description="Save maps as GeoTIFF", icon="download", layout={"width": "14rem"})
         self.saved = widgets.HTML()
-        self.figure = empty_figure()
-        self.figure.set_dpi(DPI)
+        self.figure = empty_figure(DPI)
         self.canvas = Canvas(self.figure)
         self.manager = FigureManager(self.canvas, 0)
         self.canvas.toolbar_visible = self.canvas.header_visible = self.canvas.footer_visible = False

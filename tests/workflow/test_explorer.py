@@ -82,7 +82,7 @@ def test_see_shows_what_was_asked(explorer):
     seen = explorer.see(look)
     assert seen.said == "From this patch: block 1, head 2" and seen.patch == (1, 2)
     np.testing.assert_array_equal(seen.values, explorer.store.read_layer("biomass_t_ha", [look.tile])[0])
-    assert explorer.see(Look(look.tile)).said == "From the class token: block 2, mean of all heads"
+    assert explorer.see(Look(look.tile)).said == "From the class token: block 2, mean of heads"
     assert explorer.see(Look(look.tile, ROLLOUT)).said == "Rollout: all 2 blocks together"
     assert explorer.see(Look(look.tile)).patch is None
 
