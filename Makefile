@@ -21,7 +21,7 @@ export PYTHONHASHSEED := 0
 export MPLBACKEND := Agg
 export TZ := UTC
 
-.PHONY: help reproduce test test-slurm lint lab notebooks lock readme doctor clean
+.PHONY: help reproduce test test-slurm lint lab gallery notebooks lock readme doctor clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1	/' | expand -t 20
@@ -48,6 +48,9 @@ lint: $(STAMP)  ## style and types only
 
 lab: $(STAMP)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
+
+gallery: $(STAMP)  ## the published figures of all profiles on one page, results/gallery.html
+	$(BIN)/sardino gallery
 
 notebooks: $(STAMP)  ## execute the notebooks at their defaults and rewrite the committed .ipynb
 	$(BIN)/sardino notebooks

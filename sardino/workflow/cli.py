@@ -84,6 +84,16 @@ def report(
 
 
 @app.command()
+def gallery(
+    profile: Annotated[list[str] | None, typer.Argument(help="Profiles to show; all that are published.")] = None,
+) -> None:
+    """Write the published figures of all profiles as one HTML page, results/gallery.html; nothing is run."""
+    from sardino.workflow.gallery import make_gallery
+
+    typer.echo(make_gallery(profile or ()))
+
+
+@app.command()
 def notebook(
     name: Annotated[str, typer.Argument(help="A run of the plan (pretrain-europe) or a notebook (00_quickstart).")],
     profile: ProfileOption = "smoke",

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sardino.reporting.publish import write_text
 from sardino.workflow.workspace import Workspace
@@ -45,7 +46,6 @@ def publish_report(workspace: Workspace) -> Path:
     Images are in the file, code is left out, and nothing in it makes a browser ask a server.
     """
     import nbformat
-    from nbconvert import HTMLExporter
 
     notebook = nbformat.read(workspace.notebook(RUN), as_version=4)
     target = workspace.results / "report.html"
@@ -54,16 +54,29 @@ def publish_report(workspace: Workspace) -> Path:
         for output in cell.get("outputs", ()):
             if text := output.get("data", {}).get("text/markdown"):
                 output.data["text/markdown"] = TOGETHER.sub("\N{NO-BREAK SPACE}", LINK.sub(rf"]({folder}/\1)", text))
+    return write_text(page(notebook, workspace.profile.title), target)
+
+
+def page(notebook: Any, title: str, template: Path = TEMPLATE) -> str:
+    """A notebook's prose and outputs as one HTML page, without its code.
+
+    Args:
+        notebook: an nbformat node.
+        title: of the window.
+        template: folder of an nbconvert template, in this package.
+    """
+    from nbconvert import HTMLExporter
+
     exporter = HTMLExporter(
-        template_name=TEMPLATE.name,
-        extra_template_basedirs=[str(TEMPLATE.parent)],
+        template_name=template.name,
+        extra_template_basedirs=[str(template.parent)],
+        extra_template_paths=[str(template.parent)],  # one template may build on another here
         exclude_input=True,
         exclude_input_prompt=True,
         exclude_output_prompt=True,
     )
-    title = f"sardino: {workspace.profile.title}"
-    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": title}})
-    return write_text(html, target)
+    html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": f"sardino: {title}"}})
+    return str(html)
 
 
 def published(workspace: Workspace) -> str:
