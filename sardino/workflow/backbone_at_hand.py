@@ -1,5 +1,6 @@
-"""A backbone to look into: the one named, the arm's own, or one made in seconds where there is none yet."""
+"""A backbone to look into: the one named, the arm's own, the built-in one, or one made in seconds."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,10 +8,11 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from sardino.errors import SardinoError
+from sardino.mapping.model import PRETRAINED
 from sardino.models.vit import build_vit
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
-from sardino.training.checkpoint import load_backbone
+from sardino.training.checkpoint import Card, load_backbone
 from sardino.training.parallel import Parallel
 from sardino.training.pretrain import pretrain
 from sardino.training.recipe import find_recipe
@@ -39,21 +41,35 @@ def backbone_at_hand(space: Workspace, arm: str, store: TileStore, model: str = 
         space, arm: whose pre-training is taken where no model is named.
         store: the tiles it will see.
         model: a folder as `sardino pretrain` writes it, relative to the project's; "" for the arm's own, or, before
-            that was trained, one of a few steps on a few tiles, which is kept nowhere.
+            that was trained, the one that comes with the package; where the tiles have other channels than that, one
+            of a few steps on a few tiles, which is kept nowhere.
 
     Raises:
         SardinoError: the folder holds no backbone, or one for other channels or units.
     """
-    if not model and not (space.pretrain(arm) / "card.json").is_file():
-        return _made_now(space, arm, store)
     folder = space.root / Path(model).expanduser() if model else space.pretrain(arm)
     network = space.profile.pretraining[arm].network
+    if not model and not (folder / "card.json").is_file():
+        folder, network = PRETRAINED / "world-backbone", "teacher"
+        if not _fits(folder, store):
+            return _made_now(space, arm, store)
     if not (folder / "card.json").is_file():
         raise SardinoError(f"{folder} holds no backbone: give a folder that `sardino pretrain` wrote")
+    if not (folder / f"{network}.safetensors").is_file():
+        network = "teacher"
     vit, card = load_backbone(folder, tuple(store.channels), store.unit, network)
     regions = ", ".join(map(str, card.trained_on.get("regions", ()))) or "unknown regions"
     told = f"{network} pre-trained on {card.trained_on.get('tiles', '?')} tiles of {regions}"
     return Backbone(vit, Normalisation.from_dict(card.normalisation), told)
+
+
+def _fits(folder: Path, store: TileStore) -> bool:
+    """Whether a backbone is there and takes the store's tiles."""
+    if not (folder / "card.json").is_file():
+        return False
+    card = Card.from_dict(json.loads((folder / "card.json").read_text(encoding="utf-8")), folder / "card.json")
+    whole = store.tile_px % card.architecture.patch == 0
+    return whole and card.channels == tuple(store.channels) and card.unit == store.unit
 
 
 def _made_now(space: Workspace, arm: str, store: TileStore) -> Backbone:

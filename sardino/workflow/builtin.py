@@ -7,8 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-import sardino
 from sardino.errors import SardinoError
+from sardino.mapping.model import PRETRAINED
 from sardino.reporting.record import read_record
 from sardino.training.checkpoint import load_backbone, save_backbone
 from sardino.training.health import History
@@ -17,12 +17,10 @@ from sardino.training.saved_segmenter import load_segmenter, save_segmenter
 from sardino.workflow.plan import plan
 from sardino.workflow.workspace import Workspace
 
-FOLDER = Path(sardino.__file__).parent / "pretrained"
-BACKBONE, SEGMENTER = "world-backbone", "world-segmenter"
 MOST_BYTES = 15_000_000
 
 
-def make_builtin(space: Workspace, folder: Path = FOLDER) -> list[Path]:
+def make_builtin(space: Workspace, folder: Path = PRETRAINED) -> list[Path]:
     """Copy the first arm's teacher and the segmenter that did best on validation tiles, with their cards.
 
     Test tiles have no say in which segmenter is taken; its card tells how well it does on them.
@@ -35,9 +33,9 @@ def make_builtin(space: Workspace, folder: Path = FOLDER) -> list[Path]:
     """
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    _backbone(space, partial / BACKBONE)
+    _backbone(space, partial / "world-backbone")
     model, card = load_segmenter(space.segmenter(best_segmenter(space)))
-    save_segmenter(partial / SEGMENTER, model, card)
+    save_segmenter(partial / "world-segmenter", model, card)
     size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15: not taken")

@@ -15,7 +15,7 @@ from sardino.training.checkpoint import load_backbone
 from sardino.training.saved_segmenter import load_segmenter
 from sardino.workflow import builtin
 from sardino.workflow.backbone import pretrain_arm
-from sardino.workflow.builtin import BACKBONE, SEGMENTER, best_segmenter, make_builtin
+from sardino.workflow.builtin import best_segmenter, make_builtin
 from sardino.workflow.cells import Experiment, train_cell
 from sardino.workflow.plan import plan
 
@@ -45,7 +45,7 @@ def space(tmp_path_factory):
 def test_the_best_on_validation_tiles_is_taken_with_its_card(space, tmp_path):
     assert best_segmenter(space) == BEST
     made = make_builtin(space, tmp_path / "pretrained")
-    assert [path.name for path in made] == [BACKBONE, SEGMENTER]
+    assert [path.name for path in made] == ["world-backbone", "world-segmenter"]
     vit, card = load_backbone(made[0], CHANNELS, "dB", "teacher")
     assert card.trained_on["synthetic"] is True and card.trained_on["gsd_m"] == 10 and vit.embed_dim == 24
     assert not (made[0] / "student.safetensors").exists()
@@ -64,4 +64,4 @@ def test_what_was_there_is_replaced_whole_or_not_at_all(space, tmp_path, monkeyp
     assert (folder / "old").is_dir()
     monkeypatch.undo()
     make_builtin(space, folder)
-    assert not (folder / "old").exists() and (folder / BACKBONE / "card.json").is_file()
+    assert not (folder / "old").exists() and (folder / "world-backbone" / "card.json").is_file()

@@ -13,6 +13,7 @@ from sardino.errors import SardinoError
 from sardino.models.extraction import class_attention, patch_attention, rollout
 from sardino.tiles.tileset import TileStore
 from sardino.training.checkpoint import Card, save_backbone
+from sardino.workflow import backbone_at_hand as at_hand
 from sardino.workflow import explorer as explorer_module
 from sardino.workflow.backbone import architecture_of
 from sardino.workflow.backbone_at_hand import backbone_at_hand
@@ -36,8 +37,11 @@ def store(space) -> TileStore:
 
 
 @pytest.fixture(scope="module")
-def backbone(space, store):
-    return backbone_at_hand(space, "europe", store)
+def backbone(space, store, tmp_path_factory):
+    """Of a copy of the package without weights of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(at_hand, "PRETRAINED", tmp_path_factory.mktemp("none"))
+        return backbone_at_hand(space, "europe", store)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +159,18 @@ def test_the_network_of_the_arm_is_taken_from_the_folder_named(space, store, bac
     assert found.told == "student pre-trained on 18 tiles of europe"
     for name, value in found.vit.state_dict().items():
         torch.testing.assert_close(value, student[name])
+
+
+def test_the_built_in_one_serves_an_arm_that_is_not_trained_yet(space, store, backbone, tmp_path, monkeypatch):
+    monkeypatch.setattr(at_hand, "PRETRAINED", tmp_path)
+    shape, statistics = architecture_of(space, "europe", store), backbone.normalisation.to_dict()
+    card = Card(shape, tuple(store.channels), store.unit, statistics, {"regions": ["a world"], "tiles": 5}, {})
+    save_backbone(tmp_path / "world-backbone", {"teacher": backbone.vit.state_dict()}, card)
+    assert backbone_at_hand(space, "europe", store).told == "teacher pre-trained on 5 tiles of a world"
+    other = {**statistics, "channels": [f"other_{name}" for name in store.channels]}
+    card = Card(shape, tuple(other["channels"]), store.unit, other, {"regions": ["a world"], "tiles": 5}, {})
+    save_backbone(tmp_path / "world-backbone", {"teacher": backbone.vit.state_dict()}, card)
+    assert "made just now" in backbone_at_hand(space, "europe", store).told
 
 
 @pytest.fixture

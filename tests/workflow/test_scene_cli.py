@@ -48,6 +48,19 @@ def test_from_a_world_to_its_maps(place):
                 assert made.crs == scene.crs and made.bounds == scene.bounds and made.width == scene.width / cell
 
 
+def test_a_synthetic_scene_is_taken_as_it_is(place):
+    made = run("scene", "demo.tif", "--size", "50x40", "--labels", "labels.tif", "--seed", 2)
+    assert made.exit_code == 0 and made.stdout.split() == ["demo.tif", "labels.tif"], made.stderr
+    mapped = run("map", "demo.tif", "-o", "cover.tif", "--model", "segmenter")
+    assert mapped.exit_code == 0 and "warning" not in mapped.stderr, mapped.stderr
+    with rasterio.open("cover.tif") as cover, rasterio.open("labels.tif") as labels:
+        assert cover.shape == labels.shape == (40, 50) and cover.transform == labels.transform
+        assert cover.colormap(1)[80] == labels.colormap(1)[80]
+    refused = run("scene", "demo.tif")
+    assert refused.exit_code == 2 and "exists already" in refused.stderr
+    assert run("scene", "a.tif", "--size", "wide").exit_code == 2
+
+
 def test_several_scenes_go_into_a_folder(place):
     write_scene(place / "other.tif", backscatter(40, 50))
     (place / "broken.tif").write_text("no raster")
