@@ -1,6 +1,7 @@
 """The explorer in JupyterLab: menus above, a figure that answers clicks, words below."""
 
 import html
+import os
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class ExplorerView(widgets.VBox):
 
     def _save(self, _: Any) -> None:
         try:
-            said = f"written: {self.explorer.save(self.look, self.folder)}"
+            said = f"written: {os.path.relpath(self.explorer.save(self.look, self.folder))}"
         except (SardinoError, OSError) as error:
             said = f"not written: {error}"
         self.saved.value = html.escape(said)

@@ -49,6 +49,8 @@ def make_gallery(names: Sequence[str] = (), root: Path | None = None) -> Path:
     for space in spaces:
         cells += _profile(space, drawn_by)
     cells.append(v4.new_markdown_cell(_notebooks(root / "notebooks")))
+    for number, cell in enumerate(cells):
+        cell["id"] = f"cell-{number}"  # by default drawn at random, and no two pages would be the same
     html = page(v4.new_notebook(cells=cells), "Gallery", TEMPLATE)
     return write_text(html, root / "results" / "gallery.html")
 
@@ -65,10 +67,10 @@ def _opening(spaces: Sequence[Workspace]) -> str:
     listed = "\n".join(f"- [{space.profile.title}](#{space.profile.title.replace(' ', '-')})" for space in spaces)
     return (
         "# Gallery\n\n"
-        "**What do the runs look like?** Every figure here was drawn by a notebook from the records of the runs that "
-        "made it. Examples are the first by a fixed rule, not the best. Links below a figure open its PDF and the "
-        "notebook that draws it, as executed on the smallest profile; they work where this file lies in the project's "
-        f"folder.\n\n{listed}\n- [Notebooks](#Notebooks)"
+        "**What do the runs look like?** Every figure here was drawn by a notebook, from its own run or from the "
+        "records of others. Examples are the first by a fixed rule, not the best. Links below a figure open its PDF "
+        "and the notebook that draws it, as executed on the smallest profile; they work where this file lies in the "
+        f"project's folder.\n\n{listed}\n- [Notebooks](#Notebooks)"
     )
 
 

@@ -1,6 +1,7 @@
 """The explorer answers as the models' own functions do, in the tile's place, and its widgets ask what was clicked."""
 
 import math
+import os
 from pathlib import Path
 
 import numpy as np
@@ -218,7 +219,7 @@ def test_menus_change_the_picture(view):
 def test_the_button_writes_and_tells_where(view, monkeypatch):
     view.button.click()
     (path,) = view.folder.iterdir()
-    assert view.saved.value == f"written: {path}"
+    assert view.saved.value == f"written: {os.path.relpath(path)}"
 
     def full(*_: object) -> Path:
         raise OSError("no space <left>")

@@ -66,7 +66,9 @@ def figures(root: Path) -> int:
     return sum(len(illustrations(root / "figures" / name)) for name in PROFILES)
 
 
-def test_it_is_one_small_file_with_nothing_left_beside_it(gallery, root):
+def test_it_is_one_small_file_the_same_each_time_with_nothing_left_beside_it(gallery, root):
+    before = gallery.read_bytes()
+    assert make_gallery(root=root).read_bytes() == before
     assert gallery == root / "results/gallery.html" and gallery.stat().st_size < LARGEST
     assert [path.name for path in root.glob("results/*gallery*")] == ["gallery.html"]
 
