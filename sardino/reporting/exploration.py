@@ -148,8 +148,8 @@ def _draw_layer(figure: Figure, axes: Axes, seen: Exploration) -> None:
             labelspacing=0.25,
         )
     else:
-        _, colours, ceiling = AMOUNTS.get(name, ("", "cividis", None))
-        limits = None if ceiling is None else (0.0, ceiling)
+        _, colours, floor, ceiling = AMOUNTS.get(name, ("", "cividis", None, None))
+        limits = None if floor is None or ceiling is None else (floor, ceiling)
         _bar(figure, 2, heat(axes, values, limits, cmap=colours), layer_title(name, seen.legend))
 
 
