@@ -75,7 +75,8 @@ for head, row in enumerate(summary):
     print(
         f"head {head + 1}: top-60 % mass lies on {row['mass_share']:.0%} of the patches, peak {row['peak']:.1f} x even"
     )
-print(f"rollout: peak {seen.rollout.max():.1f} x even")
+rolled = seen.rollout / seen.rollout.mean((1, 2), keepdims=True)  # of what reaches the patches
+print(f"rollout: peak {rolled.max():.1f} x even")
 shares = token_pca(seen.tokens).explained
 print(f"the tokens' first three directions hold {', '.join(f'{share:.0%}' for share in shares)} of their variance")
 

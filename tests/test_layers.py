@@ -103,10 +103,17 @@ def test_data_and_reporting_load_without_torch() -> None:
     ]
     assert len(names) > len(WITHOUT_TORCH)
     code = f"""
-import sys
-for blocked in ("torch", "torchvision", "timm"):
-    sys.modules[blocked] = None
 import importlib
+import importlib.abc
+import sys
+
+class NotInstalled(importlib.abc.MetaPathFinder):
+    # Not None in sys.modules: SciPy takes what stands there for a module that was imported.
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {{"torch", "torchvision", "timm"}}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, NotInstalled())
 for name in {names!r}:
     importlib.import_module(name)
 """

@@ -2,7 +2,7 @@
 
 import io
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +49,7 @@ styled = rc_context(STYLE)
 class Preview:
     """A small PNG of a figure that a notebook shows as a cell's last value, whatever the plotting backend."""
 
-    png: bytes
+    png: bytes = field(repr=False)  # or notebooks would hold it as text once more
 
     def _repr_png_(self) -> bytes:
         return self.png

@@ -223,5 +223,6 @@ def test_saving_twice_gives_the_same_bytes_and_no_partial_file(tmp_path: Path, i
 
 def test_preview_is_a_png_and_settings_stay_the_callers(index: pd.DataFrame) -> None:
     before = mpl.rcParams["font.size"]
-    assert preview(draw_splits(index, TITLE), dpi=30)._repr_png_().startswith(b"\x89PNG")
+    shown = preview(draw_splits(index, TITLE), dpi=30)
+    assert shown._repr_png_().startswith(b"\x89PNG") and len(repr(shown)) < 20, "the bytes stand in a notebook once"
     assert mpl.rcParams["font.size"] == before
