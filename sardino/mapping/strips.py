@@ -14,6 +14,8 @@ from sardino.mapping.scene import Read
 from sardino.mapping.windows import Layout
 from sardino.tiles.normalisation import Normalisation
 
+_FEW_ROWS = 32
+
 
 @dataclass(frozen=True)
 class Strip:
@@ -94,32 +96,37 @@ def _stripe(
     cell, window = layout.cell, layout.rows.window
     left, _, right = (column * cell for column in layout.span(stripe))
     wide = right - left
-    images = np.empty((len(normalisation.channels), 0, wide), np.float32)
-    seen = np.empty((0, wide), bool)
+    # One buffer for all rows of the stripe: a window's rows that stay, and a chunk that comes below them.
+    images = np.zeros((len(normalisation.channels), window * cell + chunk, wide), np.float32)
+    seen = np.zeros((images.shape[1], wide), bool)
     top = bottom = layout.rows.starts[first] * cell  # of the rows held
     for row in range(first, len(layout.rows.starts)):
         start = layout.rows.starts[row] * cell
         stop = start + window * cell
-        new_images, new_seen = [images[:, start - top :]], [seen[start - top :]]
-        top = start
+        if bottom < stop:
+            kept = slice(start - top, bottom - top)
+            images[:, : bottom - start], seen[: bottom - start] = images[:, kept], seen[kept]
+            top = start
         while bottom < stop:
+            behind = min((bottom // chunk + 1) * chunk, height) if bottom < height else stop
+            rows = slice(bottom - top, behind - top)
             if bottom < height:
-                behind = min((bottom // chunk + 1) * chunk, height)
                 db = read(bottom, behind, left, min(right, width))
-                known = np.logical_or.reduce(np.isfinite(db), axis=0)
-                normal = normalisation.apply(db)
+                _normalise(db, normalisation, images[:, rows], seen[rows])
             else:
-                behind = stop
-                normal = np.zeros((len(images), behind - bottom, 0), np.float32)
-                known = np.zeros((behind - bottom, 0), bool)
-            if beyond := wide - normal.shape[2]:
-                normal = np.pad(normal, ((0, 0), (0, 0), (0, beyond)))
-                known = np.pad(known, ((0, 0), (0, beyond)))
-            new_images.append(normal)
-            new_seen.append(known)
+                images[:, rows], seen[rows] = 0, False
             bottom = behind
-        images = np.concatenate(new_images, 1) if len(new_images) > 1 else new_images[0]
-        seen = np.concatenate(new_seen) if len(new_seen) > 1 else new_seen[0]
-        in_cells = seen[: stop - start].reshape(window, cell, wide // cell, cell)
-        valid = np.logical_or.reduce(in_cells, axis=(1, 3))
-        yield Strip(stripe, row, np.ascontiguousarray(images[:, : stop - start]), valid)
+        here = slice(start - top, stop - top)
+        in_cells = seen[here].reshape(window, cell, wide // cell, cell)
+        yield Strip(stripe, row, images[:, here].copy(), np.logical_or.reduce(in_cells, axis=(1, 3)))
+
+
+def _normalise(
+    db: NDArray[np.float32], normalisation: Normalisation, images: NDArray[np.float32], seen: NDArray[np.bool_]
+) -> None:
+    """Rows in dB into the buffer's, few at a time, so that no whole copy of them comes up; beyond them stays 0."""
+    width = db.shape[2]
+    for row in range(0, db.shape[1], _FEW_ROWS):
+        some = slice(row, row + _FEW_ROWS)
+        images[:, some, :width] = normalisation.apply(db[:, some])
+        seen[some, :width] = np.logical_or.reduce(np.isfinite(db[:, some]), axis=0)

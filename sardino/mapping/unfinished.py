@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ from sardino.tiles.contents.geotiff import GeoTiff, write_geotiff
 
 FORMAT = "sardino-unfinished-map"
 JOURNAL = "journal.json"
+EVERY_S = 1.0
+"""Seconds between two notes of the journal: waiting for the disk costs a GPU more than what a kill makes it repeat."""
 _SIDE = 2048
 
 
@@ -45,7 +48,7 @@ class RawRaster:
             file.truncate(self.bytes)
 
     def write(self, values: NDArray[Any], row: int, column: int) -> None:
-        """Put (bands, h, w) at a place, and see it on the disk.
+        """Put (bands, h, w) at a place.
 
         Raises:
             OSError: the disk is full.
@@ -58,6 +61,10 @@ class RawRaster:
                     left = memoryview(line.reshape(-1)).cast("B")
                     while left:
                         left = left[file.write(left) :]
+
+    def sync(self) -> None:
+        """See on the disk what was written."""
+        with self.path.open("r+b", buffering=0) as file:
             os.fsync(file.fileno())
 
     def read(self, row: int, column: int, height: int, width: int) -> NDArray[Any]:
@@ -85,6 +92,7 @@ class Unfinished:
         identity: what decides the values.
         across: windows of a stripe.
         done: stripe and row from which it goes on.
+        noted: when that was noted.
     """
 
     folder: Path
@@ -93,6 +101,7 @@ class Unfinished:
     identity: dict[str, Any]
     across: int
     done: tuple[int, int]
+    noted: float = 0.0
 
     def write(self, raster: RawRaster, values: NDArray[Any], row: int, column: int) -> None:
         """Put values into one of the rasters.
@@ -106,13 +115,20 @@ class Unfinished:
             raise self._full(error) from error
 
     def reached(self, stripe: int, row: int) -> None:
-        """Note that everything before a row of a stripe is on the disk."""
+        """See on the disk everything before a row of a stripe and note it; within a second of the last note, do not.
+
+        The beginning of a stripe is always noted: what the stripe before the last carried over is then overwritten.
+        """
+        if row > 0 and time.monotonic() - self.noted < EVERY_S:
+            return
         try:
+            for raster in (*self.rasters.values(), *self.carried):
+                raster.sync()
             content = {"format": FORMAT, "of": self.identity, "across": self.across, "done": [stripe, row]}
             write_whole(self.folder / JOURNAL, json.dumps(content, indent=1).encode())
         except OSError as error:
             raise self._full(error) from error
-        self.done = stripe, row
+        self.done, self.noted = (stripe, row), time.monotonic()
 
     def finish(self, name: str, path: Path, what: GeoTiff, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> None:
         """Make one raster a Cloud-Optimized GeoTIFF, which appears whole or not at all.

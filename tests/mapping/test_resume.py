@@ -40,6 +40,7 @@ def whole(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     monkeypatch.setattr(scene_map, "MEMORY", 400_000)
+    monkeypatch.setattr(unfinished, "EVERY_S", 0.0)  # a whole run takes less than a second
 
 
 def landcover(scene, out, **changed):
@@ -115,8 +116,8 @@ def test_sigkill_at_any_moment_is_survived(whole, tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from sardino.mapping import scene_map
-scene_map.MEMORY = 400_000
+from sardino.mapping import scene_map, unfinished
+scene_map.MEMORY, unfinished.EVERY_S = 400_000, 0.05
 from test_resume import landcover
 import time
 def slow(counts, total, done):
