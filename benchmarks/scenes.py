@@ -81,6 +81,8 @@ class Size:
 
 
 FULL = Size(96, 16, 8, (96, 6, 3, 8), 8, 400, 3)
+PAPER = Size(448, 0, 0, (192, 12, 3, 16), 8, 0, 2)
+"""The paper's tiles and its smaller ViT, with random weights: what they are does not change what they take."""
 SMALL = Size(32, 8, 5, (24, 2, 3, 8), 4, 12, 1)
 
 
@@ -100,7 +102,7 @@ def make_world(folder: Path, size: Size) -> tuple[TileStore, Path]:
 
 
 def trained(store: TileStore, folder: Path, encoding: EncodingName, size: Size) -> Path:
-    """A segmenter trained from scratch for a minute, saved."""
+    """A segmenter trained from scratch for a minute, or not at all, saved."""
     torch.manual_seed(0)
     normalisation = Normalisation.of_store(store, store.ids("train"))
     width, depth, heads, patch = size.vit
@@ -114,7 +116,8 @@ def trained(store: TileStore, folder: Path, encoding: EncodingName, size: Size) 
     model = card.build()
     sets = [open_tiles(store, store.ids(split), normalisation) for split in ("train", "val")]
     settings = Settings(size.steps, 8, 1e-2, 0.05)
-    finetune(model, *sets, settings, classes=len(store.legend), seed=0, device=torch.device("cpu"), label=encoding)
+    if size.steps:
+        finetune(model, *sets, settings, classes=len(store.legend), seed=0, device=torch.device("cpu"), label=encoding)
     save_segmenter(folder, model, card)
     return folder
 
@@ -304,9 +307,15 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
         attend = Job(scene, folder / "attention.tif", "attention", vit, device="cpu", threads=threads)
         rows = []
         side = f"{size.tiles * size.tile_px} px, 12 channels, {threads} CPU threads"
-        for key, job in {**jobs, "attention": attend}.items():
-            title = "Attention of a scene" if key == "attention" else f"Land cover of a scene, {NAMES.get(key, key)}"
-            bare, whole, blended = speed(job, size.rounds)
+        timed = {**jobs, "attention": attend}
+        if size is FULL:
+            paper = trained(store, folder / "paper", "tokens", PAPER)
+            timed["paper"] = replace(jobs["tokens"], model=paper, out=folder / "paper.tif")
+            timed["paper attention"] = replace(attend, model=paper, out=folder / "paper_attention.tif")
+        for key, job in timed.items():
+            title = f"{'Attention' if 'attention' in key.split() else 'Land cover'} of a scene"
+            title += f", {NAMES[key]}" if key in NAMES else ", ViT-Tiny/16, 448 px" if "paper" in key else ""
+            bare, whole, blended = speed(job, PAPER.rounds if "paper" in key else size.rounds)
             peer = "bare network, same windows"
             rows.append(Row(f"{title}, {side}", whole, "windows/s", peer, bare, whole / bare, SHARE))
             without = f"{title}, without making the GeoTIFF"

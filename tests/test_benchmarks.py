@@ -30,7 +30,7 @@ def test_a_benchmark_writes_its_rows(
 ) -> None:
     out = tmp_path / f"{name}.json"
     command = [sys.executable, f"benchmarks/{name}.py", *options, "--out", str(out)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     written = read_benchmark(out)
     assert len(written) in (rows if isinstance(rows, tuple) else (rows,)) and all(row["value"] > 0 for row in written)
@@ -42,7 +42,7 @@ def test_learning_is_measured_and_drawn(tmp_path: Path) -> None:
     sizes = ["--profile", "smoke", "--seeds", "2", "--steps", "2", "--every", "2", "--threads", "1"]
     places = ["--build", str(tmp_path), "--out", str(tmp_path / "learning.json"), "--figures", str(tmp_path)]
     command = [sys.executable, "benchmarks/learning.py", *sizes, *places]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     written = read_benchmark(tmp_path / "learning.json")
     assert len(written) == 13 and [row["bar"] for row in written].count(1.0) == 2  # one bar a seed
