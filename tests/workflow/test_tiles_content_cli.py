@@ -173,7 +173,7 @@ def test_pack_and_unpack(place: Path) -> None:
         (["mosaic", "store", "o.tif", "--band", "vh"], "cannot be one mosaic"),
         (["mosaic", "store", "o.tif", "--column", "split"], "is of a tile table"),
         (["mosaic", "tiles.parquet", "o.tif"], "name the --column to show"),
-        (["mosaic", "store", "o.png"], "is a .tif file"),
+        (["mosaic", "store", "o.png"], "as a .tif file"),
         (["chop", "tiles.parquet", "absent.tif", "o"], "there is no file absent.tif"),
         (["chop", "tiles.parquet", "store", "o"], "there is no file of the GSSIC set"),
         (["chop", "tiles.parquet", "store", "o", "--lat", "y"], "--lat is of one scene"),
