@@ -1,6 +1,5 @@
 """The model of a map: a backbone or a segmenter read from its folder, and what it must be used with."""
 
-import hashlib
 import json
 import math
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from sardino.errors import SardinoError
 from sardino.models.segmenter import Segmenter
 from sardino.tiles.normalisation import Normalisation
 from sardino.training.backbone_card import Card
-from sardino.training.checkpoint import load_backbone
+from sardino.training.checkpoint import digest_of, load_backbone
 from sardino.training.saved_segmenter import CARD as SEGMENTER_CARD
 from sardino.training.saved_segmenter import WEIGHTS, load_segmenter
 from sardino.training.segmenter_card import SegmenterCard
@@ -120,7 +119,7 @@ def load_vit(folder: Path, network: Network = "teacher") -> MapModel:
         raise SardinoError(f"{path} is not JSON ({error}): run the pre-training again") from None
     card = Card.from_dict(content, path)
     vit, card = load_backbone(folder, card.channels, card.unit, network)
-    return MapModel(folder, vit.eval(), card, _sha256(folder / f"{network}.safetensors"))
+    return MapModel(folder, vit.eval(), card, digest_of(folder / f"{network}.safetensors"))
 
 
 def load_landcover(folder: Path) -> MapModel:
@@ -135,9 +134,4 @@ def load_landcover(folder: Path) -> MapModel:
             "(sardino attend)"
         )
     network, card = load_segmenter(folder)
-    return MapModel(folder, network, card, _sha256(folder / WEIGHTS))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return MapModel(folder, network, card, digest_of(folder / WEIGHTS))

@@ -46,10 +46,10 @@ def save_backbone(
         target = folder / f"{name}.safetensors"
         save_file(state, target.with_suffix(".partial"), header(card, name))
         os.replace(target.with_suffix(".partial"), target)
-        digests[name] = hashlib.sha256(target.read_bytes()).hexdigest()
-    _write(folder / "README.md", model_card(card, digests, measured or {}, warnings))
+        digests[name] = digest_of(target)
+    write_card(folder / "README.md", model_card(card, digests, measured or {}, warnings))
     # The card comes last: a folder without one is half-written and refused.
-    _write(folder / "card.json", json.dumps({**card.to_dict(), "sha256": digests}, indent=1))
+    write_card(folder / "card.json", json.dumps({**card.to_dict(), "sha256": digests}, indent=1))
     return digests
 
 
@@ -102,7 +102,7 @@ def load_backbone(
     if card.unit != unit:
         raise SardinoError(f"the backbone in {folder} was trained on {card.unit}, the data is in {unit}: convert it")
     path = folder / f"{network}.safetensors"
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest() != content.get("sha256", {}).get(network):
+    if not path.is_file() or digest_of(path) != content.get("sha256", {}).get(network):
         raise SardinoError(
             f"{path} is missing or damaged (its hash differs from card.json): run the pre-training again"
         )
@@ -116,7 +116,14 @@ def load_backbone(
     return vit, card
 
 
-def _write(target: Path, text: str) -> None:
+def digest_of(path: Path) -> str:
+    """sha256 of a file of weights."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_card(target: Path, text: str) -> None:
+    """A text beside weights, whole or not at all."""
     partial = target.with_suffix(".partial")
     partial.write_text(text, encoding="utf-8", newline="\n")
     os.replace(partial, target)

@@ -74,3 +74,16 @@ def test_a_missing_half_written_or_damaged_one_is_refused(saved, tmp_path):
     (folder / "segmenter.json").write_text("{")
     with pytest.raises(SardinoError, match="is not JSON"):
         load_segmenter(folder)
+
+
+def test_a_full_disk_leaves_nothing_that_is_taken_for_whole(saved, monkeypatch):
+    folder, model = saved
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("sardino.training.saved_segmenter.save_file", full)
+    with pytest.raises(SardinoError, match=r"cannot be written .* free some disk"):
+        save_segmenter(folder, model, CARD)
+    with pytest.raises(SardinoError, match="holds no trained segmenter"):
+        load_segmenter(folder)

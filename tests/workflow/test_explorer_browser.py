@@ -16,6 +16,7 @@ import jupytext
 import nbformat
 import numpy as np
 import pytest
+from html_page import QUIET
 from PIL import Image
 
 import sardino
@@ -24,8 +25,6 @@ from sardino.workflow.transcript import KERNELSPEC
 
 ROOT = Path(sardino.__file__).parents[1]
 NAME = "10_explorer"
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-QUIET += ["--disable-sync", "--no-first-run"]
 CANVAS = ".jupyter-matplotlib-canvas-div canvas >> nth=1"
 WORDS = ".jupyter-widgets.widget-html >> nth=0"
 PATIENCE = 300

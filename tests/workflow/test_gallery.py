@@ -2,10 +2,10 @@
 
 import re
 import shutil
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from html_page import QUIET, Page
 from typer.testing import CliRunner
 
 import sardino
@@ -16,28 +16,7 @@ from sardino.workflow.gallery import make_gallery
 
 ROOT = Path(sardino.__file__).parents[1]
 LARGEST = 5_000_000
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-QUIET += ["--disable-sync", "--no-first-run"]
 PROFILES = {"laptop": "Synthetic world, scaled down to a laptop", "real": "Real Sentinel-1"}
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, and the words of the page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.words += data
-
-    def all(self, tag, attribute):
-        return [values.get(attribute) for name, values in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import re
 import shutil
 from collections import Counter
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from html_page import QUIET, Page
 
 import sardino
 from sardino.reporting.illustrations import illustrations
@@ -19,27 +19,6 @@ from sardino.workflow.workspace import Workspace
 
 ROOT = Path(sardino.__file__).parents[1]
 LARGEST = 3_000_000
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-QUIET += ["--disable-sync", "--no-first-run"]
-
-
-class Page(HTMLParser):
-    """Tags with their attributes, ids, and the words of the page."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words = ""
-        self.feed(path.read_text(encoding="utf-8"))
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data):
-        self.words += data.replace("\N{NO-BREAK SPACE}", " ")
-
-    def all(self, tag, attribute):
-        return [values.get(attribute) for name, values in self.tags if name == tag]
 
 
 @pytest.fixture(scope="module")
