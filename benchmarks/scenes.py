@@ -6,8 +6,9 @@
 
 A scene of the synthetic world is mapped end to end: opened, read, predicted, blended, written, made a Cloud-Optimized
 GeoTIFF, compared with what was computed. The peer is the bare network on the same windows, normalised and in memory
-before the clock starts, in the same batches with the same threads. Peak memory is that of a process of its own, and of
-another for four times the area.
+before the clock starts, in the same batches, with all threads on each, in the same precision: float32, and bfloat16
+where this processor has it. They take turns; the ratio is the median of the rounds'. Peak memory is that of a process
+of its own, and of another for four times the area.
 
 Seams: a pixel is at a border where it is within 2 pixels of any window's edge inside the scene. A U-Net can take the
 whole scene in one pass: that pass is the truth. A Vision Transformer sees its window alone, and one pass over more is
@@ -32,9 +33,7 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_validate
 
-from sardino.mapping.blend import blend_scene
 from sardino.mapping.scene_map import Job, batch_of, layout_of, make_map, opened
-from sardino.mapping.unfinished import open_unfinished
 from sardino.mapping.windows import Layout
 from sardino.models.segmenter import EncodingName
 from sardino.models.vit import Architecture
@@ -47,6 +46,7 @@ from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.radiometry import CHANNELS
 from sardino.tiles.store import write_store
 from sardino.tiles.tileset import TileStore
+from sardino.training.device import Precision, has_bfloat16
 from sardino.training.finetune import Settings, finetune
 from sardino.training.saved_segmenter import save_segmenter
 from sardino.training.segmenter_card import SegmenterCard
@@ -80,8 +80,9 @@ class Size:
     rounds: int
 
 
-FULL = Size(96, 16, 8, (96, 6, 3, 8), 8, 400, 3)
-PAPER = Size(448, 0, 0, (192, 12, 3, 16), 8, 0, 2)
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
+FULL = Size(96, 16, 8, (96, 6, 3, 8), 8, 400, 7)
+PAPER = Size(448, 0, 0, (192, 12, 3, 16), 8, 0, 5)
 """The paper's tiles and its smaller ViT, with random weights: what they are does not change what they take."""
 SMALL = Size(32, 8, 5, (24, 2, 3, 8), 4, 12, 1)
 
@@ -139,33 +140,23 @@ def windows_of(job: Job, layout: Layout) -> list[torch.Tensor]:
 
 
 def speed(job: Job, rounds: int) -> tuple[float, float, float]:
-    """Windows a second of the bare network, end to end, and end to end without making the GeoTIFF; medians by turns."""
+    """Windows a second of the bare network and end to end, medians, and the median of the rounds' ratios."""
     source, product = opened(job)
     layout = layout_of(job, source, product)
     batches = windows_of(job, layout)
-    network, device = product.network.eval(), torch.device("cpu")
-    bare, whole, blended = [], [], []
+    network, half = product.network.eval(), job.precision == "bfloat16"
+    times = []
     for _ in range(rounds + 1):
         torch.set_num_threads(job.threads or 1)
         started = time.perf_counter()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=half):
             for images in batches:
                 network(images) if job.kind == "landcover" else product.predict(images)
-        bare.append(layout.windows / (time.perf_counter() - started))
-        started = time.perf_counter()
+        between = time.perf_counter()
         make_map(replace(job, overwrite=True))
-        whole.append(layout.windows / (time.perf_counter() - started))
-        started = time.perf_counter()
-        rasters = product.rasters(source.scene)
-        unfinished, used = open_unfinished(job.out, rasters, {}, layout, product.planes, restart=True)
-        batch, threads = batch_of(job, used, device), job.threads or 1
-        for _count in blend_scene(
-            source, used, product, product.model.normalisation, unfinished, batch=batch, device=device, threads=threads
-        ):
-            pass
-        blended.append(layout.windows / (time.perf_counter() - started))
-        unfinished.remove()
-    return median(bare[1:]), median(whole[1:]), median(blended[1:])  # the first warms libraries up
+        times.append((between - started, time.perf_counter() - between))
+    bare, whole = np.array(times[1:]).T  # the first warms libraries up
+    return layout.windows / median(bare), layout.windows / median(whole), median(bare / whole)
 
 
 def _peak(job: Job, answer: Any) -> None:
@@ -300,11 +291,15 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
         for encoding in chosen:
             models[encoding] = trained(store, folder / encoding, encoding, size)
         jobs = {
-            key: Job(scene, folder / f"{key}.tif", "landcover", path, device="cpu", threads=threads)
+            key: Job(
+                scene, folder / f"{key}.tif", "landcover", path, device="cpu", threads=threads, precision="float32"
+            )
             for key, path in models.items()
         }
         vit = attention or models["unet_attention"]
-        attend = Job(scene, folder / "attention.tif", "attention", vit, device="cpu", threads=threads)
+        attend = Job(
+            scene, folder / "attention.tif", "attention", vit, device="cpu", threads=threads, precision="float32"
+        )
         rows = []
         side = f"{size.tiles * size.tile_px} px, 12 channels, {threads} CPU threads"
         timed = {**jobs, "attention": attend}
@@ -315,11 +310,11 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
         for key, job in timed.items():
             title = f"{'Attention' if 'attention' in key.split() else 'Land cover'} of a scene"
             title += f", {NAMES[key]}" if key in NAMES else ", ViT-Tiny/16, 448 px" if "paper" in key else ""
-            bare, whole, blended = speed(job, PAPER.rounds if "paper" in key else size.rounds)
-            peer = "bare network, same windows"
-            rows.append(Row(f"{title}, {side}", whole, "windows/s", peer, bare, whole / bare, SHARE))
-            without = f"{title}, without making the GeoTIFF"
-            rows.append(Row(without, blended, "windows/s", peer, bare, blended / bare))
+            for precision in PRECISIONS if has_bfloat16(torch.device("cpu")) else PRECISIONS[:1]:
+                rounds = PAPER.rounds if "paper" in key else size.rounds
+                bare, whole, ratio = speed(replace(job, precision=precision), rounds)
+                peer = "bare network, same windows"
+                rows.append(Row(f"{title}, {side}, {precision}", whole, "windows/s", peer, bare, ratio, SHARE))
         one, four = memory(jobs["unet"], folder)
         limit = "1.1 x the peak of the scene"
         rows.append(Row("Scene of 4 times the area, peak", four, "MiB", limit, MORE * one, MORE * one / four, 1.0))

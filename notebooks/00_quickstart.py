@@ -69,7 +69,7 @@ print("channels:", ", ".join(store.channels))
 # statistics of the training tiles.
 
 # %%
-ids = store.ids("train", space.profile.pretraining[arm].regions)[:32]
+ids = store.ids("train", space.profile.arm(arm).regions)[:32]
 normalisation = Normalisation.of_store(store, ids)
 for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisation.std, strict=True):
     print(f"{name:14s} mean {mean:7.2f} dB, standard deviation {std:5.2f} dB")
@@ -110,8 +110,9 @@ folder = space.build / "quickstart"
 folder.mkdir(parents=True, exist_ok=True)
 scene, cover = folder / "scene.tif", folder / "reference.tif"
 write_scene(World(seed=1), "europe", scene, (240, 320), labels=cover, overwrite=True)
-attend = Job(scene, folder / "attention.tif", "attention", default_model("backbone"), overwrite=True)
-classify = Job(scene, folder / "landcover.tif", "landcover", default_model("segmenter"), overwrite=True)
+alike = {"overwrite": True, "precision": "float32"}  # the same numbers on every machine
+attend = Job(scene, folder / "attention.tif", "attention", default_model("backbone"), **alike)
+classify = Job(scene, folder / "landcover.tif", "landcover", default_model("segmenter"), **alike)
 rasters = {}
 for name, job in (("attention", attend), ("landcover", classify)):
     make_map(job)

@@ -90,7 +90,7 @@ print("\n".join(leakage.lines()))
 
 # %%
 arm = space.profile.arms[0]
-test_ids = store.ids("test", space.profile.pretraining[arm].regions)
+test_ids = store.ids("test", space.profile.arm(arm).regions)
 chosen = example_tiles(store, test_ids, 2 * space.profile.examples)
 _, labels = store.read(chosen)
 gsd_m = store.metadata.get("gsd_m") or store.tile(chosen[0]).transform[0]

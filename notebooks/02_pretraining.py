@@ -48,7 +48,7 @@ from sardino.workflow.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)
-plan = space.profile.pretraining[arm]
+plan = space.profile.arm(arm)
 store = TileStore.open(space.build / plan.store)
 recipe = recipe_of(space, arm, store)
 

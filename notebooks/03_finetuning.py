@@ -68,7 +68,7 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 # The profile's numbers for this notebook:
 
 # %%
-print(f"network = {space.profile.pretraining[regions].network}")
+print(f"network = {space.profile.arm(regions).network}")
 for name, value in space.profile.finetuning:
     print(f"{name} = {value}")
 

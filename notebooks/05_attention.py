@@ -128,7 +128,7 @@ preview(figure)
 # %%
 for name in space.profile.pretraining:
     ids = example_ids if name in space.profile.arms else first_by_hash(stores[name])
-    where = f"{space.profile.pretraining[name].title} ({provenance(synthetic=stores[name].synthetic)})"
+    where = f"{space.profile.arm(name).title} ({provenance(synthetic=stores[name].synthetic)})"
     figure = draw_comparison(place_columns(space, name, stores[name], ids), f"All heads, {where}", heads=None)
     save_figure(figure, space.figures, "fig5_heads" if name == arm else f"fig5_heads-{name}")
 
@@ -146,7 +146,7 @@ for name in space.profile.pretraining:
 # %%
 scored = {name: gather(space, name, stores[name]) for name in space.profile.pretraining}
 scores = pd.concat(
-    [score_heads(name, space.profile.pretraining[name].title, each, stores[name]) for name, each in scored.items()],
+    [score_heads(name, space.profile.arm(name).title, each, stores[name]) for name, each in scored.items()],
     ignore_index=True,
 )
 write_csv(scores, space.results / "attention_scores.csv")

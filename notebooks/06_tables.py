@@ -59,7 +59,7 @@ records.sort(key=lambda record: planned.index(record["name"]))
 cells = read_cells(records, space.runs)
 # Table 3 and the curves show one pre-training an arm, that with the first seed.
 pretrained = [r for r in records if r["kind"] == "pretrain" and r["seeds"] == space.profile.seeds[:1]]
-titles = {arm: space.profile.pretraining[arm].title for arm in space.profile.arms}
+titles = {arm: space.profile.arm(arm).title for arm in space.profile.arms}
 print(f"{len(records)} records; {cells.provenance}; {cells.caution}")
 
 # %% [markdown]

@@ -19,14 +19,15 @@
 # compare with what other products say is there.
 #
 # Start JupyterLab with `make lab`, open this notebook and choose *Run*, *Run All Cells*. On a code host you see
-# pictures of it only. The smallest profile opens by default; after `make reproduce` set `profile = "laptop"`, whose
-# network has learnt and whose tiles have more patches.
+# pictures of it only. By default the network that comes with the package looks at the tiles of the smallest profile.
+# After `make reproduce` set `profile = "laptop"` and `model = ""`: its tiles have more patches, and the network is your
+# own.
 
 # %% tags=["parameters"]
 profile = "smoke"
 data = ""
 arm = ""  # a pre-training of the profile; "" for its first
-model = ""  # a folder that `sardino pretrain` wrote; "" for the arm's own backbone
+model = "built-in"  # comes with the package; "" for the arm's own, or a folder that `sardino pretrain` wrote
 
 # %%
 from sardino.reporting.exploration import draw_exploration, empty_figure
@@ -39,7 +40,7 @@ from sardino.workflow.workspace import Workspace
 
 space = Workspace.open(profile, data=data)
 arm = arm or space.profile.arms[0]
-store = open_or_prepare(space)[space.profile.pretraining[arm].store]
+store = open_or_prepare(space)[space.profile.arm(arm).store]
 backbone = backbone_at_hand(space, arm, store, model)
 explorer = Explorer(store, backbone.vit, backbone.normalisation)
 print(f"{space.profile.title}: {len(explorer.tiles)} test tiles of {store.product}")

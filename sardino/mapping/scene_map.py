@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,10 +19,11 @@ from sardino.mapping.product import Product
 from sardino.mapping.scene import open_scene
 from sardino.mapping.unfinished import open_unfinished
 from sardino.mapping.windows import Layout, stride_of
-from sardino.training.device import best_device
+from sardino.training.device import Precision, best_device, precision_on
 
-MEMORY = 128 * 2**20
-"""Bytes that the rows of a stripe may take, which bounds its width."""
+MEMORY, FEWEST = 128 * 2**20, 4
+"""Bytes that the rows of a stripe may take, which bounds its width; but so many windows it has: what it shares with the
+next stripe is read twice."""
 Track = Callable[[Iterator[int], int, int], Iterable[int]]
 """Wraps the loop over windows: given their counts batch by batch, how many there are, and how many are done."""
 
@@ -44,9 +45,11 @@ class Job:
         unit: of its bands, where the file does not say.
         window_px: side of a window; that of the model's tiles by default.
         overlap_px: of neighbouring windows; a third of the window by default.
-        batch: windows at once; by default 8 on a CPU and 64 on a GPU, of tiles of 96 px, and fewer of larger ones.
+        batch: windows at once, on a CPU in each thread; by default 8 on a CPU and 64 on a GPU, of tiles of 96 px, and
+            on a CPU fewer of larger ones.
         device: cuda, mps or cpu; the best there is by default.
         threads: of the CPU; all cores by default.
+        precision: of matrix products; "auto" is bfloat16 on hardware that has it, else float32.
         overwrite: replace maps that exist, and throw away an unfinished one.
     """
 
@@ -65,6 +68,7 @@ class Job:
     batch: int | None = None
     device: str = ""
     threads: int | None = None
+    precision: Precision = "auto"
     overwrite: bool = False
 
     @property
@@ -96,17 +100,19 @@ def make_map(
         SardinoError: an input that does not fit, a file that is in the way, a full disk.
     """
     _check_targets(job)
+    device = torch.device(job.device) if job.device else best_device()
+    precision = precision_on(device, job.precision)
     source, product = opened(job)
     for doubt in source.doubts:
         say(doubt)
     layout = layout_of(job, source, product)
-    what = product.rasters(source.scene)
+    what = {
+        name: replace(raster, tags={**raster.tags, "precision": precision})
+        for name, raster in product.rasters(source.scene).items()
+    }
     unfinished, layout = open_unfinished(
-        job.out, what, _identity(job, source, product, layout), layout, product.planes, job.overwrite
+        job.out, what, _identity(source, product, layout, precision), layout, product.planes, job.overwrite
     )
-    device = torch.device(job.device) if job.device else best_device()
-    threads = job.threads or os.cpu_count() or 1
-    torch.set_num_threads(threads)
     counts = blend_scene(
         source,
         layout,
@@ -115,7 +121,8 @@ def make_map(
         unfinished,
         batch=batch_of(job, layout, device),
         device=device,
-        threads=threads,
+        threads=job.threads or os.cpu_count() or 1,
+        precision=precision,
     )
     done = layout.before(*unfinished.done)
     with closing(counts):  # an interruption ends the reading thread too
@@ -146,9 +153,9 @@ def layout_of(job: Job, source: FittedScene, product: AttentionMap | LandCoverMa
     one = Layout.of(source.scene.shape, window, stride, product.cell, 1)
     batch = batch_of(job, one, device)
     read = source.scene.chunk_rows
-    # Rows held, read, waiting and in use, and the open sums with their copies, of one column of pixels.
-    column = 4 * (len(model.channels) * (4 * window + 2 * read) + 3 * product.planes * window // product.cell**2)
-    across = max(1, int(MEMORY / column - window) // stride + 1)
+    # Rows held, read, waiting, predicted and summed, and the open sums with their copies, of one column of pixels.
+    column = 4 * (len(model.channels) * (5 * window + 2 * read) + 3 * product.planes * window // product.cell**2)
+    across = max(FEWEST, int(MEMORY / column - window) // stride + 1)
     return Layout(one.rows, one.columns, one.cell, max(batch, across // batch * batch))
 
 
@@ -178,7 +185,7 @@ def _check_targets(job: Job) -> None:
         raise SardinoError(f"{job.confidence} exists already: remove it, or say --overwrite")
 
 
-def _identity(job: Job, source: FittedScene, product: Product, layout: Layout) -> dict[str, Any]:
+def _identity(source: FittedScene, product: Product, layout: Layout, precision: str) -> dict[str, Any]:
     scene, made = source.scene, product.identity()
     return {
         "scene": [str(scene.path.name), scene.state(), scene.crs, list(scene.transform), list(scene.shape)],
@@ -186,4 +193,5 @@ def _identity(job: Job, source: FittedScene, product: Product, layout: Layout) -
         "product": made,
         "windows": [layout.rows.window * layout.cell, layout.rows.stride * layout.cell],
         "bands": [list(source.channels.bands), [list(p) for p in source.channels.made_of], source.channels.unit],
+        "precision": precision,
     }

@@ -28,10 +28,10 @@ def precision_on(device: torch.device, asked: Precision = "auto") -> Literal["fl
     """The precision of matrix products: as asked, or bfloat16 wherever the hardware has it.
 
     Raises:
-        SardinoError: bfloat16 was asked of a device that torch cannot train on so.
+        SardinoError: bfloat16 was asked of a device that torch cannot use so.
     """
     if asked == "bfloat16" and device.type not in ("cuda", "cpu"):
-        raise SardinoError("bfloat16 pre-training runs on cuda or cpu: use --precision float32")
+        raise SardinoError("bfloat16 runs on cuda or cpu: use --precision float32")
     if asked != "auto":
         return asked
     return "bfloat16" if has_bfloat16(device) else "float32"

@@ -87,7 +87,7 @@ def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
 
 def backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
     """An arm's ViT in evaluation mode, and its card."""
-    network = space.profile.pretraining[arm].network
+    network = space.profile.arm(arm).network
     vit, card = load_backbone(space.pretrain(arm), tuple(store.channels), store.unit, network)
     return vit.eval(), card
 

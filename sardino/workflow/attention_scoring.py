@@ -46,7 +46,7 @@ def gather(space: Workspace, arm: str, store: TileStore) -> Scored:
     Test tiles of the arm's first region, whose bands no training saw; all tiles of a store that is not split, because
     its places are too small: its ViT has then seen their backscatter, and never a reference.
     """
-    ids = store.ids("test", space.profile.pretraining[arm].regions[:1])
+    ids = store.ids("test", space.profile.arm(arm).regions[:1])
     split = "test" if ids else "all"
     ids = ids or store.ids()
     chosen = set(label_order(ids)[:MOST])

@@ -31,14 +31,14 @@ from sardino.workflow.workspace import Workspace
 
 def recipe_of(space: Workspace, arm: str, store: TileStore) -> Recipe:
     """The arm's recipe, fitted to its tiles, with the profile's changes."""
-    plan = space.profile.pretraining[arm]
+    plan = space.profile.arm(arm)
     images = len(store.ids("train", plan.regions))
     return find_recipe(plan.recipe).fitted(images, plan.steps).changed(**plan.overrides)
 
 
 def physics_of(space: Workspace, arm: str) -> Physics:
     """The arm's views beyond crops and flips; an unknown name is refused."""
-    asked, known = space.profile.pretraining[arm].physics, {field.name for field in fields(Physics)}
+    asked, known = space.profile.arm(arm).physics, {field.name for field in fields(Physics)}
     if unknown := sorted(asked.keys() - known):
         raise SardinoError(f"pretraining.{arm}.physics has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
     return Physics(**asked)  # type: ignore[arg-type]  # Physics refuses values out of range
@@ -58,7 +58,7 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device, seed: int | N
     """
     profile = space.profile
     seed = profile.seeds[0] if seed is None else seed
-    plan = profile.pretraining[arm]
+    plan = profile.arm(arm)
     store = TileStore.open(space.build / plan.store)
     architecture, recipe = architecture_of(space, arm, store), recipe_of(space, arm, store)
     run = Run(

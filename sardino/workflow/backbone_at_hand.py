@@ -1,4 +1,4 @@
-"""A backbone to look into: the one named, the arm's own, the built-in one, or one made in seconds."""
+"""A backbone to look into: the one named, the built-in one, the arm's own, or one made in seconds."""
 
 import json
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from sardino.errors import SardinoError
-from sardino.mapping.model import PRETRAINED
+from sardino.mapping.model import PRETRAINED, Network
 from sardino.models.vit import build_vit
 from sardino.tiles.normalisation import Normalisation
 from sardino.tiles.tileset import TileStore
@@ -21,6 +21,7 @@ from sardino.training.store_tiles import open_tiles
 from sardino.workflow.backbone import architecture_of
 from sardino.workflow.workspace import Workspace
 
+BUILT_IN = "built-in"
 STEPS, TILES = 8, 32
 """Of the one made on the spot: enough to have weights, not to have learnt."""
 
@@ -38,28 +39,35 @@ def backbone_at_hand(space: Workspace, arm: str, store: TileStore, model: str = 
     """The backbone to look into.
 
     Args:
-        space, arm: whose pre-training is taken where no model is named.
+        space, arm: whose own pre-training is meant where no model is named.
         store: the tiles it will see.
-        model: a folder as `sardino pretrain` writes it, relative to the project's; "" for the arm's own, or, before
-            that was trained, the one that comes with the package; where the tiles have other channels than that, one
-            of a few steps on a few tiles, which is kept nowhere.
+        model: "" for the arm's own; "built-in" for the one that comes with the package; else a folder as
+            `sardino pretrain` writes it, relative to the project's. Where the arm was not trained yet, or the built-in
+            one takes other channels, the other of the two stands in, and where neither is there, one of a few steps on
+            a few tiles, which is kept nowhere.
 
     Raises:
-        SardinoError: the folder holds no backbone, or one for other channels or units.
+        SardinoError: no such arm, or the folder holds no backbone, or one for other channels or units.
     """
-    folder = space.root / Path(model).expanduser() if model else space.pretrain(arm)
-    network = space.profile.pretraining[arm].network
-    if not model and not (folder / "card.json").is_file():
-        folder, network = PRETRAINED / "world-backbone", "teacher"
-        if not _fits(folder, store):
-            return _made_now(space, arm, store)
-    if not (folder / "card.json").is_file():
-        raise SardinoError(f"{folder} holds no backbone: give a folder that `sardino pretrain` wrote")
+    network = space.profile.arm(arm).network
+    if model not in ("", BUILT_IN):
+        folder = space.root / Path(model).expanduser()
+        if not (folder / "card.json").is_file():
+            raise SardinoError(f"{folder} holds no backbone: give a folder that `sardino pretrain` wrote")
+        return _opened(folder, store, network)
+    own, built_in = space.pretrain(arm), PRETRAINED / "world-backbone"
+    trained, fits = (own / "card.json").is_file(), _fits(built_in, store)
+    if trained and not (model == BUILT_IN and fits):
+        return _opened(own, store, network)
+    return _opened(built_in, store, "teacher") if fits else _made_now(space, arm, store)
+
+
+def _opened(folder: Path, store: TileStore, network: Network) -> Backbone:
     if not (folder / f"{network}.safetensors").is_file():
         network = "teacher"
     vit, card = load_backbone(folder, tuple(store.channels), store.unit, network)
     regions = ", ".join(map(str, card.trained_on.get("regions", ()))) or "unknown regions"
-    told = f"{network} pre-trained on {card.trained_on.get('tiles', '?')} tiles of {regions}"
+    told = f"{network} of {folder.name}, pre-trained on {card.trained_on.get('tiles', '?')} tiles of {regions}"
     return Backbone(vit, Normalisation.from_dict(card.normalisation), told)
 
 
@@ -73,7 +81,7 @@ def _fits(folder: Path, store: TileStore) -> bool:
 
 
 def _made_now(space: Workspace, arm: str, store: TileStore) -> Backbone:
-    ids = store.ids("train", space.profile.pretraining[arm].regions)[:TILES]
+    ids = store.ids("train", space.profile.arm(arm).regions)[:TILES]
     normalisation = Normalisation.of_store(store, ids)
     architecture = architecture_of(space, arm, store)
     result = pretrain(

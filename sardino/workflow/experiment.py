@@ -63,10 +63,10 @@ class Experiment:
             )
         profile = space.profile
         space.profile.architecture(arm)
-        store = TileStore.open(space.build / profile.pretraining[arm].store)
-        regions = profile.pretraining[profile.arms[0]].regions[:1]
+        store = TileStore.open(space.build / profile.arm(arm).store)
+        regions = profile.arm(profile.arms[0]).regions[:1]
         # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
-        normalisation = Normalisation.of_store(store, store.ids("train", profile.pretraining[arm].regions))
+        normalisation = Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions))
         labelled = _labelled(store)
         train, val, test = ([i for i in store.ids(s, regions) if i in labelled] for s in ("train", "val", "test"))
         if not (train and val and test):
@@ -128,7 +128,7 @@ class Experiment:
                 Architecture(**shape.model_dump(), channels=len(self.store.channels), tile_px=self.store.tile_px)
             )
         folder = self.space.pretrain(self.arm, seed)
-        network = profile.pretraining[self.arm].network
+        network = profile.arm(self.arm).network
         vit, card = load_backbone(folder, tuple(self.store.channels), self.store.unit, network)
         if not np.allclose(card.normalisation["mean"], self.normalisation.mean, atol=1e-6):
             raise SardinoError(f"{folder} was trained on other tiles: run the pre-training again")

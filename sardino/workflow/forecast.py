@@ -124,7 +124,7 @@ def _row(profile: Profile, run: Run, device: Device) -> Forecast:
 
 def _pretraining(profile: Profile, arm: str) -> tuple[Count, float, float]:
     """Work, memory and disk of one pre-training."""
-    asked = profile.pretraining[arm]
+    asked = profile.arm(arm)
     images = round(TRAIN * sum(_tiles(profile, region) for region in asked.regions))
     recipe = find_recipe(asked.recipe).fitted(images, asked.steps).changed(**asked.overrides)
     tile = pretraining_tile(_shape(profile, arm), recipe)
@@ -137,7 +137,7 @@ def _pretraining(profile: Profile, arm: str) -> tuple[Count, float, float]:
 
 def _cells(profile: Profile, run: Run, arm: str) -> tuple[Count, float, float]:
     """Work, memory and disk of one row of Table 1 or 2: all its fractions and seeds, and the search of its rate."""
-    tuning, first = profile.finetuning, profile.pretraining[profile.arms[0]].regions[0]
+    tuning, first = profile.finetuning, profile.arm(profile.arms[0]).regions[0]
     frozen = run.parameters["initialisation"] == "frozen"
     tile = supervised_tile(
         run.parameters["encoding"],
@@ -192,5 +192,5 @@ def _store_gb(profile: Profile) -> float:
 
 def _confusions_gb(profile: Profile) -> float:
     """One matrix per test tile and the example maps, compressed to about a tenth."""
-    tested = ceil(TEST * _tiles(profile, profile.pretraining[profile.arms[0]].regions[0]))
+    tested = ceil(TEST * _tiles(profile, profile.arm(profile.arms[0]).regions[0]))
     return 0.1 * (4 * tested * len(WORLDCOVER) ** 2 + profile.examples * profile.data.tile_px**2) / 1e9

@@ -41,7 +41,7 @@ def keep_segmenter(experiment: Experiment, model: Segmenter, row: dict[str, Any]
         normalisation=experiment.normalisation.to_dict(),
         legend=store.legend.to_dict(),
         trained_on={
-            "regions": space.profile.pretraining[space.profile.arms[0]].regions[:1],
+            "regions": space.profile.arm(space.profile.arms[0]).regions[:1],
             "labelled_tiles": row["labelled_tiles"],
             "test_tiles": len(experiment.test_ids),
             "gsd_m": store.gsd_m,

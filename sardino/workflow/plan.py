@@ -150,7 +150,7 @@ def _unet_gflop(width: int, depth: int, pixels: float) -> float:
 
 def _pretraining_cost(profile: Profile, arm: str) -> float:
     """Student forward and backward on all crops, teacher forward on two: about eleven passes over a tile."""
-    pretraining = profile.pretraining[arm]
+    pretraining = profile.arm(arm)
     views = 11 * _vit_gflop(profile.architecture(arm), _pixels(profile))
     return OVERHEAD_S + pretraining.steps * pretraining.batch * views / SPEED_GFLOPS
 

@@ -195,11 +195,19 @@ class Profile(Section):
         """Name of an arm's pre-training: the arm's own with the first seed, which is meant by None."""
         return arm if seed in (None, self.seeds[0]) else f"{arm}-seed{seed}"
 
+    def arm(self, name: str) -> Pretraining:
+        """A pre-training arm.
+
+        Raises:
+            SardinoError: the profile has none of that name.
+        """
+        if name not in self.pretraining:
+            raise SardinoError(f"profile '{self.name}' has no arm '{name}'; it has {', '.join(self.pretraining)}")
+        return self.pretraining[name]
+
     def architecture(self, arm: str) -> Architecture:
         """The architecture of a pre-training arm."""
-        if arm not in self.pretraining:
-            raise SardinoError(f"profile '{self.name}' has no arm '{arm}'; it has {', '.join(self.pretraining)}")
-        return self.architectures[self.pretraining[arm].architecture]
+        return self.architectures[self.arm(arm).architecture]
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> "Profile":

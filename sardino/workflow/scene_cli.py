@@ -41,6 +41,13 @@ BatchOption = Annotated[
 ]
 DeviceOption = Annotated[str, typer.Option(help="cuda, mps or cpu; the best there is if empty.")]
 ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        help="auto, float32 or bfloat16. auto is bfloat16 on processors and GPUs that have it, which is faster; "
+        "float32 gives the same map on every machine, but for the last digits."
+    ),
+]
 DaskOption = Annotated[
     str,
     typer.Option(
@@ -72,6 +79,7 @@ def attend(
     batch: BatchOption = None,
     device: DeviceOption = "",
     threads: ThreadsOption = None,
+    precision: PrecisionOption = "auto",
     dask: DaskOption = "",
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -99,7 +107,7 @@ def attend(
         block=block,
         full_size=full_size,
     )
-    run(job, scenes, out, channels, unit, window, overlap, batch, device, threads, dask, overwrite)
+    run(job, scenes, out, channels, unit, window, overlap, batch, device, threads, precision, dask, overwrite)
 
 
 def map_landcover(
@@ -120,6 +128,7 @@ def map_landcover(
     batch: BatchOption = None,
     device: DeviceOption = "",
     threads: ThreadsOption = None,
+    precision: PrecisionOption = "auto",
     dask: DaskOption = "",
     overwrite: OverwriteOption = False,
 ) -> None:
@@ -138,7 +147,7 @@ def map_landcover(
     from sardino.mapping.scene_map import Job
 
     job = Job(scenes[0], out, "landcover", model or default_model("segmenter"), confidence=confidence)
-    run(job, scenes, out, channels, unit, window, overlap, batch, device, threads, dask, overwrite)
+    run(job, scenes, out, channels, unit, window, overlap, batch, device, threads, precision, dask, overwrite)
 
 
 def run(
@@ -152,6 +161,7 @@ def run(
     batch: int | None,
     device: str,
     threads: int | None,
+    precision: str,
     dask: str,
     overwrite: bool,
 ) -> None:
@@ -162,6 +172,8 @@ def run(
         raise SardinoError(f"--unit is {', '.join(UNITS)}, not {unit}")
     if device not in ("", "cuda", "mps", "cpu"):
         raise SardinoError(f"--device is cuda, mps or cpu, not {device}")
+    if precision not in ("auto", "float32", "bfloat16"):
+        raise SardinoError(f"--precision is auto, float32 or bfloat16, not {precision}")
     job = replace(
         job,
         channels=tuple(name.strip() for name in channels.split(",")) if channels else (),
@@ -171,6 +183,7 @@ def run(
         batch=batch,
         device=device,
         threads=threads,
+        precision=precision,
         overwrite=overwrite,
     )
     single = out.suffix.lower() in (".tif", ".tiff")

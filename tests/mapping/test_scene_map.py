@@ -11,6 +11,7 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_info, cog_validate
 
+from sardino.errors import SardinoError
 from sardino.mapping import scene_map
 from sardino.mapping.landcover import LandCoverMap
 from sardino.mapping.model import load_landcover, load_vit
@@ -20,6 +21,9 @@ from sardino.models.extraction import class_attention
 from sardino.tiles.landcover import WORLDCOVER
 
 ROWS, COLUMNS = 150, 171
+
+
+PLAIN = {"device": "cpu", "threads": 1, "precision": "float32"}
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +42,8 @@ def scene(tmp_path):
 
 def landcover_job(scene, model, **changed):
     return Job(
-        scene, scene.with_name("map.tif"), "landcover", model, confidence=scene.with_name("sure.tif"), device="cpu",
-        threads=1, **changed,
+        scene, scene.with_name("map.tif"), "landcover", model, confidence=scene.with_name("sure.tif"),
+        **PLAIN, **changed,
     )  # fmt: skip
 
 
@@ -111,7 +115,7 @@ def test_stripes_leave_no_trace(scene, models, monkeypatch, memory):
 @torch.inference_mode()
 @pytest.mark.parametrize("block", [0, -1])
 def test_attention_is_that_of_a_plain_loop_at_the_size_of_patches(scene, models, block):
-    job = Job(scene, scene.with_name("a.tif"), "attention", models / "backbone", block=block, device="cpu", threads=1)
+    job = Job(scene, scene.with_name("a.tif"), "attention", models / "backbone", block=block, **PLAIN)
     make_map(job)
     model = load_vit(models / "backbone")
     values = read(scene)
@@ -125,7 +129,7 @@ def test_attention_is_that_of_a_plain_loop_at_the_size_of_patches(scene, models,
 
 def test_attention_at_full_size_and_of_the_vit_in_a_segmenter(scene, models):
     write_scene(scene, backscatter(144, 168))
-    job = Job(scene, scene.with_name("a.tif"), "attention", models / "tokens", full_size=True, device="cpu", threads=1)
+    job = Job(scene, scene.with_name("a.tif"), "attention", models / "tokens", full_size=True, **PLAIN)
     make_map(job)
     small = replace(job, out=scene.with_name("b.tif"), full_size=False)
     make_map(small)
@@ -136,6 +140,35 @@ def test_attention_at_full_size_and_of_the_vit_in_a_segmenter(scene, models):
     student = replace(job, out=scene.with_name("c.tif"), model=models / "backbone", network="student")
     make_map(student)
     assert not np.allclose(read(student.out), full)
+
+
+@pytest.mark.parametrize("kind", ["unet", "tokens", "unet_attention", "backbone"])
+def test_threads_change_no_bit(scene, models, kind):
+    """Each takes whole batches with modules of its own: what one reads out of them, another does not see."""
+    made = []
+    for threads in (1, 2, 5):
+        job = landcover_job(scene, models / kind, batch=1)
+        if kind == "backbone":
+            job = replace(job, kind="attention", confidence=None)
+        job = replace(job, out=scene.with_name(f"{threads}.tif"), threads=threads, overwrite=True)
+        before = torch.get_num_threads()
+        make_map(job)
+        assert torch.get_num_threads() == before
+        made.append([path.read_bytes() for path in job.targets.values()])
+    assert made[0] == made[1] == made[2]
+
+
+def test_half_precision_gives_nearly_the_same_maps_and_says_so(scene, models):
+    full = Job(scene, scene.with_name("full.tif"), "attention", models / "backbone", **PLAIN)
+    half = replace(full, out=scene.with_name("half.tif"), precision="bfloat16", threads=2)
+    make_map(full)
+    make_map(half)
+    assert 0 < np.abs(read(full.out) - read(half.out)).max() < 0.1 * read(full.out).max()
+    for job in (full, half):
+        with rasterio.open(job.out) as dataset:
+            assert dataset.tags()["precision"] == job.precision
+    with pytest.raises(SardinoError, match="--precision float32"):
+        make_map(replace(half, device="mps", overwrite=True))
 
 
 def test_a_convolutional_network_gives_what_it_gives_of_the_whole_scene(tmp_path, models):
@@ -161,7 +194,7 @@ def test_a_pixel_lies_where_it_lay(tmp_path, models, crs, transform):
     scene = write_scene(tmp_path / "scene.tif", backscatter(60, 70), crs=crs, transform=transform)
     job = landcover_job(scene, models / "unet")
     make_map(job)
-    attention = Job(scene, tmp_path / "a.tif", "attention", models / "backbone", device="cpu", threads=1)
+    attention = Job(scene, tmp_path / "a.tif", "attention", models / "backbone", **PLAIN)
     make_map(attention)
     there = Transformer.from_crs(crs, "EPSG:3035", always_xy=True)
     for path, cell in ((job.out, 1), (job.confidence, 1), (attention.out, 8)):
@@ -196,7 +229,7 @@ def test_missing_pixels_are_nodata_and_windows_without_any_are_not_computed(tmp_
     monkeypatch.undo()
     assert sum(calls) < 36
     assert_landcover(job, values)
-    make_map(attention := Job(scene, tmp_path / "a.tif", "attention", models / "backbone", device="cpu", threads=1))
+    make_map(attention := Job(scene, tmp_path / "a.tif", "attention", models / "backbone", **PLAIN))
     maps = read(attention.out)
     assert np.isnan(maps[:, :8, :10]).all() and np.isfinite(maps[:, 9:]).all() and np.isfinite(maps[:, :, 10:]).all()
 

@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -142,6 +143,8 @@ def test_the_backbone_at_hand_says_what_it_is(space, store, backbone, tmp_path):
     assert all(math.isfinite(float(value.sum())) for value in backbone.vit.state_dict().values())
     with pytest.raises(SardinoError, match="holds no backbone"):
         backbone_at_hand(space, "europe", store, str(tmp_path))
+    with pytest.raises(SardinoError, match="has no arm 'moon'; it has europe"):
+        backbone_at_hand(space, "moon", store)
 
 
 def test_the_network_of_the_arm_is_taken_from_the_folder_named(space, store, backbone):
@@ -157,21 +160,29 @@ def test_the_network_of_the_arm_is_taken_from_the_folder_named(space, store, bac
     )
     save_backbone(space.root / "kept", {"teacher": teacher, "student": student}, card)
     found = backbone_at_hand(space, "europe", store, "kept")
-    assert found.told == "student pre-trained on 18 tiles of europe"
+    assert found.told == "student of kept, pre-trained on 18 tiles of europe"
     for name, value in found.vit.state_dict().items():
         torch.testing.assert_close(value, student[name])
 
 
-def test_the_built_in_one_serves_an_arm_that_is_not_trained_yet(space, store, backbone, tmp_path, monkeypatch):
+def test_the_built_in_one_and_the_arms_own_stand_in_for_each_other(space, store, backbone, tmp_path, monkeypatch):
     monkeypatch.setattr(at_hand, "PRETRAINED", tmp_path)
+    own = tmp_path / "own"
+    monkeypatch.setattr(type(space), "pretrain", lambda space, arm, seed=None: own)
     shape, statistics = architecture_of(space, "europe", store), backbone.normalisation.to_dict()
     card = Card(shape, tuple(store.channels), store.unit, statistics, {"regions": ["a world"], "tiles": 5}, {})
     save_backbone(tmp_path / "world-backbone", {"teacher": backbone.vit.state_dict()}, card)
-    assert backbone_at_hand(space, "europe", store).told == "teacher pre-trained on 5 tiles of a world"
+    built_in = "teacher of world-backbone, pre-trained on 5 tiles of a world"
+    assert backbone_at_hand(space, "europe", store).told == built_in  # the arm is not trained yet
+    save_backbone(own, {"teacher": backbone.vit.state_dict()}, card)
+    assert backbone_at_hand(space, "europe", store).told.startswith("teacher of own")
+    assert backbone_at_hand(space, "europe", store, "built-in").told == built_in
     other = {**statistics, "channels": [f"other_{name}" for name in store.channels]}
     card = Card(shape, tuple(other["channels"]), store.unit, other, {"regions": ["a world"], "tiles": 5}, {})
     save_backbone(tmp_path / "world-backbone", {"teacher": backbone.vit.state_dict()}, card)
-    assert "made just now" in backbone_at_hand(space, "europe", store).told
+    assert backbone_at_hand(space, "europe", store, "built-in").told.startswith("teacher of own")
+    shutil.rmtree(own)
+    assert "made just now" in backbone_at_hand(space, "europe", store, "built-in").told
 
 
 @pytest.fixture

@@ -34,6 +34,8 @@ class GeoTiff:
         nodata: value of pixels without data; also what untouched pixels hold.
         colors: "#rrggbb" by value, for classes.
         tags: further facts, as texts.
+        stepped: floats are multiples of a step, as tiles' hundredths of a decibel are; a predictor would hide that,
+            and make the file larger and slower to read.
     """
 
     crs: str
@@ -44,6 +46,7 @@ class GeoTiff:
     nodata: float
     colors: dict[int, str] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
+    stepped: bool = False
 
     def __post_init__(self) -> None:
         if not self.crs or math.prod(self.shape) * len(self.bands) > _LARGEST_PX or min(self.shape) < 1:
@@ -121,7 +124,7 @@ def write_geotiff(
             cog_translate(
                 folder / "flat.tif",
                 folder / "cog.tif",
-                cog_profiles.get("deflate") | {"predictor": 1 if classes else _predictor(what)},
+                cog_profiles.get("deflate") | {"predictor": _predictor(what)},
                 nodata=what.nodata,
                 overview_resampling="nearest" if classes else "average",
                 in_memory=False,
@@ -159,6 +162,8 @@ def _profile(what: GeoTiff) -> dict[str, Any]:
 
 
 def _predictor(what: GeoTiff) -> int:
+    if what.colors or what.stepped:
+        return 1
     return 3 if what.dtype.startswith("float") else 2
 
 

@@ -55,8 +55,9 @@ def mosaic(
     to_crs, transform, shape = mosaic_grid(tiles, crs, resolution)
     content = _content(store, list(bands))
     what = GeoTiff(
-        to_crs, transform, shape, content.bands, content.dtype, content.nodata, content.colors, _facts(store)
-    )
+        to_crs, transform, shape, content.bands, content.dtype, content.nodata, content.colors, _facts(store),
+        stepped=isinstance(content, _Channels),
+    )  # fmt: skip
     with write_geotiff(path, what, overwrite) as canvas:
         for tile in progress(tiles):
             place = window_on(tile.transform, tile.shape, transform) if CRS(tile.crs) == CRS(to_crs) else None
