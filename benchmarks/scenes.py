@@ -67,7 +67,7 @@ class Size:
     Args:
         tile_px, tiles: of the world, a square of so many tiles a side.
         seam_tiles: side of the scene that one pass takes.
-        vit, unet_width: of the networks; steps: of their training.
+        vit, unet_width, decoder_width: of the networks; steps: of their training.
         rounds: of the speed.
     """
 
@@ -76,15 +76,16 @@ class Size:
     seam_tiles: int
     vit: tuple[int, int, int, int]
     unet_width: int
+    decoder_width: int
     steps: int
     rounds: int
 
 
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16")
-FULL = Size(96, 16, 8, (96, 6, 3, 8), 8, 400, 7)
-PAPER = Size(448, 0, 0, (192, 12, 3, 16), 8, 0, 5)
-"""The paper's tiles and its smaller ViT, with random weights: what they are does not change what they take."""
-SMALL = Size(32, 8, 5, (24, 2, 3, 8), 4, 12, 1)
+FULL = Size(96, 16, 8, (96, 6, 3, 8), 8, 64, 400, 4)
+PAPER = Size(448, 0, 0, (192, 12, 3, 16), 64, 256, 0, 2)
+"""The networks of the paper's profile, with random weights: what they are does not change what they take."""
+SMALL = Size(32, 8, 5, (24, 2, 3, 8), 4, 32, 12, 1)
 
 
 def make_world(folder: Path, size: Size) -> tuple[TileStore, Path]:
@@ -109,7 +110,7 @@ def trained(store: TileStore, folder: Path, encoding: EncodingName, size: Size) 
     width, depth, heads, patch = size.vit
     card = SegmenterCard(
         encoding, Architecture(width, depth, heads, patch, len(CHANNELS), size.tile_px),
-        {"unet_width": size.unet_width, "unet_depth": 3, "decoder_width": 64}, CHANNELS, store.unit,
+        {"unet_width": size.unet_width, "unet_depth": 3, "decoder_width": size.decoder_width}, CHANNELS, store.unit,
         normalisation.to_dict(), store.legend.to_dict(),
         {"regions": ["europe"], "gsd_m": store.gsd_m, "source": store.product, "synthetic": True},
         {"steps": size.steps}, code_revision=revision(),
@@ -169,16 +170,20 @@ def _peak(job: Job, answer: Any) -> None:
         answer.put(peak_memory_mb())
 
 
-def memory(job: Job, folder: Path) -> tuple[float, float]:
-    """Peak memory in MiB of a scene, and of four times its area, each in a process of its own."""
-    with rasterio.open(job.scene) as dataset:
-        large = folder / "large.tif"
+def fourfold(scene: Path, large: Path) -> Path:
+    """The scene twice across and twice down."""
+    with rasterio.open(scene) as dataset:
         profile = dataset.profile | {"height": 2 * dataset.height, "width": 2 * dataset.width, "bigtiff": "if_safer"}
         with rasterio.open(large, "w", **profile) as copy:
             copy.descriptions = dataset.descriptions
             copy.update_tags(**dataset.tags())
             for band in dataset.indexes:
                 copy.write(np.tile(dataset.read(band), (2, 2)), band)
+    return large
+
+
+def memory(job: Job, large: Path) -> tuple[float, float]:
+    """Peak memory in MiB of a scene, and of four times its area, each in a process of its own."""
     fresh, peaks = multiprocessing.get_context("spawn"), []
     for scene in (job.scene, large):
         answer = fresh.Queue()
@@ -301,21 +306,26 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
             scene, folder / "attention.tif", "attention", vit, device="cpu", threads=threads, precision="float32"
         )
         rows = []
-        side = f"{size.tiles * size.tile_px} px, 12 channels, {threads} CPU threads"
-        timed = {**jobs, "attention": attend}
+        large = fourfold(scene, folder / "large.tif")
+        timed = {key: replace(job, scene=large) for key, job in {**jobs, "attention": attend}.items()}
         if size is FULL:
-            paper = trained(store, folder / "paper", "tokens", PAPER)
-            timed["paper"] = replace(jobs["tokens"], model=paper, out=folder / "paper.tif")
+            # Slower networks, so that the smaller scene is long enough.
+            for key in ("unet", "tokens"):
+                paper = trained(store, folder / f"paper_{key}", key, PAPER)
+                timed[f"paper {key}"] = replace(jobs[key], model=paper, out=folder / f"paper_{key}.tif")
             timed["paper attention"] = replace(attend, model=paper, out=folder / "paper_attention.tif")
-        for key, job in timed.items():
-            title = f"{'Attention' if 'attention' in key.split() else 'Land cover'} of a scene"
-            title += f", {NAMES[key]}" if key in NAMES else ", ViT-Tiny/16, 448 px" if "paper" in key else ""
+        for name, job in timed.items():
+            of_paper, key = name.startswith("paper "), name.removeprefix("paper ")
+            side = size.tiles * size.tile_px * (1 if of_paper else 2)
+            title = "Attention" if key == "attention" else f"Land cover, {NAMES.get(key, key)}"
+            title += ", paper's size" if of_paper else ""
             for precision in PRECISIONS if has_bfloat16(torch.device("cpu")) else PRECISIONS[:1]:
-                rounds = PAPER.rounds if "paper" in key else size.rounds
+                rounds = PAPER.rounds if of_paper else size.rounds
                 bare, whole, ratio = speed(replace(job, precision=precision), rounds)
                 peer = "bare network, same windows"
-                rows.append(Row(f"{title}, {side}, {precision}", whole, "windows/s", peer, bare, ratio, SHARE))
-        one, four = memory(jobs["unet"], folder)
+                title_of = f"{title}: a scene of {side} px, {threads} CPU threads, {precision}"
+                rows.append(Row(title_of, whole, "windows/s", peer, bare, ratio, SHARE))
+        one, four = memory(jobs["unet"], large)
         limit = "1.1 x the peak of the scene"
         rows.append(Row("Scene of 4 times the area, peak", four, "MiB", limit, MORE * one, MORE * one / four, 1.0))
         for key, job in jobs.items():
