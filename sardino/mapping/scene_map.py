@@ -125,12 +125,12 @@ def make_map(
         precision=precision,
     )
     done = layout.before(*unfinished.done)
-    with closing(counts):  # an interruption ends the reading thread too
+    with closing(unfinished), closing(counts):  # an interruption ends the reading thread too
         for _ in track(counts, layout.windows, done):
             pass
-    for name, path in job.targets.items():
-        unfinished.finish(name, path, what[name], pieces)
-    unfinished.remove()
+        for name, path in job.targets.items():
+            unfinished.finish(name, path, what[name], pieces)
+        unfinished.remove()
     return list(source.doubts)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import rasterio
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from rasterio.windows import Window
 
@@ -21,7 +22,7 @@ from sardino.scenes.staging import write_whole
 from sardino.tiles.contents.geotiff import GeoTiff, write_geotiff
 
 FORMAT = "sardino-unfinished-map"
-JOURNAL = "journal.json"
+JOURNAL, LOCK = "journal.json", "lock"
 EVERY_S = 1.0
 """Seconds between two notes of the journal: waiting for the disk costs a GPU more than what a kill makes it repeat."""
 _SIDE = 2048
@@ -92,6 +93,7 @@ class Unfinished:
         identity: what decides the values.
         across: windows of a stripe.
         done: stripe and row from which it goes on.
+        lock: held until it is closed: nobody else makes the same map.
         noted: when that was noted.
     """
 
@@ -101,6 +103,7 @@ class Unfinished:
     identity: dict[str, Any]
     across: int
     done: tuple[int, int]
+    lock: FileLock
     noted: float = 0.0
 
     def write(self, raster: RawRaster, values: NDArray[Any], row: int, column: int) -> None:
@@ -158,7 +161,12 @@ class Unfinished:
     def remove(self) -> None:
         """Remove the folder, its journal first: a removal that is killed leaves nothing to go on from."""
         (self.folder / JOURNAL).unlink(missing_ok=True)
+        self.close()
         shutil.rmtree(self.folder)
+
+    def close(self) -> None:
+        """Leave it to whoever goes on."""
+        self.lock.release()
 
     def _full(self, error: OSError) -> SardinoError:
         cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
@@ -189,15 +197,35 @@ def open_unfinished(
         SardinoError: what is there is of another map, or the disk has no room.
     """
     folder = out.with_name(f".{out.name}.unfinished")
-    old = _journal(folder)
-    identity = json.loads(json.dumps(identity))
-    if old and not restart and old["of"] != identity:
+    folder.mkdir(exist_ok=True)
+    lock = _locked(folder, out)
+    try:
+        return _opened(folder, out, what, json.loads(json.dumps(identity)), layout, planes, restart, lock)
+    except BaseException:
+        lock.release()
+        if not (folder / JOURNAL).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _opened(
+    folder: Path,
+    out: Path,
+    what: dict[str, GeoTiff],
+    identity: dict[str, Any],
+    layout: Layout,
+    planes: int,
+    restart: bool,
+    lock: FileLock,
+) -> tuple[Unfinished, Layout]:
+    old = None if restart else _journal(folder)
+    if old and old["of"] != identity:
         differ = sorted(key for key in {*old["of"], *identity} if old["of"].get(key) != identity.get(key))
         raise SardinoError(
             f"{folder} holds an unfinished map of another {', '.join(differ)}: finish that one with its own command, "
             f"throw it away with --overwrite, or choose another name for the map"
         )
-    if old and not restart:
+    if old:
         layout = Layout(layout.rows, layout.columns, layout.cell, old["across"])
     rasters = {
         name: RawRaster(folder / f"{name}.raw", (len(each.bands), *each.shape), each.dtype)
@@ -206,18 +234,31 @@ def open_unfinished(
     carried = [
         RawRaster(folder / f"carried{n}.raw", (planes, layout.rows.size, layout.carried), "float32") for n in (0, 1)
     ]
-    unfinished = Unfinished(folder, rasters, (carried[0], carried[1]), identity, layout.across, (0, 0))
+    unfinished = Unfinished(folder, rasters, (carried[0], carried[1]), identity, layout.across, (0, 0), lock)
     files = [*rasters.values(), *carried]
-    if old and not restart and all(_sized(raster) for raster in files):
+    if old and all(_sized(raster) for raster in files):
         unfinished.done = (old["done"][0], old["done"][1])
         return unfinished, layout
-    shutil.rmtree(folder, ignore_errors=True)
+    for stale in sorted(folder.iterdir(), key=lambda path: path.name != JOURNAL):  # the journal first
+        if stale.name != LOCK:
+            stale.unlink()
     _require_room(out, files)
-    folder.mkdir()
     for raster in files:
         raster.make()
     unfinished.reached(0, 0)
     return unfinished, layout
+
+
+def _locked(folder: Path, out: Path) -> FileLock:
+    """A lock that ends with the process that holds it."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise SardinoError(f"another process is making {out}: wait for it, or stop it first") from None
+    except NotImplementedError:
+        pass  # a disk of a cluster that knows no locks
+    return lock
 
 
 def _journal(folder: Path) -> dict[str, Any] | None:

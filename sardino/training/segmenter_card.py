@@ -125,7 +125,7 @@ def segmenter_page(card: SegmenterCard, digest: str) -> str:
         "",
         f"Input: {', '.join(card.channels)}, in {card.unit}. Classes: {', '.join(classes.names)}.",
         "",
-        *(f"- {name}: {value}" for name, value in {**card.trained_on, **card.training}.items()),
+        *(f"- {name}: {_said(value)}" for name, value in {**card.trained_on, **card.training}.items()),
         "",
         *(f"- **{name}: {value:.3f}**" for name, value in card.measured.items()),
         "",
@@ -133,3 +133,7 @@ def segmenter_page(card: SegmenterCard, digest: str) -> str:
         f"sha256 of the weights: `{digest}`. Code revision: {card.code_revision or 'not known'}.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _said(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -39,8 +39,13 @@ def make_builtin(space: Workspace, folder: Path = PRETRAINED) -> list[Path]:
     size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15: not taken")
-    shutil.rmtree(folder, ignore_errors=True)
+    # A folder cannot be replaced in one step: the old one steps aside first and goes last.
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if folder.exists():
+        folder.rename(old)
     partial.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
     return sorted(folder.iterdir())
 
 

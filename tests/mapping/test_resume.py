@@ -91,6 +91,23 @@ def test_interrupted_at_random_moments_it_comes_out_byte_for_byte(whole, tmp_pat
     assert_same(whole, tmp_path, ["map.tif", "sure.tif"] if kind is landcover else ["att.tif"])
 
 
+def test_a_map_is_made_by_one_process_at_a_time(whole, tmp_path):
+    job, refused = landcover(whole, tmp_path), []
+
+    def track(counts, total, done):
+        for each in counts:
+            if not refused:
+                for again in (job, replace(job, overwrite=True)):
+                    with pytest.raises(SardinoError, match=r"another process is making .*map.tif") as fault:
+                        make_map(again)
+                    refused.append(fault)
+            yield each
+
+    make_map(job, track)
+    assert len(refused) == 2
+    assert_same(whole, tmp_path, ["map.tif", "sure.tif"])
+
+
 def test_killed_between_its_two_files_it_makes_the_second(whole, tmp_path, monkeypatch):
     job, made = landcover(whole, tmp_path), []
     finish = unfinished.Unfinished.finish
