@@ -1,32 +1,36 @@
-"""The weights that come with the package, taken from a profile's runs: a backbone, and the best segmenter.
+"""The weights that come with the package, of a profile's runs: a backbone, and the best segmenter, trained for longer.
 
-python -m sardino.workflow.builtin desktop
+python -m sardino.workflow.builtin laptop --steps 2000
 """
 
+import argparse
 import shutil
-import sys
+from dataclasses import replace
 from pathlib import Path
 
 from sardino.errors import SardinoError
 from sardino.mapping.model import PRETRAINED
 from sardino.reporting.record import read_record
 from sardino.training.checkpoint import load_backbone, save_backbone
+from sardino.training.device import best_device
 from sardino.training.health import History
 from sardino.training.model_card import measured_at_end
 from sardino.training.saved_segmenter import load_segmenter, save_segmenter
+from sardino.workflow.cells import Experiment, train_cell
 from sardino.workflow.plan import plan
 from sardino.workflow.workspace import Workspace
 
-MOST_BYTES = 15_000_000
+MOST_BYTES, VALIDATIONS = 15_000_000, 20
 
 
-def make_builtin(space: Workspace, folder: Path = PRETRAINED) -> list[Path]:
-    """Copy the first arm's teacher and the segmenter that did best on validation tiles, with their cards.
+def make_builtin(space: Workspace, folder: Path = PRETRAINED, steps: int = 0) -> list[Path]:
+    """Take the first arm's teacher and the segmenter that did best on validation tiles, with their cards.
 
     Test tiles have no say in which segmenter is taken; its card tells how well it does on them.
 
     Args:
         folder: what is in it is replaced, once both are whole.
+        steps: train that segmenter anew, with all labels and so many steps; 0 copies the run's own.
 
     Raises:
         SardinoError: a run is missing, or the weights are too large to come with the package.
@@ -34,8 +38,11 @@ def make_builtin(space: Workspace, folder: Path = PRETRAINED) -> list[Path]:
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     _backbone(space, partial / "world-backbone")
-    model, card = load_segmenter(space.segmenter(best_segmenter(space)))
-    save_segmenter(partial / "world-segmenter", model, card)
+    best = best_segmenter(space)
+    if steps:
+        train_longer(space, best, steps, partial / "world-segmenter")
+    else:
+        save_segmenter(partial / "world-segmenter", *load_segmenter(space.segmenter(best)))
     size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15: not taken")
@@ -61,6 +68,20 @@ def best_segmenter(space: Workspace) -> str:
     return max(scores, key=lambda name: scores[name])
 
 
+def train_longer(space: Workspace, run: str, steps: int, folder: Path) -> None:
+    """A run's arm again, from the same weights at its learning rate, with all labels and more steps; saved."""
+    results = read_record(space.record(run))["results"]
+    tuning = space.profile.finetuning.model_copy(
+        update={"steps": steps, "epochs": None, "validate_every": max(1, steps // VALIDATIONS)}
+    )
+    longer = replace(space, profile=space.profile.model_copy(update={"finetuning": tuning}))
+    row = results["cells"][0]
+    experiment = Experiment.open(
+        longer, row["regions"], row["encoding"].replace("+", "_"), row["initialisation"], best_device()
+    )
+    train_cell(experiment, 100.0, space.profile.seeds[0], results["learning_rates"]["chosen"], folder)
+
+
 def _backbone(space: Workspace, folder: Path) -> None:
     """The teacher alone, which DINO evaluates, with what its run measured."""
     arm = space.profile.arms[0]
@@ -73,6 +94,14 @@ def _backbone(space: Workspace, folder: Path) -> None:
     )
 
 
-if __name__ == "__main__":
-    for path in make_builtin(Workspace.open(sys.argv[1])):
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("profile", help="whose runs are taken")
+    parser.add_argument("--steps", type=int, default=0, help="of the segmenter's training; its own run's by default")
+    chosen = parser.parse_args()
+    for path in make_builtin(Workspace.open(chosen.profile), steps=chosen.steps):
         print(path)
+
+
+if __name__ == "__main__":
+    main()

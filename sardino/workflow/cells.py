@@ -97,13 +97,14 @@ def choose_rate(experiment: Experiment) -> RateSearch:
     return RateSearch(max(kept, key=lambda rate: kept[rate]), fraction, seed, scores)
 
 
-def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float) -> Cell:
+def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, folder: Path | None = None) -> Cell:
     """Fine-tune on a fraction of the labels, keep the best on validation, touch the test tiles once.
 
     Args:
         fraction: percent of the training tiles whose labels are used; the subset follows from the seed,
             so that arms compared at one seed learn from the same tiles.
         lr: the decoder's peak learning rate, as `choose_rate` found it.
+        folder: where the network is kept; by default the row's, for all its labels and the first seed.
     """
     started = time.monotonic()
     profile = experiment.space.profile
@@ -139,8 +140,10 @@ def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float) ->
         "confusion_key": f"confusion_{fraction:g}_{seed}",
         "wall_s": time.monotonic() - started,
     }
-    if fraction == max(profile.fractions) and seed == profile.seeds[0]:
-        keep_segmenter(experiment, model, row)
+    if folder is None and fraction == max(profile.fractions) and seed == profile.seeds[0]:
+        folder = experiment.space.segmenter(experiment.run)
+    if folder is not None:
+        keep_segmenter(experiment, model, row, folder)
     return Cell(row, confusions, predict(model, examples, experiment.device), result.losses)
 
 

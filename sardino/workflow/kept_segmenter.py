@@ -1,5 +1,6 @@
 """The segmenter that a row of Table 1 or 2 leaves behind, for maps of whole scenes."""
 
+from pathlib import Path
 from typing import Any
 
 from sardino.models.segmenter import Segmenter
@@ -19,11 +20,12 @@ MEASURED = {
 }
 
 
-def keep_segmenter(experiment: Experiment, model: Segmenter, row: dict[str, Any]) -> str:
+def keep_segmenter(experiment: Experiment, model: Segmenter, row: dict[str, Any], folder: Path) -> str:
     """Save a trained cell's network with its card.
 
     Args:
         row: the cell's numbers.
+        folder: to save in.
 
     Returns:
         sha256 of the weights.
@@ -51,4 +53,4 @@ def keep_segmenter(experiment: Experiment, model: Segmenter, row: dict[str, Any]
         measured={title: float(row[name]) for name, title in MEASURED.items()},
         code_revision=revision(),
     )
-    return save_segmenter(space.segmenter(experiment.run), model, card)
+    return save_segmenter(folder, model, card)

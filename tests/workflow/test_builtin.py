@@ -37,8 +37,10 @@ def space(tmp_path_factory):
             good = 0.9 if run.name == BEST else 0.1
             # Another fraction or the test tiles may say otherwise: neither counts.
             cells = [(100, good, 1 - good), (10, 1 - good, 1 - good)]
-            rows = [{"fraction": f, "seed": 0, "val_miou": v, "miou": t} for f, v, t in cells]
-            write_record(space.record(run.name), kind=run.kind, results={"cells": rows}, **common)
+            arm = {"regions": "europe", "encoding": "unet+attention", "initialisation": "unfrozen"}
+            rows = [{"fraction": f, "seed": 0, "val_miou": v, "miou": t, **arm} for f, v, t in cells]
+            results = {"cells": rows, "learning_rates": {"chosen": 3e-3}}
+            write_record(space.record(run.name), kind=run.kind, results=results, **common)
     return space
 
 
@@ -52,6 +54,17 @@ def test_the_best_on_validation_tiles_is_taken_with_its_card(space, tmp_path):
     model, described = load_segmenter(made[1])
     assert described.encoding == "unet" and set(described.measured) >= {"mIoU on the test tiles"}
     assert model(torch.zeros(1, 12, 32, 32)).shape == (1, 11, 32, 32)
+
+
+def test_it_can_be_trained_for_longer(space, tmp_path):
+    before = {path: path.read_bytes() for path in space.segmenter(BEST).iterdir()}
+    made = make_builtin(space, tmp_path / "pretrained", steps=7)
+    _, described = load_segmenter(made[1])
+    assert described.encoding == "unet_attention"  # as the record says of the run
+    said = {"steps": 7, "fraction": 100, "lr": 3e-3, "initialisation": "unfrozen"}
+    assert {name: described.training[name] for name in said} == said
+    assert described.trained_on["labelled_tiles"] == len(TileStore.open(space.store).ids("train", ["europe"]))
+    assert before == {path: path.read_bytes() for path in space.segmenter(BEST).iterdir()}
 
 
 def test_what_was_there_is_replaced_whole_or_not_at_all(space, tmp_path, monkeypatch):
