@@ -1,6 +1,5 @@
 """A scene in, a map out: opened, checked, predicted, blended and made a Cloud-Optimized GeoTIFF."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from sardino.mapping.product import Product
 from sardino.mapping.scene import open_scene
 from sardino.mapping.unfinished import open_unfinished
 from sardino.mapping.windows import Layout, stride_of
-from sardino.training.device import Precision, best_device, precision_on
+from sardino.training.device import Precision, best_device, cores, precision_on
 
 MEMORY, FEWEST = 128 * 2**20, 4
 """Bytes that the rows of a stripe may take, which bounds its width; but so many windows it has: what it shares with the
@@ -48,7 +47,7 @@ class Job:
         batch: windows at once, on a CPU in each thread; by default 8 on a CPU and 64 on a GPU, of tiles of 96 px, and
             on a CPU fewer of larger ones.
         device: cuda, mps or cpu; the best there is by default.
-        threads: of the CPU; all cores by default.
+        threads: of the CPU; all cores that the process may use by default.
         precision: of matrix products; "auto" is bfloat16 on hardware that has it, else float32.
         overwrite: replace maps that exist, and throw away an unfinished one.
     """
@@ -121,7 +120,7 @@ def make_map(
         unfinished,
         batch=batch_of(job, layout, device),
         device=device,
-        threads=job.threads or os.cpu_count() or 1,
+        threads=job.threads or cores(),
         precision=precision,
     )
     done = layout.before(*unfinished.done)

@@ -1,5 +1,6 @@
 """The device that a run uses, and the precision it multiplies in."""
 
+import os
 from typing import Literal
 
 import torch
@@ -14,6 +15,11 @@ def best_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def cores() -> int:
+    """Processor cores that this process may use: in a job of a cluster those that it was given."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def has_bfloat16(device: torch.device) -> bool:

@@ -40,7 +40,7 @@ BatchOption = Annotated[
     int | None, typer.Option(min=1, help="Windows at once; fewer take less memory, more fill a GPU.")
 ]
 DeviceOption = Annotated[str, typer.Option(help="cuda, mps or cpu; the best there is if empty.")]
-ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; all cores by default.")]
+ThreadsOption = Annotated[int | None, typer.Option(min=1, help="CPU threads; by default all cores it may use.")]
 PrecisionOption = Annotated[
     str,
     typer.Option(

@@ -1,10 +1,12 @@
+import os
+
 import pytest
 import torch
 
 from sardino.errors import SardinoError
 from sardino.models.vit import Architecture
 from sardino.training import device
-from sardino.training.device import best_device, has_bfloat16, precision_on
+from sardino.training.device import best_device, cores, has_bfloat16, precision_on
 from sardino.training.learner import Learner
 from sardino.training.parallel import Parallel
 from sardino.training.recipe import SMALL
@@ -40,3 +42,14 @@ def test_the_best_device_is_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(device.torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(device.torch.backends.mps, "is_available", lambda: False)
     assert best_device().type == "cpu"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system ties no process to cores")
+def test_a_process_tied_to_one_core_uses_one() -> None:
+    before = os.sched_getaffinity(0)
+    assert cores() == len(before)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)

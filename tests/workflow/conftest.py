@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from minute_world import PROFILE
 
 import sardino
 
@@ -49,41 +50,6 @@ NOTEBOOKS = {
     "09_report": ("report", ""),
 }
 
-SMALL = """
-name = "minute"
-title = "A minute world"
-synthetic = true
-hardware = "any"
-expected_minutes = 1
-seeds = [0]
-fractions = [10]
-examples = 2
-[data]
-source = "world"
-tile_px = 32
-bands = 10
-band_angle_deg = 30
-regions = { europe = [6, 5] }
-[architectures]
-tiny = { width = 24, depth = 2, heads = 3, patch = 8 }
-[pretraining.europe]
-title = "Europe"
-architecture = "tiny"
-regions = ["europe"]
-steps = 3
-batch = 4
-recipe = "small"
-[finetuning]
-steps = 1
-batch = 2
-lr = 1e-2
-backbone_lr = 1e-3
-validate_every = 1
-validation_tiles = 1
-unet_width = 4
-decoder_width = 8
-"""
-
 
 class Project:
     """A project folder whose notebooks can be rewritten."""
@@ -115,11 +81,11 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def small_world(tmp_path_factory) -> Path:
-    """A project folder with a profile of thirty small tiles, minute.toml, and no notebook yet."""
+    """A project folder with the profile of a minute, minute.toml, and no notebook yet."""
     root = tmp_path_factory.mktemp("small").resolve()
     (root / "notebooks").mkdir()
     (root / "pyproject.toml").touch()
-    (root / "minute.toml").write_text(SMALL)
+    (root / "minute.toml").write_text(PROFILE)
     return root
 
 

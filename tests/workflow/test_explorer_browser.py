@@ -58,7 +58,7 @@ def browser():
 
 @pytest.fixture(scope="module")
 def lab(browser, small_world, tmp_path_factory) -> Iterator[str]:
-    """Address of a JupyterLab that serves a project with the notebook; it prepares its thirty tiles itself."""
+    """Address of a JupyterLab that serves a project with the notebook; it prepares its few tiles itself."""
     source = (ROOT / "notebooks" / f"{NAME}.py").read_text()
     assert 'profile = "smoke"' in source
     notebook = jupytext.reads(source.replace('profile = "smoke"', 'profile = "../minute.toml"'), fmt="py:percent")
