@@ -35,14 +35,12 @@ def make_builtin(space: Workspace, folder: Path = PRETRAINED, steps: int = 0) ->
     Raises:
         SardinoError: a run is missing, or the weights are too large to come with the package.
     """
+    best = best_segmenter(space)
+    kept = train_longer(space, best, steps) if steps else space.segmenter(best)
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     _backbone(space, partial / "world-backbone")
-    best = best_segmenter(space)
-    if steps:
-        train_longer(space, best, steps, partial / "world-segmenter")
-    else:
-        save_segmenter(partial / "world-segmenter", *load_segmenter(space.segmenter(best)))
+    save_segmenter(partial / "world-segmenter", *load_segmenter(kept))
     size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
     if size > MOST_BYTES:
         raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15: not taken")
@@ -68,8 +66,9 @@ def best_segmenter(space: Workspace) -> str:
     return max(scores, key=lambda name: scores[name])
 
 
-def train_longer(space: Workspace, run: str, steps: int, folder: Path) -> None:
-    """A run's arm again, from the same weights at its learning rate, with all labels and more steps; saved."""
+def train_longer(space: Workspace, run: str, steps: int) -> Path:
+    """A run's arm again, from the same weights at its learning rate, with all labels and more steps; where it lies."""
+    folder = space.build / "longer" / run
     results = read_record(space.record(run))["results"]
     tuning = space.profile.finetuning.model_copy(
         update={"steps": steps, "epochs": None, "validate_every": max(1, steps // VALIDATIONS)}
@@ -80,6 +79,7 @@ def train_longer(space: Workspace, run: str, steps: int, folder: Path) -> None:
         longer, row["regions"], row["encoding"].replace("+", "_"), row["initialisation"], best_device()
     )
     train_cell(experiment, 100.0, space.profile.seeds[0], results["learning_rates"]["chosen"], folder)
+    return folder
 
 
 def _backbone(space: Workspace, folder: Path) -> None:
