@@ -1,6 +1,6 @@
 """The weights that come with the package, of a profile's runs: a backbone, and the best segmenter, trained for longer.
 
-python -m sardino.workflow.builtin laptop --steps 2000
+python -m sardino.workflow.builtin laptop --steps 3000
 """
 
 import argparse
