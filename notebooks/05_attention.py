@@ -110,7 +110,7 @@ preview(figure)
 # The paper's claim is that different heads pick out different things, and that these match other products.
 #
 # Rows exist where the data has them. Stores beside the main one (real profile: sites that are too few to fine-tune on)
-# are shown with their own pre-trained ViT, one tile a place, the first by hash.
+# are shown with their own pre-trained ViT, one tile a place, the first by hash. Tiles of one ViT share a colour scale.
 
 # %%
 columns = place_columns(space, arm, store, example_ids)

@@ -36,7 +36,9 @@ def draw_attention(axes: Axes, attention: NDArray[np.floating], scale: LogNorm) 
     bare(axes).imshow(np.maximum(attention, scale.vmin or 1e-9), norm=scale, cmap=CMAP)
 
 
-def attention_bar(figure: Figure, axes: Axes, bar: Axes, inches: float, upright: bool = True) -> None:
+def attention_bar(
+    figure: Figure, axes: Axes, bar: Axes, inches: float, upright: bool = True, alone: bool = True
+) -> None:
     """The scale of a panel's map in a panel of its own; 1 is named as even.
 
     Args:
@@ -44,6 +46,7 @@ def attention_bar(figure: Figure, axes: Axes, bar: Axes, inches: float, upright:
         bar: where the scale goes.
         inches: its length.
         upright: beside the panels, else below them.
+        alone: no panel of the row has another scale; else the ends have no numbers, which would not hold for all.
     """
     drawn = axes.images[0]
     scale = figure.colorbar(drawn, cax=bar, orientation="vertical" if upright else "horizontal")
@@ -56,6 +59,10 @@ def attention_bar(figure: Figure, axes: Axes, bar: Axes, inches: float, upright:
     long.set_minor_formatter(NullFormatter())
     bar.tick_params(length=2, pad=1.5, labelsize=7)
     bar.set_box_aspect(8 if upright else 1 / 8)
+    if not alone:
+        long.set_major_locator(FixedLocator([low, high]))
+        long.set_ticklabels(["least", "most"])
+        return
     if upright:
         long.set_ticklabels(["1 = even" if tick == 1 else text for tick, text in ticks.items()])
         return

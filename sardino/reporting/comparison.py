@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -49,6 +50,7 @@ class ComparisonColumn:
         rollout: (h, w) attention rolled out through all blocks, 1 is an even spread.
         tokens: (h, w, 3) tokens as colours (sardino.evaluation.token_pca).
         placed: the tile's place on the earth is known, and its rows run from north to south.
+        model: whose attention it is: columns of one model share a colour scale.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ComparisonColumn:
     rollout: NDArray[np.floating] | None = None
     tokens: NDArray[np.floating] | None = None
     placed: bool = True
+    model: str = ""
 
     def without_tokens(self) -> "ComparisonColumn":
         """The column as Figure 5 has it; rollout and tokens are for the supplement."""
@@ -91,13 +94,14 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
     for line, bar, row in zip(panels, bars, rows, strict=True):
         line[0].set_ylabel(_row_title(row), rotation=0, ha="right", va="center", labelpad=6)
         if weights := _weights(row, columns):
-            scale = attention_scale([each for each in weights if each is not None])
-            for axes, each in zip(line, weights, strict=True):
+            scales = _scales(columns, weights)
+            for axes, column, each in zip(line, columns, weights, strict=True):
                 if each is None:
                     not_available(axes, NOTHING)
                 else:
-                    draw_attention(axes, each, scale)
-            attention_bar(figure, next(axes for axes in line if axes.images), bar, side)
+                    draw_attention(axes, each, scales[column.model])
+            first = next(axes for axes in line if axes.images)
+            attention_bar(figure, first, bar, side, alone=len(scales) == 1)
             continue
         limits = _limits(row, columns)
         for axes, column in zip(line, columns, strict=True):
@@ -162,6 +166,15 @@ def _weights(row: str, columns: Sequence[ComparisonColumn]) -> list[NDArray[np.f
     if row == "rollout":
         return [column.rollout for column in columns]
     return [column.attention[int(row.split()[1]) - 1] for column in columns] if row.startswith("head ") else []
+
+
+def _scales(columns: Sequence[ComparisonColumn], weights: Sequence[NDArray[np.floating] | None]) -> dict[str, LogNorm]:
+    """A scale for each model: beside one that attends sharply, another's maps would all look even."""
+    maps: dict[str, list[NDArray[np.floating]]] = {}
+    for column, each in zip(columns, weights, strict=True):
+        if each is not None:
+            maps.setdefault(column.model, []).append(each)
+    return {model: attention_scale(each) for model, each in maps.items()}
 
 
 def _draw(

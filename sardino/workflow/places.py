@@ -55,6 +55,7 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
                 rollout=seen.rollout[i] / seen.rollout[i].mean(),
                 tokens=colours[i],
                 placed=bool(place.crs),
+                model=arm,
             )
         )
     return columns

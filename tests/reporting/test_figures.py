@@ -1,5 +1,6 @@
 """Every figure has its panels, its legend and its caption, and is written the same way twice."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import geopandas
@@ -7,6 +8,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from sardino.errors import SardinoError
@@ -119,6 +121,21 @@ def test_comparison_has_the_rows_that_the_data_has(rng: np.random.Generator) -> 
     assert sum(t.get_text() == NOTHING for axes in figure.axes for t in axes.texts) == 2
     assert len(draw_comparison([filled], TITLE).axes) == 5 + 3
     assert smallest_type(figure) >= 7
+
+
+def test_each_model_has_a_colour_scale_of_its_own(rng: np.random.Generator) -> None:
+    sar = rng.normal(size=(12, SIDE, SIDE))
+    sharp, even = np.exp(rng.normal(0, 1, (3, 4, 4))), np.exp(rng.normal(0, 0.1, (3, 4, 4)))
+    columns = [ComparisonColumn(name, sar, maps, model=name) for name, maps in (("A", sharp), ("B", even))]
+    for same, words in ((False, {"least", "most"}), (True, {"1 = even"})):
+        shown = [replace(column, model="") if same else column for column in columns]
+        figure = draw_comparison(shown, TITLE)
+        norms = [
+            axes.images[0].norm for axes in figure.axes if axes.images and isinstance(axes.images[0].norm, LogNorm)
+        ]
+        assert (norms[0].vmax == norms[1].vmax) is same and len(norms) == 6
+        said = {label.get_text() for axes in figure.axes for label in axes.get_yticklabels()}
+        assert words <= said and (same or not any("even" in each for each in said))
 
 
 def test_a_supplement_shows_every_head_rollout_and_tokens(rng: np.random.Generator) -> None:
