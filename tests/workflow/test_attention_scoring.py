@@ -53,7 +53,7 @@ def space(store, tmp_path_factory):
     card = Card(shape, ("vv", "vh"), "dB", statistics, {"synthetic": True}, SMALL.to_dict())
     save_backbone(folder, {"teacher": build_vit(shape).state_dict()}, card)
     arm = SimpleNamespace(network="teacher", regions=["here"])
-    profile = SimpleNamespace(pretraining={"arm": arm}, architecture=lambda _: shape)
+    profile = SimpleNamespace(arm=lambda _: arm, architecture=lambda _: shape)
     return SimpleNamespace(profile=profile, pretrain=lambda _: folder)
 
 
