@@ -150,9 +150,10 @@ def test_pretraining_saves_before_its_time_is_up_queues_itself_again_and_ends(sl
     batch.write_text(script)
     python = Path(shutil.which("python") or sys.executable).parent
     environment = {**slurm, "PATH": f"{Path(sys.executable).parent}:{python}:{slurm['PATH']}"}
-    options = ["--vit", "tiny", "--batch", "8", "--steps", "1200", "--device", "cpu"]
+    # Four minutes of a fast core, so that no machine is done before the warning.
+    options = ["--vit", "tiny", "--batch", "8", "--steps", "3000", "--device", "cpu"]
     subprocess.run(["sbatch", str(batch), str(store), str(out), *options], cwd=tmp_path, env=environment, check=True)
-    wait_for(lambda: not queue(slurm), 900)
+    wait_for(lambda: not queue(slurm), 1800)
     (log,) = tmp_path.glob("pretrain-*.log")
     text = log.read_text()
     assert "Saved; queued again." in text and (out / "teacher.safetensors").is_file(), text
