@@ -197,8 +197,13 @@ def open_unfinished(
         SardinoError: what is there is of another map, or the disk has no room.
     """
     folder = out.with_name(f".{out.name}.unfinished")
-    folder.mkdir(exist_ok=True)
-    lock = _locked(folder, out)
+    try:
+        folder.mkdir(exist_ok=True)
+        lock = _locked(folder, out)
+    except OSError as error:
+        raise SardinoError(
+            f"{folder} cannot be made ({error}): free some disk, or write the map into a folder that is yours"
+        ) from error
     try:
         return _opened(folder, out, what, json.loads(json.dumps(identity)), layout, planes, restart, lock)
     except BaseException:

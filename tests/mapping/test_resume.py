@@ -108,6 +108,13 @@ def test_a_map_is_made_by_one_process_at_a_time(whole, tmp_path):
     assert_same(whole, tmp_path, ["map.tif", "sure.tif"])
 
 
+def test_a_place_that_cannot_be_written_is_told(whole, tmp_path):
+    (tmp_path / ".map.tif.unfinished").write_text("a file where the folder goes")
+    with pytest.raises(SardinoError, match="cannot be made"):
+        make_map(landcover(whole, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [".map.tif.unfinished"]
+
+
 def test_killed_between_its_two_files_it_makes_the_second(whole, tmp_path, monkeypatch):
     job, made = landcover(whole, tmp_path), []
     finish = unfinished.Unfinished.finish

@@ -113,6 +113,8 @@ def test_the_file_is_a_cog_that_explains_itself(block: TileStore, tmp_path: Path
     for path in (tmp_path / "db.tif", tmp_path / "label.tif"):
         valid, errors, _ = cog_validate(path)
         assert valid, errors
+        with rasterio.open(path) as dataset:
+            assert "PREDICTOR" not in dataset.tags(ns="IMAGE_STRUCTURE"), "it would hide the steps of 0.01 dB"
     with rasterio.open(tmp_path / "db.tif") as dataset:
         assert dataset.descriptions == ("winter_vv", "winter_vh") and np.isnan(dataset.nodata)
         assert dataset.tags()["fingerprint"] == block.fingerprint and dataset.tags()["unit"] == "dB"

@@ -83,6 +83,7 @@ def test_several_scenes_go_into_a_folder(place):
         (["map", "scene.tif", "-o", "m.tif", "--model", "backbone"], "holds a backbone, which tells no classes"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--unit", "K"], "--unit is db, linear, amplitude"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--device", "tpu"], "--device is cuda, mps"),
+        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--precision", "half"], "--precision is auto"),
         (["map", "scene.tif", "b.tif", "-o", "m.tif", "--model", "segmenter"], "go into a folder"),
         (["map", "scene.tif", "-o", "m", "--model", "segmenter", "--dask", "tcp://127.0.0.1:1"], "no Dask scheduler"),
         (["attend", "scene.tif", "-o", "a.tif", "--model", "backbone", "--network", "both"], "teacher or student"),
