@@ -29,7 +29,7 @@ help:  ## this list
 
 reproduce: $(STAMP)  ## every result of PROFILE: data, pre-training, fine-tuning, tables, figures
 	$(BIN)/sardino reproduce '$(PROFILE)' $(if $(DATA),--data '$(DATA)') $(if $(CORES),--cores '$(CORES)')
-	$(BIN)/python -m sardino.reporting.readme
+	$(BIN)/python -m sardino.reporting.pages.readme
 
 test: lint  ## lint, types, tests, then every notebook against a new run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
@@ -39,7 +39,7 @@ test: lint  ## lint, types, tests, then every notebook against a new run
 
 test-slurm: $(STAMP)  ## the sweep on a real SLURM of this machine (Debian: slurmctld slurmd slurm-client munge; as root)
 	$(PIP) install --no-build-isolation -e '.[slurm]'
-	SARDINO_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 0 tests/workflow/slurm
+	SARDINO_SLURM=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 0 tests/study/slurm
 
 lint: $(STAMP)  ## style and types only
 	$(BIN)/ruff check
@@ -59,10 +59,10 @@ lock: $(STAMP)  ## resolve requirements.lock (with hashes) and environment.yml f
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
 		$(if $(UPGRADE),--upgrade) --output-file requirements.lock
-	$(BIN)/python -m sardino.workflow.environment
+	$(BIN)/python -m sardino.study.doctor
 
 readme: $(STAMP)  ## rewrite README.md's numbers from results/
-	$(BIN)/python -m sardino.reporting.readme
+	$(BIN)/python -m sardino.reporting.pages.readme
 
 doctor: $(STAMP)  ## what this machine has, and what is wrong with it
 	$(BIN)/sardino doctor

@@ -23,11 +23,11 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from sardino.models.extraction import class_attention
-from sardino.models.vit import Architecture, build_vit
-from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.tiles.radiometry import CHANNELS
-from sardino.training.device import precision_on
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.attention import class_attention
+from sardino.dino.runtime import precision_on
+from sardino.dino.vit import Architecture, build_vit
+from sardino.reporting.pages.readme import Row, write_benchmark
 
 SIZES = {448: (1.4, None), 1024: (3.0, 4.0)}
 """Side of a tile in pixels: bars of the speed and of the memory."""

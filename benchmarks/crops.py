@@ -21,11 +21,11 @@ from pathlib import Path
 import torch
 from torchvision.transforms import v2
 
-from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.radiometry import CHANNELS
-from sardino.training.crops import crop, random_boxes, random_flips
-from sardino.training.views import Views, half_tile
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.crops import crop, random_boxes, random_flips
+from sardino.dino.views import Views, half_tile
+from sardino.reporting.pages.readme import Row, write_benchmark
 
 Contestant = Callable[[], object]
 GLOBAL, LOCAL = (0.4, 1.0), (0.05, 0.4)

@@ -25,14 +25,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sardino.models.segmenter import EncodingName, Segmenter, build_segmenter
-from sardino.models.vit import Architecture, build_vit
-from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.tiles.radiometry import CHANNELS
-from sardino.training.features import Features, FeatureTiles
-from sardino.training.finetune import Settings, finetune
-from sardino.training.source import MemoryTiles, TileSource
-from sardino.workflow.profile import Profile
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.batches import MemoryTiles, TileSource
+from sardino.dino.vit import Architecture, build_vit
+from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.segmentation.finetune import Settings, finetune
+from sardino.segmentation.kept_features import Features, FeatureTiles
+from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
+from sardino.study.profile import Profile
 
 CLASSES = 11
 BAR = 5.0

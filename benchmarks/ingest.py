@@ -20,17 +20,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from sardino.reporting.benchmark import Row, write_benchmark
+from sardino.data.sources.ingest import ingest
+from sardino.data.sources.stac.catalogue import Catalogue, HttpPolicy
+from sardino.data.sources.stac.source import StacSource, geobox
+from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.tile import Tile
+from sardino.reporting.pages.readme import Row, write_benchmark
 from sardino.reporting.record import peak_memory_mb
-from sardino.scenes.ingest import ingest
-from sardino.scenes.stac.catalogue import Catalogue
-from sardino.scenes.stac.http_policy import HttpPolicy
-from sardino.scenes.stac.source import StacSource, geobox
-from sardino.tiles.grid import Tile
-from sardino.tiles.tileset import TileStore
 
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "scenes"))
+sys.path.insert(0, str(ROOT / "tests" / "data" / "sources"))
 from stac_archive import Archive, build_archive  # noqa: E402
 from stac_server import StacServer  # noqa: E402
 
@@ -120,7 +119,7 @@ def faults(archive: Archive, share: float) -> tuple[float, bool]:
 def kills(archive: Archive, count: int) -> tuple[int, bool]:
     """SIGKILLs at random moments of ingests, each resumed; whether every file of the store came out the same."""
     forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["sardino.scenes.ingest", "sardino.scenes.stac.source", "odc.stac"])
+    forks.set_forkserver_preload(["sardino.data.sources.ingest", "sardino.data.sources.stac.source", "odc.stac"])
     moments, done, same = random.Random(0), 0, True
     with tempfile.TemporaryDirectory() as folder, served(archive) as server:
         out, span = Path(folder) / "store", 0.0

@@ -4,7 +4,7 @@
 
 The arm is pre-trained with the profile's recipe for each seed, and with the paper's recipe (Table 3) for the first one,
 on the same tiles for as many steps. At intervals, teacher and student are probed on test tiles with 10 % of the
-training labels, patch by patch (sardino.evaluation.probe). The peer is the very ViT that the run started from; means
+training labels, patch by patch (sardino.dino.probe). The peer is the very ViT that the run started from; means
 of the raw channels are shown beside. Nothing is chosen by these figures: recipes are chosen on validation tiles.
 
 Snapshots pass through a temporary folder; those of the paper's recipe, with its 65536 prototypes, take some gigabytes.
@@ -24,24 +24,23 @@ from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from sardino.models.vit import Architecture, build_vit
-from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.reporting.provenance import provenance
-from sardino.reporting.publish import write_csv
-from sardino.reporting.style import MUTED, PALETTE, WIDTH, new_figure, save_figure, styled
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.tileset import TileStore
-from sardino.training.learner import Learner, weights_of
-from sardino.training.parallel import Parallel
-from sardino.training.pretrain import pretrain
-from sardino.training.recipe import Recipe, find_recipe
-from sardino.training.run import Run
-from sardino.training.snapshot import open_snapshot
-from sardino.training.store_tiles import open_tiles
-from sardino.workflow.backbone import architecture_of, recipe_of
-from sardino.workflow.preparation import open_or_prepare
-from sardino.workflow.probing import PERCENT, ProbeTiles
-from sardino.workflow.workspace import Workspace
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.store import TileStore
+from sardino.dino.batches import open_tiles
+from sardino.dino.parallel import Parallel
+from sardino.dino.pretrain import pretrain
+from sardino.dino.probe import PERCENT, ProbeTiles
+from sardino.dino.recipe import Recipe, Run, find_recipe
+from sardino.dino.snapshot import open_snapshot
+from sardino.dino.step import Learner, weights_of
+from sardino.dino.vit import Architecture, build_vit
+from sardino.files import write_csv
+from sardino.reporting.figures.style import MUTED, PALETTE, WIDTH, new_figure, save_figure, styled
+from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.record import provenance
+from sardino.study.arm import architecture_of, recipe_of
+from sardino.study.preparation import open_or_prepare
+from sardino.study.workspace import Workspace
 
 ARM = "europe"
 BAR = 4.0

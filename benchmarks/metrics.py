@@ -28,9 +28,9 @@ from torchmetrics.classification import (
     MulticlassJaccardIndex,
 )
 
-from sardino.evaluation.confusion import accuracy, class_iou, confusion, macro_f1, miou, miou_all
-from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.tiles.landcover import IGNORE
+from sardino.data.tiles.landcover import IGNORE
+from sardino.evaluation.scores import accuracy, class_iou, confusion, macro_f1, miou, miou_all
+from sardino.reporting.pages.readme import Row, write_benchmark
 
 Contestant = Callable[[], object]
 BAR = 5.0

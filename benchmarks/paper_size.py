@@ -6,7 +6,7 @@ Tiles of 448 px with 12 channels; ViT-Tiny/16 pre-trained on Europe and ViT-Base
 China; every row of the paper's Tables 1 and 2 on a few label fractions, one seed. What is not the paper's
 is the number of tiles and of steps: what fits in the minutes, recorded with the results. Written after each
 stage: paper_size.json (everything), paper_size_rows.json (speed, as benchmark rows), paper_size.md (tables).
-Needs the layers below `sardino.workflow` only, and none of the tile store's libraries.
+Needs the layers below `sardino.study` only, and none of the tile store's libraries.
 """
 
 import sys

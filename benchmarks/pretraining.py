@@ -7,7 +7,7 @@ The peer is what a careful reader of lightly's example writes: torchvision's v2 
 ViT with unfused attention, a forward per view, lightly's DINOProjectionHead, DINOLoss and momentum update, AdamW. Both
 see the same tiles (12 channels, 2 global and 4 local crops, K = 1024), on the same number of threads, each in its own
 process; steps of the two take turns, and medians are reported. On a CPU our training asks the C library to keep freed
-memory (sardino.training.allocator), which a plain script does not; a second peer that does is shown beside. Where the
+memory (sardino.dino.runtime), which a plain script does not; a second peer that does is shown beside. Where the
 CPU multiplies bfloat16 in hardware our training does so by default, as it does on a GPU; the step in float32, which a
 plain script takes on a CPU, is shown too.
 
@@ -33,18 +33,16 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
 
-from sardino.models.vit import Architecture, build_vit
-from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.radiometry import CHANNELS
-from sardino.training.allocator import keep_memory
-from sardino.training.device import Precision, precision_on
-from sardino.training.learner import Learner
-from sardino.training.order import chance
-from sardino.training.parallel import Parallel
-from sardino.training.pretrain import views_for
-from sardino.training.recipe import DINO
-from sardino.training.schedules import Rates
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.batches import chance
+from sardino.dino.parallel import Parallel
+from sardino.dino.pretrain import views_for
+from sardino.dino.recipe import DINO, Rates
+from sardino.dino.runtime import Precision, keep_memory, precision_on
+from sardino.dino.step import Learner
+from sardino.dino.vit import Architecture, build_vit
+from sardino.reporting.pages.readme import Row, write_benchmark
 
 RECIPE = DINO.changed(prototypes=1024, local_crops=4)
 TINY, BASE = {"width": 192, "depth": 12, "heads": 3}, {"width": 768, "depth": 12, "heads": 12}

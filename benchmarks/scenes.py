@@ -33,25 +33,25 @@ from numpy.typing import NDArray
 from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_validate
 
-from sardino.mapping.scene_map import Job, batch_of, layout_of, make_map, opened
+from sardino.data.rasters.mosaic import mosaic
+from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.write_store import write_store
+from sardino.dino.batches import open_tiles
+from sardino.dino.runtime import Precision, has_bfloat16
+from sardino.dino.vit import Architecture
+from sardino.mapping.job import Job, batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
-from sardino.models.segmenter import EncodingName
-from sardino.models.vit import Architecture
-from sardino.reporting.benchmark import Row, write_benchmark
+from sardino.reporting.pages.readme import Row, write_benchmark
 from sardino.reporting.record import peak_memory_mb, revision
-from sardino.scenes.world.synthetic import World
-from sardino.tiles.contents.mosaic import mosaic
-from sardino.tiles.landcover import WORLDCOVER
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.radiometry import CHANNELS
-from sardino.tiles.store import write_store
-from sardino.tiles.tileset import TileStore
-from sardino.training.device import Precision, has_bfloat16
-from sardino.training.finetune import Settings, finetune
-from sardino.training.saved_segmenter import save_segmenter
-from sardino.training.segmenter_card import SegmenterCard
-from sardino.training.store_tiles import open_tiles
-from sardino.workflow.preparation import split_regions
+from sardino.segmentation.finetune import Settings, finetune
+from sardino.segmentation.segmenter import EncodingName
+from sardino.study.preparation import split_regions
+from sardino.weights.card import SegmenterCard
+from sardino.weights.save import save_segmenter
 
 ROOT = Path(__file__).parents[1]
 SHARE, MORE, AGREE, APART = 0.85, 1.1, 99.0, 0.01

@@ -23,13 +23,13 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
-from sardino.reporting.benchmark import Row, write_benchmark
-from sardino.scenes.world.synthetic import World
-from sardino.tiles.grid import Tile
-from sardino.tiles.landcover import IGNORE, WORLDCOVER
-from sardino.tiles.radiometry import CHANNELS, NODATA
-from sardino.tiles.store import write_store
-from sardino.tiles.tileset import TileStore
+from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS, NODATA
+from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.write_store import write_store
+from sardino.reporting.pages.readme import Row, write_benchmark
 
 Reader = Callable[[int], list[torch.Tensor]]
 

@@ -21,9 +21,9 @@ from pathlib import Path
 import psutil
 
 from sardino.errors import SardinoError
-from sardino.reporting.benchmark import Row, write_benchmark
+from sardino.reporting.pages.readme import Row, write_benchmark
 from sardino.reporting.record import read_record
-from sardino.workflow.evidence import EVIDENCE, TRAININGS
+from sardino.study.stale import EVIDENCE, TRAININGS
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
@@ -42,7 +42,7 @@ class Sweep:
                 shutil.copytree(source / part, root / part, ignore=shutil.ignore_patterns("__pycache__", "*.ipynb"))
             else:
                 shutil.copy2(source / part, root / part)
-        self.command = [sys.executable, "-m", "sardino.workflow.cli", "reproduce", profile, *options]
+        self.command = [sys.executable, "-m", "sardino.cli.app", "reproduce", profile, *options]
         self.environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SARDINO_BUILD")}
 
     def start(self) -> subprocess.Popen[bytes]:

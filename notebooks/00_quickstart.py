@@ -32,27 +32,26 @@ import time
 import rasterio
 import torch
 
-from sardino.evaluation.confusion import accuracy, confusion, majority, miou
+from sardino.data.sources.world.scene import write_scene
+from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.store import describe
+from sardino.dino.batches import open_tiles
+from sardino.dino.parallel import Parallel
+from sardino.dino.pretrain import pretrain
+from sardino.dino.recipe import Run, find_recipe
+from sardino.dino.vit import build_vit, parameter_count
+from sardino.evaluation.scores import accuracy, confusion, majority, miou
+from sardino.mapping.job import Job, make_map
 from sardino.mapping.model import default_model
-from sardino.mapping.scene_map import Job, make_map
-from sardino.models.vit import build_vit, parameter_count
+from sardino.reporting.figures.places import draw_scene
+from sardino.reporting.figures.style import preview
 from sardino.reporting.record import write_record
-from sardino.reporting.scene_figure import draw_scene
-from sardino.reporting.style import preview
-from sardino.scenes.world.raster import write_scene
-from sardino.scenes.world.synthetic import World
-from sardino.tiles.description import describe
-from sardino.tiles.landcover import WORLDCOVER
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.radiometry import CHANNELS
-from sardino.training.parallel import Parallel
-from sardino.training.pretrain import pretrain
-from sardino.training.recipe import find_recipe
-from sardino.training.run import Run
-from sardino.training.store_tiles import open_tiles
-from sardino.workflow.backbone import architecture_of
-from sardino.workflow.preparation import open_or_prepare
-from sardino.workflow.workspace import Workspace
+from sardino.study.arm import architecture_of
+from sardino.study.preparation import open_or_prepare
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

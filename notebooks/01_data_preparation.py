@@ -27,16 +27,15 @@ data = ""
 # %%
 import time
 
-from sardino.reporting.landcover_map import draw_landcover
-from sardino.reporting.pipeline import draw_pipeline
+from sardino.data.places.leakage import store_leakage
+from sardino.data.tiles.store import describe, example_tiles
+from sardino.reporting.figures.pipeline import draw_pipeline
+from sardino.reporting.figures.places import draw_landcover
+from sardino.reporting.figures.splits import draw_splits
+from sardino.reporting.figures.style import preview, save_figure
 from sardino.reporting.record import write_record
-from sardino.reporting.splits_map import draw_splits
-from sardino.reporting.style import preview, save_figure
-from sardino.tiles.description import describe
-from sardino.tiles.examples import example_tiles
-from sardino.tiles.places.leakage import store_leakage
-from sardino.workflow.preparation import prepare
-from sardino.workflow.workspace import Workspace
+from sardino.study.preparation import prepare
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

@@ -31,20 +31,18 @@ seed = None  # the profile's first
 # %%
 import time
 
-from sardino.reporting.curves import draw_pretraining
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.store import TileStore, describe
+from sardino.dino.batches import CROPS, chance, open_tiles
+from sardino.dino.pretrain import views_for
+from sardino.dino.recipe import PAPER
+from sardino.dino.runtime import best_device
+from sardino.reporting.figures.curves import draw_pretraining
+from sardino.reporting.figures.style import preview, save_figure
+from sardino.reporting.figures.views import draw_views
 from sardino.reporting.record import write_record
-from sardino.reporting.style import preview, save_figure
-from sardino.reporting.views_figure import draw_views
-from sardino.tiles.description import describe
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.tileset import TileStore
-from sardino.training.device import best_device
-from sardino.training.order import CROPS, chance
-from sardino.training.pretrain import views_for
-from sardino.training.recipe import PAPER
-from sardino.training.store_tiles import open_tiles
-from sardino.workflow.backbone import architecture_of, pretrain_arm, recipe_of
-from sardino.workflow.workspace import Workspace
+from sardino.study.arm import architecture_of, pretrain_arm, recipe_of
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

@@ -32,11 +32,11 @@ initialisation = "scratch"
 # %%
 import time
 
-from sardino.reporting.losses import draw_losses
-from sardino.reporting.style import preview
-from sardino.training.device import best_device
-from sardino.workflow.cells import Experiment, choose_rate, record_row, train_cell
-from sardino.workflow.workspace import Workspace
+from sardino.dino.runtime import best_device
+from sardino.reporting.figures.curves import draw_losses
+from sardino.reporting.figures.style import preview
+from sardino.study.row import Experiment, choose_rate, record_row, train_cell
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

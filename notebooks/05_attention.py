@@ -34,21 +34,29 @@ import time
 import numpy as np
 import pandas as pd
 
-from sardino.evaluation.token_pca import token_pca
-from sardino.reporting.attention_heatmap import draw_attention_scores
-from sardino.reporting.attention_table import attention_markdown, attention_outcome, attention_summary, attention_text
-from sardino.reporting.comparison import draw_comparison
-from sardino.reporting.predictions import PredictionRow, draw_predictions
-from sardino.reporting.provenance import provenance
-from sardino.reporting.publish import write_csv, write_text
-from sardino.reporting.record import read_record, write_record
-from sardino.reporting.style import preview, save_figure
-from sardino.tiles.description import describe
-from sardino.tiles.tileset import TileStore
-from sardino.workflow.attention import head_summary, see
-from sardino.workflow.attention_scoring import gather, land_cover_alignment, score_heads
-from sardino.workflow.places import first_by_hash, place_columns
-from sardino.workflow.workspace import Workspace
+from sardino.data.tiles.store import TileStore, describe
+from sardino.evaluation.token_colours import token_pca
+from sardino.files import write_csv, write_text
+from sardino.reporting.figures.attention_scores import draw_attention_scores
+from sardino.reporting.figures.places import PredictionRow, draw_comparison, draw_predictions
+from sardino.reporting.figures.style import preview, save_figure
+from sardino.reporting.record import provenance, read_record, write_record
+from sardino.reporting.tables.attention import (
+    attention_markdown,
+    attention_outcome,
+    attention_summary,
+    attention_text,
+)
+from sardino.study.attention import (
+    first_by_hash,
+    gather,
+    head_summary,
+    land_cover_alignment,
+    place_columns,
+    score_heads,
+    see,
+)
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

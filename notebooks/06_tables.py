@@ -28,28 +28,30 @@ data = ""
 # %%
 import time
 
-from sardino.models.vit import Architecture, build_vit, parameter_count
-from sardino.reporting.cells import read_cells
-from sardino.reporting.curves import draw_pretraining
-from sardino.reporting.efficiency_figure import draw_label_efficiency
-from sardino.reporting.label_efficiency import efficiency_markdown, efficiency_table, efficiency_text
-from sardino.reporting.latex import table1_latex, table2_latex, table3_latex
-from sardino.reporting.layout import (
+from sardino.dino.recipe import DINO, PAPER
+from sardino.dino.vit import Architecture, build_vit, parameter_count
+from sardino.files import publish_records, write_csv, write_text
+from sardino.reporting.figures.curves import draw_pretraining
+from sardino.reporting.figures.label_efficiency import draw_label_efficiency
+from sardino.reporting.figures.style import preview, save_figure
+from sardino.reporting.record import read_records, write_record
+from sardino.reporting.tables.cells import read_cells
+from sardino.reporting.tables.label_efficiency import efficiency_markdown, efficiency_table, efficiency_text
+from sardino.reporting.tables.metrics import differences_table, metrics_table
+from sardino.reporting.tables.render import (
+    table1_latex,
     table1_markdown,
     table1_text,
+    table2_latex,
     table2_markdown,
     table2_text,
+    table3_latex,
     table3_markdown,
     table3_text,
 )
-from sardino.reporting.metrics import differences_table, metrics_table
-from sardino.reporting.publish import publish_records, write_csv, write_text
-from sardino.reporting.record import read_records, write_record
-from sardino.reporting.style import preview, save_figure
-from sardino.reporting.tables import table1, table2, table3
-from sardino.training.recipe import DINO, PAPER
-from sardino.workflow.plan import plan
-from sardino.workflow.workspace import Workspace
+from sardino.reporting.tables.tables import table1, table2, table3
+from sardino.study.plan import plan
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

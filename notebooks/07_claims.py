@@ -29,12 +29,12 @@ data = ""
 # %%
 import time
 
-from sardino.reporting.cells import read_cells
-from sardino.reporting.claims import claims_markdown, claims_table, claims_text
-from sardino.reporting.publish import publish_records, write_csv, write_text
+from sardino.files import publish_records, write_csv, write_text
 from sardino.reporting.record import read_record, read_records, write_record
-from sardino.workflow.plan import plan
-from sardino.workflow.workspace import Workspace
+from sardino.reporting.tables.cells import read_cells
+from sardino.reporting.tables.claims import claims_markdown, claims_table, claims_text
+from sardino.study.plan import plan
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

@@ -24,8 +24,8 @@
 #
 # **Real chips** go beside the synthetic ones when their folder is named: `data = "FOLDER"` below, or
 # `sardino notebook 08_realism --data FOLDER`. It may hold any of `terramesh`, `los-angeles`, `finland-biomass` and
-# `belgium-monthly`; `sardino/scenes/folders/specs/` says how their files are read. Without it, the world is compared
-# with the published figures alone.
+# `belgium-monthly`; `sardino/data/sources/folder/specs/` says how their files are read. Without it, the world is
+# compared with the published figures alone.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -36,17 +36,17 @@ import time
 
 import numpy as np
 
+from sardino.data.sources.folder.chips import ChipFiles, chip_names
+from sardino.data.sources.folder.specification import FolderSpec
+from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS
 from sardino.evaluation.realism import Images, eight_bit
-from sardino.reporting.publish import publish_records
-from sardino.reporting.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
+from sardino.files import publish_records
+from sardino.reporting.figures.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
+from sardino.reporting.figures.style import preview, save_figure
 from sardino.reporting.record import write_record
-from sardino.reporting.style import preview, save_figure
-from sardino.scenes.folders.chips import ChipFiles, chip_names
-from sardino.scenes.folders.spec import FolderSpec
-from sardino.scenes.world.synthetic import World
-from sardino.tiles.landcover import WORLDCOVER
-from sardino.tiles.radiometry import CHANNELS
-from sardino.workflow.workspace import Workspace
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

@@ -37,13 +37,11 @@ import time
 
 from IPython.display import Image, Markdown, display
 
-from sardino.reporting.findings import outcome, reasons, tables
-from sardino.reporting.illustrations import illustrations
-from sardino.reporting.origin import facts, runs
-from sardino.reporting.readme import claims
+from sardino.reporting.pages.contents import facts, illustrations, outcome, reasons, runs, tables
+from sardino.reporting.pages.readme import claims
 from sardino.reporting.record import read_records, write_record
-from sardino.workflow.plan import plan
-from sardino.workflow.workspace import Workspace
+from sardino.study.plan import plan
+from sardino.study.workspace import Workspace
 
 started = time.time()
 space = Workspace.open(profile, data=data)

@@ -30,13 +30,13 @@ arm = ""  # a pre-training of the profile; "" for its first
 model = "built-in"  # comes with the package; "" for the arm's own, or a folder that `sardino pretrain` wrote
 
 # %%
-from sardino.reporting.exploration import draw_exploration, empty_figure
-from sardino.reporting.style import preview
-from sardino.workflow.backbone_at_hand import backbone_at_hand
-from sardino.workflow.explorer import PATCH, Explorer, Look
-from sardino.workflow.explorer_view import ExplorerView
-from sardino.workflow.preparation import open_or_prepare
-from sardino.workflow.workspace import Workspace
+from sardino.explorer.answers import PATCH, Explorer, Look
+from sardino.explorer.backbone import backbone_at_hand
+from sardino.explorer.view import ExplorerView
+from sardino.reporting.figures.places import draw_exploration, empty_figure
+from sardino.reporting.figures.style import preview
+from sardino.study.preparation import open_or_prepare
+from sardino.study.workspace import Workspace
 
 space = Workspace.open(profile, data=data)
 arm = arm or space.profile.arms[0]

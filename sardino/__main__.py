@@ -1,5 +1,5 @@
 """`python -m sardino`: the command line, as torchrun starts it."""
 
-from sardino.workflow.cli import app
+from sardino.cli.app import app
 
 app(prog_name="sardino")

@@ -1,5 +1,10 @@
-"""The one exception that ends a run with a sentence instead of a traceback."""
+"""The one exception that ends a run with a sentence instead of a traceback, and the first line of others."""
 
 
 class SardinoError(Exception):
     """A fault of the input or the set-up, said in one sentence that names the file and the remedy."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception of a library says first, to stand in brackets in a sentence of ours; its type if nothing."""
+    return (str(error).strip() or type(error).__name__).partition("\n")[0].rstrip(".")[:200]

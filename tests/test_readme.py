@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import typer
 
-from sardino.reporting.readme import rendered
-from sardino.scenes.folders.spec import FolderSpec
-from sardino.workflow.cli import app
+from sardino.cli.app import app
+from sardino.data.sources.folder.specification import FolderSpec
+from sardino.reporting.pages.readme import rendered
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"

@@ -19,7 +19,7 @@ REGISTRY = re.compile(
 # The folder of real chips is the reader's own: only examples of DATA= may name one place for it, and only this one.
 SHARED = re.compile(r"shared/[\w./-]*")
 SHARED_EXAMPLE = "shared/data/real"
-MAY_SHOW_EXAMPLE = {"README.md", "Makefile", "sardino/workflow/profiles/real.toml"}
+MAY_SHOW_EXAMPLE = {"README.md", "Makefile", "sardino/study/profiles/real.toml"}
 
 
 def tracked() -> list[Path]:

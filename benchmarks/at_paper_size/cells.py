@@ -13,15 +13,15 @@ from benchmarks.at_paper_size.preset import TABLE_ROWS
 from benchmarks.at_paper_size.probes import peak_gb
 from benchmarks.at_paper_size.results import Report, say
 from benchmarks.at_paper_size.scenes import Packed
+from sardino.data.tiles.label_fractions import label_fraction, label_order
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.vit import build_vit, parameter_count
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import interval
-from sardino.evaluation.confusion import accuracy, class_iou, macro_f1, majority, miou, miou_all
-from sardino.models.segmenter import Segmenter, build_segmenter
-from sardino.models.vit import build_vit, parameter_count
-from sardino.tiles.landcover import WORLDCOVER
-from sardino.tiles.radiometry import CHANNELS
-from sardino.tiles.splits import label_fraction, label_order
-from sardino.training.finetune import Settings, finetune, tile_confusions
+from sardino.evaluation.scores import accuracy, class_iou, macro_f1, majority, miou, miou_all
+from sardino.segmentation.finetune import Settings, finetune, tile_confusions
+from sardino.segmentation.segmenter import Segmenter, build_segmenter
 
 
 @dataclass(frozen=True)

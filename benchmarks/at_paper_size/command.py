@@ -23,9 +23,10 @@ from benchmarks.at_paper_size.pretraining import pretrain_stage
 from benchmarks.at_paper_size.probes import matrix_tflops
 from benchmarks.at_paper_size.results import Report, say
 from benchmarks.at_paper_size.scenes import make_scenes
+from sardino.data.sources.world.region import REGIONS
+from sardino.data.sources.world.synthetic import World
+from sardino.dino.runtime import best_device
 from sardino.reporting.record import hardware
-from sardino.scenes.world.synthetic import REGIONS, World
-from sardino.training.device import best_device
 
 
 def revision(root: Path) -> str:

@@ -8,9 +8,9 @@ from torch import Tensor
 from benchmarks.at_paper_size.clock import Clock
 from benchmarks.at_paper_size.preset import ARMS, Preset
 from benchmarks.at_paper_size.scenes import Scenes
-from sardino.models.vit import Architecture
-from sardino.tiles.radiometry import CHANNELS
-from sardino.training.recipe import Recipe, find_recipe
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.recipe import Recipe, find_recipe
+from sardino.dino.vit import Architecture
 
 
 @dataclass

@@ -11,15 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.at_paper_size.lab import Lab
 from benchmarks.at_paper_size.preset import ARMS
 from benchmarks.at_paper_size.probes import Pulse, peak_gb
-from sardino.models.vit import build_vit, parameter_count
-from sardino.tiles.normalisation import Normalisation
-from sardino.tiles.radiometry import CHANNELS
-from sardino.training.health import History
-from sardino.training.parallel import Parallel
-from sardino.training.pretrain import pretrain
-from sardino.training.recipe import Recipe
-from sardino.training.run import Run
-from sardino.training.session import Pretrained
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.health import History
+from sardino.dino.parallel import Parallel
+from sardino.dino.pretrain import pretrain
+from sardino.dino.recipe import Recipe, Run
+from sardino.dino.session import Pretrained
+from sardino.dino.vit import build_vit, parameter_count
 
 POINTS = 60
 

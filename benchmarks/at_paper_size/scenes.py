@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.at_paper_size.preset import ARMS, Preset
-from sardino.scenes.world.synthetic import REGIONS, World
-from sardino.tiles.grid import Tile
-from sardino.tiles.radiometry import CHANNELS, NODATA, SCALE_DB, pack
-from sardino.tiles.splits import band_index, split_of_band
+from sardino.data.sources.world.region import REGIONS
+from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.label_fractions import band_index, split_of_band
+from sardino.data.tiles.radiometry import CHANNELS, NODATA, SCALE_DB, pack
+from sardino.data.tiles.tile import Tile
 
 BAND_ANGLE_DEG = 30.0
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sardino.reporting.paper import TITLES, CellKey, paper_cells
+from sardino.reporting.tables.paper import TITLES, CellKey, paper_cells
 
 
 def benchmark_rows(content: dict[str, Any]) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.evaluation.confusion import Confusion, miou
+from sardino.evaluation.scores import Confusion, miou
 
 Statistic = Callable[[Confusion], NDArray[np.float64]]
 Blocks = NDArray[np.integer]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from sardino.data.places.leakage import pixel_correlogram
+from sardino.data.tiles.radiometry import to_db, to_power
 from sardino.errors import SardinoError
-from sardino.tiles.places.correlation import pixel_correlogram
-from sardino.tiles.radiometry import to_db, to_power
 
 Float = NDArray[np.floating]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sardino.errors import SardinoError
-from sardino.mapping.scene_map import Job, make_map
+from sardino.mapping.job import Job, make_map
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 

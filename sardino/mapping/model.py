@@ -8,14 +8,12 @@ from typing import Literal
 
 from timm.models.vision_transformer import VisionTransformer
 
+from sardino.data.tiles.normalisation import Normalisation
 from sardino.errors import SardinoError
-from sardino.models.segmenter import Segmenter
-from sardino.tiles.normalisation import Normalisation
-from sardino.training.backbone_card import Card
-from sardino.training.checkpoint import digest_of, load_backbone
-from sardino.training.saved_segmenter import CARD as SEGMENTER_CARD
-from sardino.training.saved_segmenter import WEIGHTS, load_segmenter
-from sardino.training.segmenter_card import SegmenterCard
+from sardino.segmentation.segmenter import Segmenter
+from sardino.weights.card import Card, SegmenterCard
+from sardino.weights.save import CARD as SEGMENTER_CARD
+from sardino.weights.save import WEIGHTS, digest_of, load_backbone, load_segmenter
 
 Kind = Literal["backbone", "segmenter"]
 Network = Literal["teacher", "student"]

@@ -19,6 +19,7 @@ import psutil
 
 import sardino
 from sardino.errors import SardinoError
+from sardino.files import sha256_of, write_json
 
 FORMAT, VERSION = "sardino-run", 1
 KINDS = ("data", "pretrain", "finetune", "baseline", "attention", "tables", "claims", "quickstart", "realism", "report")
@@ -58,7 +59,7 @@ def write_record(
         raise SardinoError(f"a record's kind is one of {', '.join(KINDS)}, not '{kind}'")
     root = _code_root()
     code = _code(root)
-    lock = _sha256(root / "requirements.lock") if root else UNKNOWN
+    lock = sha256_of(root / "requirements.lock") if root and (root / "requirements.lock").is_file() else UNKNOWN
     identity = _plain(
         {
             "name": path.stem,
@@ -87,11 +88,14 @@ def write_record(
         "peak_memory_mb": peak_memory_mb(),
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(record, path)
     return record
+
+
+def provenance(*, synthetic: bool, derived: bool = False) -> str:
+    """The words for a title or caption: a reader must never take made or derived labels for a product."""
+    source = "synthetic world" if synthetic else "real chips"
+    return f"{source}, derived labels" if derived else source
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -198,10 +202,6 @@ def _git(root: Path | None, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else UNKNOWN
 
 
 def _version_of(package: str) -> str:

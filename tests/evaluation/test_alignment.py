@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
-from sardino.evaluation.alignment import alignment, block_mean, explained
-from sardino.tiles.landcover import IGNORE
+from sardino.evaluation.attention_nulls import alignment, block_mean, explained
 
 
 def halves(size=12):

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
 from sardino.evaluation.attention_scores import COLUMNS, NULLS, Reference, attention_scores
-from sardino.tiles.landcover import IGNORE
 
 TILES, SIDE = 48, 8
 BANDS = np.repeat(np.arange(8), TILES // 8)

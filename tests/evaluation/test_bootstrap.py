@@ -3,7 +3,7 @@ import pytest
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import copies, interval, paired_interval, resampled
-from sardino.evaluation.confusion import miou
+from sardino.evaluation.scores import miou
 
 
 def tiles_of(rng, share_right, seeds=1, tiles=60, pixels=100):

@@ -12,18 +12,9 @@ from torchmetrics.functional.classification import (
     multiclass_jaccard_index,
 )
 
+from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
-from sardino.evaluation.confusion import (
-    accuracy,
-    class_iou,
-    confusion,
-    macro_f1,
-    majority,
-    miou,
-    miou_all,
-    miou_batches,
-)
-from sardino.tiles.landcover import IGNORE
+from sardino.evaluation.scores import accuracy, class_iou, confusion, macro_f1, majority, miou, miou_all, miou_batches
 
 maps = hnp.arrays(np.uint8, (6, 7), elements=st.integers(0, 4))
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sardino.evaluation.bootstrap import bounds, copies
-from sardino.evaluation.confusion import miou
+from sardino.evaluation.scores import miou
 
 DRAWS, WORLDS = 600, 500
 CLASSES, RATE, PIXELS, TILES = 4, 0.6, 2000, 4

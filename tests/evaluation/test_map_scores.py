@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, jaccard_score, mutual_info_score, roc_auc_score
 
 from sardino.errors import SardinoError
-from sardino.evaluation.map_scores import amount_scores, class_scores, held
+from sardino.evaluation.attention_scores import amount_scores, class_scores, held
 
 MAPS, REFERENCES, PATCHES = 4, 5, 40
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import uniform_filter
 
+from sardino.data.tiles.radiometry import to_db
 from sardino.errors import SardinoError
 from sardino.evaluation.realism import (
     Images,
@@ -18,7 +19,6 @@ from sardino.evaluation.realism import (
     typical_looks,
     window_looks,
 )
-from sardino.tiles.radiometry import to_db
 
 
 @pytest.fixture()

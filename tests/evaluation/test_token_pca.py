@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.token_pca import token_pca
+from sardino.evaluation.token_colours import token_pca
 
 
 @pytest.fixture()

@@ -7,11 +7,10 @@ import rasterio
 import torch
 from rasterio.transform import Affine
 
-from sardino.models.vit import Architecture, build_vit
-from sardino.tiles.landcover import WORLDCOVER
-from sardino.training.checkpoint import Card, save_backbone
-from sardino.training.saved_segmenter import save_segmenter
-from sardino.training.segmenter_card import SegmenterCard
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.dino.vit import Architecture, build_vit
+from sardino.weights.card import Card, SegmenterCard
+from sardino.weights.save import save_backbone, save_segmenter
 
 CHANNELS = ("winter_vv", "winter_vh", "winter_vv-vh")
 UTM = "EPSG:32631"

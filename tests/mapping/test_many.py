@@ -5,8 +5,8 @@ from distributed import Client, LocalCluster
 from made import backscatter, read, segmenter, write_scene
 
 from sardino.errors import SardinoError
+from sardino.mapping.job import Job
 from sardino.mapping.many import make_all
-from sardino.mapping.scene_map import Job
 
 
 @pytest.fixture

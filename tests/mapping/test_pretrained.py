@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from sardino.evaluation.confusion import confusion, majority, miou
+from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.attention import class_attention
+from sardino.evaluation.scores import confusion, majority, miou
 from sardino.mapping.model import PRETRAINED, default_model, load_landcover, load_vit
-from sardino.models.extraction import class_attention
-from sardino.scenes.world.synthetic import World
-from sardino.tiles.radiometry import CHANNELS
 
 
 def test_they_are_small_and_their_pages_say_what_they_saw_and_how_well_they_do():

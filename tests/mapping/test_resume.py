@@ -16,8 +16,9 @@ import pytest
 from made import backbone, backscatter, read, segmenter, write_scene
 
 from sardino.errors import SardinoError
-from sardino.mapping import scene_map, unfinished
-from sardino.mapping.scene_map import Job, make_map
+from sardino.mapping import job as scene_map
+from sardino.mapping import resume as unfinished
+from sardino.mapping.job import Job, make_map
 
 ROOT = Path(__file__).parents[2]
 
@@ -140,7 +141,7 @@ def test_sigkill_at_any_moment_is_survived(whole, tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from sardino.mapping import scene_map, unfinished
+from sardino.mapping import job as scene_map, resume as unfinished
 scene_map.MEMORY, unfinished.EVERY_S = 400_000, 0.05
 from test_resume import landcover
 import time

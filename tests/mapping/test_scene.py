@@ -12,12 +12,12 @@ from made import CHANNELS, NORMALISATION, ORIGIN, UTM, backscatter, read, segmen
 from rasterio.shutil import copy
 from rasterio.transform import Affine
 
+from sardino.data.rasters.open import open_scene
+from sardino.data.tiles.radiometry import to_power
 from sardino.errors import SardinoError
-from sardino.mapping.fit import fitted, pixel_on_ground
+from sardino.mapping.channels import fitted, pixel_on_ground
+from sardino.mapping.job import Job, make_map
 from sardino.mapping.model import load_landcover
-from sardino.mapping.scene import open_scene
-from sardino.mapping.scene_map import Job, make_map
-from sardino.tiles.radiometry import to_power
 
 ROWS, COLUMNS = 70, 90
 VALUES = backscatter(ROWS, COLUMNS)

@@ -11,14 +11,14 @@ from pyproj import Transformer
 from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_info, cog_validate
 
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.dino.attention import class_attention
 from sardino.errors import SardinoError
-from sardino.mapping import scene_map
-from sardino.mapping.landcover import LandCoverMap
+from sardino.mapping import job as scene_map
+from sardino.mapping.job import Job, make_map
 from sardino.mapping.model import load_landcover, load_vit
-from sardino.mapping.scene_map import Job, make_map
+from sardino.mapping.products import LandCoverMap
 from sardino.mapping.windows import Axis
-from sardino.models.extraction import class_attention
-from sardino.tiles.landcover import WORLDCOVER
 
 ROWS, COLUMNS = 150, 171
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sardino.evaluation.confusion import miou
-from sardino.reporting.paper import ENCODINGS, INITIALISATIONS, CellKey, baseline_rows
+from sardino.evaluation.scores import miou
+from sardino.reporting.tables.paper import ENCODINGS, INITIALISATIONS, CellKey, baseline_rows
 
 TILES, CLASSES = 40, 4
 BLOCKS = [tile // 4 for tile in range(TILES)]

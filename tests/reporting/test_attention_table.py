@@ -10,8 +10,8 @@ from matplotlib.patches import Rectangle
 
 from sardino.errors import SardinoError
 from sardino.evaluation.attention_scores import Reference, attention_scores
-from sardino.reporting.attention_heatmap import draw_attention_scores
-from sardino.reporting.attention_table import (
+from sardino.reporting.figures.attention_scores import draw_attention_scores
+from sardino.reporting.tables.attention import (
     HOW_TO_READ,
     attention_markdown,
     attention_outcome,

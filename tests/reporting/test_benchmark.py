@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.reporting.benchmark import Row, read_benchmark, write_benchmark
-from sardino.reporting.readme import rendered
+from sardino.reporting.pages.readme import Row, read_benchmark, rendered, write_benchmark
 
 ROWS = [
     Row("Store", 3000.0, "tiles/s", "memory map", 4000.0, 0.75, 0.4),

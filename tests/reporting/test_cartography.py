@@ -4,9 +4,15 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from sardino.reporting.attention_map import LEAST, attention_bar, attention_scale, draw_attention
-from sardino.reporting.cartography import north_arrow, numbered_legend
-from sardino.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
+from sardino.reporting.figures.panels import (
+    LEAST,
+    attention_bar,
+    attention_scale,
+    draw_attention,
+    north_arrow,
+    numbered_legend,
+)
 
 OTHER = Legend("Another", (LandCoverClass(1, "Water", "#1A5BAB"), LandCoverClass(2, "Trees", "#358221")))
 

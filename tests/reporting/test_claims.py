@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds, paired_interval
-from sardino.reporting.cells import read_cells
-from sardino.reporting.claims import COLUMNS, claims_markdown, claims_table, claims_text
-from sardino.reporting.contrast import MARGIN, all_of, gain, judge
-from sardino.reporting.paper import CellKey, paper_cells
-from sardino.reporting.paper_claims import CLAIMS
+from sardino.reporting.tables.cells import read_cells
+from sardino.reporting.tables.claims import COLUMNS, claims_markdown, claims_table, claims_text
+from sardino.reporting.tables.contrasts import MARGIN, all_of, gain, judge
+from sardino.reporting.tables.paper import CellKey, paper_cells
+from sardino.reporting.tables.paper_claims import CLAIMS
 
 ARMS, FRACTIONS = ["europe", "all"], [0.1, 1.0, 10.0]
 AS_IN_PAPER_TABLES = {

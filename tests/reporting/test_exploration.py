@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from sardino.reporting.exploration import REFERENCE, Exploration, draw_exploration, empty_figure, has_values, patch_at
-from sardino.tiles.landcover import IGNORE, WORLDCOVER, Legend
-from sardino.tiles.radiometry import CHANNELS
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.reporting.figures.places import (
+    REFERENCE,
+    Exploration,
+    draw_exploration,
+    empty_figure,
+    has_values,
+    patch_at,
+)
 
 RNG = np.random.default_rng(0)
 

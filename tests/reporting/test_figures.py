@@ -11,18 +11,23 @@ import pytest
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
+from sardino.data.tiles.label_fractions import band_index, split_of_band
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
-from sardino.reporting.comparison import NOTHING, ComparisonColumn, draw_comparison
-from sardino.reporting.curves import PANELS, draw_pretraining
-from sardino.reporting.landcover_map import draw_landcover
-from sardino.reporting.pipeline import draw_pipeline
-from sardino.reporting.predictions import PredictionRow, draw_predictions
-from sardino.reporting.splits_map import draw_splits
-from sardino.reporting.style import preview, save_figure
-from sardino.tiles.grid import Tile
-from sardino.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
-from sardino.tiles.radiometry import CHANNELS
-from sardino.tiles.splits import band_index, split_of_band
+from sardino.reporting.figures.curves import PANELS, draw_pretraining
+from sardino.reporting.figures.pipeline import draw_pipeline
+from sardino.reporting.figures.places import (
+    NOTHING,
+    ComparisonColumn,
+    PredictionRow,
+    draw_comparison,
+    draw_landcover,
+    draw_predictions,
+)
+from sardino.reporting.figures.splits import draw_splits
+from sardino.reporting.figures.style import preview, save_figure
 
 SIDE, TITLE = 24, "A caption (synthetic world)"
 DERIVED = Legend(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
+from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.errors import SardinoError
-from sardino.reporting.illustrations import TOLD, illustrations
-from sardino.tiles.landcover import WORLDCOVER
+from sardino.reporting.pages.contents import TOLD, illustrations
 
 
 def write(path, pixels):

@@ -5,11 +5,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS
 from sardino.errors import SardinoError
-from sardino.reporting.imagery import class_handles, class_image, sar_composite, scale_bar
-from sardino.reporting.provenance import captioned, provenance
-from sardino.tiles.landcover import IGNORE, WORLDCOVER
-from sardino.tiles.radiometry import CHANNELS
+from sardino.reporting.figures.panels import class_handles, class_image, sar_composite, scale_bar
+from sardino.reporting.figures.style import captioned
+from sardino.reporting.record import provenance
 
 
 def ramps(count: int) -> np.ndarray:

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from sardino.reporting.cells import read_cells
-from sardino.reporting.latex import escaped, table1_latex, table2_latex, table3_latex
-from sardino.reporting.tables import table1, table2, table3
+from sardino.reporting.tables.cells import read_cells
+from sardino.reporting.tables.render import escaped, table1_latex, table2_latex, table3_latex
+from sardino.reporting.tables.tables import table1, table2, table3
 
 FRACTIONS = [0.1, 1.0, 10.0]
 TITLES = {"europe": "Europe", "all": "Europe, CONUS & China_50%"}

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.confusion import accuracy, miou_batches
-from sardino.reporting.cells import read_cells
-from sardino.reporting.efficiency_figure import draw_label_efficiency
-from sardino.reporting.label_efficiency import COLUMNS, efficiency_markdown, efficiency_table, efficiency_text
-from sardino.reporting.metrics import SCORES, differences_table, metrics_table
-from sardino.reporting.paper import CellKey
+from sardino.evaluation.scores import accuracy, miou_batches
+from sardino.reporting.figures.label_efficiency import draw_label_efficiency
+from sardino.reporting.tables.cells import read_cells
+from sardino.reporting.tables.label_efficiency import (
+    COLUMNS,
+    efficiency_markdown,
+    efficiency_table,
+    efficiency_text,
+)
+from sardino.reporting.tables.metrics import SCORES, differences_table, metrics_table
+from sardino.reporting.tables.paper import CellKey
 
 CLASSES = ["Tree cover", "Snow and ice", "Moss / lichen", "Built-up"]
 TITLES = {"europe": "Europe", "all": "Europe, CONUS, China"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.reporting.readme import refresh, rendered
+from sardino.reporting.pages.readme import refresh, rendered
 
 TEXT = """# Title
 

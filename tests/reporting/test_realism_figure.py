@@ -8,7 +8,7 @@ from matplotlib.text import Text
 
 from sardino.errors import SardinoError
 from sardino.evaluation.realism import PUBLISHED_EUROPE, Images
-from sardino.reporting.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
+from sardino.reporting.figures.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
 
 CLASSES = ("Water", "Land")
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.errors import SardinoError
-from sardino.reporting.scene_figure import draw_scene
-from sardino.tiles.landcover import WORLDCOVER
+from sardino.reporting.figures.places import draw_scene
 
 RNG = np.random.default_rng(0)
 SAR = RNG.normal(-12, 3, (2, 40, 60))

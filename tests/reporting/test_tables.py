@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.confusion import miou
-from sardino.reporting.cells import read_cells
-from sardino.reporting.layout import (
+from sardino.evaluation.scores import miou
+from sardino.files import publish_records, write_csv
+from sardino.reporting.tables.cells import read_cells
+from sardino.reporting.tables.render import (
     table1_markdown,
     table1_text,
     table2_markdown,
@@ -19,8 +20,7 @@ from sardino.reporting.layout import (
     table3_markdown,
     table3_text,
 )
-from sardino.reporting.publish import publish_records, write_csv
-from sardino.reporting.tables import table1, table2, table3
+from sardino.reporting.tables.tables import table1, table2, table3
 
 TITLES = {"europe": "Europe", "all": "Europe, CONUS, China"}
 FRACTIONS = [0.1, 1.0, 10.0]

@@ -1,0 +1,1 @@
+"""Where on Earth: areas, grids, splits that share no ground, leakage between them."""

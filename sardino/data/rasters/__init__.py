@@ -1,0 +1,1 @@
+"""Files of pixels: what they mean, warped, chopped, mosaicked, verified, shared."""

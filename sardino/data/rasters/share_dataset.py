@@ -1,0 +1,361 @@
+"""A dataset packed for others: store, card and checksums in one archive, each time the same byte for byte."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.table import read_table
+from sardino.errors import SardinoError
+
+# The card of a dataset that is shared: licence, source, channels, units, splits, fingerprint; and its README.
+
+CARD = "card.json"
+README = "README.md"
+STORE = "store"
+CHECKSUMS = "checksums.sha256"
+PACKAGE_FORMAT = "sardino-package"
+PACKAGE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Sharing:
+    """What only its maker can say about a dataset.
+
+    Args:
+        title: one line.
+        licence: for example "CC-BY-4.0".
+        source: where the pixels come from and whom to cite.
+        notes: further text for the README, Markdown.
+        files: files to add beside the store: the tile table, a paper.
+    """
+
+    title: str
+    licence: str
+    source: str
+    notes: str = ""
+    files: Sequence[Path] = field(default_factory=tuple)
+
+    def __post_init__(self) -> None:
+        for name in ("title", "licence", "source"):
+            if not getattr(self, name).strip():
+                raise SardinoError(f"a dataset cannot be shared without its {name}: name it with --{name}")
+
+
+def card_of(store: TileStore, sharing: Sharing) -> dict[str, Any]:
+    """What a user must know before reading the first pixel, as JSON values."""
+    index = store.index
+    return {
+        "format": PACKAGE_FORMAT,
+        "version": PACKAGE_VERSION,
+        "title": sharing.title,
+        "licence": sharing.licence,
+        "source": sharing.source,
+        "product": store.product,
+        "synthetic": store.synthetic,
+        "channels": store.channels,
+        "unit": store.unit,
+        "layers": store.layers,
+        "legend": store.legend.to_dict(),
+        "tile_px": store.tile_px,
+        "tiles": len(store),
+        "regions": store.regions,
+        "crs": sorted(set(map(str, index["crs"]))),
+        "splits": {split: Counter(map(str, index["split"]))[split] for split in ("train", "val", "test")},
+        "fingerprint": store.fingerprint,
+    }
+
+
+def readme_of(card: dict[str, Any], notes: str = "") -> str:
+    """The card as a page for people."""
+    classes = "\n".join(f"| {c['code']} | {c['name']} | {c['color']} |" for c in card["legend"]["classes"])
+    derived = " These labels were derived from another image and are no reference product." * card["legend"]["derived"]
+    origin = "simulated: no pixel of it was ever measured" if card["synthetic"] else "measured"
+    return f"""# {card["title"]}
+
+Licence: {card["licence"]}
+
+Source: {card["source"]}
+
+{card["tiles"]} tiles of {card["tile_px"]} x {card["tile_px"]} px.
+Regions: {", ".join(card["regions"])}; {", ".join(card["crs"])}.
+Product: {card["product"]} ({origin}).
+
+- Channels, in {card["unit"]}: {", ".join(card["channels"])}
+- Reference layers: {", ".join(card["layers"]) or "none"}
+- Splits: {", ".join(f"{count} {split}" for split, count in card["splits"].items())}
+- Fingerprint of all pixels, places and splits: `{card["fingerprint"]}`
+
+## Classes: {card["legend"]["name"]}
+
+| code | class | colour |
+|---|---|---|
+{classes}
+
+Labels are stored as the class's place in this table, 255 where there is none.{derived}
+
+## Reading
+
+`sardino tiles unpack` checks every file. Then
+
+    from sardino.data.tiles.store import TileStore
+    store = TileStore.open("{STORE}")
+    backscatter, label = store.read(store.ids("train")[:8])
+
+or without sardino: `xarray.open_zarr("{STORE}/tiles.zarr")`, `geopandas.read_parquet("{STORE}/tiles.parquet")`.
+{notes and chr(10) + notes.rstrip() + chr(10)}"""
+
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+def pack_dataset(
+    store: TileStore, archive: Path, sharing: Sharing, *, overwrite: bool = False, progress: Progress = iter
+) -> dict[str, Any]:
+    """Write a store with its README, card and checksums as one .tar, whole or not at all.
+
+    The store is verified first. The archive is not compressed (backscatter hardly shrinks, and a reader
+    can seek), its entries are sorted and carry no time, user or mode of this machine: the same store
+    makes the same bytes.
+
+    Returns:
+        The card.
+
+    Raises:
+        SardinoError: a damaged store, a name taken twice, or a path that cannot be written.
+    """
+    archive = Path(archive)
+    if archive.suffix != ".tar":
+        raise SardinoError(f"a package is a .tar file, not {archive}")
+    if archive.exists() and not overwrite:
+        raise SardinoError(f"{archive} exists already: remove it, or ask to overwrite it")
+    if not archive.parent.is_dir():
+        raise SardinoError(f"there is no folder {archive.parent} to write {archive.name} into: make it first")
+    store.verify()
+    card = card_of(store, sharing)
+    entries = _entries(store, sharing, card)
+    partial = archive.with_name(archive.name + ".partial")
+    lines = []
+    top = archive.stem
+    try:
+        with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
+            for name in progress(sorted(entries)):
+                content = entries[name]
+                digest = hashlib.sha256()
+                if isinstance(content, bytes):
+                    digest.update(content)
+                    tar.addfile(_header(f"{top}/{name}", len(content)), io.BytesIO(content))
+                else:
+                    with content.open("rb") as file:
+                        tar.addfile(_header(f"{top}/{name}", content.stat().st_size), _Hashed(file, digest))
+                lines.append(f"{digest.hexdigest()}  {name}\n")
+            sums = "".join(lines).encode()
+            tar.addfile(_header(f"{top}/{CHECKSUMS}", len(sums)), io.BytesIO(sums))
+        os.replace(partial, archive)
+    except OSError as error:
+        raise SardinoError(f"{archive} cannot be written ({error}): is the disk full?") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return card
+
+
+def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[str, Path | bytes]:
+    """Name in the archive to file or content."""
+    entries: dict[str, Path | bytes] = {
+        CARD: (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode(),
+        README: readme_of(card, sharing.notes).encode(),
+    }
+    for path in store.path.rglob("*"):
+        if path.is_symlink():
+            raise SardinoError(f"{path} is a link: a package holds files only, replace it by a copy")
+        if path.is_file():
+            entries[f"{STORE}/{path.relative_to(store.path).as_posix()}"] = path
+    for path in map(Path, sharing.files):
+        if not path.is_file():
+            raise SardinoError(f"there is no file {path} to add to the package")
+        if path.name in entries or path.name == CHECKSUMS:
+            raise SardinoError(f"the package has a {path.name} already: rename {path}")
+        if path.suffix in (".parquet", ".geojson"):
+            missing = set(store.ids()) - set(map(str, read_table(path)["id"]))
+            if missing:
+                raise SardinoError(f"{path} lacks {len(missing)} tiles of the store, {min(missing)} the first")
+        entries[path.name] = path
+    return entries
+
+
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info
+
+
+class _Hashed:
+    """A file that is hashed while it is read."""
+
+    def __init__(self, file: Any, digest: Any) -> None:
+        self._file, self._digest = file, digest
+
+    def read(self, size: int = -1) -> bytes:
+        block: bytes = self._file.read(size)
+        self._digest.update(block)
+        return block
+
+
+# Unpacking a shared dataset: nothing is written outside, nothing unexpected is taken, every checksum is held.
+
+_LARGEST_SUMS = 1 << 28
+_MOST_FILES = 10_000_000
+_BLOCK = 1 << 20
+
+
+def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) -> dict[str, Any]:
+    """Unpack a package into a new folder, whole or not at all.
+
+    Only plain files with plain relative names are taken; links, devices, sparse and compressed
+    archives, names that lead outside or come twice, files that the checksums do not list, and more
+    bytes than the archive itself has or the disk can hold, are refused before anything is written.
+
+    Args:
+        archive: .tar file made by `pack_dataset`.
+        folder: to make; it must not exist.
+        progress: wraps the loop over files, for example `tqdm`.
+
+    Returns:
+        The package's card.
+
+    Raises:
+        SardinoError: anything of the above, by name, or a damaged archive.
+    """
+    archive, folder = Path(archive), Path(folder)
+    if not archive.is_file():
+        raise SardinoError(f"there is no package {archive}")
+    if folder.exists() or folder.is_symlink():
+        raise SardinoError(f"{folder} exists already: unpack into a new folder")
+    if not folder.parent.is_dir():
+        raise SardinoError(f"there is no folder {folder.parent} to unpack into: make it first")
+    try:
+        with tarfile.open(archive, "r:") as tar:
+            members = _checked(archive, tar)
+            _check_room(archive, folder.parent, sum(member.size for member in members.values()))
+            # One name a folder: what a killed run left is overwritten by the next.
+            partial = folder.with_name(f".{folder.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            try:
+                card = _extract(archive, tar, members, partial, progress)
+                os.rename(partial, folder)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+    except tarfile.TarError as error:
+        raise SardinoError(f"{archive} is no package, or damaged ({error}): copy it again") from error
+    except OSError as error:
+        raise SardinoError(f"{archive} cannot be unpacked into {folder} ({error})") from error
+    return card
+
+
+def _checked(archive: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
+    """Files of the archive by name without the folder on top, all of them harmless."""
+    members: dict[str, tarfile.TarInfo] = {}
+    tops, taken = set(), set()
+    size = archive.stat().st_size
+    total = 0
+    for number, member in enumerate(tar):
+        name = member.name
+        if member.isdir() and _harmless(name):
+            continue
+        if not member.isreg() or member.issparse():
+            raise SardinoError(f"{archive} holds '{name}', which is no plain file: do not trust it")
+        if not _harmless(name) or "/" not in name:
+            raise SardinoError(f"{archive} holds '{name}', a name that leads outside: do not trust it")
+        total += member.size
+        if total > size or number >= _MOST_FILES:
+            raise SardinoError(f"{archive} claims to hold more than its own {size} bytes: do not trust it")
+        top, _, inner = name.partition("/")
+        tops.add(top)
+        if inner.casefold() in taken:
+            raise SardinoError(f"{archive} holds '{name}' twice: do not trust it")
+        taken.add(inner.casefold())  # a disk that ignores case would keep one of the two
+        members[inner] = member
+    if len(tops) != 1 or not {CARD, CHECKSUMS} <= members.keys():
+        raise SardinoError(f"{archive} is no package of sardino: it lacks {CARD} or {CHECKSUMS}")
+    return members
+
+
+def _harmless(name: str) -> bool:
+    path = PurePosixPath(name)
+    plain = not any(mark in name for mark in ("\\", ":", "\0", "//")) and name.isprintable()
+    return plain and not path.is_absolute() and not {"..", "."} & set(name.split("/")) and len(name) < 1024
+
+
+def _check_room(archive: Path, folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise SardinoError(f"{archive} needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB left")
+
+
+def _extract(
+    archive: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], into: Path, progress: Progress
+) -> dict[str, Any]:
+    """Write every file, each checked against its checksum, and open the store; the card."""
+    sums = _sums(archive, tar, members)
+    card = _card(archive, tar, members[CARD])
+    for name in progress([name for name in members if name != CHECKSUMS]):
+        target = into / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        digest = hashlib.sha256()
+        source = tar.extractfile(members[name])
+        assert source is not None  # _checked took plain files only
+        with source, target.open("xb") as file:
+            while block := source.read(_BLOCK):
+                digest.update(block)
+                file.write(block)
+        if digest.hexdigest() != sums[name]:
+            raise SardinoError(f"{archive} is damaged: {name} does not match its checksum; copy the archive again")
+    source = tar.extractfile(members[CHECKSUMS])
+    assert source is not None
+    (into / CHECKSUMS).write_bytes(source.read())
+    store = TileStore.open(into / STORE)
+    if store.fingerprint != card.get("fingerprint"):
+        raise SardinoError(f"{archive} contradicts itself: its card is of another store")
+    return card
+
+
+def _sums(archive: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict[str, str]:
+    """Checksum by name, for exactly the files that the archive holds."""
+    text = _text(archive, tar, members[CHECKSUMS])
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
+    differing = sorted(set(sums) ^ (members.keys() - {CHECKSUMS}))
+    if differing:
+        raise SardinoError(f"{archive} and its checksums do not list the same files: {differing[0]} is the first")
+    return sums
+
+
+def _card(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
+    try:
+        card = json.loads(_text(archive, tar, member))
+    except ValueError as error:
+        raise SardinoError(f"{archive} has a damaged {CARD} ({error}): copy it again") from error
+    if not isinstance(card, dict) or card.get("format") != PACKAGE_FORMAT:
+        raise SardinoError(f"{archive} is no package of sardino: its {CARD} is of another kind")
+    if card.get("version") != PACKAGE_VERSION:
+        raise SardinoError(f"{archive} has package version {card.get('version')}, this sardino reads {PACKAGE_VERSION}")
+    return card
+
+
+def _text(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
+    if member.size > _LARGEST_SUMS:
+        raise SardinoError(f"{archive} holds a {member.name} of {member.size} bytes: do not trust it")
+    source = tar.extractfile(member)
+    assert source is not None  # _checked took plain files only
+    try:
+        return source.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise SardinoError(f"{archive} has a damaged {member.name}: copy it again") from error

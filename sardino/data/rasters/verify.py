@@ -1,0 +1,201 @@
+"""Whether files of tiles are whole: each is read to the end, and only what proves unreadable may be removed."""
+
+import errno
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import rasterio
+from rasterio.errors import NotGeoreferencedWarning
+
+from sardino.data.tiles.store import ARRAYS, TileStore
+from sardino.errors import SardinoError, first_line
+
+Fault = Literal["unreadable", "empty", "size", "unexamined"]
+FAULTS: dict[str, str] = {
+    "unreadable": "damaged or cut short",
+    "empty": "no valid pixel",
+    "size": "another size than the rest",
+    "unexamined": "could not be opened for a reason that may pass (access, disk)",
+}
+"""Kinds of fault and what they mean; only the first is ever removed."""
+_RASTERS = {".tif", ".tiff"}
+_NETCDF = {".nc", ".h5", ".hdf5"}
+_BLOCK = 1 << 20
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_PASSING = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One file that is not as it should be."""
+
+    path: Path
+    fault: Fault
+    reason: str
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was read and what was found.
+
+    Args:
+        files: how many were read.
+        findings: faults, by path.
+        removed: files deleted.
+    """
+
+    files: int
+    findings: list[Finding] = field(default_factory=list)
+    removed: list[Path] = field(default_factory=list)
+
+    def of(self, fault: Fault) -> list[Path]:
+        """Files with one kind of fault."""
+        return [finding.path for finding in self.findings if finding.fault == fault]
+
+
+def examine_folder(
+    folder: Path, shape: tuple[int, int] | None = None, remove: bool = False, progress: Progress = iter
+) -> Examined:
+    """Read every GeoTIFF and NetCDF file below a folder to its end.
+
+    Args:
+        folder: of rasters; its sub-folders are examined too, each against its own usual size.
+        shape: (rows, columns) that a file must have; by default those of most files of its folder and type.
+        remove: delete the files that cannot be read, each after a second look; nothing else is ever deleted.
+
+    Raises:
+        SardinoError: no such folder, no such file in it, or it is a tile store.
+    """
+    if not folder.is_dir():
+        raise SardinoError(f"there is no folder {folder}")
+    if (folder / ARRAYS).exists():
+        raise SardinoError(f"{folder} is a tile store: verify it as one")
+    suffixes = _RASTERS | _NETCDF
+    # A name that begins with a dot belongs to a file that is being written.
+    files = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file())
+    if not files:
+        raise SardinoError(f"there is no .tif or .nc file in {folder}")
+    findings: list[Finding] = []
+    sizes: dict[Path, tuple[int, int]] = {}
+    for path in progress(files):
+        found = examine_file(path)
+        if isinstance(found, Finding):
+            findings.append(found)
+        else:
+            sizes[path] = found
+    usual: dict[tuple[Path, str], tuple[int, int]] = {}
+    for group in {_group(path) for path in sizes}:
+        counted = Counter(size for path, size in sorted(sizes.items()) if _group(path) == group)
+        usual[group] = shape or counted.most_common(1)[0][0]
+    for path, size in sizes.items():
+        if size != usual[_group(path)]:
+            rows, columns = usual[_group(path)]
+            reason = f"{size[1]} x {size[0]} px where {columns} x {rows} are wanted"
+            findings.append(Finding(path, "size", reason))
+    removed = [f.path for f in findings if remove and f.fault == "unreadable" and _remove(f.path)]
+    return Examined(len(files), sorted(findings, key=lambda finding: finding.path), removed)
+
+
+def examine_file(path: Path) -> tuple[int, int] | Finding:
+    """Read one file to its end: its (rows, columns), or what is wrong with it."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        if not start:
+            return Finding(path, "unreadable", "the file is empty")
+        shape, valid = _read_netcdf(path) if path.suffix.lower() in _NETCDF and start == _HDF5 else _read_raster(path)
+    except (rasterio.errors.RasterioError, OSError, RuntimeError, ValueError, KeyError) as error:
+        passing = getattr(error, "errno", None) in _PASSING or not _bytes_can_be_read(path)
+        return Finding(path, "unexamined" if passing else "unreadable", first_line(error))
+    except Exception as error:  # of a library, such as too little memory: no proof against the file
+        return Finding(path, "unexamined", first_line(error))
+    return shape if valid else Finding(path, "empty", "every pixel is nodata")
+
+
+def damaged_tiles(store: Path, progress: Progress = iter) -> tuple[TileStore, list[str]]:
+    """Read a whole store: the store, and ids of the tiles whose pixels are lost or changed.
+
+    Nothing is removed: tiles of a store are made again from their source.
+    """
+    opened = TileStore.open(store)
+    return opened, opened.damaged(progress)
+
+
+def _read_raster(path: Path) -> tuple[tuple[int, int], bool]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with rasterio.open(path) as dataset:
+            valid = False
+            for band in dataset.indexes:
+                for _, window in dataset.block_windows(band):
+                    values = dataset.read(band, window=window)
+                    valid = valid or _any_valid(values, dataset.nodatavals[band - 1])
+            return dataset.shape, valid
+
+
+def _read_netcdf(path: Path) -> tuple[tuple[int, int], bool]:
+    """Every data set of every group, slab by slab; the size is that of the largest plane."""
+    import h5py
+
+    state: dict[str, Any] = {"shape": (0, 0), "valid": False}
+
+    def visit(_: str, node: Any) -> None:
+        if not isinstance(node, h5py.Dataset) or node.shape is None:
+            return
+        plane = node.ndim >= 2 and node.dtype.kind in "iuf"
+        if plane and math.prod(node.shape[-2:]) > math.prod(state["shape"]):
+            state["shape"] = tuple(int(size) for size in node.shape[-2:])
+        fill = node.attrs.get("_FillValue")
+        for part in node.iter_chunks() if node.chunks and node.size else [()]:
+            values = np.asarray(node[part])
+            if plane and not state["valid"]:
+                state["valid"] = _any_valid(values, None if fill is None else np.ravel(fill)[0])
+
+    with h5py.File(path, "r") as file:
+        file.visititems(visit)
+    return state["shape"], state["valid"]
+
+
+def _any_valid(values: Any, nodata: Any) -> bool:
+    valid = np.isfinite(values) if values.dtype.kind == "f" else np.ones(values.shape, bool)
+    if nodata is not None and nodata == nodata:
+        valid &= values != nodata
+    return bool(valid.any())
+
+
+def _bytes_can_be_read(path: Path) -> bool:
+    """Whether the disk gives the file's bytes: if not, the disk is at fault and not the file."""
+    try:
+        with path.open("rb") as file:
+            while file.read(_BLOCK):
+                pass
+    except OSError:
+        return False
+    return True
+
+
+def _group(path: Path) -> tuple[Path, str]:
+    return path.parent, path.suffix.lower()
+
+
+def _remove(path: Path) -> bool:
+    """Delete a file that cannot be read this time either."""
+    again = examine_file(path)
+    if not isinstance(again, Finding) or again.fault != "unreadable" or path.is_symlink():
+        return False
+    path.unlink()
+    return True
+
+
+def summary(examined: Examined) -> Sequence[str]:
+    """One line a kind of fault, for people."""
+    counts = Counter(finding.fault for finding in examined.findings)
+    return [f"{counts[fault]} {fault}: {meaning}" for fault, meaning in FAULTS.items() if counts[fault]]  # type: ignore[index]

@@ -1,0 +1,98 @@
+"""Pixels from one grid to another, by what they mean: classes are picked, decibels are averaged as power."""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS
+from rasterio.transform import Affine
+from rasterio.warp import Resampling, reproject
+
+from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.radiometry import to_db, to_power
+from sardino.errors import SardinoError
+
+Kind = Literal["classes", "db", "amplitude", "values"]
+"""What pixels mean: codes that cannot be mixed, decibels or amplitudes (mixed in power), any other quantity."""
+KINDS = ("classes", "db", "amplitude", "values")
+Transform = tuple[float, float, float, float, float, float]
+_ALIGNED_PX = 1e-3
+_DEGREE_M = 111_320
+
+
+def window_on(transform: Transform, shape: tuple[int, int], other: Transform) -> tuple[int, int] | None:
+    """Row and column at which a grid begins in another of the same CRS; None where their pixels do not coincide.
+
+    Args:
+        transform, shape: the grid looked for.
+        other: transform of the grid it is looked for in.
+    """
+    a, b, c, d, e, f = transform
+    column, row = (c - other[2]) / other[0], (f - other[5]) / other[4]
+    # A pixel size that differs by a rounding error may still drift off over the width of the grid.
+    drift = max(abs(a / other[0] - 1) * shape[1], abs(e / other[4] - 1) * shape[0])
+    apart = max(abs(column - round(column)), abs(row - round(row)), drift)
+    if b or d or other[1] or other[3] or apart > _ALIGNED_PX:
+        return None
+    return round(row), round(column)
+
+
+def resample(
+    values: NDArray[Any],
+    crs: str,
+    transform: Transform,
+    to_crs: str,
+    to_transform: Transform,
+    to_shape: tuple[int, int],
+    kind: Kind,
+    nodata: float = IGNORE,
+) -> NDArray[Any]:
+    """Planes on another grid.
+
+    Classes are taken from the nearest pixel. Everything else is interpolated bilinearly, or averaged
+    where the new pixels are larger; decibels and amplitudes are so in power, because the mean of decibels lies
+    below the decibels of the mean (by 2.5 dB for single-look speckle). Pixels without data take no part.
+
+    Args:
+        values: (C, H, W); floating point with NaN where missing, or classes of any integer type.
+        crs, transform: of `values`.
+        to_crs, to_transform, to_shape: the grid wanted.
+        kind: "classes", "db" or "values".
+        nodata: of classes; the others have NaN.
+
+    Returns:
+        (C, *to_shape) in the type of `values`, floating point unless they are classes; nodata where there is none.
+    """
+    if kind not in KINDS:
+        raise SardinoError(f"pixels are {', '.join(KINDS)}, not '{kind}'")
+    missing = nodata if kind == "classes" else math.nan
+    source = values
+    if kind != "classes" and values.dtype.kind != "f":
+        source = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    if kind in ("db", "amplitude"):
+        source = to_power(source) if kind == "db" else source**2
+    method = Resampling.nearest
+    if kind != "classes":
+        coarser = _pixel_m(to_transform, to_crs) > 1.5 * _pixel_m(transform, crs)
+        method = Resampling.average if coarser else Resampling.bilinear
+    out = np.full((len(values), *to_shape), missing, source.dtype)
+    reproject(
+        np.ascontiguousarray(source),
+        out,
+        src_transform=Affine(*transform),
+        src_crs=crs,
+        src_nodata=missing,
+        dst_transform=Affine(*to_transform),
+        dst_crs=to_crs,
+        dst_nodata=missing,
+        resampling=method,
+    )
+    if kind == "amplitude":
+        return np.sqrt(out)
+    return to_db(out) if kind == "db" else out
+
+
+def _pixel_m(transform: Transform, crs: str) -> float:
+    """Height of a pixel in metres, near enough to tell a coarse grid from a fine one."""
+    return abs(transform[4]) * (_DEGREE_M if CRS(crs).is_geographic else 1)

@@ -1,0 +1,1 @@
+"""Where chips come from: the synthetic world, folders, STAC, Earth Engine, archives."""

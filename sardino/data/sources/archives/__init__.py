@@ -1,0 +1,1 @@
+"""Archives of tiles that others published."""

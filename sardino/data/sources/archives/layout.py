@@ -1,0 +1,225 @@
+"""Folders as geetiles, sartiles and M3LEO lay them out: the table of tiles, their splits, their data sets."""
+
+import csv
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import geopandas
+import numpy as np
+from pyproj import Transformer
+
+from sardino.data.tiles.label_fractions import band_index, split_of_band
+from sardino.data.tiles.store import SPLITS
+from sardino.data.tiles.tile import Tile
+from sardino.errors import SardinoError, first_line
+
+STEM = re.compile(r"(?P<aoi>.+)_partitions_(?P<kind>.+)_(?P<hash>[0-9a-f]{13})(?P<subset>_[A-Za-z0-9-]+)?")
+"""<aoi>_partitions_<kind>_<13 hex>, with _miniset behind it in the small edition of M3LEO."""
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+"""What a tile may be called: nothing in it leads to another folder."""
+MARKERS = (".nodata", ".skipped")
+"""Files that geetiles and sartiles leave where a tile has no data."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Tiles of one table and the folder with their data sets.
+
+    Args:
+        table: the .geojson file.
+        folder: holds <data set>/<identifier>.tif or .nc.
+        aoi: area of interest, as in the file's name.
+        identifiers: names of the tiles, as given.
+        tiles: their places, in the same order, on the grid asked for.
+        splits: "train", "val" or "test", or "" where the files assign none.
+        bands: geographic band of each tile; 0 where the splits came from the files.
+    """
+
+    table: Path
+    folder: Path
+    aoi: str
+    identifiers: tuple[str, ...]
+    tiles: tuple[Tile, ...]
+    splits: tuple[str, ...]
+    bands: tuple[int, ...]
+
+    def datasets(self) -> list[str]:
+        """Names of the data sets that have a folder."""
+        return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def dataset(self, name: str) -> Path:
+        """The folder of a data set.
+
+        Raises:
+            SardinoError: there is none; the sentence lists those there are.
+        """
+        if not IDENTIFIER.fullmatch(name) or not (self.folder / name).is_dir():
+            raise SardinoError(
+                f"{self.folder} has no data set '{name}': it holds {', '.join(self.datasets()) or 'none'}"
+            )
+        return self.folder / name
+
+    def choose(self, rows: Sequence[int]) -> "Layout":
+        """The same layout with some of its tiles."""
+        return replace(
+            self,
+            identifiers=tuple(self.identifiers[row] for row in rows),
+            tiles=tuple(self.tiles[row] for row in rows),
+            splits=tuple(self.splits[row] for row in rows),
+            bands=tuple(self.bands[row] for row in rows),
+        )
+
+    def first(self, count: int) -> "Layout":
+        """At most `count` tiles of each split, in the table's order."""
+        taken: dict[str, int] = {}
+        rows = []
+        for row, split in enumerate(self.splits):
+            taken[split] = taken.get(split, 0) + 1
+            if taken[split] <= count:
+                rows.append(row)
+        return self.choose(rows)
+
+    def assigned(self, bands: int, angle_deg: float) -> "Layout":
+        """The layout with splits by geographic bands of equal tile count, whatever the files say.
+
+        Args:
+            bands: number of strips, 60 in the paper.
+            angle_deg: direction in which they follow each other, counter-clockwise from east.
+        """
+        centres = np.array([tile.footprint_in("EPSG:4326").centroid.coords[0] for tile in self.tiles])
+        # Degrees to equal lengths in both directions, so that the angle is one on the ground.
+        x = centres[:, 0] * math.cos(math.radians(centres[:, 1].mean()))
+        band = band_index(x, centres[:, 1], bands, angle_deg)
+        return replace(self, bands=tuple(map(int, band)), splits=tuple(map(str, split_of_band(band))))
+
+
+def open_layout(
+    path: Path, *, splits: Path | None = None, folder: Path | None = None, tile_px: int = 432, gsd_m: float = 10.0
+) -> Layout:
+    """Read the table of tiles and their splits.
+
+    The tools' tiles are rectangles in degrees. Here each becomes a square on the grid of its own UTM zone, with the
+    same centre, so that a pixel measures what it says; the rasters are warped to it when they are read.
+
+    Args:
+        path: the .geojson table, or a folder that holds exactly one.
+        splits: a .csv with the columns identifier and split; by default the one beside the table, if there is one,
+            or the table's column `split`.
+        folder: where the data sets lie; by default the folder named like the table.
+        tile_px: edge of the square.
+        gsd_m: pixel spacing in metres.
+
+    Raises:
+        SardinoError: a file is missing, damaged or of another layout, or identifiers repeat or lead elsewhere.
+    """
+    table = _find_table(Path(path))
+    match = STEM.fullmatch(table.stem)
+    if match is None:
+        raise SardinoError(f"{table} is not named <aoi>_partitions_<kind>_<13 hex digits>.geojson: rename it as it was")
+    data = folder or _find_folder(table, match)
+    if not data.is_dir():
+        raise SardinoError(f"there is no folder {data} beside {table.name}: unpack the data sets there")
+    try:
+        frame = geopandas.read_file(table)
+    except Exception as error:
+        raise SardinoError(f"{table} cannot be read ({first_line(error)}): copy or download it again") from error
+    if "identifier" not in frame.columns or not len(frame):
+        raise SardinoError(f"{table} has no column 'identifier' or no tile: it is no table of geetiles")
+    identifiers = [str(value) for value in frame["identifier"]]
+    _check_identifiers(identifiers, table)
+    outlines = frame.geometry if frame.crs is None else frame.geometry.to_crs("EPSG:4326")
+    if outlines.is_empty.any() or outlines.isna().any():
+        raise SardinoError(f"{table} has tiles without an outline: write it again with `geet`")
+    tiles = _utm_tiles(match["aoi"], outlines.bounds.to_numpy(), tile_px, gsd_m)
+    given = _splits(table, match, identifiers, splits, frame)
+    return Layout(table, data, match["aoi"], tuple(identifiers), tuple(tiles), tuple(given), (0,) * len(tiles))
+
+
+def utm_zone(longitude: float, latitude: float) -> str:
+    """EPSG code of the UTM zone of a place; 6 degrees wide everywhere, Norway and Svalbard included."""
+    zone = min(60, math.floor((longitude + 180) / 6) + 1)
+    return f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
+
+
+def _utm_tiles(region: str, bounds: np.ndarray, tile_px: int, gsd_m: float) -> list[Tile]:
+    """Squares on their zones' grids around the centres of (N, 4) bounds in degrees."""
+    west, south, east, north = bounds.T
+    if not (np.abs(bounds[:, ::2]) <= 180).all() or not (np.abs(bounds[:, 1::2]) <= 84).all():
+        raise SardinoError(f"region '{region}' has tiles beyond 180 degrees east or 84 north: is the table in degrees?")
+    longitude, latitude = (west + east) / 2, (south + north) / 2
+    zones = [utm_zone(x, y) for x, y in zip(longitude, latitude, strict=True)]
+    tiles: list[Tile | None] = [None] * len(zones)
+    for crs in set(zones):
+        rows = [row for row, zone in enumerate(zones) if zone == crs]
+        to_utm = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform
+        for row, x, y in zip(rows, *to_utm(longitude[rows], latitude[rows]), strict=True):
+            half = tile_px * gsd_m / 2
+            left, top = round((x - half) / gsd_m) * gsd_m, round((y + half) / gsd_m) * gsd_m
+            tiles[row] = Tile(region, crs, (gsd_m, 0.0, left, 0.0, -gsd_m, top), (tile_px, tile_px))
+    return [tile for tile in tiles if tile is not None]
+
+
+def _find_table(path: Path) -> Path:
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise SardinoError(f"there is no {path}: give the .geojson table of the tiles, or the folder that holds it")
+    found = sorted(file for file in path.glob("*_partitions_*.geojson") if STEM.fullmatch(file.stem))
+    if len(found) != 1:
+        names = ", ".join(file.name for file in found) or "none"
+        raise SardinoError(f"{path} should hold one <aoi>_partitions_<kind>_<hash>.geojson, it holds {names}: name one")
+    return found[0]
+
+
+def _find_folder(table: Path, match: re.Match[str]) -> Path:
+    own = table.with_suffix("")
+    return own if own.is_dir() or not match["subset"] else table.parent / table.stem.removesuffix(match["subset"])
+
+
+def _splits(
+    table: Path, match: re.Match[str], identifiers: list[str], path: Path | None, frame: geopandas.GeoDataFrame
+) -> list[str]:
+    if path is None:
+        base = table.stem.removesuffix(match["subset"] or "")
+        found = sorted(table.parent.glob(f"{base}*splits*.csv"))
+        if match["subset"]:
+            found = [file for file in found if file.stem.endswith(match["subset"])]
+        else:  # a list of a subset belongs to the subset's own table
+            found = [file for file in found if not file.stem.endswith("_miniset")]
+        if len(found) > 1:
+            names = ", ".join(file.name for file in found)
+            raise SardinoError(f"{table.parent} holds several lists of splits ({names}): choose one")
+        path = found[0] if found else None
+    if path is None:
+        if "split" not in frame.columns:
+            return [""] * len(identifiers)
+        return [_split(value, table) for value in frame["split"]]
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        listed = {row["identifier"]: _split(row["split"], path) for row in rows}
+    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise SardinoError(f"{path} has no columns identifier and split ({error}): copy the file again") from error
+    if not listed.keys() & set(identifiers):
+        raise SardinoError(f"{path} names none of the tiles of {table.name}: it belongs to another partition")
+    return [listed.get(identifier, "") for identifier in identifiers]
+
+
+def _split(value: object, path: Path) -> str:
+    if value in SPLITS:
+        return str(value)
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    raise SardinoError(f"{path} has the split '{value}': only {', '.join(SPLITS)} are known")
+
+
+def _check_identifiers(identifiers: list[str], table: Path) -> None:
+    for identifier in identifiers:
+        if not IDENTIFIER.fullmatch(identifier):
+            raise SardinoError(f"{table} names a tile {identifier!r}, which is no file name: the table is not trusted")
+    if len(set(identifiers)) < len(identifiers):
+        twice = next(name for name in identifiers if identifiers.count(name) > 1)
+        raise SardinoError(f"{table} names the tile {twice} twice: remove one")

@@ -1,0 +1,381 @@
+"""Tiles from a folder laid out as by geetiles, sartiles or M3LEO: decoded, warped to metres, or left out by name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sardino.data.rasters.open import ArchiveRaster, read_archive_raster, tile_file
+from sardino.data.rasters.warp import resample
+from sardino.data.sources.archives.layout import Layout
+from sardino.data.sources.archives.old_encodings import ENCODINGS, Decoded, decode, recognise
+from sardino.data.sources.source import LeftOut, SourceChip
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS, SEASONS
+from sardino.data.tiles.tile import Tile
+from sardino.errors import SardinoError
+
+# The reference layers that the archives hold, in the units of a store.
+
+LAYER_DATASETS = {
+    "optical": "s2rgbm",
+    "vegetation_percent": "modis44b006veg",
+    "biomass_t_ha": "biomass",
+    "built_percent": "ghsbuilts",
+}
+"""Layer and the data set that it is read from, named with its year behind it, or without."""
+MODIS_WATER = 200
+CELL_M2 = 10_000
+"""GHS-BUILT-S counts square metres per cell of 100 m."""
+
+
+def read_layer(
+    layer: str, folder: Path, identifier: str, tile: Tile, year: int, month: int
+) -> tuple[NDArray[Any], list[str]]:
+    """One reference layer on the tile's grid; where the archive lacks it, it is missing and that is said.
+
+    Args:
+        layer: key of LAYER_DATASETS.
+        folder: of the data set.
+        identifier: of the tile.
+        tile: the grid wanted.
+        year: picks the band of a file with several years.
+        month: picks the bands of the optical composites.
+
+    Returns:
+        The layer as a store holds it, and sentences about what is missing.
+    """
+    try:
+        path = tile_file(folder, identifier)
+        planes, raster = _planes(layer, path, year, month)
+    except LeftOut as error:
+        empty: NDArray[Any] = np.full(tile.shape, np.nan, np.float32)
+        if layer == "optical":
+            empty = np.zeros((3, *tile.shape), np.uint8)
+        return empty, [f"{layer} is missing: {error}"]
+    warped = resample(planes, raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, "values")
+    if layer == "optical":
+        return np.nan_to_num(warped, nan=0).round().clip(0, 255).astype(np.uint8), []
+    return warped[0].astype(np.float32), []
+
+
+def _planes(layer: str, path: Path, year: int, month: int) -> tuple[NDArray[np.float32], ArchiveRaster]:
+    variable = "agb" if layer == "biomass_t_ha" and path.suffix == ".nc" else ""
+    raster = read_archive_raster(path, variable)
+    values = raster.values.astype(np.float32)
+    if raster.nodata is not None:
+        values[raster.values == raster.nodata] = np.nan
+    if layer == "optical":
+        values = values[[_band(raster, f"{month:02d}_{colour}") for colour in ("red", "green", "blue")]]
+        return np.where((values == 0).all(0), np.float32(np.nan), values), raster
+    if layer == "vegetation_percent":
+        plane = values[_band(raster, f"Percent_Tree_Cover_{year}")]
+        # 200 is water, where nothing grows; 253 is fill.
+        plane = np.where(plane == MODIS_WATER, np.float32(0), plane)
+        return np.where(plane <= 100, plane, np.float32(np.nan))[None], raster
+    if layer == "built_percent":
+        plane = values[0] * np.float32(100 / CELL_M2)
+        return np.where(plane <= 100, plane, np.float32(np.nan))[None], raster
+    return np.where(values[0] >= 0, values[0], np.float32(np.nan))[None], raster
+
+
+def _band(raster: ArchiveRaster, name: str) -> int:
+    if name not in raster.names:
+        raise LeftOut(
+            f"{raster.path} has no band {name}, it holds {', '.join(filter(None, raster.names)) or 'no names'}"
+        )
+    return raster.names.index(name)
+
+
+DIRECTIONS = {"asc": "ascending", "des": "descending"}
+S1_BANDS = tuple(f"{season}_{pol}{way}" for season in SEASONS for pol in ("vv", "vh") for way in ("asc", "des"))
+"""The 16 bands of `s1grd-<year>`, in their order."""
+POLARISED = tuple(f"{season}_{pol}" for season in SEASONS for pol in ("vv", "vh"))
+CODES = ("official", "mapped")
+"""WorldCover as 10, 20 ... 95, 100, or mapped by geetiles to 1 ... 11; 0 is nodata in both."""
+SUSPECTS = ("missing", "keep")
+
+
+@dataclass(frozen=True)
+class ArchiveSource:
+    """Sentinel-1 seasons and WorldCover labels of the tiles of one folder; `open_archive` checks and makes it.
+
+    Args:
+        folder: holds <data set>/<identifier>.tif or .nc.
+        names: (tile id, identifier) of each tile.
+        backscatter, label: names of the data sets.
+        direction: "asc" or "des"; the two are never mixed.
+        encoding: how the decibels are stored, one of legacy.ENCODINGS.
+        codes: "official" or "mapped".
+        suspects: pixels that a wrap may have moved by 30 dB become "missing", or "keep" their reading.
+        layers: (layer, data set) pairs.
+        min_valid: smallest share of pixels, 0 to 1, that every channel must have.
+        optical_month: calendar month of the optical layer.
+    """
+
+    folder: Path
+    names: tuple[tuple[str, str], ...]
+    backscatter: str
+    label: str
+    direction: str
+    encoding: str
+    codes: str
+    suspects: str = "missing"
+    layers: tuple[tuple[str, str], ...] = ()
+    min_valid: float = 0.0
+    optical_month: int = 7
+
+    channels = CHANNELS
+    legend = WORLDCOVER
+    product = "Sentinel-1 GRD sigma0, seasonal composites made in decibels by geetiles"
+    synthetic = False
+
+    @cached_property
+    def _identifiers(self) -> dict[str, str]:
+        return dict(self.names)
+
+    def identifier(self, tile: Tile) -> str:
+        """The name that the archive gives a tile."""
+        if tile.id not in self._identifiers:
+            raise LeftOut(f"the tile {tile.id} is not in the table of {self.folder}")
+        return self._identifiers[tile.id]
+
+    def chip(self, tile: Tile) -> SourceChip:
+        """The 12 channels, the label and the layers of one tile on its own grid.
+
+        Raises:
+            LeftOut: a file is missing, marked as without data, damaged, constant, or does not cover the tile.
+        """
+        name = self.identifier(tile)
+        raster = read_archive_raster(tile_file(self.folder / self.backscatter, name))
+        decoded = self._decode(raster)
+        notes = []
+        if suspicious := int(decoded.suspect.sum()):
+            by_evidence = ", ".join(f"{kind} {count}" for kind, count in decoded.evidence.items())
+            fate = "taken as missing" if self.suspects == "missing" else "kept"
+            notes.append(
+                f"{name}: {suspicious} of {decoded.db.size} values may be wrapped by 30 dB ({by_evidence}), {fate}"
+            )
+        db = decoded.without_suspects() if self.suspects == "missing" else decoded.db
+        db = resample(db, raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, "db")
+        share = np.isfinite(db).mean((1, 2))
+        if thin := [f"{b} {s:.0%}" for b, s in zip(POLARISED, share, strict=True) if s <= 0 or s < self.min_valid]:
+            raise LeftOut(f"{raster.path} has too few valid pixels in {', '.join(thin)}: leave the tile out")
+        layers: dict[str, NDArray[Any]] = {}
+        for layer, dataset in self.layers:
+            layers[layer], said = read_layer(layer, self.folder / dataset, name, tile, self.year, self.optical_month)
+            notes += said
+        vv, vh = db[0::2], db[1::2]
+        stack = np.stack([vv, vh, vv - vh], axis=1).reshape(len(CHANNELS), *tile.shape)
+        return SourceChip(stack.astype(np.float32), self._label(name, tile), layers, None, tuple(notes))
+
+    @property
+    def year(self) -> int:
+        """Year of the backscatter."""
+        return dataset_year(self.backscatter)
+
+    def metadata(self) -> dict[str, Any]:
+        """Facts for the store, JSON values."""
+        return {
+            "source": f"archive folder {self.folder.name}",
+            "datasets": {"backscatter": self.backscatter, "label": self.label, **dict(self.layers)},
+            "orbit_pass": DIRECTIONS[self.direction],
+            "quantity": "sigma0",
+            "unit": "dB",
+            "composite": "as delivered: seasonal mean or median of decibels, without the last day of each season",
+            "encoding": self.encoding,
+            "label_codes": self.codes,
+            "wrapped_pixels": self.suspects,
+            "min_valid": self.min_valid,
+            "optical_month": self.optical_month,
+            "labels": WORLDCOVER.name,
+            "year": self.year,
+            "identifiers": dict(self.names),
+        }
+
+    def _decode(self, raster: ArchiveRaster) -> Decoded:
+        wanted = season_planes(raster, self.direction)
+        flat = [band for band, plane in zip(POLARISED, wanted, strict=True) if is_constant(plane)]
+        if flat:
+            what = "no" if len(flat) == len(POLARISED) else "incomplete"
+            raise LeftOut(
+                f"{raster.path} has {what} {DIRECTIONS[self.direction]} data, constant are {', '.join(flat)}: "
+                f"choose the other direction or leave the tile out"
+            )
+        try:
+            encoding = recognise(wanted, self.backscatter)
+            if encoding != self.encoding:
+                raise SardinoError(f"{raster.path} is stored as {encoding}, the others as {self.encoding}")
+            if raster.nodata is not None and encoding == "db":
+                wanted = np.where(wanted == raster.nodata, np.nan, wanted)
+            return decode(wanted, POLARISED, encoding, self.backscatter)
+        except SardinoError as error:
+            raise LeftOut(f"{raster.path}: {error}") from error
+
+    def _label(self, name: str, tile: Tile) -> NDArray[np.uint8]:
+        raster = read_archive_raster(tile_file(self.folder / self.label, name))
+        codes = raster.values[0]
+        known = set(range(12)) if self.codes == "mapped" else {0, *WORLDCOVER.codes}
+        if raster.nodata is not None:
+            known.add(int(raster.nodata))
+        if strange := sorted(set(np.unique(codes).tolist()) - known):
+            raise LeftOut(
+                f"{raster.path} holds the codes {strange[:5]}, which are no WorldCover classes ({self.codes})"
+            )
+        index = label_index(codes, self.codes)
+        index = resample(index[None], raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, "classes")[0]
+        if (index == IGNORE).all():
+            raise LeftOut(f"{raster.path} has no label inside the tile: it lies elsewhere or is all nodata")
+        return index.astype(np.uint8)
+
+
+def label_index(codes: NDArray[Any], kind: str) -> NDArray[np.uint8]:
+    """WorldCover codes, any shape, to class indices; nodata, 0 in both kinds, becomes IGNORE and never class 0.
+
+    Args:
+        codes: "official": 10, 20 ... 100; "mapped": 1 ... 11.
+        kind: one of CODES.
+    """
+    if kind == "official":
+        return WORLDCOVER.encode(codes)
+    values = np.asarray(codes).astype(np.int64)
+    return np.where((values >= 1) & (values <= len(WORLDCOVER)), values - 1, IGNORE).astype(np.uint8)
+
+
+def season_planes(raster: ArchiveRaster, direction: str) -> NDArray[Any]:
+    """The 8 bands of one orbit direction in the order of POLARISED, as stored."""
+    names = [name.lower() for name in raster.names]
+    order = names if set(S1_BANDS) <= set(names) else list(S1_BANDS)
+    if len(raster.values) != len(order):
+        raise LeftOut(
+            f"{raster.path} has {len(raster.values)} bands, the seasons need {len(S1_BANDS)}: download it again"
+        )
+    return raster.values[[order.index(band + direction) for band in POLARISED]]
+
+
+def is_constant(plane: NDArray[Any]) -> bool:
+    """Whether a band holds one value only, as an orbit direction without a pass does."""
+    return bool((plane == plane.flat[0]).all()) or (plane.dtype.kind == "f" and not np.isfinite(plane).any())
+
+
+def dataset_year(dataset: str) -> int:
+    """The year behind a data set's name."""
+    year = dataset.rpartition("-")[2]
+    if not (year.isdigit() and len(year) == 4):
+        raise SardinoError(f"the data set '{dataset}' does not end in its year, as in s1grd-2020: rename its folder")
+    return int(year)
+
+
+# Opening an archive folder: which data sets belong together, and how their numbers are stored.
+
+
+def open_archive(
+    layout: Layout,
+    *,
+    backscatter: str = "",
+    label: str = "",
+    direction: str = "asc",
+    encoding: str = "",
+    codes: str = "",
+    suspects: str = "missing",
+    other_year: bool = False,
+    layers: bool = True,
+    min_valid: float = 0.0,
+    optical_month: int = 7,
+) -> ArchiveSource:
+    """Choose the data sets of a layout and find out how they are stored.
+
+    Args:
+        layout: tiles and folder.
+        backscatter: a data set named s1grd-<year>; by default the only one.
+        label: a data set named esaworldcover-<year>; by default the one of the same year.
+        direction: "asc" or "des".
+        encoding, codes: stated where the files do not tell.
+        suspects: "missing" or "keep".
+        other_year: accept labels and layers of another year than the backscatter.
+        layers: read the reference layers that the folder has.
+        min_valid, optical_month: see ArchiveSource.
+
+    Raises:
+        SardinoError: a data set is missing or of another year, or the files do not tell how they are stored.
+    """
+    if direction not in DIRECTIONS or suspects not in SUSPECTS or not 1 <= optical_month <= 12:
+        raise SardinoError("choose the direction asc or des, suspects missing or keep, and a month from 1 to 12")
+    if (encoding and encoding not in ENCODINGS) or (codes and codes not in CODES):
+        raise SardinoError(f"an encoding is {', '.join(ENCODINGS)}; label codes are {', '.join(CODES)}")
+    backscatter = backscatter or _only(layout, "s1grd")
+    year = dataset_year(layout.dataset(backscatter).name)
+    label = label or (f"esaworldcover-{year}" if f"esaworldcover-{year}" in layout.datasets() else "")
+    label = label or _only(layout, "esaworldcover")
+    if dataset_year(layout.dataset(label).name) != year and not other_year:
+        raise SardinoError(
+            f"the labels {label} and the backscatter {backscatter} are of different years: choose labels of {year}, "
+            f"or allow another year"
+        )
+    found = layout.folder
+    return ArchiveSource(
+        folder=found,
+        names=tuple((tile.id, name) for tile, name in zip(layout.tiles, layout.identifiers, strict=True)),
+        backscatter=backscatter,
+        label=label,
+        direction=direction,
+        encoding=encoding or _encoding(found / backscatter, layout.identifiers, direction),
+        codes=codes or _codes(found / label, layout.identifiers),
+        suspects=suspects,
+        layers=_layers(layout, year, other_year) if layers else (),
+        min_valid=min_valid,
+        optical_month=optical_month,
+    )
+
+
+def _only(layout: Layout, prefix: str) -> str:
+    found = [name for name in layout.datasets() if name.rpartition("-")[0] == prefix]
+    if len(found) != 1:
+        raise SardinoError(
+            f"{layout.folder} has {', '.join(found) or 'no data set'} for {prefix}-<year>, one is needed: name it; "
+            f"the folder holds {', '.join(layout.datasets()) or 'nothing'}"
+        )
+    return found[0]
+
+
+def _encoding(folder: Path, identifiers: Sequence[str], direction: str) -> str:
+    for name in identifiers:
+        try:
+            planes = season_planes(read_archive_raster(tile_file(folder, name)), direction)
+        except LeftOut:
+            continue
+        if not any(map(is_constant, planes)):
+            return recognise(planes, folder.name)
+    raise SardinoError(
+        f"no tile of {folder} holds complete {DIRECTIONS[direction]} data: choose the other direction, or download it"
+    )
+
+
+def _codes(folder: Path, identifiers: Sequence[str]) -> str:
+    """Official or mapped: 10 alone is tree cover in one and mangroves in the other, so other codes must tell."""
+    seen: set[int] = set()
+    for name in identifiers:
+        try:
+            seen |= set(np.unique(read_archive_raster(tile_file(folder, name)).values[0]).tolist()) - {0, 10, IGNORE}
+        except LeftOut:
+            continue
+        if seen:
+            mapped = seen <= set(range(1, 12))
+            if not mapped and not seen <= set(WORLDCOVER.codes):
+                raise SardinoError(f"{folder} holds the codes {sorted(seen)[:8]}, which are no WorldCover classes")
+            return "mapped" if mapped else "official"
+    raise SardinoError(f"{folder} holds no code but 0 and 10: state whether the label codes are official or mapped")
+
+
+def _layers(layout: Layout, year: int, other_year: bool) -> tuple[tuple[str, str], ...]:
+    chosen = []
+    for layer, prefix in LAYER_DATASETS.items():
+        there = [name for name in layout.datasets() if name == prefix or name.rpartition("-")[0] == prefix]
+        same = [name for name in there if name in (prefix, f"{prefix}-{year}")]
+        if same or (there and other_year):
+            chosen.append((layer, same[0] if same else there[-1]))
+    return tuple(chosen)

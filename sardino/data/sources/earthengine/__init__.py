@@ -1,0 +1,1 @@
+"""Chips from Google Earth Engine."""

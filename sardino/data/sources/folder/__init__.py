@@ -1,0 +1,1 @@
+"""Chips from a folder of files, described by a specification."""

@@ -1,0 +1,241 @@
+"""The chips of a folder: which there are, and each one's backscatter, label and layers on one grid."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sardino.data.rasters.open import Raster, read_raster
+from sardino.data.sources.folder.derived_labels import derived_classes
+from sardino.data.sources.folder.specification import FolderSpec, Layer
+from sardino.data.sources.seasonal_composite import in_year, seasonal_channels, seasonal_means
+from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.radiometry import SEASONS, to_db, to_power
+from sardino.errors import SardinoError
+
+_WILD = {"chip": r"[^/]+", "band": r"[^/]+", "time": r"[^/]+"}
+
+
+def chip_names(folder: Path, spec: FolderSpec) -> list[str]:
+    """Names of the chips in a folder, sorted.
+
+    Raises:
+        SardinoError: the folder is missing, or no file in it fits the spec's template.
+    """
+    if not folder.is_dir():
+        raise SardinoError(f"there is no folder {folder}: name the folder that holds the chips of '{spec.name}'")
+    names = {match["chip"] for match, _ in _matches(folder, spec.backscatter.files, spec.name)}
+    if not names:
+        raise SardinoError(
+            f"no file in {folder} fits '{spec.backscatter.files}': correct the folder or the template of '{spec.name}'"
+        )
+    return sorted(names)
+
+
+@dataclass(frozen=True)
+class ChipFiles:
+    """The files of one chip; each part is read when it is asked for."""
+
+    folder: Path
+    spec: FolderSpec
+    name: str
+
+    @cached_property
+    def grid(self) -> Raster:
+        """The raster whose grid every other one of the chip must share."""
+        source = self.spec.backscatter
+        path = self._files()[0][1]
+        return read_raster(path, next(iter(source.variables.values()), ""))
+
+    @cached_property
+    def backscatter_db(self) -> NDArray[np.float32]:
+        """(C, H, W) float32 dB, NaN where missing, channels as the spec orders them."""
+        spec, source = self.spec, self.spec.backscatter
+        series, dates, months = self._series()
+        if source.composite == "single":
+            planes = {name: stack[0] for name, stack in series.items()}
+            if len(months) != 1:
+                raise SardinoError(
+                    f"chip {self.name} of {self.folder} has {len(months)} dates, not one: set composite to seasonal"
+                )
+            if {"vv", "vh"} <= planes.keys():
+                planes["vv-vh"] = planes["vv"] - planes["vh"]
+            absent = [name for name in spec.channels if name not in planes]
+            if absent:
+                raise SardinoError(f"chip {self.name} of {self.folder} has no channel {', '.join(absent)}")
+            return np.stack([planes[name] for name in spec.channels])
+        chosen = np.ones(len(months), bool)
+        if dates is not None:
+            if source.year is None and np.ptp(dates.astype("datetime64[D]").astype(int)) > 366:
+                raise SardinoError(f"chip {self.name} of {self.folder} spans several years: set year in the spec")
+            chosen = in_year(dates, source.year) if source.year is not None else chosen
+        seasons = [s for s in SEASONS if any(c.startswith(f"{s}_") for c in spec.channels)]
+        means = {
+            name: seasonal_means(
+                to_power(stack[chosen]),
+                [month for month, take in zip(months, chosen, strict=True) if take],
+                needed=() if source.missing_season == "mask" else seasons,
+                source=f"chip {self.name}",
+            )
+            for name, stack in series.items()
+        }
+        return seasonal_channels(means, spec.channels)
+
+    @cached_property
+    def layers(self) -> dict[str, NDArray[Any]]:
+        """Reference layers by name, on the chip's grid."""
+        return {name: self._layer(name, layer) for name, layer in self.spec.layers.items()}
+
+    @cached_property
+    def label(self) -> NDArray[np.uint8]:
+        """(H, W) class index, IGNORE where unlabelled."""
+        labels = self.spec.labels
+        if labels.source == "derived":
+            return derived_classes(self.layers["optical"])
+        path = self.folder / labels.files.format(chip=self.name)
+        if labels.source == "none" or not (labels.required or path.exists()):
+            return np.full(self.grid.shape, IGNORE, np.uint8)
+        if not path.exists():
+            raise SardinoError(
+                f"chip {self.name} has no label file {path}: add it, or set required = false in the spec"
+            )
+        raster = read_raster(path)
+        self.grid.require_same_grid(raster)
+        return self.spec.legend.encode(raster.values[0])
+
+    def _files(self) -> list[tuple[dict[str, str], Path]]:
+        found = _matches(self.folder, self.spec.backscatter.files, self.spec.name)
+        return [(match, path) for match, path in found if match["chip"] == self.name]
+
+    def _series(self) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.datetime64] | None, list[int]]:
+        """Per polarisation the dates as (T, H, W) dB, and the date, where known, and month of each."""
+        source = self.spec.backscatter
+        if source.variables:
+            rasters = {name: read_raster(self.grid.path, variable) for name, variable in source.variables.items()}
+            dates = self.grid.dates
+            months = [0] * len(self.grid.values) if dates is None else [_month(date) for date in dates]
+            for raster in rasters.values():
+                if raster.values.shape != self.grid.values.shape:
+                    raise SardinoError(f"the variables of {raster.path} differ in size: correct the file")
+            return {name: self._decibels(r, r.masked(source.nodata)) for name, r in rasters.items()}, dates, months
+        times = sorted({match.get("time", "") for match, _ in self._files()})
+        stacks: dict[str, list[NDArray[np.float32]]] = {}
+        for time in times:
+            for name, plane in self._planes(time).items():
+                stacks.setdefault(name, []).append(plane)
+        if source.composite == "single":
+            return {name: np.stack(planes) for name, planes in stacks.items()}, None, [0] * len(times)
+        dated = [self._date(time) for time in times]
+        known = [date for date, _ in dated if date is not None]
+        dates = np.array(known, "datetime64[s]") if len(known) == len(times) else None
+        return {name: np.stack(planes) for name, planes in stacks.items()}, dates, [month for _, month in dated]
+
+    def _planes(self, time: str) -> dict[str, NDArray[np.float32]]:
+        """Bands of one date by name, in dB."""
+        source = self.spec.backscatter
+        files = {match.get("band", ""): path for match, path in self._files() if match.get("time", "") == time}
+        planes = {}
+        if "{band}" in source.files:
+            for band in source.bands:
+                if band not in files:
+                    wanted = source.files.format(chip=self.name, band=band, time=time)
+                    raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
+                raster = self._on_grid(files[band])
+                if len(raster.values) != 1:
+                    raise SardinoError(
+                        f"{raster.path} has {len(raster.values)} bands, one is expected: correct the spec"
+                    )
+                planes[source.names.get(band, band)] = self._decibels(raster, raster.masked(source.nodata))[0]
+            return planes
+        raster = self._on_grid(files[""])
+        if len(raster.values) != len(source.bands):
+            raise SardinoError(
+                f"{raster.path} has {len(raster.values)} bands, the spec '{self.spec.name}' describes "
+                f"{len(source.bands)}: correct the file or the spec"
+            )
+        values = self._decibels(raster, raster.masked(source.nodata))
+        return {source.names.get(b, b): plane for b, plane in zip(source.bands, values, strict=True) if b}
+
+    def _on_grid(self, path: Path) -> Raster:
+        raster = read_raster(path)
+        self.grid.require_same_grid(raster)
+        return raster
+
+    def _decibels(self, raster: Raster, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Stored numbers to dB by the spec's unit, refused where they cannot be of that unit."""
+        unit = self.spec.backscatter.unit
+        valid = values[np.isfinite(values)]
+        if unit == "db" and valid.size and valid.min() >= 0:
+            raise SardinoError(f"{raster.path} holds no negative value and can hardly be in dB: set unit to power")
+        if unit != "db" and valid.size and valid.min() < 0:
+            raise SardinoError(f"{raster.path} holds negative values and cannot be {unit}: set unit to db, or nodata")
+        if unit == "db":
+            return values
+        if unit == "power":
+            return to_db(values)
+        return to_db(values.astype(np.float64) ** 2) - np.float32(83 if unit == "dn-83" else 0)
+
+    def _date(self, time: str) -> tuple[datetime | None, int]:
+        source = self.spec.backscatter
+        if time in source.months:
+            return None, source.months[time]
+        try:
+            date = datetime.strptime(time, source.time_format)
+        except ValueError as error:
+            raise SardinoError(
+                f"the date '{time}' of chip {self.name} is neither in months nor of the form '{source.time_format}': "
+                f"correct the spec '{self.spec.name}'"
+            ) from error
+        return date, date.month
+
+    def _layer(self, name: str, layer: Layer) -> NDArray[Any]:
+        path = self.folder / layer.files.format(chip=self.name)
+        if layer.variables:
+            planes = np.stack([self._at_date(read_raster(path, variable), layer) for variable in layer.variables])
+        else:
+            raster = self._on_grid(path)
+            if max(layer.bands) > len(raster.values):
+                raise SardinoError(f"{path} has {len(raster.values)} bands, the layer '{name}' asks for {layer.bands}")
+            planes = raster.masked(layer.nodata)[[band - 1 for band in layer.bands]]
+        if layer.stretch is not None:
+            low, high = layer.stretch
+            planes = np.clip((planes - low) / (high - low) * 254 + 1, 1, 255)
+        if name == "optical":
+            if len(planes) != 3:
+                raise SardinoError(f"{path}: the layer 'optical' needs three bands, not {len(planes)}")
+            return np.nan_to_num(planes, nan=0).round().clip(0, 255).astype(np.uint8)
+        return np.nan_to_num(planes[0], nan=IGNORE).astype(np.uint8) if name == "landcover_300m" else planes[0]
+
+    def _at_date(self, raster: Raster, layer: Layer) -> NDArray[np.float32]:
+        self.grid.require_same_grid(raster)
+        dates = [] if raster.dates is None else [str(date) for date in raster.dates]
+        places = [place for place, date in enumerate(dates) if date.startswith(layer.date)]
+        if len(places) != 1:
+            raise SardinoError(
+                f"{raster.path} has {len(places)} dates that start with '{layer.date}': set date in the spec"
+            )
+        return raster.masked(layer.nodata)[places[0]]
+
+
+def _matches(folder: Path, template: str, only_chip: str) -> list[tuple[dict[str, str], Path]]:
+    """Files that fit a template, with the text found at each of its places, sorted by path."""
+    pattern, pieces = "", re.split(r"\{(chip|band|time)\}", template)
+    for number, piece in enumerate(pieces):
+        if number % 2 == 0:
+            pattern += re.escape(piece)
+        else:
+            pattern += f"(?P={piece})" if f"(?P<{piece}>" in pattern else f"(?P<{piece}>{_WILD[piece]})"
+    found = []
+    for path in sorted(folder.glob("".join(p if n % 2 == 0 else "*" for n, p in enumerate(pieces)))):
+        if match := re.fullmatch(pattern, path.relative_to(folder).as_posix()):
+            found.append(({"chip": only_chip} | match.groupdict(), path))
+    return found
+
+
+def _month(date: np.datetime64) -> int:
+    return int(date.astype("datetime64[M]").astype(int)) % 12 + 1

@@ -1,0 +1,1 @@
+"""Chips from a STAC catalogue."""

@@ -1,0 +1,1 @@
+"""The synthetic Sentinel-1 world."""

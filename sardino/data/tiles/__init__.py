@@ -1,0 +1,1 @@
+"""Tiles: their grid, radiometry, legends, and the store that holds them."""

@@ -1,0 +1,360 @@
+"""A tile store opened for reading: checked first, then read tile by tile."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+from pyproj import CRS
+from zarr.codecs import BytesCodec
+
+from sardino.data.tiles.label_fractions import label_order
+from sardino.data.tiles.landcover import Legend
+from sardino.data.tiles.radiometry import unpack
+from sardino.data.tiles.tile import Tile
+from sardino.errors import SardinoError
+
+# Chunks of a Zarr array, one a tile: read straight from their files where nothing has to be decoded.
+
+
+class Chunks:
+    """The tiles of one array, by number.
+
+    An uncompressed Zarr chunk is the array's bytes and nothing else. Reading its file costs what the disk costs;
+    the way through Zarr's codecs costs several times that. Compressed arrays take that way.
+
+    Args:
+        path: the Zarr group's folder.
+        array: an array whose chunks each hold one tile, (tiles, ...).
+    """
+
+    def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
+        self.array = array
+        self.folder = str(path / array.basename)
+        self.shape = array.shape[1:]
+        codecs = array.metadata.codecs if array.metadata.zarr_format == 3 else ()
+        self.direct = (
+            len(codecs) == 1 and isinstance(codecs[0], BytesCodec) and array.chunks == (1, *self.shape)
+        ) and (array.dtype.itemsize == 1 or _little_endian(codecs[0]))
+
+    def file(self, number: int) -> str:
+        """The chunk's file, by Zarr's default chunk key."""
+        return f"{self.folder}/c/{number}{'/0' * len(self.shape)}"
+
+    def read_into(self, number: int, out: NDArray[Any]) -> None:
+        """Fill `out`, contiguous and of the array's shape and type, with tile `number`.
+
+        Raises:
+            SardinoError: the chunk is lost, cut short, or cannot be decoded.
+        """
+        file = self.file(number)
+        try:
+            if not self.direct:
+                # Zarr fills a lost chunk with nodata; the writer writes every chunk, so absence is loss.
+                os.stat(file)
+                out[...] = self.array[number]
+                return
+            with open(file, "rb", buffering=0) as chunk:
+                filled = chunk.readinto(out.data.cast("B"))
+                rest = chunk.read(1)
+        except FileNotFoundError as error:
+            raise SardinoError(f"{file} is missing") from error
+        if filled != out.nbytes or rest:
+            raise SardinoError(f"{file} does not hold the {out.nbytes} bytes of a tile")
+
+
+def _little_endian(codec: BytesCodec) -> bool:
+    endian = codec.endian
+    return str(getattr(endian, "value", endian)) == "little"
+
+
+# Fingerprints: a digest of each tile's pixels, and one of the whole store made from them.
+
+
+def head_of(channels: Sequence[str], unit: str, legend: Legend, tile_px: int) -> dict[str, Any]:
+    """What gives the pixels of a store their meaning."""
+    return {"channels": list(channels), "unit": unit, "legend": legend.to_dict(), "tile_px": tile_px}
+
+
+def tile_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of a tile's packed arrays, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def store_fingerprint(head: Mapping[str, Any], tiles: Iterable[tuple[str, str, int, str]]) -> str:
+    """SHA-256 over the head and, per tile in store order, its id, split, band and digest."""
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for tile_id, split, band, pixels in tiles:
+        digest.update(f"{tile_id},{split},{band},{pixels};".encode())
+    return digest.hexdigest()
+
+
+FORMAT = "sardino-tiles"
+VERSION = 2
+"""2: one digest a tile in the index; uncompressed unless asked otherwise."""
+SPLITS = ("train", "val", "test")
+ARRAYS = "tiles.zarr"
+INDEX = "tiles.parquet"
+ATTRIBUTES = ("channels", "unit", "product", "legend", "synthetic", "tile_px", "layers", "fingerprint", "metadata")
+
+
+class TileStore:
+    """A tile store opened for reading; `open` checks it before anything is read.
+
+    Attributes:
+        index: one row a tile: id, region, crs, transform, split, band, sha256, share_<class code>
+            (of labelled pixels), labelled_share, valid_share, geometry in EPSG:4326.
+        channels, unit, product, legend, synthetic, tile_px, layers, fingerprint, metadata: as written.
+        passes: whether the number of passes per season and pixel is known.
+    """
+
+    def __init__(self, path: Path, group: zarr.Group, index: geopandas.GeoDataFrame) -> None:
+        attributes: dict[str, Any] = group.attrs.asdict()
+        self.path = path
+        self.index = index
+        self.channels: list[str] = list(attributes["channels"])
+        self.unit = str(attributes["unit"])
+        self.product = str(attributes["product"])
+        self.legend = Legend.from_dict(attributes["legend"])
+        self.synthetic = bool(attributes["synthetic"])
+        self.tile_px = int(attributes["tile_px"])
+        self.layers: list[str] = list(attributes["layers"])
+        self.fingerprint = str(attributes["fingerprint"])
+        self.metadata: dict[str, Any] = dict(attributes["metadata"])
+        self.passes = bool(attributes.get("passes", False))
+        names = ["backscatter", "label", *(f"layer_{name}" for name in self.layers), *(["passes"] * self.passes)]
+        self._arrays = {name: Chunks(path / ARRAYS, _array(path, group, name)) for name in names}
+
+    @classmethod
+    def open(cls, path: Path) -> "TileStore":
+        """Open the store in folder `path`; SardinoError names what is missing, half-written or foreign."""
+        path = Path(path)
+        if not path.exists():
+            if path.with_name(path.name + ".partial").exists():
+                raise SardinoError(f"{path} was only half written: run the data preparation again")
+            raise SardinoError(f"there is no tile store {path}: run the data preparation first")
+        for part in (ARRAYS, INDEX):
+            if not (path / part).exists():
+                raise SardinoError(f"{path} is not a whole tile store, {part} is missing: prepare the data again")
+        try:
+            group = zarr.open_group(path / ARRAYS, mode="r", use_consolidated=False)
+            attributes = group.attrs.asdict()
+        except Exception as error:
+            raise SardinoError(f"{path / ARRAYS} cannot be read ({error}): prepare the data again") from error
+        if attributes.get("format") != FORMAT:
+            raise SardinoError(f"{path / ARRAYS} is a Zarr group but no {FORMAT} store: choose another folder")
+        if attributes.get("version") != VERSION:
+            raise SardinoError(
+                f"{path} has format version {attributes.get('version')}, this sardino reads {VERSION}: prepare it again"
+            )
+        missing = [name for name in ATTRIBUTES if name not in attributes]
+        if missing:
+            raise SardinoError(f"{path / ARRAYS} lacks the attributes {', '.join(missing)}: prepare the data again")
+        try:
+            index = geopandas.read_parquet(path / INDEX)
+            rows = len(index["id"]), len(index["split"]), len(index["region"]), len(index["sha256"])
+        except Exception as error:
+            raise SardinoError(f"{path / INDEX} cannot be read ({error}): prepare the data again") from error
+        store = cls(path, group, index)
+        shape = (rows[0], len(store.channels), store.tile_px, store.tile_px)
+        arrays = store._arrays["backscatter"].array, store._arrays["label"].array
+        if arrays[0].shape != shape or arrays[1].shape != (shape[0], *shape[2:]):
+            raise SardinoError(f"{path} contradicts itself, its arrays do not hold {shape}: prepare the data again")
+        return store
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        return f"TileStore({str(self.path)!r}, {len(self)} tiles of {self.tile_px} px, {len(self.channels)} channels)"
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        return {tile: row for row, tile in enumerate(self.index["id"])}
+
+    def row(self, tile_id: str) -> int:
+        """Place of a tile in the arrays."""
+        if tile_id not in self._rows:
+            raise SardinoError(f"{self.path} has no tile {tile_id}")
+        return self._rows[tile_id]
+
+    def ids(self, split: str | None = None, regions: Sequence[str] | None = None) -> list[str]:
+        """Tile ids in store order, of one split and of some regions where asked; unknown names are refused."""
+        chosen = self.index
+        if split is not None:
+            if split not in SPLITS:
+                raise SardinoError(f"there is no split '{split}': choose {', '.join(SPLITS)}")
+            chosen = chosen[chosen["split"] == split]
+        if regions is not None:
+            unknown = sorted(set(regions) - set(self.index["region"]))
+            if unknown:
+                raise SardinoError(
+                    f"{self.path} has no region {', '.join(unknown)}: it holds {', '.join(self.regions)}"
+                )
+            chosen = chosen[chosen["region"].isin(list(regions))]
+        return [str(tile) for tile in chosen["id"]]
+
+    @property
+    def regions(self) -> list[str]:
+        """Regions in the order in which they were written."""
+        return [str(region) for region in self.index["region"].unique()]
+
+    def tile(self, tile_id: str) -> Tile:
+        """Where a tile lies."""
+        row = self.index.iloc[self.row(tile_id)]
+        a, b, c, d, e, f = (float(v) for v in row["transform"])
+        return Tile(str(row["region"]), str(row["crs"]), (a, b, c, d, e, f), (self.tile_px, self.tile_px))
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Pixel spacing in metres: as written beside the tiles, else of the first tile's transform; None in degrees."""
+        if self.metadata.get("gsd_m"):
+            return float(self.metadata["gsd_m"])
+        first = self.tile(str(self.index["id"].iloc[0]))
+        return first.transform[0] if first.crs and CRS.from_user_input(first.crs).is_projected else None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Loader workers open the store themselves: file handles do not travel.
+        return TileStore.open, (self.path,)
+
+    def read(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+        """Tiles by id: backscatter (N, C, H, W) float32 dB with NaN, and labels (N, H, W) uint8 class index."""
+        size = (self.tile_px, self.tile_px)
+        backscatter = np.empty((len(ids), len(self.channels), *size), np.float32)
+        label = np.empty((len(ids), *size), np.uint8)
+        counts = np.empty(backscatter.shape[1:], np.int16)
+        for place, tile_id in enumerate(ids):
+            self._read_into("backscatter", tile_id, counts)
+            unpack(counts, out=backscatter[place])
+            self._read_into("label", tile_id, label[place])
+        return backscatter, label
+
+    def read_counts(self, ids: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+        """Tiles as they lie on disk: (N, C, H, W) int16 counts of 0.01 dB, NODATA where missing, and labels."""
+        counts = np.empty((len(ids), len(self.channels), self.tile_px, self.tile_px), np.int16)
+        label = np.empty((len(ids), self.tile_px, self.tile_px), np.uint8)
+        for place, tile_id in enumerate(ids):
+            self._read_into("backscatter", tile_id, counts[place])
+            self._read_into("label", tile_id, label[place])
+        return counts, label
+
+    def read_layer(self, name: str, ids: Sequence[str]) -> NDArray[Any]:
+        """A reference layer of some tiles: (N, 3, H, W) uint8 for "optical", otherwise (N, H, W)."""
+        if name not in self.layers:
+            raise SardinoError(f"{self.path} has no layer '{name}': it holds {', '.join(self.layers) or 'none'}")
+        chunks = self._arrays[f"layer_{name}"]
+        values = np.empty((len(ids), *chunks.shape), chunks.array.dtype)
+        for place, tile_id in enumerate(ids):
+            self._read_into(f"layer_{name}", tile_id, values[place])
+        return values
+
+    def read_passes(self, ids: Sequence[str]) -> NDArray[np.uint8]:
+        """Passes in each season's composite: (N, 4, H, W) uint8, saturating at 255."""
+        if not self.passes:
+            raise SardinoError(f"{self.path} does not know how many passes its composites hold")
+        return np.stack([self._chunk("passes", tile_id) for tile_id in ids])
+
+    def _read_into(self, name: str, tile_id: str, out: NDArray[Any]) -> None:
+        row = self.row(tile_id)
+        try:
+            self._arrays[name].read_into(row, out)
+        except Exception as error:
+            raise SardinoError(
+                f"{self.path / ARRAYS / name} is damaged at tile {tile_id} ({error}): prepare the data again"
+            ) from error
+
+    def _chunk(self, name: str, tile_id: str) -> NDArray[Any]:
+        chunks = self._arrays[name]
+        out = np.empty(chunks.shape, chunks.array.dtype)
+        self._read_into(name, tile_id, out)
+        return out
+
+    def require(
+        self, channels: Sequence[str] | None = None, unit: str | None = None, tile_px: int | None = None
+    ) -> None:
+        """Refuse the store, by name, unless it has these channels, this unit and this tile size."""
+        if channels is not None and list(channels) != self.channels:
+            raise SardinoError(
+                f"{self.path} holds the channels {', '.join(self.channels)}, needed are {', '.join(channels)}"
+            )
+        if unit is not None and unit != self.unit:
+            raise SardinoError(f"{self.path} holds backscatter in {self.unit}, needed is {unit}")
+        if tile_px is not None and tile_px != self.tile_px:
+            raise SardinoError(f"{self.path} holds tiles of {self.tile_px} px, needed are {tile_px} px")
+
+    def damaged(self, progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> list[str]:
+        """Read everything; ids of the tiles whose pixels are lost, cut short or no longer those written."""
+        found = []
+        for tile_id in progress([str(tile) for tile in self.index["id"]]):
+            try:
+                pixels = tile_digest({name: self._chunk(name, tile_id) for name in self._arrays})
+            except SardinoError:
+                found.append(tile_id)
+                continue
+            if pixels != self.index["sha256"].iloc[self.row(tile_id)]:
+                found.append(tile_id)
+        return found
+
+    def verify(self) -> None:
+        """Read everything and refuse the store where it no longer matches its fingerprint."""
+        columns = (self.index[name] for name in ("id", "split", "band", "sha256"))
+        rows = ((str(i), str(s), int(b), str(d)) for i, s, b, d in zip(*columns, strict=True))
+        head = head_of(self.channels, self.unit, self.legend, self.tile_px)
+        if store_fingerprint(head, rows) != self.fingerprint:
+            raise SardinoError(f"the index of {self.path} was changed after it was written: prepare the data again")
+        if found := self.damaged():
+            raise SardinoError(
+                f"{self.path} was changed after it was written, at {len(found)} tiles, {found[0]} the first: "
+                f"prepare the data again"
+            )
+
+
+def _array(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
+    try:
+        array = group[name]
+    except Exception as error:
+        raise SardinoError(f"{path / ARRAYS} has lost its array '{name}': prepare the data again") from error
+    if not isinstance(array, zarr.Array):
+        raise SardinoError(f"{path / ARRAYS / name} is not an array: prepare the data again")
+    return array
+
+
+# What a record must say about the tiles a run has read.
+
+
+def describe(store: TileStore) -> dict[str, Any]:
+    """What a record must say about its input."""
+    return {
+        "source": store.product,
+        "synthetic": store.synthetic,
+        "fingerprint": store.fingerprint,
+        "labels": store.metadata.get("labels", store.legend.name),
+        "derived": store.legend.derived,
+        "channels": store.channels,
+        "tile_px": store.tile_px,
+        "tiles": len(store),
+    }
+
+
+# The tiles that figures show, by a rule instead of by eye.
+
+
+def example_tiles(store: TileStore, test_ids: Sequence[str], count: int) -> list[str]:
+    """The test tiles that figures show: the first by hash among those with at least three classes of 5 % each.
+
+    The rule reads labels, never a prediction, and is fixed before any result is seen.
+    """
+    shares = store.index.set_index("id")[[f"share_{code}" for code in store.legend.codes]]
+    varied = [i for i in label_order(test_ids) if int((shares.loc[i] > 0.05).sum()) >= 3]
+    return (varied + [i for i in label_order(test_ids) if i not in varied])[:count]

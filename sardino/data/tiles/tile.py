@@ -1,0 +1,159 @@
+"""The tile grid: where on the earth each tile lies."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+import xarray as xr
+from numpy.typing import NDArray
+from pyproj import Transformer
+from rasterio.transform import Affine
+from shapely import Polygon, box
+
+from sardino.data.tiles.radiometry import SEASONS
+from sardino.errors import SardinoError
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A tile's place: its CRS, its affine transform and its size in pixels.
+
+    Args:
+        region: area of interest, for example "europe".
+        crs: for example "EPSG:32631"; "" where the source states none.
+        transform: the six affine coefficients (a, b, c, d, e, f) of pixel to map coordinates.
+        shape: (rows, columns).
+    """
+
+    region: str
+    crs: str
+    transform: tuple[float, float, float, float, float, float]
+    shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        a, b, _, d, e, _ = self.transform
+        if b or d or a <= 0 or e >= 0:
+            raise SardinoError(f"tile transform {self.transform} is rotated or not north-up: warp the raster first")
+        if min(self.shape) < 1:
+            raise SardinoError(f"tile shape {self.shape} is empty")
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(left, bottom, right, top) in map units."""
+        a, _, c, _, e, f = self.transform
+        return c, f + e * self.shape[0], c + a * self.shape[1], f
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        left, bottom, right, top = self.bounds
+        return (left + right) / 2, (bottom + top) / 2
+
+    @property
+    def footprint(self) -> Polygon:
+        """The tile's outline in its own CRS."""
+        return box(*self.bounds)
+
+    @property
+    def id(self) -> str:
+        """13 hex digits of a hash of CRS and outline to the millimetre: the same place, the same id."""
+        text = self.crs + ",".join(f"{v:.3f}" for v in self.bounds) + f",{self.shape[0]}x{self.shape[1]}"
+        if not self.crs:
+            text = self.region + text
+        return hashlib.sha256(text.encode()).hexdigest()[:13]
+
+    def footprint_in(self, crs: str) -> Polygon:
+        """The outline in another CRS, edges kept straight between corners."""
+        convert = Transformer.from_crs(self.crs, crs, always_xy=True).transform
+        return shapely.transform(self.footprint, convert, interleaved=False)
+
+
+def tile_grid(
+    region: str, crs: str, origin: tuple[float, float], size_px: int, gsd_m: float, columns: int, rows: int
+) -> Iterator[Tile]:
+    """Square tiles side by side, row by row from the upper left `origin` (x, y), without gap or overlap."""
+    step = size_px * gsd_m
+    for row in range(rows):
+        for column in range(columns):
+            x, y = origin[0] + column * step, origin[1] - row * step
+            yield Tile(region, crs, (gsd_m, 0.0, x, 0.0, -gsd_m, y), (size_px, size_px))
+
+
+# A chip: what one tile holds in memory, whichever source it came from.
+
+LAYERS = {
+    "optical": "Optical RGB (uint8)",
+    "landcover_300m": "Land cover, 300 m (class index)",
+    "vegetation_percent": "Vegetation (%)",
+    "biomass_t_ha": "Above-ground biomass (t/ha)",
+    "built_percent": "Built surface (%)",
+    "ndvi": "NDVI",
+    "elevation_m": "Elevation (m)",
+}
+"""Reference layers of Figure 5 and their titles; a source has those it has."""
+
+
+@dataclass(frozen=True)
+class Chip:
+    """The pixels of one tile.
+
+    Args:
+        backscatter_db: (C, H, W) float32, dB, NaN where missing.
+        label: (H, W) uint8 class index, 255 where unlabelled.
+        layers: reference layers by name (see LAYERS): "optical" is (3, H, W)
+            uint8, "landcover_300m" (H, W) uint8 class index, others (H, W) float32, NaN where missing.
+        counts: (4, H, W) integer, passes that went into each season's composite; None where unknown.
+    """
+
+    backscatter_db: NDArray[np.float32]
+    label: NDArray[np.uint8]
+    layers: dict[str, NDArray[Any]] = field(default_factory=dict)
+    counts: NDArray[np.integer] | None = None
+
+    def __post_init__(self) -> None:
+        height_width = self.backscatter_db.shape[-2:]
+        if self.backscatter_db.ndim != 3 or self.label.shape != height_width:
+            raise SardinoError(
+                f"a chip needs backscatter (C, H, W) and a label (H, W) of one size, "
+                f"got {self.backscatter_db.shape} and {self.label.shape}"
+            )
+        for name, layer in self.layers.items():
+            if name not in LAYERS or layer.shape[-2:] != height_width:
+                raise SardinoError(f"layer '{name}' of shape {layer.shape} does not fit a chip of {height_width}")
+        if self.counts is not None and self.counts.shape != (len(SEASONS), *height_width):
+            raise SardinoError(f"counts of shape {self.counts.shape} are no count per season and pixel of the chip")
+
+
+# Maps coarser than their tile, such as attention over patches, as labelled arrays in their place on the earth.
+
+
+def georeferenced(maps: NDArray[np.floating], tile: Tile, name: str = "attention", band: str = "head") -> xr.DataArray:
+    """Maps over a tile with the coordinates of their cells' centres, CRS and transform; `.rio.to_raster` writes them.
+
+    Args:
+        maps: (heads, h, w), each covering the tile in h x w equal cells.
+        tile: where it lies; a tile without a CRS gives an array without one.
+        name: of the quantity.
+        band: name of the first dimension; its labels count from 1, as the figures do.
+
+    Returns:
+        (head, y, x), north up.
+
+    Raises:
+        SardinoError: maps that are not three-dimensional, or whose cells are not whole pixels of the tile.
+    """
+    if maps.ndim != 3 or tile.shape[0] % maps.shape[1] or tile.shape[1] % maps.shape[2]:
+        raise SardinoError(f"maps of {maps.shape} do not divide a tile of {tile.shape} pixels into equal cells")
+    a, _, c, _, e, f = tile.transform
+    cell = Affine(a * tile.shape[1] / maps.shape[2], 0, c, 0, e * tile.shape[0] / maps.shape[1], f)
+    x = cell.c + cell.a * (np.arange(maps.shape[2]) + 0.5)
+    y = cell.f + cell.e * (np.arange(maps.shape[1]) + 0.5)
+    array = xr.DataArray(
+        maps, dims=(band, "y", "x"), coords={band: np.arange(1, len(maps) + 1), "y": y, "x": x}, name=name
+    )
+    import rioxarray  # noqa: F401  # gives every xarray object its `rio`
+
+    array = array.rio.write_transform(cell)
+    return array.rio.write_crs(tile.crs) if tile.crs else array

@@ -1,0 +1,1 @@
+"""DINO: self-distillation of a Vision Transformer without labels."""

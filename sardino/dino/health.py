@@ -1,0 +1,286 @@
+"""Signs that a pre-training learns, collapses or stands still; the loss alone tells none of it.
+
+A DINO loss near ln K is collapse to the uniform, one near 0 may be collapse to a constant or confident agreement:
+the entropy of the mean target tells these apart (Caron et al. 2021, section 5.3).
+"""
+
+import itertools
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from tqdm import tqdm
+
+from sardino.errors import SardinoError
+
+MEASURES = ("loss", "teacher_entropy", "batch_entropy", "kl", "centre_norm", "feature_std", "effective_rank")
+COLUMNS = (
+    *("step", "epoch", *MEASURES, "distance", "gradient_norm", "learning_rate", "weight_decay", "momentum"),
+    *("teacher_temperature", "images_per_s", "data_wait", "memory_gib"),
+)
+PROBES = ("step", "knn", "linear")
+LOOKS = 3
+"""A sign must show this many times in a row: one look at a small batch may deceive."""
+
+
+@torch.no_grad()
+def measure(
+    *, loss: Tensor, logits: Tensor, centre: Tensor, teacher_temperature: float, features: Tensor, gradient_norm: Tensor
+) -> dict[str, float]:
+    """What one step tells; the device is asked once.
+
+    Args:
+        loss: () nats.
+        logits: (N, K) of the teacher.
+        centre: (1, K) before it moved.
+        teacher_temperature: of this step.
+        features: (N, D) class tokens of the student.
+        gradient_norm: () before clipping.
+
+    Returns:
+        loss; teacher_entropy: mean entropy of a target, nats; batch_entropy: entropy of the mean target, nats, near 0
+        where all tiles get one answer; kl: loss - teacher_entropy, what the student can still learn; centre_norm;
+        feature_std: spread of the unit features times sqrt(D), 0 a constant and 1 an even spread; effective_rank:
+        exp of the entropy of the features' normalised singular values (Roy and Vetterli 2007); gradient_norm.
+    """
+    target = ((logits.float() - centre) / teacher_temperature).softmax(-1)
+    entropy, of_mean = _entropy(target).mean(), _entropy(target.mean(0))
+    unit = F.normalize(features.float(), dim=-1)
+    spread = unit.std(0, correction=0).square().sum().sqrt()  # sqrt(D) times the root mean square over dimensions
+    singular = torch.linalg.svdvals(features.float() - features.float().mean(0))
+    rank = _entropy(singular / singular.sum().clamp_min(1e-30)).exp()
+    values = [loss, entropy, of_mean, loss - entropy, centre.norm(), spread, rank, gradient_norm]
+    found = torch.stack([value.detach().float() for value in values]).tolist()
+    return dict(zip((*MEASURES, "gradient_norm"), found, strict=True))
+
+
+def _entropy(probability: Tensor) -> Tensor:
+    """Of the last dimension, in nats."""
+    return -torch.special.xlogy(probability, probability).sum(-1)
+
+
+@dataclass
+class History:
+    """What was watched, a list per column of COLUMNS, and what was probed, a list per column of PROBES.
+
+    Args:
+        ln_k: entropy of a teacher that says nothing.
+    """
+
+    ln_k: float
+    columns: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
+    probes: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in PROBES})
+
+    def __getattr__(self, name: str) -> list[float]:
+        if name in COLUMNS:
+            return self.columns[name]
+        raise AttributeError(name)
+
+    def append(self, step: int, values: Mapping[str, float]) -> None:
+        """One watched step."""
+        _append(self.columns, {"step": step, **values})
+
+    def append_probe(self, step: int, values: Mapping[str, float]) -> None:
+        """One probe."""
+        _append(self.probes, {"step": step, **values})
+
+    def best_probe(self) -> int | None:
+        """The step whose tokens were best by the linear probe, the earlier of equals; None before the first."""
+        scored = [(score, -step) for step, score in zip(self.probes["step"], self.probes["linear"], strict=True)]
+        finite = [pair for pair in scored if math.isfinite(pair[0])]
+        return int(-max(finite)[1]) if finite else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; what is not finite as None."""
+        columns = {name: [_known(value) for value in values] for name, values in self.columns.items()}
+        probes = {name: [_known(value) for value in values] for name, values in self.probes.items()}
+        return {"ln_k": self.ln_k, **columns, "probes": probes}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "History":
+        """Back from `to_dict`.
+
+        Raises:
+            SardinoError: a column is missing, unknown, or of another length.
+        """
+        odd = {"ln_k", "probes", *COLUMNS} ^ data.keys() or set(PROBES) ^ data["probes"].keys()
+        if odd:
+            raise SardinoError(f"a saved history differs in {', '.join(sorted(odd))}: start the pre-training anew")
+        made = cls(
+            float(data["ln_k"]),
+            *(
+                {name: [math.nan if value is None else value for value in table[name]] for name in names}
+                for table, names in ((data, COLUMNS), (data["probes"], PROBES))
+            ),
+        )
+        if any(len({len(values) for values in table.values()}) != 1 for table in (made.columns, made.probes)):
+            raise SardinoError("a saved history has columns of different lengths: start the pre-training anew")
+        return made
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _append(columns: dict[str, list[float]], values: Mapping[str, float]) -> None:
+    if columns.keys() != values.keys():
+        raise SardinoError(f"a history cannot take {', '.join(sorted(columns.keys() ^ values.keys()))}")
+    for name, value in values.items():
+        columns[name].append(value)
+
+
+def _uniform(history: History, progress: float) -> str:
+    level = 0.99 * history.ln_k
+    if progress > 0.1 and min(*history.loss[-LOOKS:], *history.teacher_entropy[-LOOKS:]) > level:
+        return f"loss {history.loss[-1]:.2f} and teacher entropy stay at ln K = {history.ln_k:.2f}"
+    return ""
+
+
+def _constant(history: History, progress: float) -> str:
+    signs = (history.columns[name][-LOOKS:] for name in ("batch_entropy", "effective_rank", "feature_std"))
+    recent = zip(*signs, strict=True)
+    one_answer = all((entropy < 0.02 * history.ln_k and rank < 2) or std < 0.01 for entropy, rank, std in recent)
+    if progress > 0.1 and one_answer:
+        entropy, rank = history.batch_entropy[-1], history.effective_rank[-1]
+        return f"all tiles get one answer (entropy of the mean target {entropy:.3f}, effective rank {rank:.1f})"
+    return ""
+
+
+def _still(history: History, progress: float) -> str:
+    moved = history.distance[-1]
+    return f"it has moved by {moved:.1g} of its length" if progress > 0.25 and moved < 1e-3 else ""
+
+
+def _rising(history: History, progress: float) -> str:
+    kl = [value for value in history.kl if math.isfinite(value)]
+    tenth = max(LOOKS, len(kl) // 10)
+    if len(kl) < 3 * tenth:
+        return ""
+    sums = [0.0, *itertools.accumulate(kl)]
+    means = [(sums[i + tenth] - sums[i]) / tenth for i in range(len(kl) - tenth + 1)]
+    lowest, now = min(means), means[-1]
+    return f"KL to the teacher rose from {lowest:.2f} to {now:.2f}" if now > max(2 * lowest, lowest + 0.5) else ""
+
+
+def _hungry(history: History, progress: float) -> str:
+    waits = min(history.data_wait[-LOOKS:])
+    return f"it waits {waits:.0%} of the time" if waits > 0.3 else ""
+
+
+Sign = Callable[[History, float], str]
+SIGNS: dict[str, tuple[Sign, str]] = {
+    "collapse to the uniform": (
+        _uniform,
+        "lower the teacher temperature or the number of prototypes, or raise the learning rate",
+    ),
+    "collapse to a constant": (
+        _constant,
+        "raise the teacher temperature, let the centre follow faster (centre momentum 0.9), or lower the learning rate",
+    ),
+    "the backbone does not move": (_still, "raise the learning rate; the paper's 0.000001 needs millions of steps"),
+    "the student loses its teacher": (_rising, "lower the learning rate, or raise the momentum"),
+    "the step waits for tiles": (_hungry, "read ahead with more workers, or copy the store once with cache 'mapped'"),
+}
+"""What may go wrong, how it shows, and what to do."""
+
+
+def warnings_of(history: History, steps: int, warmup_epochs: float = 0.0) -> list[str]:
+    """What is wrong with a run so far, one sentence each; empty where nothing is, or too little was seen.
+
+    Args:
+        history: of the run.
+        steps: its length.
+        warmup_epochs: of the learning rate; until they are over, or half of the run, nobody can have learned.
+    """
+    if len(history.step) < LOOKS:
+        return []
+    progress = (history.step[-1] + 1) / steps
+    if history.epoch[-1] < warmup_epochs and progress < 0.5:
+        progress = 0.0
+    found = [(name, sign(history, progress), remedy) for name, (sign, remedy) in SIGNS.items()]
+    return [f"{name}: {fact}; {remedy}" for name, fact, remedy in found if fact]
+
+
+# The log of a pre-training while it runs: one JSON object a line, and the same numbers for TensorBoard.
+
+LOG = "log.jsonl"
+
+
+class RunLog:
+    """Lines of what was watched, appended as it happens.
+
+    Args:
+        folder: gets log.jsonl, and tensorboard/ where asked.
+        tensorboard: write event files too.
+        start: the first step still to be done; lines of it and later, of a run that was stopped, are dropped.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool = False, start: int = 0) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.path = folder / LOG
+        kept = [line for line in read_log(folder) if line["step"] < start]
+        partial = self.path.with_suffix(".partial")
+        partial.write_text("".join(_line(line) for line in kept), encoding="utf-8")
+        os.replace(partial, self.path)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board: Any = None
+        if tensorboard:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Numbers of one step; what is not finite is written as its name."""
+        self._append({"step": step, **{name: _plain(value) for name, value in values.items()}})
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(name, value, step)
+
+    def warn(self, step: int, sentence: str) -> None:
+        """A warning, in the log and before the person who waits."""
+        self._append({"step": step, "warning": sentence})
+        tqdm.write(f"warning at step {step}: {sentence}")
+
+    def flush(self) -> None:
+        """Hand on what TensorBoard still holds: what a snapshot follows must be there when a run goes on from it."""
+        if self._board is not None:
+            self._board.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    def _append(self, values: dict[str, Any]) -> None:
+        self._file.write(_line(values))
+        self._file.flush()
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The lines of a log, none where there is none; a last line that a kill has torn is left out."""
+    try:
+        lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return []
+    found = []
+    for line in lines:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def _plain(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _line(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, allow_nan=False) + "\n"

@@ -1,0 +1,206 @@
+"""The whole state of a pre-training on disk, to go on from exactly: weights, optimiser, centre, step, history."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from sardino.dino.step import Learner, weights_of, whole
+from sardino.errors import SardinoError
+
+FORMAT, VERSION = "sardino-snapshot", 1
+FILES = ("student", "teacher", "optimiser")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A finished snapshot, its hashes checked.
+
+    Args:
+        folder: holds the files.
+        step: number of steps done.
+        config: what decides the run, as `save` was given it.
+        history: what was watched until then.
+    """
+
+    folder: Path
+    step: int
+    config: dict[str, Any]
+    history: dict[str, Any]
+
+
+def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], history: dict[str, Any]) -> None:
+    """Write the state after `step` steps, whole or not at all; every rank calls, the first one writes."""
+    tensors = {
+        "student": weights_of(learner.student),
+        "teacher": weights_of(learner.teacher),
+        "optimiser": _optimiser_state(learner) | {"centre": whole(learner.loss.centre)},
+    }
+    if not learner.parallel.first:
+        return
+    target = folder / f"step-{step:08d}"
+    partial = folder / f".{target.name}.{os.getpid()}.partial"
+    try:
+        for leftover in folder.glob(".*.partial"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        partial.mkdir(parents=True)
+        digests = {}
+        for name in FILES:
+            save_file(tensors[name], partial / f"{name}.safetensors")
+            digests[name] = _digest(partial / f"{name}.safetensors")
+        state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
+        (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
+        _flush(partial)
+        # A later one was passed over as damaged when the run went on from an earlier one.
+        for outdated in [path for path in _folders(folder) if path.name >= target.name]:
+            shutil.rmtree(outdated)
+        os.rename(partial, target)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise SardinoError(
+            f"the snapshot of step {step} cannot be written to {folder} ({error}): make room there; the same command "
+            f"goes on from the snapshot before"
+        ) from error
+
+
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Keep the newest `keep` snapshots and the one of step `best`."""
+    for old in _folders(folder)[:-keep] if keep else _folders(folder):
+        if best is None or old.name != f"step-{best:08d}":
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def newest(folder: Path) -> Snapshot | None:
+    """The newest whole snapshot; a damaged one is passed over for the one before it. None where there is none."""
+    for candidate in reversed(_folders(folder)):
+        try:
+            return open_snapshot(candidate)
+        except SardinoError:
+            continue
+    return None
+
+
+def open_snapshot(folder: Path) -> Snapshot:
+    """One snapshot, every hash checked.
+
+    Raises:
+        SardinoError: it is missing, of another version or damaged.
+    """
+    try:
+        state = json.loads((folder / "state.json").read_text("utf-8"))
+        if (state["format"], state["version"]) != (FORMAT, VERSION):
+            raise SardinoError(f"{folder} is no {FORMAT} of version {VERSION}: start the pre-training anew")
+        for name in FILES:
+            if _digest(folder / f"{name}.safetensors") != state["sha256"][name]:
+                raise SardinoError(f"{folder / name}.safetensors is damaged: resume from an older snapshot")
+        return Snapshot(folder, int(state["step"]), state["config"], state["history"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SardinoError(f"{folder} is no whole snapshot ({error!r}): resume from an older one") from error
+
+
+def restore(snapshot: Snapshot, learner: Learner, config: dict[str, Any]) -> None:
+    """Put a learner where the snapshot's was, every tensor or none.
+
+    Raises:
+        SardinoError: the snapshot is of another run: each difference is named; or its tensors do not fit.
+    """
+    # Code may have changed since in ways that change nothing; who is not sure restarts.
+    if differing := differences(snapshot.config | {"code": ""}, config | {"code": ""}):
+        raise SardinoError(
+            f"{snapshot.folder} belongs to another pre-training ({'; '.join(differing)}): restart, "
+            f"or choose another folder"
+        )
+    try:
+        files = {name: load_file(snapshot.folder / f"{name}.safetensors") for name in FILES}
+        centre = files["optimiser"].pop("centre")
+        for check in (True, False):
+            _load(learner.student, files["student"], check)
+            _load(learner.teacher, files["teacher"], check)
+        learner.loss.centre.copy_(centre)
+        _load_optimiser(learner, files["optimiser"])
+    except (KeyError, RuntimeError, SafetensorError) as error:
+        raise SardinoError(f"{snapshot.folder} does not fit this network ({error}): start anew") from error
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], place: str = "") -> list[str]:
+    """Where two configurations differ, each as "name: was A, is B"."""
+    found: list[str] = []
+    for key in sorted({*old, *new}):
+        was, is_now = old.get(key), new.get(key)
+        if isinstance(was, dict) and isinstance(is_now, dict):
+            found += differences(was, is_now, f"{place}{key}.")
+        elif json.dumps(was) != json.dumps(is_now):
+            found.append(f"{place}{key}: was {_short(was)}, is {_short(is_now)}")
+    return found
+
+
+def _short(value: Any) -> str:
+    text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*"))
+
+
+def _optimiser_state(learner: Learner) -> dict[str, Tensor]:
+    """AdamW's moments and step counts by parameter name; a parameter that was never stepped has none."""
+    return {
+        f"{key}/{name}": whole(value)
+        for name, parameter in learner.student.named_parameters()
+        for key, value in learner.optimiser.state.get(parameter, {}).items()
+    }
+
+
+@torch.no_grad()
+def _load(module: nn.Module, saved: dict[str, Tensor], check: bool) -> None:
+    """See that names and shapes agree, or take the values over."""
+    state = module.state_dict()
+    if state.keys() != saved.keys():
+        raise KeyError(f"{', '.join(sorted(state.keys() ^ saved.keys())[:3])} is on one side only")
+    for name, value in state.items():
+        if tuple(value.shape) != tuple(saved[name].shape):
+            raise KeyError(f"{name} has shape {tuple(saved[name].shape)}, not {tuple(value.shape)}")
+        if not check:
+            value.copy_(_like(saved[name], value))
+
+
+def _load_optimiser(learner: Learner, saved: dict[str, Tensor]) -> None:
+    parameters = dict(learner.student.named_parameters())
+    learner.optimiser.state.clear()
+    for name, value in saved.items():
+        key, _, parameter_name = name.partition("/")
+        parameter = parameters[parameter_name]
+        # The count of steps is a plain scalar, on the device where the fused step wants it.
+        placed = value.to(learner.parallel.device) if key == "step" else _like(value, parameter)
+        learner.optimiser.state[parameter][key] = placed
+
+
+def _like(value: Tensor, model: Tensor) -> Tensor:
+    """On the other's device, sharded as the other is."""
+    value = value.to(model.device)
+    return distribute_tensor(value, model.device_mesh, model.placements) if isinstance(model, DTensor) else value
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush(folder: Path) -> None:
+    """To the disk before the name: after a power cut a snapshot is whole or absent."""
+    for path in [*folder.iterdir(), folder]:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -1,0 +1,211 @@
+"""DINO's views of tiles in decibels: cut, varied as radar varies where asked, normalised, missing pixels set to 0."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.dino.crops import crop_views, random_boxes, random_flips
+from sardino.dino.radar_views import Drawn, Physics, SarViews
+from sardino.errors import SardinoError
+
+NO_PHYSICS = Physics()
+VALID_WEIGHT = 0.5
+"""A view's pixel is missing where less than this share of its bilinear weight lies on valid pixels."""
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that chance decides about the views of a batch, speckle excepted, on the CPU; global views come first.
+
+    Every rank draws it for the whole batch and takes its own part: the views do not depend on the number of ranks.
+
+    Args:
+        boxes: (V, B, 4) top, left, height, width in pixels.
+        flips: (V, B) bool.
+        physics: what was drawn for the SAR physics; None without.
+    """
+
+    boxes: Tensor
+    flips: Tensor
+    physics: Drawn | None = None
+
+    def __len__(self) -> int:
+        """Number of tiles."""
+        return self.flips.shape[1]
+
+    def part(self, start: int, stop: int) -> "Draws":
+        """The draws of tiles `start` to `stop`, of a rank or a micro-batch."""
+        physics = None if self.physics is None else Drawn(*(values[:, start:stop] for values in self.physics))
+        return Draws(self.boxes[:, start:stop], self.flips[:, start:stop], physics)
+
+
+class Views:
+    """From tiles in dB to normalised global and local views, on the tiles' device.
+
+    The views' memory is kept from call to call: a view lives until the next call.
+
+    Args:
+        channels: the store's channel names.
+        normalisation: mean and standard deviation per channel, in dB.
+        tile_px, patch: side of a tile and of a token, in pixels.
+        global_crops, local_crops: number of views of each kind; the teacher sees the global ones only.
+        global_scale, local_scale: smallest and largest share of the tile's area.
+        global_px, local_px: sides of the views in pixels, whole patches; None: a tile, and half a tile rounded to
+            whole patches.
+        physics: the radar's own variation; none by default.
+
+    Attributes:
+        missing_share: share of missing pixels, over all channels and views of the last call.
+
+    Raises:
+        SardinoError: a size is no multiple of the patch, a scale lies outside 0 to 1, or the channels do not fit.
+    """
+
+    def __init__(
+        self,
+        channels: Sequence[str],
+        normalisation: Normalisation,
+        tile_px: int,
+        patch: int,
+        *,
+        global_crops: int,
+        global_scale: tuple[float, float],
+        global_px: int | None = None,
+        local_crops: int,
+        local_scale: tuple[float, float],
+        local_px: int | None = None,
+        physics: Physics = NO_PHYSICS,
+    ) -> None:
+        normalisation.require(channels, "dB")
+        if tile_px < 1 or patch < 1 or global_crops < 1 or local_crops < 0:
+            raise SardinoError("views need a tile, a patch and a global crop of one or more: set global_crops to 2")
+        self.tile_px, self.channels = tile_px, tuple(channels)
+        global_px = tile_px if global_px is None else global_px
+        local_px = half_tile(tile_px, patch) if local_px is None else local_px
+        self.kinds = ((global_crops, global_scale, global_px), (local_crops, local_scale, local_px))
+        for name, (_, scale, px) in zip(("global", "local"), self.kinds, strict=True):
+            if px < 1 or px % patch:
+                raise SardinoError(
+                    f"{name} crops of {px} px are no whole patches: set {name}_px to a multiple of {patch}"
+                )
+            if not 0 < scale[0] <= scale[1] <= 1:
+                raise SardinoError(
+                    f"{name}_scale {scale[0]:g} to {scale[1]:g} is no range of shares of a tile: keep it within 0 to 1"
+                )
+        self.physics = None if physics.off else SarViews(physics, channels)
+        self._statistics = (normalisation.mean, normalisation.std)
+        self._constants: tuple[Tensor, Tensor] | None = None
+        self._stacks: list[Tensor] = []
+        self._missing: list[Tensor] = []
+        self._pixels = 1
+
+    @property
+    def missing_share(self) -> float:
+        """Share of missing pixels in the views of the last call; it waits for the device."""
+        return sum(float(count) for count in self._missing) / self._pixels
+
+    def draw(self, batch: int, generator: torch.Generator) -> Draws:
+        """All draws for a batch of `batch` tiles, from a CPU generator: on every rank the same for the whole batch."""
+        boxes, flips = [], []
+        for count, scale, _ in self.kinds:
+            for _ in range(count):
+                boxes.append(random_boxes(batch, self.tile_px, self.tile_px, scale, generator))
+                flips.append(random_flips(batch, generator))
+        physics = None if self.physics is None else self.physics.draw(len(boxes), batch, generator)
+        return Draws(torch.stack(boxes), torch.stack(flips), physics)
+
+    @torch.no_grad()
+    def __call__(self, tiles_db: Tensor, draws: Draws, noise: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Global and local views.
+
+        Args:
+            tiles_db: (B, C, tile_px, tile_px) float32 dB, NaN = missing; left as it is.
+            draws: of these tiles.
+            noise: draws speckle, on the tiles' device or on the CPU; needed with speckle only.
+
+        Returns:
+            global views (V, B, C, global_px, global_px) and local views (V, B, C, local_px, local_px), float32, zero
+            mean and unit variance per channel, missing = 0.
+        """
+        if tiles_db.shape != (len(draws), len(self.channels), self.tile_px, self.tile_px):
+            raise SardinoError(
+                f"tiles of shape {tuple(tiles_db.shape)} are not the {len(draws)} of {len(self.channels)} channels "
+                f"and {self.tile_px} px that these views were made for"
+            )
+        if self._constants is None or self._constants[0].device != tiles_db.device:
+            mean, std = (tiles_db.new_tensor(values).view(-1, 1, 1) for values in self._statistics)
+            self._constants = mean, std
+        mean, std = self._constants
+        # Without physics the crops are normalised at once, in the same pass over memory.
+        statistics = self._constants if self.physics is None else None
+        views = crop_views(tiles_db, draws.boxes, draws.flips, self._sizes, self._room(tiles_db), statistics)
+        gaps = mend_gaps(tiles_db, views, draws, mean, std, normal=self.physics is None)
+        self._missing, self._pixels = [gaps], sum(view.numel() for view in views)
+        if self.physics is not None and draws.physics is not None:
+            self._missing = []
+            for number, view in enumerate(views):
+                self.physics(view, Drawn(*(values[number] for values in draws.physics)), noise)
+                self._missing.append(torch.count_nonzero(view.isnan()))
+                view.sub_(mean).div_(std).nan_to_num_(0)
+        return self._stacks[0], self._stacks[1]
+
+    @property
+    def _sizes(self) -> list[int]:
+        return [px for count, _, px in self.kinds for _ in range(count)]
+
+    def _room(self, tiles: Tensor) -> list[Tensor]:
+        """Memory for each view, kept from call to call; views of a kind lie side by side."""
+        if not self._stacks or self._stacks[0].shape[1] != len(tiles) or self._stacks[0].device != tiles.device:
+            shapes = [(count, *tiles.shape[:2], px, px) for count, _, px in self.kinds]
+            self._stacks = [tiles.new_empty(shape) for shape in shapes]
+        return [view for stack in self._stacks for view in stack]
+
+
+def mend_gaps(
+    tiles: Tensor, views: Sequence[Tensor], draws: Draws, mean: Tensor, std: Tensor, *, normal: bool
+) -> Tensor:
+    """Write anew the planes (one channel of one tile) of views whose tiles miss pixels there.
+
+    A pixel is the mean of the valid pixels by bilinear weight, sum(w v x) / sum(w v), and missing where these weigh
+    less than `VALID_WEIGHT`. Most tiles miss nothing and cost one sum.
+
+    Args:
+        tiles: (B, C, H, W) dB, not finite where missing.
+        views: (B, C, size, size) each, written to.
+        draws: what the views were cut by.
+        mean, std: (C, 1, 1) dB.
+        normal: whether views are normalised and missing pixels 0; else they are in dB and NaN.
+
+    Returns:
+        number of missing pixels, a tensor on the tiles' device.
+    """
+    channels, flat = tiles.shape[1], tiles.flatten(0, 1)
+    count = torch.zeros((), dtype=torch.int64, device=tiles.device)
+    # A sum is not finite where a pixel is not: one pass without a mask to write.
+    planes = (~tiles.sum((2, 3)).isfinite()).flatten().nonzero()[:, 0]
+    # A few at a time on a CPU: small memory is reused, large memory is fetched from the system each time.
+    for part in planes.split(16 if tiles.device.type == "cpu" else max(1, len(planes))):
+        if not len(part):
+            break
+        channel, tile = part % channels, (part // channels).cpu()
+        found = flat[part]
+        valid = found.isfinite()
+        pair = torch.stack([torch.where(valid, found - mean[channel], 0.0), valid.to(found.dtype)], dim=1)
+        cuts = crop_views(pair, draws.boxes[:, tile], draws.flips[:, tile], [view.shape[-1] for view in views])
+        for view, cut in zip(views, cuts, strict=True):
+            value, weight = cut.unbind(1)
+            missing = weight < VALID_WEIGHT
+            value.div_(weight)
+            value = value.div_(std[channel]) if normal else value.add_(mean[channel])
+            view.view(-1, *view.shape[2:])[part] = value.masked_fill_(missing, 0.0 if normal else math.nan)
+            count += torch.count_nonzero(missing)
+    return count
+
+
+def half_tile(tile_px: int, patch: int) -> int:
+    """Side in pixels of half a tile, rounded to whole patches, one at least."""
+    return max(1, round(tile_px / patch / 2)) * patch

@@ -1,0 +1,138 @@
+"""The Vision Transformer: timm's, with any channel count, patch and size, read for tokens and attention."""
+
+from dataclasses import asdict, dataclass
+from typing import TypeVar, cast
+
+import torch
+from timm.layers.attention import Attention
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from sardino.dino.attention import attention_rows
+from sardino.errors import SardinoError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shape of a ViT.
+
+    ViT-Tiny/16 is (192, 12, 3, 16), ViT-Base/16 is (768, 12, 12, 16) (paper, section 3 and Table 3).
+
+    Args:
+        width: embedding dimension.
+        depth: number of blocks.
+        heads: attention heads; divides the width.
+        patch: side of a patch in pixels; divides the tile.
+        channels: input channels, 12 in the paper.
+        tile_px: side of the tile in pixels, 448 in the paper.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch: int
+    channels: int
+    tile_px: int
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise SardinoError(f"{self.heads} heads do not divide a width of {self.width}")
+        if self.tile_px % self.patch:
+            raise SardinoError(f"a patch of {self.patch} px does not divide a tile of {self.tile_px} px")
+
+    @property
+    def grid(self) -> int:
+        """Patches along a side of the tile: 28 in the paper."""
+        return self.tile_px // self.patch
+
+    def to_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+def build_vit(architecture: Architecture, drop_path: float = 0.0) -> VisionTransformer:
+    """A randomly initialised ViT that also takes smaller crops (positions interpolated to their size)."""
+    return VisionTransformer(
+        img_size=architecture.tile_px,
+        patch_size=architecture.patch,
+        in_chans=architecture.channels,
+        num_classes=0,
+        global_pool="token",
+        embed_dim=architecture.width,
+        depth=architecture.depth,
+        num_heads=architecture.heads,
+        drop_path_rate=drop_path,
+        dynamic_img_size=True,
+    )
+
+
+def patch_px(vit: VisionTransformer) -> int:
+    """Side of a patch in pixels."""
+    return int(vit.patch_embed.patch_size[0])
+
+
+def head_count(vit: VisionTransformer) -> int:
+    """Attention heads of a block."""
+    return int(cast(Attention, cast(Block, vit.blocks[-1]).attn).num_heads)
+
+
+def parameter_count(module: nn.Module) -> int:
+    """Number of trainable and frozen parameters."""
+    return sum(p.numel() for p in module.parameters())
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What one pass through the ViT yields.
+
+    Args:
+        tokens: (B, h, w, D) normalised patch tokens of the last block, class token left out (paper, section 2).
+        attention: (B, heads, h, w) attention the class token pays to each patch in the last block,
+            times the number of patches, so that an even spread is 1 everywhere.
+    """
+
+    tokens: Tensor
+    attention: Tensor
+
+
+def encode(vit: VisionTransformer, images: Tensor) -> Encoding:
+    """Tokens and class-token attention in one pass, differentiable.
+
+    The last block's weights are computed again for the one query that matters (sardino.dino.attention).
+
+    Args:
+        images: (B, C, H, W) float, normalised.
+    """
+    x = _embed(vit, images)
+    for block in vit.blocks[:-1]:
+        x = block(x)
+    last = cast(Block, vit.blocks[-1])
+    assert isinstance(last.attn, Attention)
+    weights = attention_rows(last.attn, last.norm1(x), slice(1)).squeeze(2)
+    tokens = vit.norm(last(x))
+    patch = patch_px(vit)
+    rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
+    prefix = vit.num_prefix_tokens
+    patches = weights[..., prefix:].unflatten(-1, (rows, columns))
+    return Encoding(tokens[:, prefix:].unflatten(1, (rows, columns)), patches * (rows * columns))
+
+
+def _embed(vit: VisionTransformer, images: Tensor) -> Tensor:
+    """Patch embedding, class token and positions: timm's own steps before its blocks."""
+    if images.shape[-1] % patch_px(vit) or images.shape[-2] % patch_px(vit):
+        raise SardinoError(f"images of {tuple(images.shape[-2:])} px do not divide into the ViT's patches")
+    return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+
+
+def freeze(module: Network) -> Network:
+    """Stop all gradients of a module and put it in evaluation mode: the paper's frozen backbone, whole."""
+    return module.requires_grad_(False).eval()
+
+
+@torch.no_grad()
+def encode_all(vit: VisionTransformer, images: Tensor, batch: int = 32) -> Encoding:
+    """`encode` over many images in batches, without gradient."""
+    vit.eval()
+    parts = [encode(vit, chunk) for chunk in images.split(batch)]
+    return Encoding(torch.cat([p.tokens for p in parts]), torch.cat([p.attention for p in parts]))

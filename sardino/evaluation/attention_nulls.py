@@ -1,0 +1,206 @@
+"""How far attention follows land cover, against a null that keeps both maps' own texture."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sardino.data.tiles.landcover import IGNORE
+from sardino.errors import SardinoError
+from sardino.evaluation.bootstrap import DRAWS, widened
+
+# Means over tiles with their intervals over geographic bands, for many scores at once. The intervals are those of
+# sardino.evaluation.bootstrap: bands are resampled whole, because neighbouring tiles are alike, and the spread is
+# widened to Student's t, because bands are few.
+
+Float = NDArray[np.float64]
+Blocks = NDArray[np.integer]
+
+
+def band_means(values: Float, blocks: Blocks, rng: np.random.Generator) -> Float:
+    """Mean over tiles of each row, and its 95 % interval; tiles that are NaN are left out.
+
+    Args:
+        values: (K, T).
+        blocks, rng: as for `band_ratios`.
+
+    Returns:
+        (K, 3) mean, low, high.
+    """
+    return band_ratios(values, np.where(np.isfinite(values), 1.0, np.nan), blocks, rng)
+
+
+def band_ratios(numerator: Float, denominator: Float, blocks: Blocks, rng: np.random.Generator) -> Float:
+    """Sum over tiles of each row over the sum of another, and its 95 % interval.
+
+    Args:
+        numerator, denominator: (K, T); a tile that is NaN in either is left out of the row.
+        blocks: (T,) geographic band of each tile, the unit that is resampled.
+        rng: of the draws.
+
+    Returns:
+        (K, 3) ratio, low, high. All NaN where a row has no tile; low and high are NaN where its tiles are of one band,
+        which says nothing of other places.
+
+    Raises:
+        SardinoError: shapes disagree.
+    """
+    if numerator.shape != denominator.shape or numerator.ndim != 2 or numerator.shape[1] != len(blocks):
+        raise SardinoError(f"scores {numerator.shape} and {denominator.shape} need a band per tile, got {len(blocks)}")
+    result = np.full((len(numerator), 3), np.nan)
+    valid = np.isfinite(numerator) & np.isfinite(denominator)
+    patterns, row_pattern = np.unique(valid, axis=0, return_inverse=True)
+    for number, tiles in enumerate(patterns):
+        rows = np.flatnonzero(row_pattern.ravel() == number)
+        if not tiles.any():
+            continue
+        names, member = np.unique(np.asarray(blocks)[tiles], return_inverse=True)
+        belongs = (member == np.arange(len(names))[:, None]).astype(np.float64)  # (bands, tiles)
+        above, below = (belongs @ each[np.ix_(rows, tiles)].T for each in (numerator, denominator))  # (bands, rows)
+        result[rows, 0] = above.sum(0) / below.sum(0)
+        if len(names) > 1:
+            weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
+            drawn = (weight @ above) / (weight @ below)
+            copies = result[rows, 0] + widened(drawn, len(names), rng)
+            result[rows, 1:] = np.quantile(copies, [0.025, 0.975], axis=0).T
+    return result
+
+
+def explained(attention: NDArray[np.floating], label: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Share of each map's variance over patches that the patches' classes explain (eta squared).
+
+    Args:
+        attention: (heads, h, w) of one tile.
+        label: (h, w) class index per patch; IGNORE patches are left out.
+
+    Returns:
+        (heads,), from 0 to 1; NaN where all counted patches are of one class or a map is flat.
+    """
+    counted = label.ravel() != IGNORE
+    maps = np.asarray(attention, np.float64).reshape(len(attention), -1)[:, counted]
+    index = label.ravel()[counted]
+    groups = np.unique(index)
+    total = ((maps - maps.mean(1, keepdims=True)) ** 2).sum(1) if counted.any() else np.zeros(len(attention))
+    if len(groups) < 2:
+        return np.full(len(attention), np.nan)
+    between = sum((index == g).sum() * (maps[:, index == g].mean(1) - maps.mean(1)) ** 2 for g in groups)
+    return np.where(total > 0, between / np.where(total > 0, total, 1), np.nan)
+
+
+def alignment(
+    attention: NDArray[np.floating], label: NDArray[np.uint8], rng: np.random.Generator, shifts: int = 20
+) -> NDArray[np.float64]:
+    """Explained share beyond chance, per tile and averaged over heads.
+
+    Chance is the same label map moved round the tile by a random step: it keeps the size and
+    number of its patches and loses only its place.
+
+    Args:
+        attention: (N, heads, h, w).
+        label: (N, h, w) class index per patch.
+        shifts: random steps per tile.
+
+    Returns:
+        (N,); NaN for tiles of one class.
+    """
+    if attention.shape[0] != label.shape[0] or attention.shape[2:] != label.shape[1:]:
+        raise SardinoError(f"attention {attention.shape} and labels {label.shape} are not of the same patches")
+    height, width = label.shape[1:]
+    beyond = []
+    for maps, classes in zip(attention, label, strict=True):
+        steps = [divmod(int(s), width) for s in rng.integers(1, height * width, size=shifts)]
+        null = [explained(maps, np.roll(classes, step, axis=(0, 1))) for step in steps]
+        beyond.append(float((explained(maps, classes) - np.mean(null, axis=0)).mean()))
+    return np.array(beyond)
+
+
+def block_mean(
+    values: NDArray[np.float64], blocks: NDArray[np.integer], rng: np.random.Generator
+) -> tuple[float, float, float]:
+    """Mean of per-tile values and its 95 % interval over geographic blocks (sardino.evaluation.bootstrap).
+
+    NaN tiles are left out. One block says nothing of other places: the interval is then the mean alone.
+
+    Returns:
+        (mean, low, high)
+    """
+    valid = np.isfinite(values)
+    if not valid.any():
+        raise SardinoError("no test tile holds two classes: nothing to compare attention with")
+    ((mean, low, high),) = band_means(values[None], blocks, rng)
+    return (float(mean), float(low), float(high)) if np.isfinite(low) else (float(mean),) * 3
+
+
+# What the place of a patch in its tile tells of its attention: the score of a map that never looks at the tile.
+# Learned positions imprint a pattern on attention that is the same in every tile. A head that is all pattern can
+# still agree with a land-cover map, where tiles are alike in layout; so its mean map over other tiles is a null for
+# its scores, and the variance that this map explains says how much of the head is pattern.
+
+
+def others_mean(attention: NDArray[np.floating], blocks: Blocks) -> Float:
+    """For each tile, each head's mean map over the tiles of all other bands: neighbours may be alike.
+
+    Args:
+        attention: (N, heads, h, w).
+        blocks: (N,) geographic band of each tile.
+
+    Returns:
+        (N, heads, h, w) float64.
+
+    Raises:
+        SardinoError: all tiles are of one band.
+    """
+    names, member = np.unique(np.asarray(blocks), return_inverse=True)
+    if len(names) < 2 or len(member) != len(attention):
+        raise SardinoError(f"{len(attention)} maps of {len(names)} bands: a mean over other tiles needs two bands")
+    belongs = (member == np.arange(len(names))[:, None]).astype(np.float64)
+    sums = np.tensordot(belongs, np.asarray(attention, np.float64), 1)  # (bands, heads, h, w)
+    others = len(member) - belongs.sum(1)
+    return ((sums.sum(0) - sums) / others[:, None, None, None])[member]
+
+
+def position_share(attention: NDArray[np.floating], blocks: Blocks, rng: np.random.Generator) -> Float:
+    """Share of each head's variance over tiles and patches that the patch's position explains.
+
+    Each tile is predicted by the mean map of other bands, and the error compared with that of those bands' one mean
+    value. Cross-validated like this, few tiles do not raise the share: a head without a pattern scores about 0, a
+    little less rather than more.
+
+    Args:
+        attention: (N, heads, h, w).
+        blocks: (N,) geographic band of each tile.
+        rng: of the resampled bands.
+
+    Returns:
+        (heads, 3) share and its 95 % interval; NaN for a flat head.
+    """
+    attention = np.asarray(attention, np.float64)
+    mean = others_mean(attention, blocks)
+    error = ((attention - mean) ** 2).sum((2, 3))
+    spread = ((attention - mean.mean((2, 3), keepdims=True)) ** 2).sum((2, 3))
+    flat = ~(spread > 1e-12 * (attention**2).sum((2, 3))).any(0)
+    error[:, flat] = np.nan
+    left, low, high = band_ratios(error.T, spread.T, blocks, rng).T
+    # An error below 0 does not exist; it is Student's tails of a few bands.
+    return 1 - np.stack([left, high, np.maximum(low, 0)], axis=1)
+
+
+# What the pixels of a patch amount to: their most frequent class, their mean.
+
+
+def patch_classes(label: NDArray[np.uint8], patch: int, classes: int) -> NDArray[np.uint8]:
+    """Most frequent class of each patch, (N, H, W) to (N, H / patch, W / patch); IGNORE where no pixel is labelled."""
+    tiles, height, width = label.shape
+    blocks = label.reshape(tiles, height // patch, patch, width // patch, patch)
+    counts = np.stack([(blocks == c).sum((2, 4)) for c in range(classes)], axis=-1)
+    return np.where(counts.sum(-1) > 0, counts.argmax(-1), IGNORE).astype(np.uint8)
+
+
+def patch_means(amount: NDArray[np.floating], patch: int) -> NDArray[np.float64]:
+    """Mean of each patch's known pixels, (N, H, W) to (N, H / patch, W / patch); NaN where more than half are NaN."""
+    tiles, height, width = amount.shape
+    blocks = amount.reshape(tiles, height // patch, patch, width // patch, patch).astype(np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a patch without a known pixel is NaN, as it should be
+        means = np.nanmean(blocks, axis=(2, 4))
+    return np.where(2 * np.isfinite(blocks).sum((2, 4)) >= patch**2, means, np.nan)

@@ -1,0 +1,1 @@
+"""The explorer: click a patch and see where it attends."""

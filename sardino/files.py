@@ -1,0 +1,78 @@
+"""Files: each appears whole, under its final name, or not at all."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A hidden name beside the path to write to; what lies there takes the path's place at the end.
+
+    Where writing fails nothing is left behind, and what was at the path stays. The folder is made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # A process of its own each, and the suffix kept: some libraries choose a format by it.
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        os.replace(partial, path)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def write_bytes(content: bytes, path: Path) -> Path:
+    """A file of these bytes."""
+    with whole(path) as partial:
+        partial.write_bytes(content)
+    return path
+
+
+def write_text(text: str, path: Path) -> Path:
+    """A UTF-8 text file with the line ends that it has."""
+    return write_bytes(text.encode(), path)
+
+
+def write_json(value: Any, path: Path) -> Path:
+    """A JSON file, one value a line; NaN and infinities are refused."""
+    return write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_csv(frame: pd.DataFrame, path: Path) -> Path:
+    """A tidy frame as CSV, numbers to six decimals so that two machines' files can be compared by eye."""
+    return write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"), path)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish_records(records: Iterable[Mapping[str, Any]], source: Path, target: Path) -> list[Path]:
+    """Copy the records a table was made from, with their confusion matrices, beside the table.
+
+    Args:
+        records: as read from `source`.
+        source, target: folders; target is made.
+    """
+    written = []
+    for record in records:
+        names = [f"{record['name']}.json"]
+        if file := record["results"].get("confusion_file"):
+            names.append(file)
+        for name in names:
+            with whole(target / name) as partial:
+                shutil.copyfile(source / name, partial)
+            written.append(target / name)
+    return written

@@ -1,0 +1,191 @@
+"""Whether a scene is what a model was trained on: channels, unit, pixel size; a refusal says how to convert it."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Geod, Transformer
+
+from sardino.data.rasters.open import Read, Scene
+from sardino.data.tiles.radiometry import to_db
+from sardino.errors import SardinoError
+from sardino.mapping.model import MapModel
+
+# Which bands of a scene are which channels of a model, and how they become decibels.
+
+Unit = Literal["db", "linear", "amplitude"]
+UNITS = ("db", "linear", "amplitude")
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How the channels of a model are made of a scene's bands.
+
+    Args:
+        bands: numbers of the bands to read, from 0.
+        made_of: per channel the place in `bands` of its band; of two bands, whose decibels are subtracted.
+        unit: of the bands.
+    """
+
+    bands: tuple[int, ...]
+    made_of: tuple[tuple[int, ...], ...]
+    unit: Unit
+
+    def of(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(bands, h, w) with NaN as read to (channels, h, w) float32 dB with NaN; power of 0 or less is missing."""
+        if self.unit == "db":
+            db = planes
+        else:
+            db = to_db(planes if self.unit == "linear" else np.where(planes > 0, planes, np.nan) ** 2)
+        if self.made_of == tuple((number,) for number in range(len(db))):
+            return db
+        return np.stack([db[a] - db[b[0]] if b else db[a] for a, *b in self.made_of])
+
+
+def match(path: Path, names: Sequence[str], channels: Sequence[str], unit: str) -> Channels:
+    """Find a model's channels among the bands of a scene, by name.
+
+    A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
+
+    Args:
+        path: of the scene, named in what is refused.
+        names: of its bands, "" for a band without one.
+        channels: of the model, in order.
+        unit: of the bands: "db", "linear" or "amplitude"; anything else is refused.
+
+    Raises:
+        SardinoError: bands without names, of the same name or of other names; a unit that is not known.
+    """
+    wanted = ",".join(channels)
+    if not any(names):
+        raise SardinoError(
+            f"{path} does not name its {len(names)} bands and the model takes {len(channels)} channels: "
+            f"say what they are, in the file's order, for example --channels {wanted}"
+        )
+    found = {name: number for number, name in enumerate(names) if name}
+    if twice := sorted({name for name in found if list(names).count(name) > 1} & set(channels)):
+        raise SardinoError(f"{path} has more than one band {', '.join(twice)}: name its bands with --channels")
+    parts = [_parts(channel, found) for channel in channels]
+    if missing := [channel for channel, part in zip(channels, parts, strict=True) if not part]:
+        raise SardinoError(
+            f"{path} has the bands {', '.join(name or '(no name)' for name in names)}, and the model needs "
+            f"{', '.join(missing)} too: add them (gdal_merge.py -separate), use a model of these channels, or, where "
+            f"only the names differ, give names to the bands in the file's order with --channels"
+        )
+    if unit not in UNITS:
+        said = f"is in '{unit}'" if unit else "does not say its unit"
+        raise SardinoError(
+            f"{path} {said}: say --unit db, or --unit linear (power) or amplitude, which are converted to decibels"
+        )
+    bands = list(dict.fromkeys(found[name] for part in parts for name in part))
+    place = {number: at for at, number in enumerate(bands)}
+    return Channels(tuple(bands), tuple(tuple(place[found[name]] for name in part) for part in parts), unit)  # type: ignore[arg-type]  # checked above
+
+
+def _parts(channel: str, found: dict[str, int]) -> tuple[str, ...]:
+    """The band or the two bands that a channel is made of; none where they are not there."""
+    if channel in found:
+        return (channel,)
+    season, _, pair = channel.rpartition("_")
+    parts = tuple(f"{season}_{name}" if season else name for name in pair.split("-"))
+    return parts if len(parts) == 2 and set(parts) <= set(found) else ()
+
+
+TOLERANCE = 0.1
+"""Share by which a pixel may be larger or smaller than those that the model has seen."""
+_QUANTITIES = ("gamma0", "sigma0", "beta0")
+
+
+@dataclass(frozen=True)
+class FittedScene:
+    """A scene whose bands are a model's channels.
+
+    Args:
+        scene: where they lie.
+        channels: how they are made.
+        doubts: what could not be checked or may matter, as sentences.
+    """
+
+    scene: Scene
+    channels: Channels
+    doubts: tuple[str, ...]
+
+    @contextmanager
+    def reading(self, threads: int = 1) -> Iterator[Read]:
+        """Read windows as the model's channels in dB, float32 with NaN."""
+        with self.scene.reading(self.channels.bands, threads) as read:
+            yield lambda *window: self.channels.of(read(*window))
+
+
+def fitted(scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: str = "") -> FittedScene:
+    """A scene as a model's input.
+
+    Args:
+        channels: names of the scene's bands in its order, where it has none or others.
+        unit: "db", "linear" or "amplitude", where the file does not say.
+
+    Raises:
+        SardinoError: other channels, another unit or another pixel size, with the command that converts it.
+    """
+    if channels and len(channels) != len(scene.names):
+        raise SardinoError(f"{scene.path} has {len(scene.names)} bands, and --channels names {len(channels)}")
+    if unit and scene.unit and scene.unit != unit:
+        raise SardinoError(f"{scene.path} says that it is in {scene.unit}, not {unit}: leave --unit out")
+    if model.unit != "dB":
+        raise SardinoError(f"{model.folder} was trained on backscatter in {model.unit}: only dB can be mapped")
+    names = tuple(channels) or scene.names
+    doubts = [*_size_doubts(scene, model), *_product_doubts(scene, model)]
+    return FittedScene(scene, match(scene.path, names, model.channels, unit or scene.unit), tuple(doubts))
+
+
+def pixel_on_ground(scene: Scene) -> tuple[float, float]:
+    """Width and height in metres of a pixel at the scene's centre, on the ellipsoid, whatever the CRS."""
+    a, _, c, _, e, f = scene.transform
+    x, y = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
+    # Over several pixels, that rounding does not count; over few, that the curvature does not.
+    xs, ys = np.array([x, x + 8 * a, x]), np.array([y, y, y + 8 * e])
+    lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(xs, ys)
+    _, _, metres = Geod(ellps="WGS84").inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
+    return float(metres[0]) / 8, float(metres[1]) / 8
+
+
+def _size_doubts(scene: Scene, model: MapModel) -> list[str]:
+    if model.gsd_m is None:
+        return [f"{model.folder} does not say of what pixel size it was trained: results may be meaningless"]
+    width, height = pixel_on_ground(scene)
+    if all(abs(side / model.gsd_m - 1) <= TOLERANCE for side in (width, height)):
+        return []
+    raise SardinoError(
+        f"{scene.path} has pixels of {width:.3g} x {height:.3g} m on the ground, and the model was trained on "
+        f"{model.gsd_m:g} m: warp it, as linear power and not as decibels if it becomes coarser, with gdalwarp "
+        f"-t_srs {_metric_crs(scene)} -tr {model.gsd_m:g} {model.gsd_m:g} -r "
+        f"{'average' if max(width, height) < model.gsd_m else 'bilinear'} {scene.path} warped.tif"
+    )
+
+
+def _metric_crs(scene: Scene) -> str:
+    """The scene's own CRS where its unit is the metre on the ground, else the UTM zone of its centre."""
+    crs = CRS.from_user_input(scene.crs)
+    a, _, c, _, e, f = scene.transform
+    width, _ = pixel_on_ground(scene)
+    if crs.is_projected and abs(width / a - 1) < TOLERANCE:
+        return scene.crs if len(scene.crs) < 20 else "the CRS it has"
+    centre = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
+    lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(*centre)
+    return f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
+
+
+def _product_doubts(scene: Scene, model: MapModel) -> list[str]:
+    theirs, ours = (
+        {name for name in _QUANTITIES if name in text.lower()} for text in (scene.product, model.product)
+    )  # fmt: skip
+    if theirs and ours and not theirs & ours:
+        return [
+            f"{scene.path} holds {', '.join(theirs)} and the model was trained on {', '.join(ours)}: slopes differ by "
+            "decibels, so trust flat land only"
+        ]
+    return []

@@ -1,0 +1,298 @@
+"""Arrays as pictures: SAR composites, class colours, legends, scale bars."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Patch
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+from mpl_toolkits.axes_grid1.anchored_artists import AnchoredSizeBar  # type: ignore[import-untyped]
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+
+from sardino.data.tiles.landcover import IGNORE, Legend
+from sardino.errors import SardinoError
+from sardino.reporting.figures.style import INK, MUTED, PALE
+
+PREFERRED_SEASON = "summer"
+UNLABELLED = "#FFFFFF"
+
+
+def sar_composite(backscatter_db: NDArray[np.floating], channels: Sequence[str]) -> NDArray[np.float64]:
+    """SAR for the eye: red VV, green VH, blue VV-VH of one season, each stretched between its 2 % and 98 %.
+
+    Args:
+        backscatter_db: (C, H, W) dB, NaN where missing (drawn white).
+        channels: names of the C channels; which are shown follows from the names alone. One polarisation
+            gives grey; summer, else the last season there is.
+
+    Returns:
+        (H, W, 3) from 0 to 1.
+    """
+    if backscatter_db.ndim != 3 or len(channels) != len(backscatter_db):
+        raise SardinoError(f"{len(channels)} channel names do not fit an array of {backscatter_db.shape}")
+    place = {_polarisation(name): i for i, name in sorted(enumerate(channels), key=lambda item: _rank(item[1]))}
+    vv, vh = place.get("vv"), place.get("vh")
+    if vv is None or vh is None:
+        only = vv if vv is not None else vh if vh is not None else 0
+        grey = _stretch(backscatter_db[only])
+        return np.stack([grey] * 3, axis=-1)
+    ratio = backscatter_db[place["vv-vh"]] if "vv-vh" in place else backscatter_db[vv] - backscatter_db[vh]
+    return np.stack([_stretch(backscatter_db[vv]), _stretch(backscatter_db[vh]), _stretch(ratio)], axis=-1)
+
+
+def class_image(index: NDArray[np.uint8], legend: Legend) -> NDArray[np.float64]:
+    """(H, W) class indices as (H, W, 3) in the legend's own colours; unlabelled pixels white."""
+    colours = np.ones((256, 3)) * to_rgb(UNLABELLED)
+    colours[: len(legend)] = [to_rgb(colour) for colour in legend.colors]
+    return colours[index]
+
+
+def class_handles(pairs: Iterable[tuple[NDArray[np.uint8], Legend]]) -> list[Patch]:
+    """Legend entries of the classes that occur in some maps, in their legends' order."""
+    seen: dict[tuple[str, str], None] = {}
+    pairs = list(pairs)
+    for legend in {legend.name: legend for _, legend in pairs}.values():
+        present = set(np.unique(np.concatenate([i.ravel() for i, own in pairs if own.name == legend.name])))
+        seen |= {(c.name, c.color): None for i, c in enumerate(legend.classes) if i in present}
+        if IGNORE in present:
+            seen[("No label", UNLABELLED)] = None
+    return [Patch(facecolor=colour, edgecolor=MUTED, linewidth=0.4, label=name) for name, colour in seen]
+
+
+def class_legend(figure: Figure, pairs: Iterable[tuple[NDArray[np.uint8], Legend]]) -> None:
+    """The classes that occur, below all panels."""
+    handles = class_handles(pairs)
+    if handles:
+        columns = max(1, min(len(handles), round(figure.get_figwidth() / 1.5)))
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.4, columnspacing=1.4)
+
+
+def bare(axes: Axes) -> Axes:
+    """An image panel: no ticks, a thin frame."""
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set(visible=True, linewidth=0.4, color=MUTED)
+    return axes
+
+
+def not_available(axes: Axes, text: str = "not available") -> None:
+    """A panel for what the data does not hold."""
+    bare(axes).set_facecolor(PALE)
+    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+    axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, fontsize=7)
+
+
+def heat(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float] | None = None, **style: Any) -> Any:
+    """A map of one quantity; by default stretched between its 2 % and 98 %."""
+    low, high = limits or _limits(np.asarray(values, np.float64))
+    return bare(axes).imshow(values, vmin=low, vmax=high, **style)
+
+
+def scale_bar(axes: Axes, width_px: int, gsd_m: float) -> None:
+    """A bar of a round length, about a third of the panel, inside its lower left corner."""
+    length_m = _round_length(width_px * gsd_m / 3)
+    text = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
+    bar = AnchoredSizeBar(
+        axes.transData,
+        length_m / gsd_m,
+        text,
+        "lower left",
+        pad=0.25,
+        borderpad=0.25,
+        sep=2,
+        label_top=True,
+        color=INK,
+        size_vertical=width_px / 60,
+        fontproperties=FontProperties(family="DejaVu Sans", size=7),
+    )
+    bar.patch.set(alpha=0.85, linewidth=0)
+    axes.add_artist(bar)
+
+
+def tight(figure: Figure, rows: float = 0.04, columns: float = 0.03) -> None:
+    """Panels close together; inches between them."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(h_pad=rows, w_pad=columns, hspace=0.0, wspace=0.0)
+
+
+def _polarisation(channel: str) -> str:
+    return channel.lower().rpartition("_")[2]
+
+
+def _rank(channel: str) -> int:
+    """The preferred season last, so that it wins."""
+    return int(channel.lower().startswith(PREFERRED_SEASON))
+
+
+def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, [2, 98])
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def _stretch(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    low, high = _limits(np.asarray(values, np.float64))
+    return np.where(np.isfinite(values), np.clip((values - low) / (high - low), 0, 1), 1.0)
+
+
+def _round_length(metres: float) -> float:
+    """The largest 1, 2 or 5 times a power of ten that is not longer."""
+    power = 10.0 ** np.floor(np.log10(metres))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= metres * (1 + 1e-9)))
+
+
+# What makes a picture a map: where north is, and class numbers that survive a print in grey.
+
+ClassPanel = tuple[Axes, NDArray[np.uint8], Legend]
+"""A panel that shows a class map, its indices (H, W) and their legend."""
+ROOM = 0.055
+"""Inches: half of what a number needs around it."""
+
+
+def north_arrow(axes: Axes) -> None:
+    """An arrow to the north of the tile's grid, in the upper right corner: rows of tiles run from north to south."""
+    box = {"boxstyle": "square,pad=0.25", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
+    axes.annotate(
+        "N",
+        xy=(0.9, 0.97),
+        xytext=(0, -20),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        ha="center",
+        va="bottom",
+        fontsize=7,
+        color=INK,
+        bbox=box,
+        arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0},
+    )
+
+
+def numbered_legend(figure: Figure, panels: Sequence[ClassPanel], inches: float) -> None:
+    """The classes that occur, numbered, below all panels; and each number on its largest area, where it has room.
+
+    Official colours of different classes are the same grey: a print needs the numbers.
+
+    Args:
+        inches: side of a panel.
+    """
+    handles = class_handles((index, legend) for _, index, legend in panels)
+    numbers: dict[tuple[str, str], int] = {}
+    for handle in handles:
+        name, colour = str(handle.get_label()), _hex(handle)
+        if name != "No label":
+            numbers[name, colour] = len(numbers) + 1
+            handle.set_label(f"{len(numbers)} {name}")
+    for axes, index, legend in panels:
+        for place, each in enumerate(legend.classes):
+            if number := numbers.get((each.name, _key(each.color))):
+                _mark(axes, index == place, ROOM / inches, str(number), each.color)
+    if handles:
+        columns = max(1, min(len(handles), round(figure.get_figwidth() / 1.6)))
+        names = ", ".join(dict.fromkeys(legend.name for _, _, legend in panels))
+        found = figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4)
+        found.set_title(names, {"size": 7.5})
+
+
+def _mark(axes: Axes, mask: NDArray[np.bool_], room: float, text: str, colour: str) -> None:
+    """The number at the point of a class that lies deepest in it."""
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    if depth[row, column] < room * mask.shape[1]:
+        return
+    lightness = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
+    ink = "white" if lightness < 0.5 else "black"
+    axes.text(float(column), float(row), text, ha="center", va="center_baseline", fontsize=7, color=ink)
+
+
+def _hex(handle: Patch) -> str:
+    return _key(handle.get_facecolor())
+
+
+def _key(colour: object) -> str:
+    return "".join(f"{round(255 * part):02x}" for part in to_rgb(colour))
+
+
+# Attention as a picture: one logarithmic scale per head, the same in all tiles, and a bar that says where even is.
+
+CMAP = "cividis"
+"""Even steps in lightness, in grey too and with any colour vision."""
+LEAST = 1.02
+"""Times an even spread: no scale is narrower on either side."""
+APART = {True: 0.14, False: 0.3}
+"""Inches, of an upright bar and of one that lies: numbers nearer to each other would touch."""
+
+
+def attention_scale(maps: Sequence[NDArray[np.floating]]) -> LogNorm:
+    """Colours of one head's maps, in all tiles alike: from their 2 % to their 98 %, an even spread always among them.
+
+    Args:
+        maps: (h, w) each, relative to an even spread.
+    """
+    values = np.concatenate([np.ravel(each) for each in maps]).astype(np.float64)
+    values = values[np.isfinite(values) & (values > 0)]
+    low, high = np.percentile(values, [2, 98]) if values.size else (1.0, 1.0)
+    return LogNorm(min(float(low), 1 / LEAST), max(float(high), LEAST))
+
+
+def draw_attention(axes: Axes, attention: NDArray[np.floating], scale: LogNorm) -> None:
+    """One head's map of one tile."""
+    bare(axes).imshow(np.maximum(attention, scale.vmin or 1e-9), norm=scale, cmap=CMAP)
+
+
+def attention_bar(
+    figure: Figure, axes: Axes, bar: Axes, inches: float, upright: bool = True, alone: bool = True
+) -> None:
+    """The scale of a panel's map in a panel of its own; 1 is named as even.
+
+    Args:
+        axes: with a map that `draw_attention` drew.
+        bar: where the scale goes.
+        inches: its length.
+        upright: beside the panels, else below them.
+        alone: no panel of the row has another scale; else the ends have no numbers, which would not hold for all.
+    """
+    drawn = axes.images[0]
+    scale = figure.colorbar(drawn, cax=bar, orientation="vertical" if upright else "horizontal")
+    scale.outline.set_linewidth(0.4)
+    low, high = float(drawn.norm.vmin or 1), float(drawn.norm.vmax or 1)
+    ticks = _ticks(low, high, APART[upright] / inches)
+    long = scale.long_axis
+    long.set_major_locator(FixedLocator(list(ticks)))
+    long.set_minor_locator(NullLocator())
+    long.set_minor_formatter(NullFormatter())
+    bar.tick_params(length=2, pad=1.5, labelsize=7)
+    bar.set_box_aspect(8 if upright else 1 / 8)
+    if not alone:
+        long.set_major_locator(FixedLocator([low, high]))
+        long.set_ticklabels(["least", "most"])
+        return
+    if upright:
+        long.set_ticklabels(["1 = even" if tick == 1 else text for tick, text in ticks.items()])
+        return
+    long.set_ticklabels(list(ticks.values()))
+    bar.set_xlabel("1 = even", fontsize=7, labelpad=1)
+    for tick, label in zip(ticks, bar.get_xticklabels(), strict=True):
+        # Numbers at the ends stay within the panel's width, so that all columns are of one width.
+        place = np.log(tick / low) / np.log(high / low) * inches
+        label.set_horizontalalignment("left" if place < 0.15 else "right" if place > inches - 0.15 else "center")
+
+
+def _ticks(low: float, high: float, apart: float) -> dict[float, str]:
+    """Places of a scale with their numbers: even, and each end that is not too near to it (a share of the scale)."""
+    room = apart * np.log(high / low)
+    ticks = {low: _number(low)} if -np.log(low) > room else {}
+    ticks[1.0] = "1"
+    return ticks | ({high: _number(high)} if np.log(high) > room else {})
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}" if 0.9 < value < 1.1 else f"{value:.2g}"

@@ -1,0 +1,246 @@
+"""The realism figure: synthetic images over real ones, and how far their statistics agree."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import ScalarFormatter
+from numpy.typing import NDArray
+
+from sardino.errors import SardinoError
+from sardino.evaluation.realism import (
+    LAGS,
+    PUBLISHED_EUROPE,
+    Images,
+    Statistics,
+    class_means,
+    histogram,
+    lag_correlation,
+    standardised,
+    statistics,
+    typical_image,
+    window_looks,
+)
+from sardino.reporting.figures.panels import bare, sar_composite, scale_bar
+from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
+
+SYNTHETIC, REAL = PALETTE[0], PALETTE[1]
+STROKES = {"VV": (0, (3, 1.5)), "VH": "-"}
+"""Lines of the two polarisations: dashed and solid, told apart without colour."""
+MARKERS = {"VV": "D", "VH": "o"}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One comparison: what is synthetic, what is real, and how far levels can be compared.
+
+    Args:
+        title: heading of the comparison, for example "One date".
+        synthetic: images of the world, of the same kind as the real ones.
+        real: None where none were given.
+        calibrated: false where the real level is unknown; histograms are then standardised.
+        published: the published means of Europe hold for it.
+    """
+
+    title: str
+    synthetic: Images
+    real: Images | None = None
+    calibrated: bool = True
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        if self.real is not None and set(self.real.bands) != set(self.synthetic.bands):
+            raise SardinoError(f"the pair '{self.title}' compares different bands: choose the same on both sides")
+
+    @property
+    def sides(self) -> list[tuple[Images, str]]:
+        """Images and their colour."""
+        return [(self.synthetic, SYNTHETIC)] + ([(self.real, REAL)] if self.real is not None else [])
+
+
+def realism_table(pairs: Sequence[Pair]) -> pd.DataFrame:
+    """A row per pair, band and side: every statistic; levels are missing where the real level is unknown."""
+    rows = []
+    for pair in pairs:
+        for band in pair.synthetic.bands:
+            for images, side in zip([i for i, _ in pair.sides], ("synthetic", "real"), strict=False):
+                found = asdict(statistics(images.bands[band], images.gsd_m))
+                if not pair.calibrated:
+                    found |= dict.fromkeys(("mean", "low", "high"), math.nan)
+                rows.append({"pair": pair.title, "band": band, "side": side, **found})
+            if pair.published:
+                mean, sd = PUBLISHED_EUROPE[band]
+                rows.append({"pair": pair.title, "band": band, "side": "published", "mean": mean, "sd": sd})
+    columns = ["pair", "band", "side", *Statistics.__dataclass_fields__]
+    return pd.DataFrame(rows, columns=columns).set_index(["pair", "band", "side"]).astype(float)
+
+
+def differences(table: pd.DataFrame) -> list[str]:
+    """One sentence of numbers per comparison of the table: synthetic less real, or less published."""
+    sentences = []
+    for pair, band in dict.fromkeys((p, b) for p, b, _ in table.index):
+        ours = table.loc[(pair, band, "synthetic")]
+        for side in ("real", "published"):
+            if (pair, band, side) not in table.index:
+                continue
+            theirs = table.loc[(pair, band, side)]
+            parts = [f"{ours[k] - theirs[k]:+.2f} dB in {k}" for k in ("mean", "sd") if np.isfinite(theirs[k])]
+            if side == "real":
+                parts += [
+                    f"{ours[k] - theirs[k]:+.2f} in {k.replace('_', ' of ')}" for k in ("lag_rows", "lag_columns")
+                ]
+                parts += [f"{ours[k] - theirs[k]:+.2f} in {k}" for k in ("skewness", "kurtosis")]
+                parts.append(f"{ours.looks:.1f} looks where the real images have {theirs.looks:.1f}")
+            sentences.append(f"{pair}, {band}, synthetic against {side}: {', '.join(parts)}.")
+    return sentences
+
+
+@styled
+def draw_realism(pairs: Sequence[Pair], title: str) -> Figure:
+    """Pairs side by side: pictures, histograms, correlation by distance, windows by looks; below, classes.
+
+    Args:
+        pairs: one column each.
+        title: says what the data are.
+    """
+    if not pairs:
+        raise SardinoError("the realism figure needs at least one pair")
+    real = any(pair.real is not None for pair in pairs)
+    labelled = next((pair for pair in pairs if class_means(pair.synthetic)), None)
+    width = max(WIDTH * len(pairs) / 4, 4.8)
+    picture = width / len(pairs)
+    heights = [picture] * (1 + real) + [1.35] * 3
+    names = _classes(labelled) if labelled else []
+    heights += [0.17 * len(names) + 0.6] if labelled else []
+    figure = new_figure(width, sum(heights) + 1.0)
+    figure.suptitle(title)
+    grid = figure.add_gridspec(len(heights), len(pairs), height_ratios=heights)
+    for column, pair in enumerate(pairs):
+        panels = [figure.add_subplot(grid[row, column]) for row in range(len(heights) - bool(labelled))]
+        for axes, side in zip(panels, ("synthetic", "real")[: 1 + real], strict=False):
+            _picture(axes, pair, side)
+        panels[0].set_title(f"{pair.title}\n{panels[0].get_title()}")
+        for axes, draw in zip(panels[-3:], (_histogram, _correlation, _looks), strict=True):
+            draw(axes, pair)
+            axes.set_ylabel("" if column else axes.get_ylabel())
+    if labelled:
+        _class_panel(figure.add_subplot(grid[-1, :]), labelled, names)
+    _legend(figure, pairs, real)
+    return figure
+
+
+def _picture(axes: Axes, pair: Pair, side: str) -> None:
+    images = pair.synthetic if side == "synthetic" else pair.real
+    bare(axes)
+    if images is None:
+        axes.set_axis_off()
+        return
+    first = next(iter(images.bands.values()))
+    place = typical_image(first)
+    bands = list(images.bands)
+    axes.imshow(sar_composite(np.stack([images.bands[b][place] for b in bands]), [b.lower() for b in bands]))
+    scale_bar(axes, first.shape[2], images.gsd_m)
+    axes.set_title(images.title, color=SYNTHETIC if side == "synthetic" else REAL)
+
+
+def _histogram(axes: Axes, pair: Pair) -> None:
+    step, low, high = (0.5, -36, 6) if pair.calibrated else (0.1, -5, 4)
+    edges = np.arange(low, high + step, step)
+    centres = (edges[1:] + edges[:-1]) / 2
+    for images, colour in pair.sides:
+        for band, stack in images.bands.items():
+            share = histogram(stack if pair.calibrated else standardised(stack), edges)
+            axes.plot(centres, share, color=colour, ls=STROKES[band], lw=1.1)
+    if pair.published:
+        for band, (mean, sd) in PUBLISHED_EUROPE.items():
+            height = axes.get_ylim()[1] * (1.12 if band == "VV" else 1.02)
+            axes.errorbar(mean, height, xerr=sd, color=INK, fmt=MARKERS[band], ms=3, lw=0.9, capsize=2)
+    axes.set(xlabel="dB" if pair.calibrated else "Deviation / sd", ylabel="Share per unit", xlim=(edges[0], edges[-1]))
+    axes.set_ylim(bottom=0)
+
+
+def _correlation(axes: Axes, pair: Pair) -> None:
+    for images, colour in pair.sides:
+        stack = images.bands["VH"]
+        lags = min(LAGS, min(stack.shape[1:]) - 1)
+        for axis, mark in ((1, "o"), (2, "")):
+            values = [1.0, *lag_correlation(stack, axis, lags)]
+            distance = np.arange(lags + 1) * images.gsd_m
+            axes.plot(distance, values, color=colour, lw=1.0, marker=mark, ms=2, ls="-" if mark else (0, (1, 1)))
+    axes.axhline(0, color=MUTED, lw=0.5)
+    axes.set(xlabel="Distance (m)", ylabel="Correlation of VH", xlim=(0, LAGS * 10), ylim=(-0.15, 1.02))
+
+
+def _looks(axes: Axes, pair: Pair) -> None:
+    edges = np.geomspace(0.3, 300, 41)
+    for images, colour in pair.sides:
+        for band, stack in images.bands.items():
+            share = np.histogram(window_looks(stack), edges)[0].astype(float)
+            axes.plot(
+                np.sqrt(edges[1:] * edges[:-1]), 100 * share / share.sum(), color=colour, ls=STROKES[band], lw=1.1
+            )
+    axes.set(xscale="log", xlabel="Looks of a window", ylabel="Windows (%)", xlim=(edges[0], edges[-1]))
+    axes.set_ylim(bottom=0)
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.set_xticks([1, 4.4, 20, 66], labels=["1", "4.4", "20", "66"])
+    axes.minorticks_off()
+
+
+def _classes(pair: Pair) -> list[str]:
+    """Classes of either side, in the order of the synthetic ones."""
+    found = [set(class_means(images)) for images, _ in pair.sides]
+    return [name for name in pair.synthetic.classes if any(name in side for side in found)]
+
+
+def _class_panel(axes: Axes, pair: Pair, names: list[str]) -> None:
+    for number, (images, colour) in enumerate(pair.sides):
+        means = class_means(images)
+        offset = 0.0 if len(pair.sides) == 1 else 0.36 * number - 0.18
+        for place, name in enumerate(names):
+            for band, (mean, sd, _) in means.get(name, {}).items():
+                face = colour if band == "VH" else "white"
+                axes.errorbar(
+                    mean, place + offset, xerr=sd, fmt=MARKERS[band], color=colour, mfc=face, ms=3.6, lw=0.8, mew=0.9
+                )
+    for line in np.arange(0.5, len(names) - 1):
+        axes.axhline(line, color="#DDDDDD", lw=0.5)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="Mean and standard deviation (dB)")
+    axes.set_title(f"By land cover: {pair.title}", loc="left")
+    axes.tick_params(axis="y", length=0)
+
+
+def _legend(figure: Figure, pairs: Sequence[Pair], real: bool) -> None:
+    handles = [Line2D([], [], color=SYNTHETIC, label="Synthetic")]
+    handles += [Line2D([], [], color=REAL, label="Real")] if real else []
+    for band, stroke in STROKES.items():
+        face = MUTED if band == "VH" else "white"
+        handles.append(Line2D([], [], color=MUTED, ls=stroke, marker=MARKERS[band], ms=3.6, mfc=face, label=band))
+    handles.append(Line2D([], [], color=MUTED, marker="o", ms=2, lw=1, label="row to row"))
+    handles.append(Line2D([], [], color=MUTED, ls=(0, (1, 1)), lw=1, label="column to column"))
+    if any(pair.published for pair in pairs):
+        handles.append(Line2D([], [], color=INK, marker="|", lw=0.9, label="Published mean and sd"))
+    columns = 4 if figure.get_figwidth() < 6 else len(handles)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2, handlelength=1.8)
+
+
+def as_record(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """The table with texts as keys and None for what does not exist, as a record holds it."""
+    return {
+        ", ".join(key): {name: float(value) if np.isfinite(value) else None for name, value in row.items()}
+        for key, row in table.iterrows()
+    }
+
+
+def labelled_table(images: Images) -> pd.DataFrame:
+    """Mean and standard deviation in dB of each class and band, and its pixels."""
+    rows: dict[str, NDArray[np.float64]] = {}
+    for name, bands in class_means(images).items():
+        rows[name] = np.concatenate([values[:2] for values in bands.values()] + [[next(iter(bands.values()))[2]]])
+    columns = [f"{band} {kind}" for band in images.bands for kind in ("mean", "sd")] + ["pixels"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -1,0 +1,1 @@
+"""Tables and claims, from records."""

@@ -1,1 +1,0 @@
-"""Where tiles come from: the synthetic world, and folders of real scenes."""

@@ -1,1 +1,0 @@
-"""What geetiles, sartiles and M3LEO left on disk or on the hub."""

@@ -1,1 +1,0 @@
-"""Cutting scenes in hand into tiles: rasters, interferograms, seasonal coherence."""

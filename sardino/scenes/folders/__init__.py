@@ -1,1 +1,0 @@
-"""Folders of real chips, described by a TOML specification."""

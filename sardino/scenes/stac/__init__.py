@@ -1,1 +1,0 @@
-"""STAC catalogues: search, read, label."""

@@ -1,1 +1,0 @@
-"""The synthetic world: geography, backscatter and sensor from a seed."""

@@ -1,0 +1,1 @@
+"""Land cover from tokens, attention maps and images."""

@@ -1,0 +1,183 @@
+"""Supervised training of a segmenter on few labelled tiles (paper, section 3 and 6.1)."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sardino.data.tiles.landcover import IGNORE
+from sardino.dino.batches import TileSource, in_batches
+from sardino.dino.recipe import warmup_cosine
+from sardino.dino.runtime import clip_each, parameter_groups
+from sardino.errors import SardinoError
+from sardino.evaluation.scores import confusion, miou
+from sardino.progress import track
+from sardino.segmentation.kept_features import FeatureTiles
+from sardino.segmentation.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One set of numbers for every arm, so that arms differ in nothing else.
+
+    Args:
+        steps: optimiser steps.
+        batch: tiles per step, drawn with replacement from the labelled ones.
+        learning_rate: the decoder's peak of AdamW's warm-up and cosine.
+        backbone_rate: the ViT's learning rate as a share of the decoder's; a transformer takes less than a
+            convolution with batch norm.
+        validations: how often the validation tiles are looked at; the best state is kept.
+        loss: "cross-entropy", or "one-vs-rest" as the paper's "binary cross-entropy" may mean.
+    """
+
+    steps: int
+    batch: int
+    learning_rate: float
+    backbone_rate: float = 0.1
+    validations: int = 4
+    weight_decay: float = 0.01
+    clip: float = 3.0
+    loss: str = "cross-entropy"
+
+
+class Diverged(SardinoError):
+    """A training whose loss is no longer a number; another learning rate may do."""
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """How a training went; the segmenter itself holds the best state.
+
+    Args:
+        loss_first, loss_last: mean training loss over the first and the last tenth of the steps.
+        losses: training loss per step.
+        validation_miou: of the kept state.
+        best_step: step at which it was met.
+    """
+
+    loss_first: float
+    loss_last: float
+    losses: list[float]
+    validation_miou: float
+    best_step: int
+
+
+def segmentation_loss(logits: Tensor, label: Tensor, kind: str) -> Tensor:
+    """Cross-entropy over classes, or binary cross-entropy of each class against the rest.
+
+    Args:
+        logits: (B, classes, H, W).
+        label: (B, H, W) uint8 class index; IGNORE pixels do not count.
+    """
+    if kind == "cross-entropy":
+        return F.cross_entropy(logits, label.long(), ignore_index=IGNORE)
+    if kind == "one-vs-rest":
+        counted = label != IGNORE
+        target = F.one_hot(label.long().where(counted, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+        each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
+        return each[counted].mean()
+    raise SardinoError(f"no fine-tuning loss is named '{kind}'; there are cross-entropy and one-vs-rest")
+
+
+def finetune(
+    model: Segmenter,
+    train: TileSource,
+    validation: TileSource,
+    settings: Settings,
+    *,
+    classes: int,
+    seed: int,
+    device: torch.device,
+    label: str = "fine-tuning",
+) -> Finetuned:
+    """Train on the labelled tiles, keep the state that does best on validation.
+
+    Args:
+        model: arm to train, on `device`; left in its best state.
+        train, validation: labelled tiles, or what this model's frozen backbone made of them (`FeatureTiles`).
+        seed: decides which tiles make up each batch.
+
+    Raises:
+        Diverged: the loss is not finite.
+        SardinoError: no training pixel is labelled.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(_groups(model, settings), lr=0.0, weight_decay=settings.weight_decay)
+    checks = {round((i + 1) * settings.steps / settings.validations) - 1 for i in range(settings.validations)}
+    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    losses: list[float] = []
+    best, best_step, best_state = -1.0, 0, copy.deepcopy(model.state_dict())
+    for step in track(range(settings.steps), settings.steps, label):
+        rate = warmup_cosine(
+            settings.learning_rate, settings.learning_rate * 0.01, step, settings.steps, settings.steps // 10
+        )
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["share"]
+        x, y = train.read(draw(len(train), settings.batch, generator))
+        if not (y != IGNORE).any():
+            raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
+        model.train()
+        with autocast:
+            logits = _logits(model, train, x.to(device), y.shape[-1])
+        loss = segmentation_loss(logits.float(), y.to(device), settings.loss)
+        if not torch.isfinite(loss):
+            raise Diverged(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        clip_each(model, settings.clip)
+        optimiser.step()
+        losses.append(loss.item())
+        if step in checks:
+            score = float(miou(tile_confusions(model, validation, classes, device).sum(0)))
+            if score > best:
+                best, best_step, best_state = score, step + 1, copy.deepcopy(model.state_dict())
+    model.load_state_dict(best_state)
+    tenth = max(1, settings.steps // 10)
+    return Finetuned(float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])), losses, best, best_step)
+
+
+def draw(count: int, batch: int, generator: torch.Generator) -> list[int]:
+    """Tile numbers of a batch: whole permutations end to end, so that few tiles are used evenly."""
+    rounds = -(-batch // count)
+    return torch.cat([torch.randperm(count, generator=generator) for _ in range(rounds)])[:batch].tolist()
+
+
+def _groups(model: Segmenter, settings: Settings) -> list[dict[str, object]]:
+    """Decoder at the full learning rate, trainable backbone at its share."""
+    groups = [{**group, "share": 1.0} for group in parameter_groups(model.decoder)]
+    if model.vit is not None and not model.frozen:
+        groups += [{**group, "share": settings.backbone_rate} for group in parameter_groups(model.vit)]
+    return groups
+
+
+@torch.no_grad()
+def tile_confusions(
+    model: Segmenter, tiles: TileSource, classes: int, device: torch.device, batch: int = 16
+) -> NDArray[np.int64]:
+    """One confusion matrix per tile, (N, classes, classes)."""
+    model.eval()
+    matrices = []
+    for x, y in in_batches(tiles, batch):
+        maps = _maps(model, tiles, x.to(device), y.shape[-1])
+        matrices += [confusion(p, t, classes) for p, t in zip(maps, y.cpu().numpy(), strict=True)]
+    return np.stack(matrices)
+
+
+@torch.no_grad()
+def predict(model: Segmenter, tiles: TileSource, device: torch.device, batch: int = 16) -> NDArray[np.uint8]:
+    """Class index per pixel, (N, H, W) uint8."""
+    model.eval()
+    return np.concatenate([_maps(model, tiles, x.to(device), y.shape[-1]) for x, y in in_batches(tiles, batch)])
+
+
+def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor:
+    """Through the whole network, or through the decoder alone where the tiles are a frozen backbone's features."""
+    return model.decode(x, size) if isinstance(tiles, FeatureTiles) else model(x)
+
+
+def _maps(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> NDArray[np.uint8]:
+    return _logits(model, tiles, x, size).argmax(1).to(torch.uint8).cpu().numpy()

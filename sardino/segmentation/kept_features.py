@@ -1,0 +1,227 @@
+"""What a frozen backbone makes of tiles, kept on disk: computed once, read by every training that decodes it."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sardino.dino.batches import TileSource, in_batches
+from sardino.dino.vit import head_count, patch_px
+from sardino.errors import SardinoError
+from sardino.segmentation.segmenter import Segmenter
+
+ARRAYS = ("features.npy", "labels.npy")
+CARD = "features.json"
+BATCH = 16
+TRIES = 3
+"""A run that opens a cache while another replaces a damaged one looks again."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """A frozen backbone's output on some tiles, memory-mapped.
+
+    Args:
+        folder: holds the arrays and their digests.
+        values: (N, h, w, D) tokens or (N, heads, h, w) attention maps, float32.
+        labels: (N, H, W) uint8 class index.
+        row: place of each tile id.
+    """
+
+    folder: Path
+    values: NDArray[np.float32]
+    labels: NDArray[np.uint8]
+    row: Mapping[str, int]
+
+    @classmethod
+    def of(
+        cls,
+        model: Segmenter,
+        tiles: TileSource,
+        ids: Sequence[str],
+        about: Mapping[str, Any],
+        folder: Path,
+        device: torch.device,
+        most_bytes: float = float("inf"),
+        tell: Callable[[str], None] = print,
+    ) -> "Features | None":
+        """The features of these tiles below `folder`: as an earlier run left them, else made now.
+
+        Several runs may ask for the same ones at once: each makes its own, and the first to finish serves all. What is
+        damaged or was left half-written is made anew. Each opening reads all of it once, to compare digests.
+
+        Args:
+            model: on `device`, its backbone frozen.
+            tiles, ids: the images and their names, in one order.
+            about: what else the features follow from, as JSON: the data, its normalisation, the code.
+            folder: caches live here, one folder each; it may be removed at any time.
+            most_bytes: a larger cache is not made.
+            tell: is given one sentence on what was done.
+
+        Returns:
+            None where the features would take more than `most_bytes`.
+
+        Raises:
+            SardinoError: the backbone is not frozen, or the disk is full.
+        """
+        if not model.frozen or model.vit is None:
+            raise SardinoError("only a frozen backbone's features can be kept: others change at each step")
+        done = folder / key_of(model, ids, about, device)
+        kind = "tokens" if model.encoding == "tokens" else "attention maps"
+        what = f"{kind} of {len(ids)} tiles ({done.name})"
+        size = _bytes(model, tiles, device)
+        if size > most_bytes:
+            tell(f"{what} would take {size / 1e9:.3g} GB, more than the {most_bytes / 1e9:.3g} GB allowed: not kept")
+            return None
+        story = "read from disk"
+        for _ in range(TRIES):
+            try:
+                values, labels = _read(done)
+            except FileNotFoundError:
+                story = "made and kept"
+                _make(model, tiles, done, device)
+            except ValueError as error:
+                story = f"made anew, for {error}"
+                _put_away(done)
+                _make(model, tiles, done, device)
+            else:
+                tell(f"{what}, {size / 1e6:.3g} MB: {story}")
+                return cls(done, values, labels, {tile: row for row, tile in enumerate(ids)})
+        raise SardinoError(f"the features in {done} are damaged again and again: check the disk, then delete them")
+
+
+@dataclass(frozen=True)
+class FeatureTiles:
+    """A `TileSource` that gives what the decoder takes instead of images.
+
+    Args:
+        features: of these tiles and perhaps more.
+        ids: the tiles.
+        join: of the model, where the decoder takes images too; given with `images`.
+        images: the same tiles' images, where they are needed.
+    """
+
+    features: Features
+    ids: Sequence[str]
+    join: Callable[[Tensor, Tensor], Tensor] | None = None
+    images: TileSource | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, numbers: Sequence[int]) -> tuple[Tensor, Tensor]:
+        rows = [self.features.row[self.ids[n]] for n in numbers]
+        values = torch.from_numpy(np.array(self.features.values[rows]))
+        if self.images is not None and self.join is not None:
+            values = self.join(self.images.read(numbers)[0], values)
+        return values, torch.from_numpy(np.array(self.features.labels[rows]))
+
+
+def key_of(model: Segmenter, ids: Sequence[str], about: Mapping[str, Any], device: torch.device) -> str:
+    """Name of a cache: a digest of all that its content follows from, the weights' own bytes among it."""
+    if model.vit is None:
+        raise SardinoError(f"the '{model.encoding}' arm has no backbone whose features could be kept")
+    digest = hashlib.sha256()
+    for name, weights in sorted(model.vit.state_dict().items()):
+        digest.update(f"{name} {tuple(weights.shape)} {weights.dtype};".encode())
+        digest.update(weights.detach().cpu().contiguous().numpy().data)
+    said = {
+        "kind": "tokens" if model.encoding == "tokens" else "attention",
+        "heads": head_count(model.vit),  # the weights' shapes do not tell
+        "patch": patch_px(model.vit),
+        "precision": f"float32 on {device.type}",
+        "libraries": [torch.__version__, timm.__version__],
+        "about": about,
+        "ids": list(ids),
+    }
+    digest.update(json.dumps(said, sort_keys=True).encode())
+    return digest.hexdigest()[:16]
+
+
+@torch.no_grad()
+def _bytes(model: Segmenter, tiles: TileSource, device: torch.device) -> int:
+    """Size of all features and labels, from the first tile's."""
+    x, y = tiles.read([0])
+    return len(tiles) * (model.encode(x.to(device)).nbytes + y.nbytes)
+
+
+def _read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """The two arrays, mapped; FileNotFoundError where there is no cache, ValueError where it is damaged."""
+    if not folder.is_dir():
+        raise FileNotFoundError(folder)
+    try:
+        digests = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        for name in ARRAYS:
+            with (folder / name).open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != digests[name]:
+                    raise ValueError(f"{name} is not what was written")
+        values, labels = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the kept ones were damaged ({type(error).__name__})") from error
+    return values, labels
+
+
+@torch.no_grad()
+def _make(model: Segmenter, tiles: TileSource, done: Path, device: torch.device) -> None:
+    """Write a cache under another name, then give it its own."""
+    model.eval()
+    done.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{done.name}.", suffix=".partial", dir=done.parent))
+    try:
+        digests = _write(model, tiles, partial, device)
+        (partial / CARD).write_text(json.dumps(digests), encoding="utf-8")
+        if not done.exists():
+            os.rename(partial, done)
+    except OSError as error:
+        if not done.is_dir():  # else another run has made the same cache meanwhile
+            raise SardinoError(
+                f"a frozen backbone's features cannot be written to {done.parent} ({error}): free some disk, "
+                "or set feature_cache_gb = 0 under [finetuning]"
+            ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write(model: Segmenter, tiles: TileSource, folder: Path, device: torch.device) -> dict[str, str]:
+    """Both arrays batch by batch, no larger in memory than one; their digests."""
+    digests = {name: hashlib.sha256() for name in ARRAYS}
+    with (folder / ARRAYS[0]).open("wb") as features, (folder / ARRAYS[1]).open("wb") as labels:
+        for number, (x, y) in enumerate(in_batches(tiles, BATCH)):
+            parts = (model.encode(x.to(device)).float().cpu().numpy(), y.cpu().numpy())
+            for name, file, part in zip(ARRAYS, (features, labels), parts, strict=True):
+                block = np.ascontiguousarray(part).tobytes()
+                if not number:
+                    block = _head(part, len(tiles)) + block
+                file.write(block)
+                digests[name].update(block)
+    return {name: digest.hexdigest() for name, digest in digests.items()}
+
+
+def _head(part: NDArray[Any], count: int) -> bytes:
+    """The first bytes of a .npy file that will hold `count` rows like these."""
+    head = BytesIO()
+    shape = (count, *part.shape[1:])
+    described = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(head, described)
+    return head.getvalue()
+
+
+def _put_away(folder: Path) -> None:
+    """Take a damaged cache out of the way; another run may have done so, and may still read what it had opened."""
+    away = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".damaged", dir=folder.parent))
+    with contextlib.suppress(OSError):
+        os.rename(folder, away / "it")
+    shutil.rmtree(away, ignore_errors=True)

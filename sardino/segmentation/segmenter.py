@@ -1,0 +1,105 @@
+"""The four arms of the comparison: what is encoded, and how it becomes a land-cover map (paper, Tables 1, 2)."""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from sardino.dino.vit import encode, freeze, head_count, patch_px
+from sardino.errors import SardinoError
+from sardino.segmentation.unet import TokenDecoder, UNet
+
+EncodingName = Literal["attention", "tokens", "unet", "unet_attention"]
+
+
+class Segmenter(nn.Module):
+    """A backbone that may be absent, frozen or trained, and a decoder.
+
+    A frozen backbone's output can be made once (`encode`) and decoded many times (`join`, `decode`); `forward` is
+    one after the other.
+
+    Args:
+        encoding: "attention" (maps to U-Net), "tokens" (tokens to decoder), "unet" (backscatter to
+            U-Net), "unet_attention" (backscatter and maps to U-Net).
+        vit: the backbone; None for "unet".
+        decoder: UNet, or TokenDecoder for "tokens".
+        frozen: whether the backbone's weights stay as they are.
+    """
+
+    def __init__(
+        self, encoding: EncodingName, vit: VisionTransformer | None, decoder: nn.Module, frozen: bool = False
+    ) -> None:
+        super().__init__()
+        self.encoding = encoding
+        self.frozen = frozen and vit is not None
+        self.vit = freeze(vit) if self.frozen and vit is not None else vit
+        self.decoder = decoder
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        """As usual, but a frozen backbone stays in evaluation mode."""
+        super().train(mode)
+        if self.frozen and self.vit is not None:
+            self.vit.eval()
+        return self
+
+    def encode(self, images: Tensor) -> Tensor:
+        """What the ViT says of (B, C, H, W) images: (B, h, w, D) tokens or (B, heads, h, w) attention maps.
+
+        A frozen backbone computes in float32, also where the decoder's training does not: what is made once and kept
+        is then what would be made at each step.
+        """
+        if self.vit is None:
+            raise SardinoError(f"the '{self.encoding}' arm has no backbone whose features could be made")
+        if not self.frozen:
+            encoding = encode(self.vit, images)
+        else:
+            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+                encoding = encode(self.vit, images.float())
+        return encoding.tokens if self.encoding == "tokens" else encoding.attention
+
+    def join(self, images: Tensor, encoded: Tensor) -> Tensor:
+        """What the decoder takes: the backbone's output, with the images before it for "unet_attention"."""
+        if self.encoding != "unet_attention":
+            return encoded
+        return torch.cat([images, enlarge(encoded, images.shape[-1])], 1)
+
+    def decode(self, features: Tensor, size: int) -> Tensor:
+        """What `join` gives to logits (B, classes, size, size)."""
+        if self.encoding == "attention":
+            features = enlarge(features, size)
+        return self.decoder(features)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = images if self.vit is None else self.join(images, self.encode(images))
+        return self.decode(features, images.shape[-1])
+
+
+def enlarge(maps: Tensor, size: int) -> Tensor:
+    """(B, heads, h, w) attention maps to tile size, bilinear."""
+    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
+
+
+def build_segmenter(
+    encoding: EncodingName,
+    vit: VisionTransformer | None,
+    *,
+    channels: int,
+    classes: int,
+    unet_width: int,
+    unet_depth: int,
+    decoder_width: int,
+    frozen: bool = False,
+) -> Segmenter:
+    """A segmenter with a fresh decoder that fits the encoding; "unet_attention" takes channels + heads channels."""
+    if encoding == "unet":
+        return Segmenter(encoding, None, UNet(channels, classes, unet_width, unet_depth))
+    if vit is None:
+        raise SardinoError(f"the '{encoding}' arm needs a backbone: build a ViT, or load one")
+    heads = head_count(vit)
+    if encoding == "tokens":
+        decoder: nn.Module = TokenDecoder(vit.embed_dim, classes, patch_px(vit), decoder_width)
+    else:
+        decoder = UNet(heads if encoding == "attention" else channels + heads, classes, unet_width, unet_depth)
+    return Segmenter(encoding, vit, decoder, frozen)

@@ -1,0 +1,1 @@
+"""The study: profiles, the plan of runs, and what each run does."""

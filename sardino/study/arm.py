@@ -1,0 +1,192 @@
+"""The pre-training of one arm: from its tiles to weights with a card."""
+
+import shutil
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import sardino
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.store import TileStore
+from sardino.dino.batches import Cache, MemoryTiles, open_tiles
+from sardino.dino.parallel import Parallel
+from sardino.dino.pretrain import pretrain
+from sardino.dino.probe import ProbeTiles
+from sardino.dino.radar_views import Physics
+from sardino.dino.recipe import Recipe, Run, find_recipe
+from sardino.dino.runtime import precision_on
+from sardino.dino.session import Pretrained
+from sardino.dino.vit import Architecture, build_vit, parameter_count
+from sardino.errors import SardinoError
+from sardino.reporting.record import revision
+from sardino.study.stale import fingerprint, import_closure
+from sardino.study.workspace import Workspace
+from sardino.weights.card import Card
+from sardino.weights.page import measured_at_end
+from sardino.weights.save import save_backbone
+
+
+def recipe_of(space: Workspace, arm: str, store: TileStore) -> Recipe:
+    """The arm's recipe, fitted to its tiles, with the profile's changes."""
+    plan = space.profile.arm(arm)
+    images = len(store.ids("train", plan.regions))
+    return find_recipe(plan.recipe).fitted(images, plan.steps).changed(**plan.overrides)
+
+
+def physics_of(space: Workspace, arm: str) -> Physics:
+    """The arm's views beyond crops and flips; an unknown name is refused."""
+    asked, known = space.profile.arm(arm).physics, {field.name for field in fields(Physics)}
+    if unknown := sorted(asked.keys() - known):
+        raise SardinoError(f"pretraining.{arm}.physics has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
+    return Physics(**asked)  # type: ignore[arg-type]  # Physics refuses values out of range
+
+
+def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architecture:
+    """The arm's ViT for the store's channels and tile size."""
+    shape = space.profile.architecture(arm)
+    return Architecture(**shape.model_dump(), channels=len(store.channels), tile_px=store.tile_px)
+
+
+def pretrain_arm(space: Workspace, arm: str, device: torch.device, seed: int | None = None) -> dict[str, Any]:
+    """Pre-train on the arm's training tiles alone, save teacher and student, return the record's results.
+
+    Args:
+        seed: of all that is random; None for the profile's first.
+    """
+    profile = space.profile
+    seed = profile.seeds[0] if seed is None else seed
+    plan = profile.arm(arm)
+    store = TileStore.open(space.build / plan.store)
+    architecture, recipe = architecture_of(space, arm, store), recipe_of(space, arm, store)
+    run = Run(
+        steps=plan.steps,
+        batch=plan.batch,
+        seed=seed,
+        accumulate=plan.accumulate,
+        precision=plan.precision,
+        compiled=plan.compiled,
+        checkpointing=plan.checkpointing,
+        workers=profile.data.loader_workers,
+        probe_every=plan.probe_every,
+        save_every=plan.save_every or max(1, plan.steps // 4),
+        physics=physics_of(space, arm),
+    )
+    folder = space.pretrain(arm, seed)
+    result, digests = pretrain_on(
+        store,
+        plan.regions,
+        architecture,
+        recipe,
+        run,
+        Parallel(device),
+        folder,
+        cache=profile.data.cache,
+        scratch=space.build / "cache",
+        # The code's own content, because a working tree changes under one revision.
+        code=fingerprint(import_closure(Path(__file__), Path(sardino.__file__).parent)),
+        mismatch="restart",
+        label=f"pre-training {profile.pretrained(arm, seed)}",
+    )
+    history = result.history
+    return {
+        "arm": arm,
+        "seed": seed,
+        "title": plan.title,
+        "architecture": {**architecture.to_dict(), "parameters": parameter_count(build_vit(architecture))},
+        "recipe": {**recipe.to_dict(), "learning_rate": recipe.learning_rate(plan.batch)},
+        "steps": plan.steps,
+        "batch": plan.batch,
+        "precision": precision_on(device, plan.precision),
+        "tiles": len(store.ids("train", plan.regions)),
+        "loss_first": history.loss[0],
+        "loss_last": history.loss[-1],
+        "curves": history.to_dict(),
+        "warnings": result.warnings,
+        "network": plan.network,
+        "weights": str((folder / f"{plan.network}.safetensors").relative_to(space.build)),
+        "weights_sha256": digests[plan.network],
+    }
+
+
+def pretrain_on(
+    store: TileStore,
+    regions: list[str],
+    architecture: Architecture,
+    recipe: Recipe,
+    run: Run,
+    parallel: Parallel,
+    folder: Path,
+    *,
+    cache: Cache = "auto",
+    scratch: Path | None = None,
+    code: str = "",
+    mismatch: Literal["refuse", "restart"] = "refuse",
+    restart: bool = False,
+    tensorboard: bool = False,
+    label: str = "pre-training",
+) -> tuple[Pretrained, dict[str, str]]:
+    """Pre-train on a store's training tiles and save both backbones with their card.
+
+    Args:
+        store, regions: the training tiles; those for validation are probed, no other is touched.
+        architecture, recipe, run, parallel: see sardino.dino.pretrain.pretrain.
+        folder: of the weights, and of snapshots and the log while it runs.
+        cache, scratch: see sardino.dino.batches.open_tiles.
+        code: of what makes it, kept in the snapshots.
+        mismatch: what to do with snapshots of another run: refuse, or throw away; the latter compares the code too.
+        restart: throw snapshots away whatever they are.
+        tensorboard, label: see pretrain.
+
+    Returns:
+        the result, and the sha256 of each weights file (on the first rank; elsewhere none).
+    """
+    ids = store.ids("train", regions)
+    normalisation = Normalisation.of_store(store, ids)
+    about = {"data": store.fingerprint, "unit": store.unit, "regions": list(regions), "code": code}
+    if restart and parallel.first:
+        shutil.rmtree(folder / "snapshots", ignore_errors=True)
+    parallel.wait()
+    tiles = open_tiles(store, ids, None, cache, scratch)
+    probe = ProbeTiles(store, regions, normalisation)
+    if isinstance(tiles, MemoryTiles):
+        run = replace(run, workers=0)
+    result = pretrain(
+        tiles,
+        ids,
+        normalisation,
+        architecture,
+        recipe,
+        run,
+        parallel,
+        folder=folder,
+        about=about,
+        mismatch=mismatch,
+        probe=probe if probe.labelled else None,
+        tensorboard=tensorboard,
+        label=label,
+    )
+    if not parallel.first:
+        return result, {}
+    trained_on = {
+        "regions": list(regions),
+        "tiles": len(ids),
+        "fingerprint": store.fingerprint,
+        "product": store.product,
+        "synthetic": store.synthetic,
+        "gsd_m": store.gsd_m,
+    }
+    card = Card(
+        architecture,
+        tuple(store.channels),
+        store.unit,
+        normalisation.to_dict(),
+        trained_on,
+        recipe.to_dict(),
+        run={**run.decides(), "precision": precision_on(parallel.device, run.precision)},
+        code_revision=revision(),
+    )
+    measured = measured_at_end(result.history)
+    weights = {"teacher": result.teacher, "student": result.student}
+    return result, save_backbone(folder, weights, card, measured=measured, warnings=result.warnings)

@@ -1,0 +1,258 @@
+"""What an arm's pre-trained backbone makes of tiles: attention maps, rollout, tokens, and how they are spread."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from pyproj import CRS
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor
+
+from sardino.data.tiles.label_fractions import label_order
+from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.tile import Tile
+from sardino.dino.attention import class_attention, patch_tokens, rollout
+from sardino.dino.vit import build_vit
+from sardino.evaluation.attention_nulls import alignment, block_mean, patch_classes, patch_means
+from sardino.evaluation.attention_scores import Reference, attention_scores, held
+from sardino.evaluation.token_colours import token_pca
+from sardino.reporting.figures.places import ComparisonColumn
+from sardino.study.workspace import Workspace
+from sardino.weights.card import Card
+from sardino.weights.save import load_backbone
+
+BATCH = 64
+SEED = 0
+"""Of the untrained ViT that an arm is compared with."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a ViT makes of tiles; relative weights, 1 is an even spread.
+
+    Args:
+        attention: (N, heads, h, w) of the last block's class token.
+        rollout: (N, h, w) attention rolled out from the class token through all blocks.
+        tokens: (N, h, w, D) patch tokens of the last block.
+    """
+
+    attention: NDArray[np.float32]
+    rollout: NDArray[np.float32]
+    tokens: NDArray[np.float32]
+
+
+def see(space: Workspace, arm: str, store: TileStore, backscatter: NDArray[np.float32]) -> Seen:
+    """What the network that an arm uses afterwards makes of tiles.
+
+    Args:
+        backscatter: (N, C, H, W) in the store's unit, NaN where missing.
+    """
+    vit, card = backbone(space, arm, store)
+    images = _normalised(card, backscatter)
+    parts = [(class_attention(vit, i)[0], rollout(vit, i), patch_tokens(vit, i)) for i in images.split(BATCH)]
+    return Seen(*(torch.cat(each).float().numpy() for each in zip(*parts, strict=True)))
+
+
+def attention_maps(
+    space: Workspace, arm: str, store: TileStore, ids: Sequence[str]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Class attention of many tiles, by the arm's ViT and by an untrained one of the same architecture.
+
+    Returns:
+        (N, heads, h, w) of each.
+    """
+    vit, card = backbone(space, arm, store)
+    torch.manual_seed(SEED)
+    untrained = build_vit(card.architecture).eval()
+    maps: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for start in range(0, len(ids), BATCH):
+        images = _normalised(card, store.read(ids[start : start + BATCH])[0])
+        for found, network in zip(maps, (vit, untrained), strict=True):
+            found.append(class_attention(network, images)[0])
+    trained, random = (torch.cat(each).float().numpy() for each in maps)
+    return trained, random
+
+
+def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
+    """How concentrated each head is, averaged over tiles.
+
+    Args:
+        attention: (N, heads, h, w).
+
+    Returns:
+        per head: "mass_share", the smallest share of patches that holds 60 % of the attention
+        (0.6 for an even spread), and "peak", the largest weight relative to an even spread.
+    """
+    flat = attention.reshape(*attention.shape[:2], -1)
+    share = held(flat).mean(-1)
+    peak = flat.max(-1) / flat.mean(-1)
+    return [{"mass_share": float(s), "peak": float(p)} for s, p in zip(share.mean(0), peak.mean(0), strict=True)]
+
+
+def backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
+    """An arm's ViT in evaluation mode, and its card."""
+    network = space.profile.arm(arm).network
+    vit, card = load_backbone(space.pretrain(arm), tuple(store.channels), store.unit, network)
+    return vit.eval(), card
+
+
+def _normalised(card: Card, backscatter: NDArray[np.float32]) -> Tensor:
+    return torch.from_numpy(Normalisation.from_dict(card.normalisation).apply(backscatter))
+
+
+# Attention of a profile's backbones scored: which tiles, against which layers, with which nulls.
+
+MOST = 1024
+"""Tiles that are scored at most, the first by hash: the rest would hardly narrow an interval over bands."""
+LANDCOVER = "landcover"
+"""Name of the label map among the layers."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Attention of tiles, with what it is compared with.
+
+    Args:
+        attention, untrained: (N, heads, h, w).
+        references: layers per patch; the label map first, if there are labels.
+        blocks: (N,) number of the place and band of each tile, the unit that intervals resample.
+        split: "test", or "all" where an arm has no test tiles.
+    """
+
+    attention: NDArray[np.float32]
+    untrained: NDArray[np.float32]
+    references: list[Reference]
+    blocks: NDArray[np.int64]
+    split: str
+
+
+def gather(space: Workspace, arm: str, store: TileStore) -> Scored:
+    """Attention and references of the tiles that an arm is scored on.
+
+    Test tiles of the arm's first region, whose bands no training saw; all tiles of a store that is not split, because
+    its places are too small: its ViT has then seen their backscatter, and never a reference.
+    """
+    ids = store.ids("test", space.profile.arm(arm).regions[:1])
+    split = "test" if ids else "all"
+    ids = ids or store.ids()
+    chosen = set(label_order(ids)[:MOST])
+    ids = [tile for tile in ids if tile in chosen]
+    index = store.index.set_index("id").loc[ids]
+    blocks = index.groupby(["region", "crs", "band"], sort=True).ngroup().to_numpy(np.int64)
+    patch = space.profile.architecture(arm).patch
+    return Scored(*attention_maps(space, arm, store, ids), patch_references(store, ids, patch), blocks, split)
+
+
+def patch_references(store: TileStore, ids: Sequence[str], patch: int) -> list[Reference]:
+    """The label map and every layer of a store, patch by patch; optical images as their brightness.
+
+    Args:
+        patch: side in pixels.
+    """
+    names = tuple(store.legend.names)
+    maps = {LANDCOVER: store.read(ids)[1]} | {
+        name: store.read_layer(name, ids) for name in store.layers if name == "landcover_300m"
+    }
+    found = [Reference(name, patch_classes(index, patch, len(names)), names) for name, index in maps.items()]
+    for name in store.layers:
+        if name == "landcover_300m":
+            continue
+        layer = store.read_layer(name, ids).astype(np.float32)
+        if name == "optical":
+            layer = np.where((layer > 0).any(1), layer.mean(1), np.nan)
+        found.append(Reference(name, patch_means(layer, patch)))
+    return [each for each in found if _known(each)]
+
+
+def score_heads(arm: str, title: str, scored: Scored, store: TileStore) -> pd.DataFrame:
+    """The tidy table of one arm (sardino.evaluation.attention_scores), with where its numbers come from.
+
+    Args:
+        title: of the arm, for readers.
+    """
+    frame = attention_scores(scored.attention, scored.untrained, scored.references, scored.blocks)
+    origin = {"labels": store.legend.name, "derived": store.legend.derived, "synthetic": store.synthetic}
+    for place, (name, value) in enumerate({"arm": arm, "arm_title": title, "split": scored.split}.items()):
+        frame.insert(place, name, value)
+    return frame.assign(**origin)
+
+
+def land_cover_alignment(scored: Scored) -> dict[str, float]:
+    """How far attention follows the labels beyond chance, and the same for random weights.
+
+    Returns:
+        "value", "low", "high" (see `alignment`; bands resampled) and "random_value", ... of an untrained ViT.
+    """
+    label = np.asarray(scored.references[0].values, np.uint8)
+    result: dict[str, float] = {}
+    for name, maps in (("", scored.attention), ("random_", scored.untrained)):
+        beyond = alignment(maps, label, np.random.default_rng(0))
+        values = block_mean(beyond, scored.blocks, np.random.default_rng(0))
+        result |= {f"{name}{key}": value for key, value in zip(("value", "low", "high"), values, strict=True)}
+    return result
+
+
+def _known(reference: Reference) -> bool:
+    values = reference.values
+    return bool((values != IGNORE).any() if reference.classes else np.isfinite(np.asarray(values, float)).any())
+
+
+# The columns of Figure 5: places with what a backbone makes of them, and with every layer that their store has.
+
+TOKEN_TILES = 64
+"""Tiles beside those shown whose tokens the colours are taken from."""
+
+
+def first_by_hash(store: TileStore) -> list[str]:
+    """One tile of each place of a store that is not split: of each region and CRS the first by hash."""
+    index = store.index
+    groups = index.groupby(["region", "crs"], sort=False)["id"]
+    return [label_order([str(tile) for tile in ids])[0] for _, ids in groups]
+
+
+def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[str]) -> list[ComparisonColumn]:
+    """A column for each tile.
+
+    The tokens' colours are fitted to these tiles and to others of the store, the first by hash.
+    """
+    backscatter, label = store.read(ids)
+    seen = see(space, arm, store, backscatter)
+    others = [tile for tile in label_order(store.ids()) if tile not in set(ids)][:TOKEN_TILES]
+    tokens = [seen.tokens]
+    if others:
+        tokens.append(see(space, arm, store, store.read(others)[0]).tokens)
+    colours = token_pca(np.concatenate(tokens)).colours(seen.tokens)
+    columns = []
+    for i, tile in enumerate(ids):
+        place = store.tile(tile)
+        known = bool((label[i] != IGNORE).any())
+        columns.append(
+            ComparisonColumn(
+                name=f"{place.region} {tile[:6]}",
+                sar=backscatter[i],
+                attention=seen.attention[i],
+                layers={name: store.read_layer(name, [tile])[0] for name in store.layers},
+                reference=label[i] if known else None,
+                legend=store.legend if known else None,
+                channels=tuple(store.channels),
+                gsd_m=_spacing(store, place),
+                # The class token keeps a part of what is rolled out: relative to what the patches hold.
+                rollout=seen.rollout[i] / seen.rollout[i].mean(),
+                tokens=colours[i],
+                placed=bool(place.crs),
+                model=arm,
+            )
+        )
+    return columns
+
+
+def _spacing(store: TileStore, place: Tile) -> float | None:
+    """Metres per pixel, of the whole store or of this tile; None where nothing tells."""
+    if store.gsd_m or not place.crs:
+        return store.gsd_m
+    return place.transform[0] if CRS.from_user_input(place.crs).is_projected else None

@@ -1,0 +1,163 @@
+"""The display of a reproduction: which runs are under way, how far they are, and the time left."""
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from sardino.study.plan import Run
+from sardino.study.workspace import Workspace
+
+PLAIN_INTERVAL_S = 30.0
+"""Seconds between lines where the output is a file or a pipe."""
+PRIOR = 0.5
+"""Weight of the profile's expected time, as a share of all work, against what this session has measured."""
+
+
+@dataclass
+class Progress:
+    """Watches the files that runs leave in the workspace and tells about them.
+
+    Args:
+        stale: the runs Snakemake is going to execute.
+        expected_s: how long they would take on the profile's hardware.
+        out: where to write; a terminal gets a block that is drawn anew, anything else plain lines.
+    """
+
+    workspace: Workspace
+    stale: Sequence[Run]
+    expected_s: float
+    out: TextIO = field(default_factory=lambda: sys.stdout)
+    started: float = field(default_factory=time.time)
+
+    def __post_init__(self) -> None:
+        self._told: dict[str, str] = {}
+        self._drawn = 0
+        self._spoke = self.started
+        self._began: dict[str, float] = {}
+
+    def finished(self) -> list[Run]:
+        """Runs whose record this session wrote and whose heartbeat has stopped."""
+        alive = {run.name for run in self.running()}
+        written = [run for run in self.stale if _newer(self.workspace.record(run.name), self.started)]
+        return [run for run in written if run.name not in alive]
+
+    def executed(self) -> list[Run]:
+        """Finished runs whose notebook ran; the others kept their record, since all they depend on is the same."""
+        return [run for run in self.finished() if _newer(self.workspace.notebook(run.name), self.started)]
+
+    def failures(self) -> list[Run]:
+        """Runs of this session that left a message of failure, or began and are gone without a record."""
+        told = {run.name for run in self.stale if _newer(self._message(run), self.started)}
+        alive = {run.name for run in (*self.running(), *self.finished())}
+        return [run for run in self.stale if run.name in told or run.name in self._began.keys() - alive]
+
+    def message(self, run: Run) -> str:
+        """Why a run failed, in its own words."""
+        path = self._message(run)
+        return (
+            path.read_text(encoding="utf-8").strip()
+            if path.is_file()
+            else "its process ended without a word, most likely for want of memory"
+        )
+
+    def running(self) -> list[Run]:
+        """Runs whose heartbeat file exists."""
+        return [run for run in self.stale if _newer(self.workspace.progress(run.name), self.started)]
+
+    def time_left_s(self) -> float:
+        """Work left over the speed so far; at the start the profile's expected time stands in for a speed."""
+        total = sum(run.cost for run in self.stale)
+        done = sum(run.cost for run in (*self.finished(), *self.failures()))
+        done += sum(run.cost * self._share(run) for run in self.running())
+        prior = PRIOR * total
+        speed = (done + prior) / (time.time() - self.started + PRIOR * self.expected_s)
+        return (total - done) / max(speed, 1e-9)
+
+    def update(self) -> None:
+        """Tell what has changed since the last call."""
+        if not self.stale:
+            return
+        now = time.time()
+        running = self.running()
+        for run in running:
+            self._began.setdefault(run.name, now)
+        executed = self.executed()
+        ended = [(run, "done" if run in executed else "same") for run in self.finished()]
+        ended += [(run, "FAILED") for run in self.failures()]
+        lines = []
+        for run, word in ended:
+            if self._told.get(run.name) != word:  # a run that failed may be tried again
+                self._told[run.name] = word
+                took = duration(now - self._began.get(run.name, now))
+                lines.append(f"{word:6} {run.name} ({took})  {len(self._told)}/{len(self.stale)}")
+        if self.out.isatty():
+            self._draw(lines, running)
+            return
+        if now - self._spoke >= PLAIN_INTERVAL_S and not lines:
+            lines.append(self._status(running) + "".join(f"; {self._line(run)}" for run in running))
+        for line in lines:
+            self._spoke = now
+            print(line, file=self.out, flush=True)
+
+    def clear(self) -> None:
+        """Take the live block off the terminal."""
+        if self._drawn:
+            self.out.write(f"\x1b[{self._drawn}F\x1b[J")
+            self._drawn = 0
+        self.out.flush()
+
+    def _draw(self, lines: list[str], running: list[Run]) -> None:
+        width = shutil.get_terminal_size().columns - 1
+        block = [self._status(running), *(f"  {self._line(run)}" for run in running)]
+        self.clear()
+        for line in lines + block:
+            self.out.write(line[:width] + "\n")
+        self._drawn = len(block)
+        self.out.flush()
+
+    def _status(self, running: list[Run]) -> str:
+        elapsed = duration(time.time() - self.started)
+        counts = f"{len(self._told)}/{len(self.stale)} runs finished, {len(running)} running"
+        return f"{counts}, {elapsed} elapsed, about {duration(self.time_left_s())} left"
+
+    def _line(self, run: Run) -> str:
+        label, done, total = self._heartbeat(run)
+        step = f" {label} {done}/{total}".rstrip() if total else ""
+        return f"{run.name}{step} ({duration(time.time() - self._began.get(run.name, time.time()))})"
+
+    def _share(self, run: Run) -> float:
+        """Done share of a run, 0 before its first heartbeat."""
+        _, done, total = self._heartbeat(run)
+        return min(0.95, done / total) if total else 0.0
+
+    def _heartbeat(self, run: Run) -> tuple[str, int, int]:
+        try:
+            beat = json.loads(self.workspace.progress(run.name).read_text(encoding="utf-8"))
+            return str(beat["label"]), int(beat["done"]), int(beat["total"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "", 0, 0
+
+    def _message(self, run: Run) -> Path:
+        return self.workspace.failed(run.name).with_suffix(".txt")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def _newer(path: Path, moment: float) -> bool:
+    try:
+        return path.stat().st_mtime >= moment - 0.01
+    except OSError:
+        return False

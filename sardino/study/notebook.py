@@ -1,0 +1,322 @@
+"""The notebook runner: one py:percent source, checked parameters, a fresh kernel, a clean transcript."""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from nbformat import NotebookNode
+
+from sardino.errors import SardinoError
+from sardino.study.plan import Run
+from sardino.study.report import publish_report
+from sardino.study.stale import evidence_with_needs, keep, restore
+from sardino.study.workspace import Workspace
+
+FINAL = ".final"
+"""Suffix of the mark beside a failed notebook that another try would fail the same way."""
+TRACEBACK_LINES = 12
+"""Lines of a failed cell's traceback that the terminal shows; the notebook holds all."""
+
+
+class NotebookError(Exception):
+    """A notebook stopped half way.
+
+    Args:
+        sentence: what to tell: the SardinoError's sentence, or the last line of the traceback.
+        path: the notebook up to the failure.
+        tail: end of the traceback; "" where the sentence says it all.
+        final: whether another try would end the same: a fault of the input, not of the moment.
+    """
+
+    def __init__(self, sentence: str, path: Path, tail: str = "", final: bool = False) -> None:
+        super().__init__(sentence)
+        self.sentence, self.path, self.tail, self.final = sentence, path, tail, final
+
+    def __str__(self) -> str:
+        return f"{self.tail}\n{self.path}" if self.tail else self.sentence
+
+
+def run_notebook(
+    source: Path,
+    parameters: Mapping[str, Any],
+    output: Path,
+    *,
+    root: Path,
+    failed: Path,
+    record: Path | None = None,
+    threads: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> None:
+    """Execute a py:percent notebook in a fresh kernel and write its clean transcript.
+
+    Args:
+        source: the .py file.
+        parameters: values of names in its cell tagged `parameters`.
+        output: the executed .ipynb, written whole or not at all.
+        root: the project folder, the kernel's working directory.
+        failed: where the notebook goes if a cell fails.
+        record: what the notebook must leave behind; removed first, and again on failure.
+        threads: CPU threads of the kernel's numerical libraries.
+        environment: further environment variables of the kernel.
+
+    Raises:
+        SardinoError: no such source, or an unknown parameter.
+        NotebookError: a cell failed, the kernel died, or the record is missing.
+    """
+    import jupytext
+    import nbformat
+    import papermill
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
+
+    if not source.is_file():
+        raise SardinoError(f"no notebook source at {source}")
+    for stale in (failed, failed.with_suffix(".txt"), failed.with_suffix(FINAL), output, record):
+        if stale is not None:
+            stale.unlink(missing_ok=True)
+    notebook = jupytext.read(source, fmt="py:percent")
+    notebook.metadata["kernelspec"] = KERNELSPEC
+    error: NotebookError | None = None
+    with tempfile.TemporaryDirectory(prefix="sardino-") as temporary, _environment(threads, temporary, environment):
+        draft, executed = Path(temporary) / f"{source.stem}.ipynb", Path(temporary) / "executed.ipynb"
+        nbformat.write(nbformat.v4.upgrade(notebook), draft)
+        _check_parameters(source, parameters, set(papermill.inspect_notebook(str(draft))))
+        try:
+            papermill.execute_notebook(
+                str(draft), str(executed), dict(parameters), cwd=str(root), progress_bar=False, start_timeout=180
+            )
+        except PapermillExecutionError as fault:
+            error = _error_of(fault, failed)
+        except DeadKernelError:
+            error = NotebookError(f"{source.name}: the kernel died, most likely for want of memory", failed)
+        content = nbformat.read(executed if executed.is_file() else draft, as_version=4)
+    if error is None and record is not None and not record.is_file():
+        error = NotebookError(f"{source.name} ended without writing its record {record.name}", failed)
+    text = nbformat.writes(clean(content, source.stem, _relative_paths(root, parameters)))
+    _write(output if error is None else failed, text + "\n")
+    if error is not None:
+        if record is not None:
+            record.unlink(missing_ok=True)
+        _write(failed.with_suffix(".txt"), error.sentence + "\n")
+        if error.final:
+            _write(failed.with_suffix(FINAL), "")
+        raise error
+
+
+def run_planned(
+    workspace: Workspace,
+    run: Run,
+    threads: int = 1,
+    extra: Mapping[str, Any] | None = None,
+    if_stale: bool = False,
+    attempt: int = 1,
+) -> bool:
+    """Execute one run of the plan: its record, transcript and heartbeat lie in the workspace.
+
+    Args:
+        extra: parameters that replace the plan's.
+        if_stale: leave it at the record of the last execution if nothing it depends on has changed.
+        attempt: counted from 1; a later one is not made where the last failed for good.
+
+    Returns:
+        False if the last record was kept.
+    """
+    if attempt > 1 and workspace.failed(run.name).with_suffix(FINAL).is_file():
+        raise SardinoError(workspace.failed(run.name).with_suffix(".txt").read_text(encoding="utf-8").strip())
+    known = {} if extra else evidence_with_needs(workspace, run)
+    progress = workspace.progress(run.name)
+    _write(progress, '{"label": "", "done": 0, "total": 0}\n')
+    try:
+        if if_stale and known and restore(workspace, run, known):
+            return False
+        run_notebook(
+            workspace.root / "notebooks" / f"{run.notebook}.py",
+            {"profile": workspace.reference, "data": str(workspace.data or ""), **run.parameters, **(extra or {})},
+            workspace.notebook(run.name),
+            root=workspace.root,
+            failed=workspace.failed(run.name),
+            record=workspace.record(run.name),
+            threads=threads,
+            environment={"SARDINO_PROGRESS": str(progress)},
+        )
+        if run.kind == "report":
+            publish_report(workspace)
+        if known:
+            keep(workspace, run, known)
+        return True
+    except SardinoError as error:
+        _write(workspace.failed(run.name).with_suffix(".txt"), f"{error}\n")
+        raise
+    finally:
+        progress.unlink(missing_ok=True)
+
+
+def commit_notebook(source: Path, root: Path, failed: Path) -> Path:
+    """Execute a notebook at its own (smoke) parameters and write the .ipynb that readers see beside it."""
+    output = source.with_suffix(".ipynb")
+    scratch = failed.with_name(f"{source.stem}.committed.ipynb")
+    run_notebook(source, {}, scratch, root=root, failed=failed)
+    os.replace(scratch, output)
+    return output
+
+
+def _check_parameters(source: Path, parameters: Mapping[str, Any], known: set[str]) -> None:
+    """papermill only warns of a name that the notebook does not have, and goes on with its default."""
+    if unknown := sorted(set(parameters) - known):
+        raise SardinoError(
+            f"notebook {source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
+        )
+
+
+def _error_of(fault: Any, path: Path) -> NotebookError:
+    """A SardinoError speaks for itself; any other exception needs its traceback."""
+    if fault.ename == SardinoError.__name__:
+        return NotebookError(fault.evalue, path, final=True)
+    from papermill.exceptions import strip_color
+
+    lines = strip_color("\n".join(fault.traceback)).rstrip().splitlines()
+    sentence = f"{fault.ename}: {fault.evalue}".splitlines()[0]
+    return NotebookError(sentence, path, "\n".join(lines[-TRACEBACK_LINES:]) or sentence)
+
+
+def _relative_paths(root: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
+    """What stands in a transcript for folders of this machine."""
+    paths = {f"{root}{os.sep}": "", str(root): ".", str(Path.home()): "~"}
+    data = str(parameters.get("data") or "")
+    if Path(data).is_absolute():
+        paths[data] = Path(data).name
+    return paths
+
+
+@contextmanager
+def _environment(threads: int, temporary: str, extra: Mapping[str, str] | None) -> Iterator[None]:
+    """The kernel's environment: it is fixed before the kernel starts, because hashing and threads read it once."""
+    wanted = {
+        "PYTHONHASHSEED": "0",
+        "TZ": "UTC",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "NO_COLOR": "1",
+        "TQDM_DISABLE": "1",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+        **{f"{library}_NUM_THREADS": str(threads) for library in ("OMP", "MKL", "OPENBLAS")},
+        # This interpreter's kernel, not one of the same name in the home folder; no history shared between kernels.
+        "JUPYTER_PREFER_ENV_PATH": "1",
+        "JUPYTER_RUNTIME_DIR": temporary,
+        "IPYTHONDIR": temporary,
+        **(extra or {}),
+    }
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)
+
+
+# The transcript: an executed notebook without what differs from run to run or tells about one machine.
+
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+"""papermill refuses a notebook without one; a fixed one keeps differences small."""
+PAIRING = {"formats": "ipynb,py:percent"}
+"""Opened in Jupyter, the notebook stays paired with its py:percent source."""
+
+PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)/(s|it)\b|\b\d+it \[")
+WIDGET_HINT = re.compile(r"TqdmWarning: IProgress not found|from \.autonotebook import tqdm")
+"""A dependency's remark that progress widgets are not installed: about one machine, not about the result."""
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def clean(notebook: NotebookNode, name: str, replacements: Mapping[str, str]) -> NotebookNode:
+    """Make an executed notebook fit to be committed, in place.
+
+    Cell ids come from the notebook's name and the cell's index; timestamps, durations,
+    progress bars and the split of printed text into pieces go; `replacements` turns
+    absolute paths into relative ones.
+    """
+    version = notebook.metadata.get("language_info", {})
+    notebook.metadata = NotebookNode(
+        {
+            "kernelspec": KERNELSPEC,
+            "language_info": {key: version[key] for key in ("name", "file_extension", "mimetype") if key in version},
+            "jupytext": PAIRING,
+        }
+    )
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = hashlib.sha256(f"{name}:{index}".encode()).hexdigest()[:8]
+        tags = cell.metadata.get("tags")
+        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = [_replaced(output, replacements) for output in _outputs(cell.outputs)]
+            if tags and "injected-parameters" in tags:
+                cell.source = _replaced(cell.source, replacements)
+    return notebook
+
+
+def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Outputs with printed text joined and progress bars dropped."""
+    kept: list[NotebookNode] = []
+    for output in outputs:
+        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
+            kept[-1].text += output.text
+        elif "application/vnd.jupyter.widget-view+json" not in output.get("data", {}):
+            kept.append(output)
+    for output in kept:
+        if output.output_type == "stream":
+            output.text = _final_lines(output.text)
+    return [output for output in kept if output.output_type != "stream" or output.text.strip()]
+
+
+def _final_lines(text: str) -> str:
+    """What a terminal would show in the end: text before a carriage return is overwritten."""
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in ANSI.sub("", text).split("\n")]
+    return "\n".join(line for line in lines if not (PROGRESS_BAR.search(line) or WIDGET_HINT.search(line)))
+
+
+def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:
+    """Every text in a nested value with the replacements made, longest first; image data is left alone."""
+    if isinstance(value, str):
+        for old in sorted(replacements, key=len, reverse=True):
+            value = value.replace(old, replacements[old])
+        return value
+    if isinstance(value, list):
+        return [_replaced(item, replacements) for item in value]
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not str(key).startswith("image/"):
+                value[key] = _replaced(item, replacements)
+    return value
+
+
+def make_report(workspace: Workspace) -> Path:
+    """Execute the report's notebook on a profile's published results and write its HTML.
+
+    Returns:
+        results/<profile>/report.html.
+
+    Raises:
+        NotebookError: the notebook failed, for one because nothing is published.
+    """
+    run_notebook(
+        workspace.root / "notebooks" / "09_report.py",
+        {"profile": workspace.reference, "data": str(workspace.data or "")},
+        workspace.notebook("report"),
+        root=workspace.root,
+        failed=workspace.failed("report"),
+    )
+    return publish_report(workspace)

@@ -1,0 +1,153 @@
+"""From a profile's source to its tile stores: the synthetic world, or folders of real chips."""
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import numpy as np
+
+from sardino.data.places.splits import separate
+from sardino.data.sources.folder.source import import_folder
+from sardino.data.sources.folder.specification import FolderSpec
+from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.label_fractions import band_index, split_of_band
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.store import SPLITS, TileStore
+from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.write_store import merge_stores, write_store
+from sardino.errors import SardinoError
+from sardino.progress import track
+from sardino.study.workspace import Workspace
+
+
+def prepare(space: Workspace, workers: int = 2) -> dict[str, TileStore]:
+    """Build every tile store the profile's arms read, replacing older ones.
+
+    Returns:
+        stores by name; "store" comes first.
+    """
+    if space.profile.data.source == "world":
+        return {"store": _from_world(space, workers)}
+    if space.profile.data.source == "store":
+        return {"store": _as_it_is(space)}
+    regions: dict[str, list[str]] = {}
+    for arm in space.profile.pretraining.values():
+        regions.setdefault(arm.store, []).extend(r for r in arm.regions if r not in regions.get(arm.store, []))
+    return {name: _from_folders(space, name, folders) for name, folders in regions.items()}
+
+
+def open_or_prepare(space: Workspace) -> dict[str, TileStore]:
+    """The profile's stores as they are, or built now where they are missing."""
+    names = dict.fromkeys(arm.store for arm in space.profile.pretraining.values())
+    if all((space.build / name).exists() for name in names):
+        return {name: TileStore.open(space.build / name) for name in names}
+    return prepare(space)
+
+
+def split_regions(tiles: list[Tile], bands: int, angle_deg: float) -> tuple[list[str], list[int]]:
+    """Split and band of each tile, each region banded by itself (paper, Figure 3)."""
+    band = np.empty(len(tiles), np.int64)
+    for region in dict.fromkeys(tile.region for tile in tiles):
+        members = np.array([i for i, tile in enumerate(tiles) if tile.region == region])
+        x, y = np.array([tiles[i].centre for i in members]).T
+        band[members] = band_index(x, y, bands, angle_deg)
+    return [str(s) for s in split_of_band(band)], [int(b) for b in band]
+
+
+def _from_world(space: Workspace, workers: int) -> TileStore:
+    data = space.profile.data
+    world = World(seed=data.seed, composite=data.composite)
+    tiles = [
+        tile
+        for region, (columns, rows) in data.regions.items()
+        for tile in world.tiles(region, data.tile_px, columns, rows)
+    ]
+    splits, bands = split_regions(tiles, data.bands, data.band_angle_deg)
+    if data.buffer_m:
+        splits = [str(split) for split in separate(tiles, splits, data.buffer_m)]
+        kept = [number for number, split in enumerate(splits) if split in SPLITS]
+        tiles, splits, bands = [tiles[n] for n in kept], [splits[n] for n in kept], [bands[n] for n in kept]
+    # Simulating a tile is Python and NumPy by turns: processes use all cores where threads would wait.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        return _write_world(space, world, tiles, splits, bands, workers, pool)
+
+
+def _write_world(
+    space: Workspace,
+    world: World,
+    tiles: list[Tile],
+    splits: list[str],
+    bands: list[int],
+    workers: int,
+    pool: ProcessPoolExecutor,
+) -> TileStore:
+    return write_store(
+        space.store,
+        tiles,
+        splits,
+        lambda number: pool.submit(world.chip, tiles[number]).result(),
+        channels=CHANNELS,
+        legend=WORLDCOVER,
+        product=world.metadata()["product"],
+        synthetic=True,
+        metadata=world.metadata(),
+        bands=bands,
+        workers=workers,
+        progress=_counted,
+        overwrite=True,
+    )
+
+
+def _as_it_is(space: Workspace) -> TileStore:
+    """A store that is there already, checked and linked into the build folder: nothing is copied."""
+    source, data = space.input_folder(), space.profile.data
+    store = TileStore.open(source)
+    store.require(tile_px=data.tile_px)
+    if store.synthetic != space.profile.synthetic:
+        raise SardinoError(
+            f"{source} {'is' if store.synthetic else 'is not'} synthetic, the profile says otherwise: correct "
+            f"`synthetic` in the profile"
+        )
+    if missing := [region for region in data.folders if region not in store.regions]:
+        raise SardinoError(f"{source} has no region {', '.join(missing)}: it holds {', '.join(store.regions)}")
+    store.verify()
+    link = space.store.with_name(f"{space.store.name}.link")
+    space.build.mkdir(parents=True, exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to(source, target_is_directory=True)
+    if space.store.is_dir() and not space.store.is_symlink():
+        shutil.rmtree(space.store)
+    os.replace(link, space.store)
+    return TileStore.open(space.store)
+
+
+def _from_folders(space: Workspace, name: str, folders: list[str]) -> TileStore:
+    """One store from one folder of chips, or from several merged."""
+    data = space.profile.data
+    parts = []
+    for folder in folders:
+        out = space.build / name if len(folders) == 1 else space.build / "parts" / folder
+        spec = FolderSpec.load(folder)
+        parts.append(
+            import_folder(
+                space.input_folder() / spec.name,
+                spec,
+                out,
+                data.tile_px,
+                data.bands,
+                data.band_angle_deg,
+                data.max_tiles_per_chip,
+                progress=_counted,
+                overwrite=True,
+            )
+        )
+    return parts[0] if len(parts) == 1 else merge_stores(parts, space.build / name, overwrite=True)
+
+
+def _counted(numbers: Iterable[int]) -> Iterator[int]:
+    """Progress over tile numbers."""
+    listed = list(numbers)
+    return track(listed, len(listed), "making tiles")

@@ -1,0 +1,254 @@
+"""Profiles: what to run, at which size, on which data; one typed TOML file each."""
+
+import math
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from sardino.errors import SardinoError
+
+FOLDER = Path(__file__).parent / "profiles"
+"""The built-in profiles, one <name>.toml each."""
+
+Count = Annotated[int, Field(gt=0)]
+Percent = Annotated[float, Field(gt=0, le=100)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""Names end up in file names: lower-case letters, digits and hyphens."""
+
+
+class Section(BaseModel):
+    """A part of a profile: frozen, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Architecture(Section):
+    """The shape of a ViT: embedding dimension, blocks, heads, side of a patch in pixels."""
+
+    width: Count
+    depth: Count
+    heads: Count
+    patch: Count
+
+
+class DataSource(Section):
+    """Where tiles come from and how they are split (paper, section 2 and Figure 3).
+
+    `regions` gives columns and rows of tiles per region of the synthetic world;
+    `folders` names the folder specifications of real input, or the regions of a tile
+    store that is there already (`sardino ingest`); of a folder's chips at most
+    `max_tiles_per_chip` tiles are taken. The world composites its dates by `composite`;
+    of its tiles those nearer than `buffer_m` to another split are left out (the paper
+    leaves out none). `cache` says where pre-training reads tiles from (see
+    sardino.dino.batches.open_tiles), `loader_workers` how many processes read ahead.
+    """
+
+    source: Literal["world", "folder", "store"]
+    tile_px: Count
+    bands: Annotated[int, Field(ge=5)]
+    band_angle_deg: float
+    seed: int = 0
+    regions: dict[str, tuple[Count, Count]] = {}
+    folders: list[str] = []
+    max_tiles_per_chip: Count | None = None
+    composite: Literal["mean", "median"] = "mean"
+    buffer_m: Annotated[float, Field(ge=0)] = 0.0
+    cache: Literal["auto", "memory", "mapped", "none"] = "auto"
+    loader_workers: Annotated[int, Field(ge=0)] = 0
+
+
+class Pretraining(Section):
+    """One self-supervised pre-training; `overrides` are fields of sardino.dino.recipe.Recipe.
+
+    `network` is the one used afterwards: the student, as in the paper (section 2), or
+    the teacher, as in DINO. The teacher is probed every `probe_every` steps and the state
+    saved every `save_every`; 0 leaves both to the end. `accumulate`, `precision`,
+    `compiled` and `checkpointing` are those of sardino.dino.recipe.Run, `physics` the
+    views of sardino.dino.radar_views.Physics.
+    """
+
+    title: str
+    architecture: str
+    regions: Annotated[list[str], Field(min_length=1)]
+    steps: Count
+    batch: Annotated[int, Field(ge=2)]
+    recipe: Literal["paper", "dino", "small"]
+    overrides: dict[str, float | int | bool | list[float]] = {}
+    store: str = "store"
+    finetune: bool = True
+    network: Literal["student", "teacher"] = "student"
+    probe_every: Annotated[int, Field(ge=0)] = 0
+    save_every: Annotated[int, Field(ge=0)] = 0
+    accumulate: Count = 1
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compiled: bool = False
+    checkpointing: bool = False
+    physics: dict[str, float | bool] = {}
+
+
+class Finetuning(Section):
+    """Supervised training of every cell of Tables 1 and 2.
+
+    `steps` holds for all label fractions alike; `epochs`, where given, sets the
+    number from the labelled tiles instead, as the paper does. The step that is kept is
+    chosen on `validation_tiles` tiles of the validation split. `lr` is the decoder's peak
+    learning rate, `backbone_lr` that of a ViT that is trained. Where `lr_grid` is given, each
+    arm takes the rate of it that does best on the validation tiles, with the first seed and
+    `lr_fraction` percent of the labels (the middle one of the profile's, if not given), and
+    keeps it for all fractions and seeds; the ratio of the two rates stays. `loss` is
+    "cross-entropy" over classes, or "one-vs-rest", a binary cross-entropy of each class.
+    What a frozen backbone makes of the tiles is kept on disk, up to `feature_cache_gb` for
+    each backbone and encoding; 0 keeps nothing.
+    """
+
+    steps: Count
+    batch: Count
+    lr: Annotated[float, Field(gt=0)]
+    backbone_lr: Annotated[float, Field(gt=0)]
+    validate_every: Count
+    unet_width: Count
+    unet_depth: Count = 3
+    decoder_width: Count
+    validation_tiles: Count = 48
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    loss: Literal["cross-entropy", "one-vs-rest"] = "cross-entropy"
+    lr_grid: list[Annotated[float, Field(gt=0)]] = []
+    lr_fraction: Percent | None = None
+    feature_cache_gb: Annotated[float, Field(ge=0)] = 20.0
+
+    def steps_for(self, labelled_tiles: int) -> int:
+        """Optimiser steps on this many labelled tiles."""
+        if self.epochs is None:
+            return self.steps
+        return max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
+
+
+class Profile(Section):
+    """All that a reproduction needs to know besides the code.
+
+    Args:
+        hardware, expected_minutes: what the expected time was measured on; shown, never used in a result.
+        seeds: one fine-tuning of every cell each, from a pre-training with the same seed.
+        fractions: percent of the training tiles whose labels are used.
+        threads: CPU threads of one run; as many runs go side by side as the cores allow.
+        examples: tiles shown in figures.
+    """
+
+    name: Name
+    title: str
+    synthetic: bool
+    hardware: str
+    expected_minutes: Annotated[float, Field(gt=0)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    fractions: Annotated[list[Percent], Field(min_length=1)]
+    examples: Count
+    threads: Count = 1
+    data: DataSource
+    architectures: dict[str, Architecture]
+    pretraining: dict[Name, Pretraining]
+    finetuning: Finetuning
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Profile":
+        sources = list(self.data.regions) if self.data.source == "world" else self.data.folders
+        if not sources:
+            raise ValueError(f"data: source '{self.data.source}' needs at least one of its regions or folders")
+        if self.data.source != "store" and self.synthetic != (self.data.source == "world"):
+            raise ValueError("synthetic: is true exactly where the data source is the synthetic world")
+        tuning = self.finetuning
+        if any(len(set(values)) < len(values) for values in (self.seeds, self.fractions, tuning.lr_grid)):
+            raise ValueError("seeds, fractions and finetuning.lr_grid must not repeat")
+        if tuning.lr_fraction is not None and tuning.lr_fraction not in self.fractions:
+            raise ValueError(f"finetuning.lr_fraction: {tuning.lr_fraction:g} is not among the profile's fractions")
+        for name, shape in self.architectures.items():
+            if shape.width % shape.heads:
+                raise ValueError(f"architectures.{name}: {shape.heads} heads do not divide a width of {shape.width}")
+            if shape.patch & (shape.patch - 1) or self.data.tile_px % shape.patch:
+                raise ValueError(
+                    f"architectures.{name}: patch {shape.patch} is no power of two that divides {self.data.tile_px} px"
+                )
+        for arm, pretraining in self.pretraining.items():
+            if re.search(r"-seed\d+$", arm):
+                raise ValueError(f"pretraining.{arm}: a name that ends like that is a further seed's, choose another")
+            if pretraining.architecture not in self.architectures:
+                raise ValueError(f"pretraining.{arm}: no architecture is named '{pretraining.architecture}'")
+            if unknown := sorted(set(pretraining.regions) - set(sources)):
+                raise ValueError(f"pretraining.{arm}: {', '.join(unknown)} not among the data's {', '.join(sources)}")
+        if not self.arms:
+            raise ValueError("pretraining: needs at least one arm that is fine-tuned")
+        return self
+
+    @property
+    def arms(self) -> list[str]:
+        """The pre-training arms that are fine-tuned, the rows of Table 1; baselines use the first."""
+        return [arm for arm, pretraining in self.pretraining.items() if pretraining.finetune]
+
+    @property
+    def rate_fraction(self) -> float:
+        """Percent of the labels with which learning rates are tried."""
+        return self.finetuning.lr_fraction or sorted(self.fractions)[len(self.fractions) // 2]
+
+    def pretrained(self, arm: str, seed: int | None = None) -> str:
+        """Name of an arm's pre-training: the arm's own with the first seed, which is meant by None."""
+        return arm if seed in (None, self.seeds[0]) else f"{arm}-seed{seed}"
+
+    def arm(self, name: str) -> Pretraining:
+        """A pre-training arm.
+
+        Raises:
+            SardinoError: the profile has none of that name.
+        """
+        if name not in self.pretraining:
+            raise SardinoError(f"profile '{self.name}' has no arm '{name}'; it has {', '.join(self.pretraining)}")
+        return self.pretraining[name]
+
+    def architecture(self, arm: str) -> Architecture:
+        """The architecture of a pre-training arm."""
+        return self.architectures[self.arm(arm).architecture]
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> "Profile":
+        """A built-in profile by name, or any TOML file by path.
+
+        Raises:
+            SardinoError: no such profile, not TOML, or a key that is unknown, missing or out of range.
+        """
+        path = locate(name_or_path)
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SardinoError(f"profile {path} cannot be read: {error}") from error
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise SardinoError(f"profile {path.name}: " + "; ".join(map(_sentence, error.errors()))) from error
+
+
+def known_profiles() -> list[str]:
+    """Names of the built-in profiles, from small to large."""
+    order = ["smoke", "laptop", "desktop", "real", "paper"]
+    names = {path.stem for path in FOLDER.glob("*.toml")}
+    return [name for name in order if name in names] + sorted(names - set(order))
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """The TOML file of a built-in profile, or the path itself."""
+    text = str(name_or_path)
+    if text in known_profiles():
+        return FOLDER / f"{text}.toml"
+    if text.endswith(".toml") and Path(text).is_file():
+        return Path(text).resolve()
+    known = ", ".join(known_profiles())
+    raise SardinoError(f"no profile '{text}': give one of {known}, or the path of an existing .toml file")
+
+
+def _sentence(error: Any) -> str:
+    """One fault of a profile: where, and what."""
+    place = ".".join(str(part) for part in error["loc"] if part != "[key]")
+    if error["type"] == "extra_forbidden":
+        return f"'{place}' is not a known key"
+    message = re.sub(r"^Value error, ", "", error["msg"])
+    return f"'{place}': {message[:1].lower()}{message[1:]}" if place else message

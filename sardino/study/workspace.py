@@ -1,0 +1,111 @@
+"""The workspace: where a profile's input, intermediate files and results lie."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sardino.errors import SardinoError
+from sardino.study.profile import Profile, known_profiles, locate
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """All paths of one profile in one project folder.
+
+    Args:
+        profile: what to run.
+        reference: how a notebook is told the profile: its name, or the path of its TOML file.
+        root: the project folder.
+        data: the folder of real input, if any.
+        build: git-ignored folder of everything that can be made again.
+    """
+
+    profile: Profile
+    reference: str
+    root: Path
+    data: Path | None
+    build: Path
+
+    @classmethod
+    def open(cls, profile: str, data: str | Path = "", root: str | Path | None = None) -> "Workspace":
+        """The workspace of a profile.
+
+        Args:
+            profile: name of a built-in profile or path of a TOML file.
+            data: folder of real input; "" for none.
+            root: project folder; by default found upwards from the current folder.
+                The environment variable SARDINO_BUILD moves its build/ elsewhere.
+
+        Raises:
+            SardinoError: unknown profile, or the data folder does not exist.
+        """
+        loaded = Profile.load(profile)
+        top = Path(root).resolve() if root is not None else project_root()
+        folder = Path(data).expanduser().resolve() if str(data) else None
+        if folder is not None and not folder.is_dir():
+            raise SardinoError(f"the data folder {folder} does not exist: give an existing folder with --data")
+        build = top / os.environ.get("SARDINO_BUILD", "build") / loaded.name
+        reference = str(profile) if str(profile) in known_profiles() else str(locate(profile))
+        return cls(loaded, reference, top, folder, build)
+
+    @property
+    def store(self) -> Path:
+        """The tile store most runs read; Pretraining.store names another one beside it."""
+        return self.build / "store"
+
+    def pretrain(self, arm: str, seed: int | None = None) -> Path:
+        """Folder of an arm's weights and checkpoint, pre-trained with the first or another seed."""
+        self.profile.architecture(arm)
+        return self.build / "pretrain" / self.profile.pretrained(arm, seed)
+
+    def segmenter(self, run: str) -> Path:
+        """Folder of the segmenter that a run keeps: of its largest label fraction and first seed."""
+        return self.build / "segmenters" / run
+
+    def record(self, run: str) -> Path:
+        """The JSON record of a run, its last act."""
+        return self.build / "runs" / f"{run}.json"
+
+    @property
+    def runs(self) -> Path:
+        return self.build / "runs"
+
+    @property
+    def results(self) -> Path:
+        """Published tables and records."""
+        return self.root / "results" / self.profile.name
+
+    @property
+    def figures(self) -> Path:
+        """Published figures."""
+        return self.root / "figures" / self.profile.name
+
+    def notebook(self, run: str) -> Path:
+        """The executed notebook of a run."""
+        return self.build / "notebooks" / f"{run}.ipynb"
+
+    def failed(self, run: str) -> Path:
+        """Where a run that fails leaves its notebook; the message lies beside it as .txt."""
+        return self.build / "failed" / f"{run}.ipynb"
+
+    def progress(self, run: str) -> Path:
+        """The heartbeat of a run under way: {"label": str, "done": int, "total": int}."""
+        return self.build / "progress" / f"{run}.json"
+
+    def input_folder(self) -> Path:
+        """The folder of real input, refused where the profile needs one and none was given."""
+        if self.data is None:
+            raise SardinoError(
+                f"profile '{self.profile.name}' reads real data: give its folder with --data FOLDER "
+                f"(it needs {', '.join(self.profile.data.folders)})"
+            )
+        return self.data
+
+
+def project_root(start: Path | None = None) -> Path:
+    """The nearest folder upwards that holds both pyproject.toml and notebooks/."""
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "notebooks").is_dir():
+            return folder
+    raise SardinoError(f"{here} is not inside the sardino project: change to its folder (the one with notebooks/)")

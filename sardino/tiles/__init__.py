@@ -1,1 +1,0 @@
-"""What a tile is: radiometry, land-cover legends, grid, splits and the store."""

@@ -1,1 +1,0 @@
-"""What tiles hold: shares, mosaics, checks, packages."""

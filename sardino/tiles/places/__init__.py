@@ -1,1 +1,0 @@
-"""Where tiles lie: areas, partitions, splits, and what splits share."""

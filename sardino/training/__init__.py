@@ -1,1 +1,0 @@
-"""Procedures: crops, schedules, recipes, pre-training, fine-tuning."""

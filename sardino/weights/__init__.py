@@ -1,0 +1,1 @@
+"""Weights on disk, with a card that says what they are."""

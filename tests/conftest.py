@@ -1,0 +1,94 @@
+"""A project of toy notebooks around a copy of the package: real kernels, a real Snakemake, in seconds."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from minute_world import PROFILE
+
+import sardino
+
+TOY = """# %% [markdown]
+# # {name}
+
+# %% tags=["parameters"]
+profile = "smoke"
+data = ""
+{parameters}
+
+# %%
+import os
+import time
+from pathlib import Path
+
+from sardino.reporting.record import write_record
+from sardino.study.workspace import Workspace
+{imports}
+
+started = time.time()
+space = Workspace.open(profile, data)
+run = Path(os.environ["SARDINO_PROGRESS"]).stem
+
+# %%
+{body}
+
+# %%
+_ = write_record(space.record(run), kind="{kind}", profile=profile, parameters={{}}, seeds=[0], data={{}},
+                 results={{"threads": os.environ["OMP_NUM_THREADS"]}}, started=started)
+"""
+
+NOTEBOOKS = {
+    "00_quickstart": ("quickstart", ""),
+    "01_data_preparation": ("data", ""),
+    "02_pretraining": ("pretrain", 'arm = "europe"'),
+    "03_finetuning": ("finetune", 'regions = "europe"\nencoding = "attention"\ninitialisation = "scratch"'),
+    "04_baselines": ("baseline", 'encoding = "unet"\ninitialisation = "scratch"'),
+    "05_attention": ("attention", ""),
+    "06_tables": ("tables", ""),
+    "07_claims": ("claims", ""),
+    "08_realism": ("realism", ""),
+    "09_report": ("report", ""),
+}
+
+
+class Project:
+    """A project folder whose notebooks can be rewritten."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        shutil.copytree(Path(sardino.__file__).parent, root / "sardino", ignore=shutil.ignore_patterns("__pycache__"))
+        (root / "pyproject.toml").write_text("")
+        (root / "requirements.lock").write_text("numpy==2\n")
+        (root / "notebooks").mkdir()
+        for name in NOTEBOOKS:
+            self.notebook(name)
+
+    def notebook(self, name: str, body: str = "print(run)", imports: str = "") -> Path:
+        kind, parameters = NOTEBOOKS[name]
+        path = self.root / "notebooks" / f"{name}.py"
+        path.write_text(TOY.format(name=name, kind=kind, parameters=parameters, body=body, imports=imports))
+        return path
+
+    def records(self) -> dict[str, bytes]:
+        """Bytes of each record: a run executed again writes another time."""
+        return {path.stem: path.read_bytes() for path in (self.root / "build/smoke/runs").glob("*.json")}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    return Project(tmp_path_factory.mktemp("project").resolve())
+
+
+@pytest.fixture(scope="module")
+def small_world(tmp_path_factory) -> Path:
+    """A project folder with the profile of a minute, minute.toml, and no notebook yet."""
+    root = tmp_path_factory.mktemp("small").resolve()
+    (root / "notebooks").mkdir()
+    (root / "pyproject.toml").touch()
+    (root / "minute.toml").write_text(PROFILE)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _no_other_build(monkeypatch):
+    monkeypatch.delenv("SARDINO_BUILD", raising=False)

@@ -1,0 +1,36 @@
+"""One rank of a small pre-training, for test_parallel: RANK STRATEGY FOLDER, with torchrun's environment around it."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.dino.batches import MemoryTiles
+from sardino.dino.parallel import join
+from sardino.dino.pretrain import pretrain
+from sardino.dino.recipe import SMALL, Run
+from sardino.dino.vit import Architecture
+
+ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
+RECIPE = SMALL.changed(hidden=32, bottleneck=16, prototypes=64, local_crops=2)
+NORMALISATION = Normalisation(("winter_vv", "winter_vh"), (0.0, 0.0), (1.0, 1.0))
+
+
+def main(strategy: str, folder: Path, steps: int = 6) -> None:
+    torch.set_num_threads(1)
+    images = torch.randn(16, 2, 32, 32, generator=torch.Generator().manual_seed(9))
+    tiles = MemoryTiles(images, torch.zeros(16, 32, 32, dtype=torch.uint8))
+    ids = [f"tile-{number}" for number in range(16)]
+    run = Run(steps=steps, batch=8, watch_every=1, save_every=4, keep=9, precision="float32")
+    with join(torch.device("cpu"), strategy) as parallel:
+        result = pretrain(tiles, ids, NORMALISATION, ARCHITECTURE, RECIPE, run, parallel, folder=folder)
+        if parallel.first:
+            save_file(result.student, folder / "student.safetensors")
+            (folder / "history.json").write_text(json.dumps(result.history.to_dict()))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]))

@@ -1,0 +1,103 @@
+"""Two gloo ranks, with DDP and with FSDP2, against one process on the same global batch."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from sardino.dino.parallel import Parallel, join
+from sardino.errors import SardinoError
+
+RANK = Path(__file__).parent / "rank.py"
+CPU = torch.device("cpu")
+
+
+def start(strategy: str, folder: Path, world: int) -> dict[str, Any]:
+    """Run the ranks as torchrun would, and return what the first one wrote."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    folder.mkdir(exist_ok=True)
+    environment = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-W", "error", str(RANK), strategy, str(folder)],
+            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank), "TQDM_DISABLE": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(world)
+    ]
+    errors = [rank.communicate(timeout=240)[1] for rank in ranks]
+    assert all(rank.returncode == 0 for rank in ranks), "\n".join(errors)[-3000:]
+    weights = load_file(folder / "student.safetensors")
+    return {"weights": weights, "history": json.loads((folder / "history.json").read_text())}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return start("auto", tmp_path_factory.mktemp("alone"), 1)
+
+
+@pytest.fixture(scope="module", params=["ddp", "fsdp"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp(request.param)
+    return start(request.param, folder, 2) | {"strategy": request.param, "folder": folder}
+
+
+def stopped_before_the_end(pair: dict[str, Any], folder: Path) -> Path:
+    """The pair's folder as it was after step 4 of 6."""
+    shutil.copytree(pair["folder"], folder)
+    shutil.rmtree(folder / "snapshots" / "step-00000006")
+    return folder
+
+
+def test_two_ranks_walk_the_path_of_one(pair: dict[str, Any], alone: dict[str, Any]) -> None:
+    for column in ("loss", "distance", "gradient_norm", "centre_norm"):
+        expected = torch.tensor(alone["history"][column])
+        torch.testing.assert_close(torch.tensor(pair["history"][column]), expected, rtol=1e-3, atol=1e-5)
+    for name, weight in alone["weights"].items():
+        if "qkv.bias" not in name:  # the keys' bias has no gradient but rounding, which Adam blows up
+            torch.testing.assert_close(pair["weights"][name], weight, rtol=1e-2, atol=1e-4)
+
+
+def test_a_snapshot_of_two_ranks_goes_on_bit_for_bit(pair: dict[str, Any], tmp_path: Path) -> None:
+    again = start(pair["strategy"], stopped_before_the_end(pair, tmp_path / "again"), 2)
+    assert again["history"]["loss"] == pair["history"]["loss"]
+    assert all(torch.equal(again["weights"][name], pair["weights"][name]) for name in pair["weights"])
+
+
+def test_a_snapshot_of_two_ranks_goes_on_alone(pair: dict[str, Any], alone: dict[str, Any], tmp_path: Path) -> None:
+    if pair["strategy"] == "ddp":
+        pytest.skip("the same as with shards, where it is harder")
+    found = start("auto", stopped_before_the_end(pair, tmp_path / "alone"), 1)["history"]["loss"]
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(alone["history"]["loss"]), rtol=1e-3, atol=1e-5)
+
+
+def test_alone_nothing_is_asked_of_others() -> None:
+    with join(CPU) as parallel:
+        assert parallel == Parallel(CPU) and parallel.first and parallel.any(True) and not parallel.any(False)
+        assert torch.equal(parallel.mean(torch.ones(2)), torch.ones(2))
+        assert not parallel.shards(torch.nn.Linear(2, 2))
+
+
+def test_size_decides_who_is_sharded() -> None:
+    small = torch.nn.Linear(2, 2)
+    large = torch.nn.Linear(8000, 8000, bias=False, device="meta")
+    assert Parallel(CPU, 0, 2).shards(large) and not Parallel(CPU, 0, 2).shards(small)
+    assert Parallel(CPU, 0, 2, "fsdp").shards(small) and not Parallel(CPU, 0, 2, "ddp").shards(large)
+
+
+def test_half_an_environment_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("RANK", raising=False)
+    with pytest.raises(SardinoError, match="start the ranks with torchrun"), join(CPU):
+        pass

@@ -1,0 +1,185 @@
+"""The explorer in JupyterLab as a reader uses it: run all, click a patch, choose a head, see the picture change."""
+
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import jupytext
+import nbformat
+import numpy as np
+import pytest
+from html_page import QUIET
+from PIL import Image
+
+import sardino
+from sardino.reporting.figures.places import BOTTOM, GAP, MARGIN, SIZE
+from sardino.reporting.figures.places import EXPLORED_SIDE as SIDE
+from sardino.study.notebook import KERNELSPEC
+
+ROOT = Path(sardino.__file__).parents[1]
+NAME = "10_explorer"
+CANVAS = ".jupyter-matplotlib-canvas-div canvas >> nth=1"
+WORDS = ".jupyter-widgets.widget-html >> nth=0"
+PATIENCE = 300
+"""Seconds before a step counts as failed: a busy machine is no fault."""
+
+
+def lab_environment(folder: Path) -> dict[str, str]:
+    """JupyterLab with folders of its own, nothing of the reader's; no news, no question on the way."""
+    settings = folder / "settings/@jupyterlab/apputils-extension/notification.jupyterlab-settings"
+    settings.parent.mkdir(parents=True)
+    settings.write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    places = {f"JUPYTER_{name}_DIR": str(folder / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    places |= {f"JUPYTERLAB_{name}_DIR": str(folder / name.lower()) for name in ("SETTINGS", "WORKSPACES")}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    # The backend of a machine without a screen: the explorer must not depend on it.
+    own = {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": path, "MPLBACKEND": "Agg"}
+    return {**os.environ, **places, **own, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
+        pytest.skip("no browser: the explorer was not opened in one (install chromium)")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=found[0], args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def lab(browser, small_world, tmp_path_factory) -> Iterator[str]:
+    """Address of a JupyterLab that serves a project with the notebook; it prepares its few tiles itself."""
+    source = (ROOT / "notebooks" / f"{NAME}.py").read_text()
+    assert 'profile = "smoke"' in source
+    notebook = jupytext.reads(source.replace('profile = "smoke"', 'profile = "../minute.toml"'), fmt="py:percent")
+    notebook.metadata = nbformat.NotebookNode({"kernelspec": KERNELSPEC})
+    nbformat.write(notebook, small_world / "notebooks" / f"{NAME}.ipynb")
+    folder = tmp_path_factory.mktemp("lab")
+    log = folder / "lab.log"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
+    command += [f"--ServerApp.root_dir={small_world}", "--LabApp.extension_manager=readonly"]
+    with log.open("w") as written:
+        server = subprocess.Popen(
+            command, env=lab_environment(folder), cwd=folder, stdout=written, stderr=subprocess.STDOUT
+        )
+    try:
+        yield _address(server, folder / "runtime", log)
+    finally:
+        server.terminate()  # it ends its kernels first
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _address(server: subprocess.Popen, runtime: Path, log: Path) -> str:
+    """With the port that it found free and its token, as it writes them down for tools."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and server.poll() is None:
+        for path in runtime.glob("jpserver-*.json"):
+            try:
+                told = json.loads(path.read_text())
+            except ValueError:
+                continue  # half written
+            return f"{told['url']}lab/tree/notebooks/{NAME}.ipynb?token={told['token']}"
+        time.sleep(0.2)
+    pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="module")
+def page(browser, lab):
+    view = browser.new_page(viewport={"width": 1280, "height": 1000})
+    view.set_default_timeout(1000 * PATIENCE)
+    view.faults, view.asked = [], []
+    view.on("pageerror", lambda error: view.faults.append(str(error)))
+    view.on("console", lambda said: said.type == "error" and view.faults.append(f"{said.text} {said.location['url']}"))
+    view.on("request", lambda request: view.asked.append(request.url))
+    view.goto(lab)
+    view.get_by_text("(ipykernel) | Idle").wait_for()  # before, JupyterLab would ask for a kernel
+    view.get_by_role("menuitem", name="Run", exact=True).click()
+    view.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+    view.locator(CANVAS).wait_for()
+    return view
+
+
+def picture(page, unlike: np.ndarray | None = None) -> np.ndarray:
+    """The canvas as it is seen, once it is another than `unlike` and has stopped to change."""
+    before = None
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        shot = page.locator(CANVAS).screenshot()
+        now = np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), np.int16)
+        if before is not None and np.array_equal(now, before) and (unlike is None or differ(now, unlike)):
+            return now
+        before = now
+        page.wait_for_timeout(500)
+    raise AssertionError("the picture does not change")
+
+
+def differ(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether any panel does; the rim of the canvas, which shows that it has the focus, does not count."""
+    return any(not np.array_equal(panel(one, number), panel(other, number)) for number in range(3))
+
+
+def panel(pixels: np.ndarray, number: int) -> np.ndarray:
+    """One of the three panels of the figure."""
+    scale = pixels.shape[1] / SIZE[0]
+    left, top = MARGIN + number * (SIDE + GAP), SIZE[1] - BOTTOM - SIDE
+    rows, columns = (slice(round(start * scale) + 2, round((start + SIDE) * scale) - 2) for start in (top, left))
+    return pixels[rows, columns]
+
+
+def click(page, row: int, column: int) -> None:
+    """The middle of a patch of the four by four, in the radar panel."""
+    scale = page.locator(CANVAS).bounding_box()["width"] / SIZE[0]
+    x, y = MARGIN + (column + 0.5) * SIDE / 4, SIZE[1] - BOTTOM - SIDE + (row + 0.5) * SIDE / 4
+    page.locator(CANVAS).click(position={"x": x * scale, "y": y * scale})
+
+
+def test_a_reader_clicks_and_sees_the_picture_change(page, small_world):
+    words = page.locator(WORDS)
+    first = picture(page)
+    assert panel(first, 1).std() > 10 and "patch row" not in words.inner_text()
+
+    click(page, 1, 2)
+    clicked = picture(page, unlike=first)
+    words.get_by_text("patch row 2, column 3").wait_for()
+    assert not np.array_equal(panel(clicked, 1), panel(first, 1))
+
+    click(page, 3, 0)
+    moved = picture(page, unlike=clicked)
+    words.get_by_text("patch row 4, column 1").wait_for()
+    assert not np.array_equal(panel(moved, 1), panel(clicked, 1))
+
+    page.get_by_label("Head", exact=True).select_option("head 2")
+    head = picture(page, unlike=moved)
+    assert not np.array_equal(panel(head, 1), panel(moved, 1))
+    assert np.array_equal(panel(head, 0), panel(moved, 0)) and np.array_equal(panel(head, 2), panel(moved, 2))
+
+    page.get_by_label("Beside", exact=True).select_option("Optical image")
+    optical = picture(page, unlike=head)
+    assert np.array_equal(panel(optical, 1), panel(head, 1)) and not np.array_equal(panel(optical, 2), panel(head, 2))
+
+    page.get_by_role("button", name="Save maps as GeoTIFF").click()
+    page.get_by_text("written:").wait_for()
+    (path,) = (small_world / "build/minute/explorer").iterdir()
+    assert re.search(r"-patch-4-1-block-\d\.tif$", path.name)
+    if folder := os.environ.get("SARDINO_SCREENSHOTS"):
+        page.screenshot(path=f"{folder}/explorer.png")
+
+
+def test_no_other_server_is_asked_and_no_script_of_ours_fails(page):
+    assert {urlsplit(url).hostname for url in page.asked if url.startswith("http")} == {"127.0.0.1"}
+    assert [fault for fault in page.faults if re.search("widget|matplotlib|ipympl|comm", fault, re.IGNORECASE)] == []

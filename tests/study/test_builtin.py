@@ -1,0 +1,78 @@
+"""The weights that come with the package: taken by validation alone, whole, small, and honest about what they saw."""
+
+import time
+
+import pytest
+import torch
+from minute_world import minute_workspace
+
+from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.store import TileStore, describe
+from sardino.errors import SardinoError
+from sardino.reporting.record import write_record
+from sardino.study import built_in as builtin
+from sardino.study.arm import pretrain_arm
+from sardino.study.built_in import best_segmenter, make_builtin
+from sardino.study.plan import plan
+from sardino.study.row import Experiment, train_cell
+from sardino.weights.save import load_backbone, load_segmenter
+
+CPU = torch.device("cpu")
+BEST = "baseline-unet-scratch"
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    """A pre-training, one trained cell, and records of the others that say that they did worse."""
+    space = minute_workspace(tmp_path_factory.mktemp("project"))
+    data = describe(TileStore.open(space.store))
+    common = {"profile": "minute", "parameters": {}, "seeds": [0], "data": data, "started": time.time()}
+    results = pretrain_arm(space, "europe", CPU)
+    write_record(space.record("pretrain-europe"), kind="pretrain", results=results, **common)
+    train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 100, 0, 1e-2)
+    for run in plan(space.profile):
+        if run.kind in ("finetune", "baseline"):
+            good = 0.9 if run.name == BEST else 0.1
+            # Another fraction or the test tiles may say otherwise: neither counts.
+            cells = [(100, good, 1 - good), (10, 1 - good, 1 - good)]
+            arm = {"regions": "europe", "encoding": "unet+attention", "initialisation": "unfrozen"}
+            rows = [{"fraction": f, "seed": 0, "val_miou": v, "miou": t, **arm} for f, v, t in cells]
+            results = {"cells": rows, "learning_rates": {"chosen": 3e-3}}
+            write_record(space.record(run.name), kind=run.kind, results=results, **common)
+    return space
+
+
+def test_the_best_on_validation_tiles_is_taken_with_its_card(space, tmp_path):
+    assert best_segmenter(space) == BEST
+    made = make_builtin(space, tmp_path / "pretrained")
+    assert [path.name for path in made] == ["world-backbone", "world-segmenter"]
+    vit, card = load_backbone(made[0], CHANNELS, "dB", "teacher")
+    assert card.trained_on["synthetic"] is True and card.trained_on["gsd_m"] == 10 and vit.embed_dim == 24
+    assert not (made[0] / "student.safetensors").exists()
+    model, described = load_segmenter(made[1])
+    assert described.encoding == "unet" and set(described.measured) >= {"mIoU on the test tiles"}
+    assert model(torch.zeros(1, 12, 32, 32)).shape == (1, 11, 32, 32)
+
+
+def test_it_can_be_trained_for_longer(space, tmp_path):
+    before = {path: path.read_bytes() for path in space.segmenter(BEST).iterdir()}
+    made = make_builtin(space, tmp_path / "pretrained", steps=7)
+    _, described = load_segmenter(made[1])
+    assert described.encoding == "unet_attention"  # as the record says of the run
+    said = {"steps": 7, "fraction": 100, "lr": 3e-3, "initialisation": "unfrozen"}
+    assert {name: described.training[name] for name in said} == said
+    assert described.trained_on["labelled_tiles"] == len(TileStore.open(space.store).ids("train", ["europe"]))
+    assert before == {path: path.read_bytes() for path in space.segmenter(BEST).iterdir()}
+
+
+def test_what_was_there_is_replaced_whole_or_not_at_all(space, tmp_path, monkeypatch):
+    folder = tmp_path / "pretrained"
+    make_builtin(space, folder)
+    (folder / "old").mkdir()
+    monkeypatch.setattr(builtin, "MOST_BYTES", 10)
+    with pytest.raises(SardinoError, match="more than 15: not taken"):
+        make_builtin(space, folder)
+    assert (folder / "old").is_dir()
+    monkeypatch.undo()
+    make_builtin(space, folder)
+    assert not (folder / "old").exists() and (folder / "world-backbone" / "card.json").is_file()

@@ -1,0 +1,290 @@
+"""From tiles to a table cell on a minute world: the science of notebooks 01 to 05 without the notebooks."""
+
+import json
+import shutil
+import time
+from dataclasses import replace
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
+from minute_world import PROFILE, minute_workspace
+from safetensors.torch import load_file
+
+from sardino.data.tiles.label_fractions import label_fraction
+from sardino.data.tiles.store import describe, example_tiles
+from sardino.dino.batches import StoreTiles, in_batches, open_tiles
+from sardino.errors import SardinoError
+from sardino.evaluation.scores import miou
+from sardino.reporting.record import read_record
+from sardino.segmentation import finetune as finetune_module
+from sardino.segmentation.finetune import Diverged, draw, finetune
+from sardino.segmentation.kept_features import FeatureTiles
+from sardino.study import row as cells_module
+from sardino.study.arm import physics_of, pretrain_arm
+from sardino.study.attention import attention_maps, see
+from sardino.study.preparation import open_or_prepare
+from sardino.study.row import Experiment, choose_rate, record_row, save_confusions, train_cell
+from sardino.study.workspace import Workspace
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory):
+    space = minute_workspace(tmp_path_factory.mktemp("project"))
+    for arm in ("europe", "all"):
+        for seed in space.profile.seeds:
+            pretrain_arm(space, arm, CPU, seed)
+    return space
+
+
+def changed(space, **sections):
+    """The same workspace with another profile."""
+    return replace(space, profile=space.profile.model_copy(update=sections))
+
+
+def test_the_store_holds_all_regions_split_by_bands(space):
+    store = open_or_prepare(space)["store"]
+    assert store.regions == ["europe", "china"] and len(store) == 50
+    bands = store.index.groupby(["region", "band"])["split"].nunique()
+    assert (bands == 1).all()
+    shares = store.index["split"].value_counts(normalize=True)
+    assert shares["train"] == pytest.approx(0.6, abs=0.05)
+    assert describe(store)["synthetic"] is True and "synthetic" in describe(store)["labels"]
+
+
+def test_pretraining_reads_training_tiles_of_its_regions_only(space):
+    results = pretrain_arm(space, "all", CPU)
+    store = open_or_prepare(space)["store"]
+    assert results["tiles"] == len(store.ids("train", ["europe", "china"])) == 30
+    assert np.isfinite(results["curves"]["loss"]).all()
+
+
+@pytest.mark.parametrize("arm", ["europe", "all"])
+def test_all_arms_test_on_the_first_region(space, arm):
+    experiment = Experiment.open(space, arm, "tokens", "frozen", CPU)
+    assert {experiment.store.tile(i).region for i in experiment.test_ids} == {"europe"}
+    assert not set(experiment.train_ids) & set(experiment.test_ids)
+    assert len(experiment.test_blocks) == len(experiment.test_ids)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "initialisation"),
+    [
+        ("attention", "unfrozen"),
+        ("tokens", "frozen"),
+        ("tokens", "scratch"),
+        ("unet", "scratch"),
+        ("unet_attention", "frozen"),
+    ],
+)
+def test_a_cell_is_trained_tested_and_saved(space, tmp_path, encoding, initialisation):
+    experiment = Experiment.open(space, "europe", encoding, initialisation, CPU)
+    cell = train_cell(experiment, 10, 0, 1e-2)
+    again = train_cell(experiment, 10, 0, 1e-2)
+    assert cell.row["miou"] == again.row["miou"] and cell.losses == again.losses
+    assert cell.row["miou"] == pytest.approx(float(miou(cell.confusions.sum(0))))
+    assert cell.row["table"] == (1 if encoding in ("attention", "tokens") else 2)
+    assert cell.confusions.shape == (len(experiment.test_ids), 11, 11)
+    assert cell.confusions.sum() == len(experiment.test_ids) * 32 * 32
+    assert cell.examples.shape == (2, 32, 32)
+    save_confusions(tmp_path / "run.npz", [cell])
+    with np.load(tmp_path / "run.npz", allow_pickle=False) as saved:
+        np.testing.assert_array_equal(saved[cell.row["confusion_key"]], cell.confusions)
+
+
+ARMS = [
+    (arm, e, i) for arm in ("europe", "all") for e in ("attention", "tokens") for i in ("scratch", "frozen", "unfrozen")
+]
+ARMS += [("europe", "unet", "scratch")] + [("europe", "unet_attention", i) for i in ("scratch", "frozen", "unfrozen")]
+
+
+def test_arms_differ_in_network_and_learning_rate_only(space, monkeypatch):
+    """Same labels, same validation tiles, same batches in the same order, same settings: for each seed and fraction."""
+    seen, batches = [], []
+
+    def labels(source):
+        return source.read(range(len(source)))[1].numpy().tobytes()
+
+    def note(model, train, validation, settings, **rest):
+        batches.clear()
+        result = finetune(model, train, validation, settings, **rest)
+        terms = (replace(settings, learning_rate=0.0), rest["seed"], rest["classes"])
+        seen.append((labels(train), labels(validation), terms, tuple(map(tuple, batches))))
+        return result
+
+    def noted(*arguments):
+        batches.append(draw(*arguments))
+        return batches[-1]
+
+    monkeypatch.setattr(cells_module, "finetune", note)
+    monkeypatch.setattr(finetune_module, "draw", noted)
+    cells = []
+    for number, arm in enumerate(ARMS):
+        experiment = Experiment.open(space, *arm, CPU)
+        cells.append([train_cell(experiment, f, s, 1e-3 * (1 + number % 3)) for f in (1, 10) for s in (0, 1)])
+    rows = [seen[n : n + 4] for n in range(0, len(seen), 4)]
+    assert len(rows) == len(ARMS) == 16 and all(row == rows[0] for row in rows)
+    assert len({row[0] for row in rows[0]}) == 4, "each seed and fraction has labels of its own"
+    assert len(rows[0][0][3]) == space.profile.finetuning.steps
+    references = {tuple(cell.confusions.sum(-1).tobytes() for cell in row) for row in cells}
+    assert len(references) == 1, "one test set"
+
+
+@settings_of_hypothesis(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.1, 100), min_size=2, max_size=5), st.integers(0, 1000))
+def test_labels_of_a_smaller_fraction_are_among_those_of_a_larger(fractions, seed):
+    ids = [f"tile{n}" for n in range(200)]
+    subsets = [set(label_fraction(ids, fraction, seed)) for fraction in sorted(fractions)]
+    assert all(small <= large for small, large in pairwise(subsets))
+    assert label_fraction(ids, fractions[0], seed) == label_fraction(ids[::-1], fractions[0], seed)
+    assert set(label_fraction(ids, 100, seed)) == set(ids)
+
+
+def test_a_cell_starts_from_the_pretraining_with_its_seed(space):
+    folders = [space.pretrain("europe", seed) for seed in (None, 0, 1)]
+    assert [folder.name for folder in folders] == ["europe", "europe", "europe-seed1"]
+    experiment = Experiment.open(space, "europe", "tokens", "frozen", CPU)
+    weights = [experiment.segmenter(seed).vit.state_dict() for seed in (0, 1)]
+    for folder, state in zip(folders[1:], weights, strict=True):
+        saved = load_file(folder / "student.safetensors")
+        assert all(torch.equal(saved[name], value) for name, value in state.items())
+    assert not torch.equal(weights[0]["cls_token"], weights[1]["cls_token"])
+    card = json.loads((folders[2] / "card.json").read_text())
+    assert card["run"]["seed"] == 1
+    with pytest.raises(SardinoError, match=r"europe-seed7 holds no finished pre-training"):
+        experiment.segmenter(7)
+
+
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention"])
+def test_a_frozen_arm_gives_the_same_cell_with_and_without_kept_features(space, encoding):
+    without = changed(space, finetuning=space.profile.finetuning.model_copy(update={"feature_cache_gb": 0}))
+    cells = []
+    for where in (space, without):
+        experiment = Experiment.open(where, "europe", encoding, "frozen", CPU)
+        source = experiment.tiles(experiment.segmenter(0), experiment.test_ids, 0)
+        assert isinstance(source, FeatureTiles) is (where is space)
+        cells.append(train_cell(experiment, 100, 0, 1e-2))
+    # Up to the rounding of float32: the size of a batch decides in which order a product is summed.
+    assert cells[0].losses == pytest.approx(cells[1].losses, rel=1e-5)
+    assert np.abs(cells[0].confusions - cells[1].confusions).sum() <= 1e-3 * cells[0].confusions.sum()
+    assert cells[0].row["miou"] == pytest.approx(cells[1].row["miou"], abs=1e-3)
+    assert (cells[0].examples == cells[1].examples).mean() > 0.999
+
+
+def test_kept_features_are_shared_over_fractions_arms_and_runs(space, monkeypatch):
+    shutil.rmtree(space.build / "features", ignore_errors=True)
+    for encoding in ("attention", "unet_attention", "tokens"):
+        experiment = Experiment.open(space, "europe", encoding, "frozen", CPU)
+        for fraction, seed in ((1, 0), (100, 0), (10, 1)):
+            train_cell(experiment, fraction, seed, 1e-2)
+    assert len(list((space.build / "features").iterdir())) == 4  # two seeds, maps and tokens
+
+
+def test_the_learning_rate_is_chosen_on_validation_with_the_test_tiles_out_of_reach(space, monkeypatch):
+    tuning = space.profile.finetuning.model_copy(update={"lr_grid": [1e-4, 1e-2, 1e-1], "lr_fraction": 100})
+    experiment = Experiment.open(changed(space, finetuning=tuning), "europe", "tokens", "unfrozen", CPU)
+    reachable = replace(experiment, test_ids=[])
+    search = choose_rate(reachable)
+    assert (search.fraction, search.seed) == (100, 0) and list(search.scores) == tuning.lr_grid
+    assert search.scores[search.chosen] == max(search.scores.values())
+    assert search.scores[1e-2] == train_cell(experiment, 100, 0, 1e-2).row["val_miou"]
+    record = search.to_dict()
+    assert [score["lr"] for score in record["scores"]] == tuning.lr_grid and f"{search.chosen:g}" in str(search)
+    assert train_cell(experiment, 1, 1, search.chosen).row["backbone_lr"] == pytest.approx(search.chosen / 10)
+
+
+def test_a_rate_that_diverges_is_passed_over_and_no_grid_is_no_search(space, monkeypatch):
+    def train(experiment, fraction, seed, rate):
+        if rate > 1e-3:
+            raise Diverged("the loss is nan")
+        return None, SimpleNamespace(validation_miou=0.1)
+
+    monkeypatch.setattr(cells_module, "_train", train)
+    for grid, outcome in (([1e-3, 1e-2], 1e-3), ([], 1e-2), ([1e-2, 1e-1], None)):
+        tuning = space.profile.finetuning.model_copy(update={"lr_grid": grid})
+        experiment = Experiment.open(changed(space, finetuning=tuning), "europe", "unet", "scratch", CPU)
+        if outcome is None:
+            with pytest.raises(SardinoError, match="diverged with every rate"):
+                choose_rate(experiment)
+            continue
+        search = choose_rate(experiment)
+        assert search.chosen == outcome and (search.scores == {1e-3: 0.1, 1e-2: None} if grid else not search.scores)
+        assert ("diverged" if grid else "no search") in str(search)
+
+
+def test_a_row_is_recorded_with_its_loss_and_how_its_rate_was_chosen(space):
+    tuning = space.profile.finetuning.model_copy(update={"loss": "one-vs-rest", "lr_grid": [1e-3, 1e-2]})
+    other = changed(space, finetuning=tuning)
+    experiment = Experiment.open(other, "europe", "unet", "scratch", CPU)
+    search = choose_rate(experiment)
+    cells = [train_cell(experiment, 10, seed, search.chosen) for seed in (0, 1)]
+    plain = train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 10, 0, search.chosen)
+    assert cells[0].losses[0] != plain.losses[0]
+    record = record_row(experiment, {"encoding": "unet"}, search, cells, time.time())
+    assert read_record(space.record("baseline-unet-scratch")) == record and record["kind"] == "baseline"
+    assert record["results"]["loss"] == "one-vs-rest" and record["seeds"] == [0, 1]
+    assert record["results"]["learning_rates"] == search.to_dict()
+    assert len(np.load(space.runs / record["results"]["confusion_file"], allow_pickle=False).files) == 4
+
+
+def test_tiles_on_disk_are_the_tiles_in_memory(space, monkeypatch):
+    store = open_or_prepare(space)["store"]
+    normalisation = Experiment.open(space, "europe", "unet", "scratch", CPU).normalisation
+    ids = store.ids("val")
+    held = open_tiles(store, ids, normalisation)
+    read = StoreTiles(store, ids, normalisation)
+    for (x, y), (u, v) in zip(in_batches(held, 3), in_batches(read, 3), strict=True):
+        assert torch.equal(x, u) and torch.equal(y, v)
+
+
+def test_examples_follow_a_rule_that_sees_labels_only(space):
+    store = open_or_prepare(space)["store"]
+    chosen = example_tiles(store, store.ids("test"), 3)
+    assert chosen == example_tiles(store, list(reversed(store.ids("test"))), 3) and len(chosen) == 3
+
+
+def test_attention_of_an_arm(space):
+    store = open_or_prepare(space)["store"]
+    ids = store.ids("test")[:2]
+    seen = see(space, "europe", store, store.read(ids)[0])
+    assert (
+        seen.attention.shape == (2, 3, 4, 4) and seen.rollout.shape == (2, 4, 4) and seen.tokens.shape[:3] == (2, 4, 4)
+    )
+    trained, untrained = attention_maps(space, "europe", store, ids)
+    np.testing.assert_allclose(trained, seen.attention, rtol=1e-5)
+    assert untrained.shape == trained.shape and not np.allclose(untrained, trained, rtol=1e-3)
+    np.testing.assert_array_equal(attention_maps(space, "europe", store, ids)[1], untrained)
+
+
+def test_unknown_arms_are_refused(space):
+    with pytest.raises(SardinoError, match="there is no arm 'token'"):
+        Experiment.open(space, "europe", "token", "frozen", CPU)
+    with pytest.raises(SardinoError, match="no arm 'asia'"):
+        Experiment.open(space, "asia", "tokens", "frozen", CPU)
+
+
+def test_other_training_tiles_than_the_backbones_are_refused(space):
+    path = space.pretrain("europe") / "card.json"
+    text = path.read_text()
+    card = json.loads(text)
+    card["normalisation"]["mean"][0] += 1
+    path.write_text(json.dumps(card))
+    try:
+        with pytest.raises(SardinoError, match="was trained on other tiles"):
+            Experiment.open(space, "europe", "tokens", "frozen", CPU).backbone(0)
+    finally:
+        path.write_text(text)
+
+
+def test_a_misspelt_view_of_a_profile_is_named(space, tmp_path):
+    text = PROFILE.replace("[pretraining.all]", "physics = { loooks = 4 }\n[pretraining.all]")
+    (tmp_path / "wrong.toml").write_text(text)
+    with pytest.raises(SardinoError, match=r"pretraining\.europe\.physics has no loooks; it has .*looks"):
+        physics_of(Workspace.open(str(tmp_path / "wrong.toml"), root=tmp_path), "europe")

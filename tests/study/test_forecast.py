@@ -1,0 +1,152 @@
+"""Forecasts count what the real networks do, for every run of the plan, and follow its sizes."""
+
+import csv
+import io
+import json
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
+
+from sardino.cli.app import app
+from sardino.dino.parallel import Parallel
+from sardino.dino.recipe import SMALL, Rates
+from sardino.dino.step import Learner
+from sardino.dino.vit import Architecture, build_vit
+from sardino.errors import SardinoError
+from sardino.reporting.record import write_record
+from sardino.segmentation.segmenter import build_segmenter
+from sardino.study.forecast import (
+    TABLE,
+    Forecast,
+    as_csv,
+    find_device,
+    forecast,
+    pretraining_tile,
+    supervised_tile,
+    taken,
+)
+from sardino.study.plan import plan
+from sardino.study.profile import Profile
+from sardino.study.workspace import Workspace
+
+SHAPE = Architecture(24, 2, 3, 8, 12, 32)
+DEVICE = find_device("cpu-1")
+
+
+def test_pretraining_counts_what_a_real_step_does():
+    recipe = SMALL.changed(hidden=16, bottleneck=8, prototypes=32)
+    learner = Learner(SHAPE, recipe, Parallel(torch.device("cpu")), seed=0)
+    views = torch.zeros(2, 3, 12, 32, 32), torch.zeros(4, 3, 12, 16, 16)
+    with FlopCounterMode(display=False) as counter:
+        learner.step([views], 1, Rates.at(0, 10, 5, 3, recipe))
+    tile = pretraining_tile(SHAPE, recipe)
+    assert 3 * (tile.matrix + tile.convolution) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert tile.parameters == sum(p.numel() for p in learner.student.parameters()) == tile.trained
+
+
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention"])
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_cell_counts_what_a_real_step_does(encoding, frozen):
+    sizes = {"unet_width": 4, "unet_depth": 2, "decoder_width": 16}
+    vit = None if encoding == "unet" else build_vit(SHAPE)
+    model = build_segmenter(encoding, vit, channels=12, classes=11, frozen=frozen, **sizes)
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(2, 12, 32, 32)).sum().backward()
+    tile = supervised_tile(encoding, frozen, SHAPE, 11, **sizes)
+    assert 2 * (tile.step.matrix + tile.step.convolution) == counter.get_total_flops()
+    assert tile.step.parameters == sum(p.numel() for p in model.parameters())
+    assert tile.decode.matrix <= tile.step.matrix and tile.forward.convolution <= tile.step.convolution
+    assert tile.step.kept > 0
+
+
+@pytest.mark.parametrize("name", ["smoke", "real"])
+def test_every_run_of_the_plan_has_a_row_in_order(name):
+    profile = Profile.load(name)
+    rows = forecast(profile, DEVICE)
+    assert [row.name for row in rows] == [run.name for run in plan(profile)]
+    assert all(row.hours > 0 and row.memory_gb > 0 and row.disk_gb > 0 for row in rows)
+    trainings = [row for row in rows if row.name.startswith(("pretrain", "finetune", "baseline"))]
+    assert all(row.tflop > 0 and row.arm and row.seeds for row in trainings)
+
+
+def test_the_paper_is_forecast_without_building_it():
+    """A frozen backbone costs less, the larger network more, and the store is what fills the disk."""
+    rows = {row.name: row for row in forecast(Profile.load("paper"), find_device("h100"))}
+    for arm in ("europe", "all"):
+        for encoding in ("attention", "tokens"):
+            frozen, trained = (rows[f"finetune-{arm}-{encoding}-{how}"].tflop for how in ("frozen", "unfrozen"))
+            assert frozen < trained
+    assert rows["pretrain-all"].hours > 10 * rows["pretrain-europe"].hours
+    assert rows["data"].disk_gb > 1000 > sum(row.disk_gb for row in rows.values()) - rows["data"].disk_gb
+
+
+def test_work_grows_with_seeds_and_steps():
+    profile = Profile.load("smoke")
+    tuning = profile.finetuning.model_copy(update={"lr_grid": []})
+    searched, profile = profile, profile.model_copy(update={"finetuning": tuning})
+    twice = profile.model_copy(update={"seeds": [0, 1]})
+    arms = {name: arm.model_copy(update={"steps": 2 * arm.steps}) for name, arm in profile.pretraining.items()}
+    longer = profile.model_copy(update={"pretraining": arms})
+    one, two, long = ({row.name: row.tflop for row in forecast(asked, DEVICE)} for asked in (profile, twice, longer))
+    assert two["baseline-unet-scratch"] == pytest.approx(2 * one["baseline-unet-scratch"])
+    assert long["pretrain-all"] == pytest.approx(2 * one["pretrain-all"])
+    search = {row.name: row.tflop for row in forecast(searched, DEVICE)}
+    assert all(search[name] > work for name, work in one.items() if name.startswith(("finetune", "baseline")))
+
+
+def test_a_frozen_arm_costs_less_and_takes_disk_where_its_features_are_kept():
+    profile = Profile.load("smoke")
+    none = profile.finetuning.model_copy(update={"feature_cache_gb": 0.0})
+    rows, without = (
+        {row.name: row for row in forecast(asked, DEVICE)}
+        for asked in (profile, profile.model_copy(update={"finetuning": none}))
+    )
+    for name, row in rows.items():
+        if name.endswith("-frozen"):
+            assert row.tflop < without[name].tflop and row.disk_gb > without[name].disk_gb
+        else:
+            assert row == without[name]
+
+
+def test_a_device_is_known_by_name_and_an_unknown_one_is_refused():
+    assert all(device.source and device.seconds(1e12, 1e12) > 0 for device in TABLE)
+    with pytest.raises(SardinoError, match="no device is named 'abacus': there are here, cpu-1"):
+        find_device("abacus")
+
+
+def test_this_machine_is_measured():
+    threads = torch.get_num_threads()
+    here = find_device("here")
+    assert here.matrix_gflops > 0 and here.convolution_gflops > 0 and torch.get_num_threads() == threads
+
+
+def test_the_table_is_printed_and_written(tmp_path):
+    out = tmp_path / "grid.csv"
+    done = CliRunner().invoke(app, ["plan", "--profile", "smoke", "--device", "cpu-1", "--csv", str(out)])
+    assert done.exit_code == 0, done.output
+    row = next(line for line in done.stdout.splitlines() if line.startswith("finetune-all-tokens-frozen"))
+    assert "03_finetuning" in row and "data pretrain-all" in row and "0.1 1 10" in row
+    written = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [line["name"] for line in written] == [run.name for run in plan(Profile.load("smoke"))]
+    rows = forecast(Profile.load("smoke"), DEVICE)
+    assert written == list(csv.DictReader(io.StringIO(as_csv(rows, Forecast))))
+
+
+def test_predictions_stand_beside_what_runs_took(project, monkeypatch):
+    monkeypatch.chdir(project.root)
+    done = CliRunner().invoke(app, ["plan", "smoke", "--device", "cpu-1", "--compare"])
+    assert done.exit_code == 2 and "has no record to compare with" in done.stderr
+    space = Workspace.open("smoke", root=project.root)
+    write_record(
+        space.results / "runs/data.json", kind="data", profile="smoke", parameters={}, seeds=[0], data={}, results={},
+        started=0.0,
+    )  # fmt: skip
+    done = CliRunner().invoke(app, ["plan", "smoke", "--device", "cpu-1", "--compare"])
+    assert done.exit_code == 0, done.output
+    (line,) = csv.DictReader(io.StringIO((space.results / "forecast.csv").read_text()))
+    took = json.loads((space.results / "runs/data.json").read_text())["wall_s"]
+    assert line["name"] == "data" and float(line["took_s"]) == pytest.approx(took, rel=1e-3)
+    (found,) = taken(space, forecast(space.profile, DEVICE))
+    assert found.ratio == pytest.approx(found.took_s / found.predicted_s)

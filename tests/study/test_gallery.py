@@ -1,0 +1,125 @@
+"""The gallery is one page with the published figures of every profile; it asks no server and no link of it is dead."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from html_page import QUIET, Page
+from typer.testing import CliRunner
+
+import sardino
+from sardino.cli.app import app
+from sardino.errors import SardinoError
+from sardino.reporting.pages.contents import illustrations
+from sardino.study.report import make_gallery
+
+ROOT = Path(sardino.__file__).parents[1]
+LARGEST = 5_000_000
+PROFILES = {"laptop": "Synthetic world, scaled down to a laptop", "real": "Real Sentinel-1"}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """The published profiles in a project of their own; benchmarks are none, though they have figures."""
+    root = tmp_path_factory.mktemp("project").resolve()
+    (root / "pyproject.toml").touch()
+    for folder in ("notebooks", "results", "figures"):
+        shutil.copytree(
+            ROOT / folder, root / folder, ignore=shutil.ignore_patterns("*.npz", "gallery.html", "smoke", "desktop")
+        )
+    return root
+
+
+@pytest.fixture(scope="module")
+def gallery(root) -> Path:
+    return make_gallery(root=root)
+
+
+@pytest.fixture(scope="module")
+def page(gallery) -> Page:
+    return Page(gallery)
+
+
+def figures(root: Path) -> int:
+    return sum(len(illustrations(root / "figures" / name)) for name in PROFILES)
+
+
+def test_it_is_one_small_file_the_same_each_time_with_nothing_left_beside_it(gallery, root):
+    before = gallery.read_bytes()
+    assert make_gallery(root=root).read_bytes() == before
+    assert gallery == root / "results/gallery.html" and gallery.stat().st_size < LARGEST
+    assert [path.name for path in root.glob("results/*gallery*")] == ["gallery.html"]
+
+
+def test_it_shows_every_published_figure_with_words_for_who_cannot_see_it(page, root):
+    alts = page.all("img", "alt")
+    assert all(alts) and len(set(alts)) == len(alts) == figures(root)
+    for title in PROFILES.values():
+        assert title in page.words
+    assert "Synthetic world (profile laptop)" in page.words and "benchmarks" not in page.words
+    assert "Real chips, derived labels (profile real)" in page.words
+    assert page.words.count("Code revision") == page.words.count("Seeds") == len(PROFILES)
+
+
+def test_no_server_is_asked_and_no_link_is_dead(gallery, page, root):
+    assert not {"script", "iframe", "object", "embed", "base"} & {tag for tag, _ in page.tags}
+    loaded = [values["src"] for _, values in page.tags if "src" in values] + page.all("link", "href")
+    assert loaded and all(source.startswith("data:") for source in loaded)
+    assert not re.search(r"@import|url\(", gallery.read_text(encoding="utf-8"))
+    ids = {values["id"] for _, values in page.tags if "id" in values}
+    links = page.all("a", "href")
+    assert {link[1:] for link in links if link.startswith("#")} <= ids
+    outside = [link for link in links if not link.startswith("#")]
+    assert all((gallery.parent / link).is_file() for link in outside)
+    assert {"laptop/report.html", "real/report.html"} <= set(outside)
+    notebooks = {Path(link).name for link in outside if link.endswith(".ipynb")}
+    assert notebooks == {path.name for path in root.glob("notebooks/*.ipynb")}
+
+
+def test_every_figure_leads_to_the_notebook_that_draws_it(page):
+    (fig5,) = [part for part in page.words.split("Figure 5.")[1:2]]
+    assert fig5.splitlines()[0].endswith("05_attention")
+    assert page.words.count("06_tables") == 2 * len(PROFILES)  # label efficiency and pre-training
+
+
+def test_only_what_is_named_is_shown_and_what_is_not_published_refused(root, tmp_path, monkeypatch):
+    monkeypatch.chdir(root)
+    done = CliRunner().invoke(app, ["gallery", "real"])
+    assert done.exit_code == 0 and done.stdout.strip() == str(root / "results/gallery.html")
+    assert PROFILES["laptop"] not in Page(root / "results/gallery.html").words
+    make_gallery(root=root)
+    with pytest.raises(SardinoError, match="'smoke' has no published figures: run `sardino reproduce smoke`"):
+        make_gallery(["smoke"], root)
+    with pytest.raises(SardinoError, match="no profile is published"):
+        make_gallery(root=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
+        pytest.skip("no browser: the gallery was not opened in one (install chromium)")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=found[0], args=QUIET)
+        yield opened
+        opened.close()
+
+
+@pytest.mark.parametrize(("width", "beside"), [(390, 1), (1600, 2)])
+def test_a_browser_shows_it_whole_and_without_complaint(browser, gallery, root, width, beside):
+    view = browser.new_page(viewport={"width": width, "height": 844})
+    view.set_default_timeout(120_000)
+    said, asked = [], []
+    view.on("console", lambda message: said.append(message.text))
+    view.on("pageerror", lambda error: said.append(str(error)))
+    view.on("request", lambda request: asked.append(request.url))
+    view.goto(gallery.as_uri(), wait_until="load")
+    assert said == []
+    assert [url for url in asked if not url.startswith("data:")] == [gallery.as_uri()]
+    assert view.evaluate("Array.from(document.images, image => image.naturalWidth > 0)") == [True] * figures(root)
+    assert view.evaluate("document.documentElement.scrollWidth") <= width
+    lefts = view.evaluate("Array.from(document.images, image => Math.round(image.getBoundingClientRect().left))")
+    assert len(set(lefts)) == beside
+    view.close()

@@ -1,0 +1,114 @@
+"""Profiles are typed: what is misspelt, missing or contradictory is named, and the paper's values are the paper's."""
+
+import pytest
+
+from sardino.errors import SardinoError
+from sardino.study.profile import FOLDER, Profile, known_profiles
+
+
+def changed(tmp_path, old, new, name="smoke"):
+    text = (FOLDER / f"{name}.toml").read_text()
+    assert old in text
+    path = tmp_path / "changed.toml"
+    path.write_text(text.replace(old, new))
+    return path
+
+
+@pytest.mark.parametrize("name", ["smoke", "laptop", "desktop", "real", "paper"])
+def test_built_in_profiles_load_and_state_command_hardware_and_time(name):
+    profile = Profile.load(name)
+    assert profile.name == name and name in known_profiles()
+    header = (FOLDER / f"{name}.toml").read_text().partition("\n\n")[0]
+    assert f"sardino reproduce {name}" in header
+    assert all(word in header for word in ("Command:", "Hardware:", "Time:"))
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(SardinoError, match=r"'laptp'.*smoke, laptop, desktop, real, paper"):
+        Profile.load("laptp")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("examples = 2", "exampels = 2", "'exampels' is not a known key"),
+        ("unet_width = 8", "unet_widht = 8", "finetuning.unet_widht.*not a known key"),
+        ("batch = 4", "batch = 0", "finetuning.batch.*greater than 0"),
+        ("seeds = [0]", "seeds = []", "seeds"),
+        ("seeds = [0]", "seeds = [0, 0]", "repeat"),
+        ("fractions = [0.1, 1, 10]", "fractions = [101]", "fractions"),
+        ("seeds = [0]", "seeds = [-1]", "seeds"),
+        ("lr = 1e-2", 'lr = 1e-2\nloss = "hinge"', "finetuning.loss"),
+        ("lr = 1e-2", "lr = 1e-2\nlr_fraction = 5", "lr_fraction: 5 is not among"),
+        ("lr_grid = [3e-3, 1e-2]", "lr_grid = [1e-2, 1e-2]", "lr_grid must not repeat"),
+        ("lr_grid = [3e-3, 1e-2]", "lr_grid = [0, 1e-2]", "finetuning.lr_grid"),
+        ("[pretraining.all]", "[pretraining.all-seed1]", "all-seed1.*choose another"),
+        ('architecture = "tiny"', 'architecture = "huge"', "no architecture is named 'huge'"),
+        ('regions = ["europe"]', 'regions = ["africa"]', "africa not among"),
+        ("heads = 3", "heads = 5", "5 heads do not divide"),
+        ("depth = 2, heads = 3, patch = 8", "depth = 2, heads = 3, patch = 12", "patch 12"),
+        ("synthetic = true", "synthetic = false", "synthetic"),
+        ('source = "world"', 'source = "folder"', "folder"),
+        ('name = "smoke"', 'name = "../smoke"', "name"),
+        ('recipe = "small"', 'recipe = "tiny"', "recipe"),
+        ("[data]", "[data", "cannot be read"),
+    ],
+)
+def test_a_faulty_profile_is_refused_in_one_sentence(tmp_path, old, new, message):
+    with pytest.raises(SardinoError, match=message) as caught:
+        Profile.load(changed(tmp_path, old, new))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_profile_of_ones_own_loads_by_path(tmp_path):
+    profile = Profile.load(changed(tmp_path, 'name = "smoke"', 'name = "mine"'))
+    assert profile.name == "mine"
+
+
+def test_recipes_and_overrides_are_those_of_the_training(tmp_path):
+    recipe = pytest.importorskip("sardino.dino.recipe")
+    for name in known_profiles():
+        for pretraining in Profile.load(name).pretraining.values():
+            assert recipe.find_recipe(pretraining.recipe, **pretraining.overrides).prototypes >= 64
+
+
+def test_the_paper_profile_holds_the_papers_values():
+    profile = Profile.load("paper")
+    assert profile.data.tile_px == 448 and profile.data.bands == 60
+    counts = {region: columns * rows for region, (columns, rows) in profile.data.regions.items()}
+    assert counts == {"europe": 200_000, "conus": 167_000, "china": 285_000}
+    tiny, base = profile.architecture("europe"), profile.architecture("all")
+    assert (tiny.width, tiny.depth, tiny.heads, tiny.patch) == (192, 12, 3, 16)
+    assert (base.width, base.depth, base.heads, base.patch) == (768, 12, 12, 16)
+    assert profile.fractions == [0.1, 1, 10]
+    assert {p.recipe for p in profile.pretraining.values()} == {"paper"}
+    assert 100 <= profile.finetuning.epochs <= 200
+
+
+def test_steps_follow_the_labelled_tiles_only_where_epochs_are_given():
+    laptop, paper = Profile.load("laptop").finetuning, Profile.load("paper").finetuning
+    assert laptop.steps_for(1) == laptop.steps_for(1000) == laptop.steps
+    assert paper.steps_for(12_000) == 10 * paper.steps_for(1_200) == 37_500
+
+
+def test_rates_are_tried_at_the_middle_fraction_unless_told():
+    laptop = Profile.load("laptop")
+    assert laptop.rate_fraction == 1
+    told = laptop.finetuning.model_copy(update={"lr_fraction": 10})
+    assert laptop.model_copy(update={"finetuning": told}).rate_fraction == 10
+
+
+def test_the_desktop_is_the_laptop_with_seeds_all_labels_and_a_search():
+    laptop, desktop = Profile.load("laptop"), Profile.load("desktop")
+    for name in ("data", "architectures", "pretraining", "threads"):
+        assert getattr(laptop, name) == getattr(desktop, name), name
+    assert len(desktop.seeds) == 3 and desktop.fractions == [0.1, 1, 10, 100] and len(desktop.finetuning.lr_grid) == 3
+    same = laptop.finetuning.model_copy(
+        update={"lr_grid": desktop.finetuning.lr_grid, "lr_fraction": desktop.finetuning.lr_fraction}
+    )
+    assert desktop.finetuning == same
+
+
+def test_an_unknown_arm_is_named():
+    with pytest.raises(SardinoError, match="no arm 'asia'; it has europe, all"):
+        Profile.load("smoke").architecture("asia")

@@ -1,0 +1,58 @@
+"""A transcript keeps what was computed and drops what differs from run to run."""
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from sardino.study.notebook import clean
+
+
+def executed():
+    bar = "\r  0%|          | 0/3\r 66%|######    | 2/3 [00:01<00:00]\r100%|##########| 3/3 [00:01<00:00, 2.0it/s]\n"
+    stream = [
+        new_output("stream", name="stdout", text="read /home/someone/project/build/store\n"),
+        new_output("stream", name="stdout", text="miou 0.25\n"),
+        new_output("stream", name="stderr", text=bar),
+        new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "bar"}),
+        new_output("display_data", {"image/png": "/home/someone/project", "text/plain": "/home/someone/project/x"}),
+    ]
+    code = new_code_cell("x", outputs=stream, execution_count=1, metadata={"tags": ["nbval-check-output"]})
+    code.metadata["execution"] = {"iopub.status.busy": "2026-01-01T00:00:00Z"}
+    code.metadata["papermill"] = {"duration": 0.1}
+    notebook = new_notebook(cells=[new_markdown_cell("# A"), code])
+    notebook.metadata["papermill"] = {"start_time": "2026-01-01T00:00:00"}
+    notebook.metadata["language_info"] = {"name": "python", "version": "3.11.7"}
+    return notebook
+
+
+def cleaned():
+    return clean(executed(), "01_a", {"/home/someone/project/": "", "/home/someone/project": "."})
+
+
+def test_a_transcript_is_valid_and_the_same_each_time():
+    first, second = cleaned(), cleaned()
+    nbformat.validate(first)
+    assert nbformat.writes(first) == nbformat.writes(second)
+    assert first.cells[0].id != first.cells[1].id != clean(executed(), "02_b", {}).cells[1].id
+
+
+def test_times_versions_and_paths_of_one_machine_are_gone_and_tags_stay():
+    text = nbformat.writes(cleaned())
+    for trace in ("2026-01-01", "duration", "3.11.7", "/home/someone/project/"):
+        assert trace not in text
+    assert cleaned().cells[1].metadata == {"tags": ["nbval-check-output"]}
+
+
+def test_printed_text_is_joined_and_progress_bars_are_dropped():
+    outputs = cleaned().cells[1].outputs
+    assert [output.output_type for output in outputs] == ["stream", "display_data"]
+    assert outputs[0].text == "read build/store\nmiou 0.25\n"
+
+
+def test_image_bytes_are_left_alone():
+    assert cleaned().cells[1].outputs[1].data == {"image/png": "/home/someone/project", "text/plain": "x"}
+
+
+def test_a_remark_about_widgets_is_no_output():
+    hint = "lib/tqdm/auto.py:21: TqdmWarning: IProgress not found. See docs\n  from .autonotebook import tqdm as t\n"
+    cell = nbformat.v4.new_code_cell("1", outputs=[nbformat.v4.new_output("stream", name="stderr", text=hint)])
+    assert clean(nbformat.v4.new_notebook(cells=[cell]), "note", {}).cells[0].outputs == []
