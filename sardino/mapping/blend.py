@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sardino.data.rasters.open import Read
+from sardino.data.rasters.scene import Read
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.runtime import Precision, precision_on
 from sardino.mapping.channels import FittedScene

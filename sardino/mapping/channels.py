@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
-from sardino.data.rasters.open import Read, Scene
+from sardino.data.rasters.scene import Read, Scene
 from sardino.data.tiles.radiometry import to_db
 from sardino.errors import SardinoError
 from sardino.mapping.model import MapModel

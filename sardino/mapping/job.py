@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 
-from sardino.data.rasters.open import open_scene
+from sardino.data.rasters.scene import open_scene
 from sardino.dino.runtime import Precision, best_device, cores, precision_on
 from sardino.errors import SardinoError
 from sardino.mapping.blend import blend_scene

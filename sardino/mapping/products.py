@@ -11,7 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sardino.data.rasters.geotiff import GeoTiff
-from sardino.data.rasters.open import Scene
+from sardino.data.rasters.scene import Scene
 from sardino.data.rasters.warp import Transform
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.dino.attention import block_count, class_attention

@@ -12,7 +12,7 @@ from made import CHANNELS, NORMALISATION, ORIGIN, UTM, backscatter, read, segmen
 from rasterio.shutil import copy
 from rasterio.transform import Affine
 
-from sardino.data.rasters.open import open_scene
+from sardino.data.rasters.scene import open_scene
 from sardino.data.tiles.radiometry import to_power
 from sardino.errors import SardinoError
 from sardino.mapping.channels import fitted, pixel_on_ground

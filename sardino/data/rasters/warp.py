@@ -5,12 +5,13 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS
+from pyproj import CRS, Transformer
 from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.radiometry import to_db, to_power
+from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
 Kind = Literal["classes", "db", "amplitude", "values"]
@@ -19,6 +20,8 @@ KINDS = ("classes", "db", "amplitude", "values")
 Transform = tuple[float, float, float, float, float, float]
 _ALIGNED_PX = 1e-3
 _DEGREE_M = 111_320
+_EDGE_POINTS = 21
+"""Points on each edge of a tile: what is straight in one CRS bends in another."""
 
 
 def window_on(transform: Transform, shape: tuple[int, int], other: Transform) -> tuple[int, int] | None:
@@ -36,6 +39,13 @@ def window_on(transform: Transform, shape: tuple[int, int], other: Transform) ->
     if b or d or other[1] or other[3] or apart > _ALIGNED_PX:
         return None
     return round(row), round(column)
+
+
+def bounds_in(tile: Tile, crs: CRS) -> tuple[float, float, float, float]:
+    """(left, bottom, right, top) of a tile in another CRS, its bent edges included."""
+    if CRS(tile.crs) == crs:
+        return tile.bounds
+    return Transformer.from_crs(tile.crs, crs, always_xy=True).transform_bounds(*tile.bounds, densify_pts=_EDGE_POINTS)
 
 
 def resample(

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sardino.data.rasters.open import ArchiveRaster, read_archive_raster, tile_file
+from sardino.data.rasters.open import Raster, read_placed_raster
 from sardino.data.rasters.warp import resample
-from sardino.data.sources.archives.layout import Layout
+from sardino.data.sources.archives.layout import MARKERS, Layout
 from sardino.data.sources.archives.old_encodings import ENCODINGS, Decoded, decode, recognise
 from sardino.data.sources.source import LeftOut, SourceChip
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
@@ -63,9 +63,9 @@ def read_layer(
     return warped[0].astype(np.float32), []
 
 
-def _planes(layer: str, path: Path, year: int, month: int) -> tuple[NDArray[np.float32], ArchiveRaster]:
+def _planes(layer: str, path: Path, year: int, month: int) -> tuple[NDArray[np.float32], Raster]:
     variable = "agb" if layer == "biomass_t_ha" and path.suffix == ".nc" else ""
-    raster = read_archive_raster(path, variable)
+    raster = _read(path, variable)
     values = raster.values.astype(np.float32)
     if raster.nodata is not None:
         values[raster.values == raster.nodata] = np.nan
@@ -83,12 +83,36 @@ def _planes(layer: str, path: Path, year: int, month: int) -> tuple[NDArray[np.f
     return np.where(values[0] >= 0, values[0], np.float32(np.nan))[None], raster
 
 
-def _band(raster: ArchiveRaster, name: str) -> int:
+def _band(raster: Raster, name: str) -> int:
     if name not in raster.names:
         raise LeftOut(
             f"{raster.path} has no band {name}, it holds {', '.join(filter(None, raster.names)) or 'no names'}"
         )
     return raster.names.index(name)
+
+
+def tile_file(folder: Path, identifier: str) -> Path:
+    """The file of a tile in a data set's folder.
+
+    Raises:
+        LeftOut: a marker says that the tile has no data there, or there is no file.
+    """
+    for suffix in (".tif", ".nc"):
+        if (path := folder / f"{identifier}{suffix}").is_file():
+            return path
+    for marker in MARKERS:
+        for path in sorted(folder.glob(f"{identifier}*{marker}")):
+            said = path.read_text(errors="replace").strip()[:80]
+            raise LeftOut(f"{path} marks the tile as without data{f' ({said})' if said else ''}")
+    raise LeftOut(f"{folder} has no {identifier}.tif or .nc: download the tile")
+
+
+def _read(path: Path, variable: str = "") -> Raster:
+    """A file of the archive; what is damaged or has no place leaves the tile out."""
+    try:
+        return read_placed_raster(path, variable)
+    except SardinoError as error:
+        raise LeftOut(str(error)) from error
 
 
 DIRECTIONS = {"asc": "ascending", "des": "descending"}
@@ -151,7 +175,7 @@ class ArchiveSource:
             LeftOut: a file is missing, marked as without data, damaged, constant, or does not cover the tile.
         """
         name = self.identifier(tile)
-        raster = read_archive_raster(tile_file(self.folder / self.backscatter, name))
+        raster = _read(tile_file(self.folder / self.backscatter, name))
         decoded = self._decode(raster)
         notes = []
         if suspicious := int(decoded.suspect.sum()):
@@ -197,7 +221,7 @@ class ArchiveSource:
             "identifiers": dict(self.names),
         }
 
-    def _decode(self, raster: ArchiveRaster) -> Decoded:
+    def _decode(self, raster: Raster) -> Decoded:
         wanted = season_planes(raster, self.direction)
         flat = [band for band, plane in zip(POLARISED, wanted, strict=True) if is_constant(plane)]
         if flat:
@@ -217,7 +241,7 @@ class ArchiveSource:
             raise LeftOut(f"{raster.path}: {error}") from error
 
     def _label(self, name: str, tile: Tile) -> NDArray[np.uint8]:
-        raster = read_archive_raster(tile_file(self.folder / self.label, name))
+        raster = _read(tile_file(self.folder / self.label, name))
         codes = raster.values[0]
         known = set(range(12)) if self.codes == "mapped" else {0, *WORLDCOVER.codes}
         if raster.nodata is not None:
@@ -246,7 +270,7 @@ def label_index(codes: NDArray[Any], kind: str) -> NDArray[np.uint8]:
     return np.where((values >= 1) & (values <= len(WORLDCOVER)), values - 1, IGNORE).astype(np.uint8)
 
 
-def season_planes(raster: ArchiveRaster, direction: str) -> NDArray[Any]:
+def season_planes(raster: Raster, direction: str) -> NDArray[Any]:
     """The 8 bands of one orbit direction in the order of POLARISED, as stored."""
     names = [name.lower() for name in raster.names]
     order = names if set(S1_BANDS) <= set(names) else list(S1_BANDS)
@@ -345,7 +369,7 @@ def _only(layout: Layout, prefix: str) -> str:
 def _encoding(folder: Path, identifiers: Sequence[str], direction: str) -> str:
     for name in identifiers:
         try:
-            planes = season_planes(read_archive_raster(tile_file(folder, name)), direction)
+            planes = season_planes(_read(tile_file(folder, name)), direction)
         except LeftOut:
             continue
         if not any(map(is_constant, planes)):
@@ -360,7 +384,7 @@ def _codes(folder: Path, identifiers: Sequence[str]) -> str:
     seen: set[int] = set()
     for name in identifiers:
         try:
-            seen |= set(np.unique(read_archive_raster(tile_file(folder, name)).values[0]).tolist()) - {0, 10, IGNORE}
+            seen |= set(np.unique(_read(tile_file(folder, name)).values[0]).tolist()) - {0, 10, IGNORE}
         except LeftOut:
             continue
         if seen:
