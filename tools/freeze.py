@@ -27,8 +27,8 @@ import rasterio
 import zarr
 
 ROOT = Path(__file__).resolve().parents[1]
-TIMES = {"wall_s"}
-"""Keys of records that differ from one execution to the next."""
+TIMES = {"wall_s", "data_wait", "images_per_s", "memory_gib", "peak_memory_mb"}
+"""Keys of records that differ from one execution to the next: times and memory."""
 SAID = ("name", "kind", "profile", "parameters", "seeds", "data", "results")
 """Keys of a record that say what was found, not when and where."""
 
