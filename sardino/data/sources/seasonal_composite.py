@@ -10,10 +10,20 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from sardino.data.sources.source import LeftOut, SourceChip
-from sardino.data.tiles.radiometry import POLARISATIONS, SEASONS, seasonal_stack, to_db
+from sardino.data.tiles.radiometry import POLARISATIONS, SEASONS, seasonal_stack
 from sardino.errors import SardinoError
 
-# Seasonal composites: dates or months to winter, spring, summer and fall.
+Method = Literal["mean", "median"]
+METHODS = ("mean", "median")
+MEASURED = ("vv", "vh")
+ERODE_PX = 10
+"""Pixels taken off at scene borders, 100 m at 10 m: border noise reaches 100 to 500 m into older products."""
+HOLE_PX = 5
+"""Missing spots narrower than this are calm water or shadow, not a scene border, and are not eroded."""
+REACH_PX = ERODE_PX + HOLE_PX
+"""Margin to load around a tile, so that a border just outside it is eroded inside as well."""
+
+Kernel = Callable[[NDArray[Any]], NDArray[Any]]
 
 
 class AbsentSeason(SardinoError):
@@ -53,32 +63,24 @@ def seasonal_means(
     if len(power) != len(months):
         raise SardinoError(f"{source} holds {len(power)} dates but {len(months)} months are given")
     season = np.array([SEASONS.index(season_of(month)) for month in months], dtype=int)
-    means = np.full((len(SEASONS), *power.shape[1:]), np.nan, np.float32)
-    for number in range(len(SEASONS)):
-        dates = power[season == number].astype(np.float64)
-        valid = np.isfinite(dates)
-        count = valid.sum(0)
-        total = np.where(valid, dates, 0).sum(0)
-        means[number] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    means = np.stack([_mean(power[season == number]) for number in range(len(SEASONS))])
     empty = [name for name, mean in zip(SEASONS, means, strict=True) if name in needed and not np.isfinite(mean).any()]
     if empty:
         raise AbsentSeason(f"{source} has no valid date in {', '.join(empty)}: add dates, or leave the season out")
     return means
 
 
-def seasonal_channels(means: dict[str, NDArray[np.float32]], channels: Sequence[str]) -> NDArray[np.float32]:
-    """Named channels such as "winter_vv" or "fall_vv-vh" in dB.
+def seasonal_channels(db: dict[str, NDArray[np.float32]], channels: Sequence[str]) -> NDArray[np.float32]:
+    """Named channels such as "winter_vv" or "fall_vv-vh".
 
     Args:
-        means: per polarisation, "vv" or "vh", the (4, H, W) seasonal means in linear power.
+        db: per polarisation, "vv" or "vh", the (4, H, W) seasonal backscatter in dB.
         channels: <season>_<polarisation>, in the order wanted; "vv-vh" is the difference of decibels.
 
     Returns:
         (C, H, W) float32 dB, NaN where missing.
     """
-    db = {name: to_db(mean) for name, mean in means.items()}
-    if {"vv", "vh"} <= db.keys():
-        db["vv-vh"] = db["vv"] - db["vh"]
+    db = with_difference(db)
     planes = []
     for channel in channels:
         season, _, polarisation = channel.partition("_")
@@ -90,17 +92,9 @@ def seasonal_channels(means: dict[str, NDArray[np.float32]], channels: Sequence[
     return np.stack(planes)
 
 
-Method = Literal["mean", "median"]
-METHODS = ("mean", "median")
-MEASURED = ("vv", "vh")
-ERODE_PX = 10
-"""Pixels taken off at scene borders, 100 m at 10 m: border noise reaches 100 to 500 m into older products."""
-HOLE_PX = 5
-"""Missing spots narrower than this are calm water or shadow, not a scene border, and are not eroded."""
-REACH_PX = ERODE_PX + HOLE_PX
-"""Margin to load around a tile, so that a border just outside it is eroded inside as well."""
-
-Kernel = Callable[[NDArray[Any]], NDArray[Any]]
+def with_difference(db: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+    """Decibels by polarisation, with "vv-vh" where both are there."""
+    return db | {"vv-vh": db["vv"] - db["vh"]} if {"vv", "vh"} <= db.keys() else db
 
 
 def seasonal_composite(

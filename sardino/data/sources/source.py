@@ -1,11 +1,18 @@
 """What every source of tiles offers, whether it reads a STAC catalogue, Earth Engine or an archive."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from sardino.data.tiles.landcover import Legend
+import numpy as np
+from numpy.typing import NDArray
+
+from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.tile import Chip, Tile
 from sardino.errors import SardinoError
+
+Progress = Callable[[Iterable[int], int], Iterable[int]]
+"""Wraps a loop and is told how many there are, for example `lambda n, total: tqdm(n, total=total)`."""
 
 
 class LeftOut(SardinoError):
@@ -18,11 +25,7 @@ class Transient(SardinoError):
 
 @dataclass(frozen=True)
 class SourceChip(Chip):
-    """A chip together with what its store should remember about its making.
-
-    Args:
-        notes: sentences about oddities that were handled, for example a stale transform in a catalogue.
-    """
+    """A chip with sentences about oddities that were handled, for its store: a stale transform in a catalogue, say."""
 
     notes: tuple[str, ...] = ()
 
@@ -61,3 +64,19 @@ class Source(Protocol):
     def metadata(self) -> dict[str, Any]:
         """Facts for the store, JSON values: whatever changes the pixels must be among them."""
         ...
+
+
+def missing_layer(name: str, shape: tuple[int, int]) -> NDArray[Any]:
+    """A reference layer (see LAYERS) of a tile that has none: black, unlabelled or NaN."""
+    if name == "optical":
+        return np.zeros((3, *shape), np.uint8)
+    return np.full(shape, IGNORE, np.uint8) if name == "landcover_300m" else np.full(shape, np.nan, np.float32)
+
+
+def as_layer(name: str, planes: NDArray[np.floating]) -> NDArray[Any]:
+    """Planes (C, H, W) in a layer's unit, NaN where missing, in the type and shape that a chip holds the layer in."""
+    if name == "optical":
+        return np.nan_to_num(planes, nan=0).round().clip(0, 255).astype(np.uint8)
+    if name == "landcover_300m":
+        return np.nan_to_num(planes[0], nan=IGNORE).astype(np.uint8)
+    return planes[0].astype(np.float32)

@@ -6,12 +6,10 @@ import archive_folder
 import geopandas
 import pytest
 from archive_folder import AOI, HASH, SPLITS, STEM, identifier, write_table
-from hypothesis import given
-from hypothesis import strategies as st
-from pyproj import CRS, Transformer
+from pyproj import Transformer
 from shapely import box
 
-from sardino.data.sources.archives.layout import open_layout, utm_zone
+from sardino.data.sources.archives.layout import open_layout
 from sardino.errors import SardinoError
 
 
@@ -130,11 +128,3 @@ def test_a_repeated_name_is_refused(tmp_path: Path) -> None:
     table.write_text(frame.to_json())
     with pytest.raises(SardinoError, match="twice"):
         open_layout(table)
-
-
-@given(st.floats(-180, 180), st.floats(-80, 80))
-def test_the_zone_is_the_one_whose_meridian_is_nearest(longitude: float, latitude: float) -> None:
-    zone = CRS(utm_zone(longitude, latitude)).utm_zone
-    assert zone is not None
-    assert abs(longitude - (int(zone[:-1]) * 6 - 183)) <= 3 + 1e-9
-    assert (zone[-1] == "S") == (latitude < 0)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from sardino.data.sources.seasonal_composite import AbsentSeason, in_year, season_of, seasonal_channels, seasonal_means
-from sardino.data.tiles.radiometry import CHANNELS, SEASONS, seasonal_stack
+from sardino.data.tiles.radiometry import CHANNELS, SEASONS, seasonal_stack, to_db
 from sardino.errors import SardinoError
 
 MONTHS = list(range(1, 13))
@@ -45,7 +45,7 @@ def test_missing_dates_are_left_out_pixel_by_pixel(power: np.ndarray, missing: n
 def test_the_mean_is_taken_in_power_not_in_decibels() -> None:
     power = np.ones((12, 1, 1), np.float32)
     power[5] = 10.0  # 10 dB and twice 0 dB: 6.02 dB in power, 3.33 dB as a mean of decibels
-    summer = seasonal_channels({"vv": seasonal_means(power, MONTHS)}, ["summer_vv"])
+    summer = seasonal_channels({"vv": to_db(seasonal_means(power, MONTHS))}, ["summer_vv"])
     assert summer.item() == pytest.approx(6.02, abs=0.01)
 
 
@@ -64,7 +64,7 @@ def test_dates_and_months_must_match() -> None:
 
 def test_the_twelve_channels_are_those_of_the_radiometry() -> None:
     vv, vh = np.random.default_rng(0).uniform(0.01, 1, (2, 4, 3, 3)).astype(np.float32)
-    np.testing.assert_allclose(seasonal_channels({"vv": vv, "vh": vh}, CHANNELS), seasonal_stack(vv, vh))
+    np.testing.assert_allclose(seasonal_channels({"vv": to_db(vv), "vh": to_db(vh)}, CHANNELS), seasonal_stack(vv, vh))
 
 
 @pytest.mark.parametrize(("channel", "message"), [("vv", "no seasonal channel"), ("winter_vh", "needs vh")])

@@ -6,11 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import geopandas
 import numpy as np
-from pyproj import Transformer
 
+from sardino.data.places.utm import crs_at, transformer
 from sardino.data.tiles.label_fractions import band_index, split_of_band
 from sardino.data.tiles.store import SPLITS
 from sardino.data.tiles.tile import Tile
@@ -26,14 +27,11 @@ MARKERS = (".nodata", ".skipped")
 
 @dataclass(frozen=True)
 class Layout:
-    """Tiles of one table and the folder with their data sets.
+    """Tiles of one table (.geojson), and the folder that holds <data set>/<identifier>.tif or .nc.
 
     Args:
-        table: the .geojson file.
-        folder: holds <data set>/<identifier>.tif or .nc.
-        aoi: area of interest, as in the file's name.
-        identifiers: names of the tiles, as given.
-        tiles: their places, in the same order, on the grid asked for.
+        aoi: area of interest, as in the table's name.
+        identifiers, tiles: names of the tiles, as given, and their places on the grid asked for.
         splits: "train", "val" or "test", or "" where the files assign none.
         bands: geographic band of each tile; 0 where the splits came from the files.
     """
@@ -51,44 +49,32 @@ class Layout:
         return sorted(path.name for path in self.folder.iterdir() if path.is_dir() and not path.name.startswith("."))
 
     def dataset(self, name: str) -> Path:
-        """The folder of a data set.
-
-        Raises:
-            SardinoError: there is none; the sentence lists those there are.
-        """
+        """The folder of a data set; SardinoError lists those there are."""
         if not IDENTIFIER.fullmatch(name) or not (self.folder / name).is_dir():
-            raise SardinoError(
-                f"{self.folder} has no data set '{name}': it holds {', '.join(self.datasets()) or 'none'}"
-            )
+            there = ", ".join(self.datasets()) or "none"
+            raise SardinoError(f"{self.folder} has no data set '{name}': it holds {there}")
         return self.folder / name
 
     def choose(self, rows: Sequence[int]) -> "Layout":
         """The same layout with some of its tiles."""
-        return replace(
-            self,
-            identifiers=tuple(self.identifiers[row] for row in rows),
-            tiles=tuple(self.tiles[row] for row in rows),
-            splits=tuple(self.splits[row] for row in rows),
-            bands=tuple(self.bands[row] for row in rows),
-        )
+        lists = ("identifiers", "tiles", "splits", "bands")
+        chosen: dict[str, Any] = {name: tuple(getattr(self, name)[row] for row in rows) for name in lists}
+        return replace(self, **chosen)
+
+    def named(self, identifiers: Sequence[str]) -> "Layout":
+        """The tiles of these names, in the table's order."""
+        if unknown := [name for name in identifiers if name not in self.identifiers]:
+            raise SardinoError(f"{self.table.name} has no tile {', '.join(unknown[:5])}: take names from its column")
+        wanted = set(identifiers)
+        return self.choose([row for row, name in enumerate(self.identifiers) if name in wanted])
 
     def first(self, count: int) -> "Layout":
         """At most `count` tiles of each split, in the table's order."""
-        taken: dict[str, int] = {}
-        rows = []
-        for row, split in enumerate(self.splits):
-            taken[split] = taken.get(split, 0) + 1
-            if taken[split] <= count:
-                rows.append(row)
-        return self.choose(rows)
+        chosen = [[row for row, own in enumerate(self.splits) if own == split][:count] for split in set(self.splits)]
+        return self.choose(sorted(row for rows in chosen for row in rows))
 
     def assigned(self, bands: int, angle_deg: float) -> "Layout":
-        """The layout with splits by geographic bands of equal tile count, whatever the files say.
-
-        Args:
-            bands: number of strips, 60 in the paper.
-            angle_deg: direction in which they follow each other, counter-clockwise from east.
-        """
+        """The layout with splits by geographic bands, see `band_index`, whatever the files say."""
         centres = np.array([tile.footprint_in("EPSG:4326").centroid.coords[0] for tile in self.tiles])
         # Degrees to equal lengths in both directions, so that the angle is one on the ground.
         x = centres[:, 0] * math.cos(math.radians(centres[:, 1].mean()))
@@ -109,8 +95,7 @@ def open_layout(
         splits: a .csv with the columns identifier and split; by default the one beside the table, if there is one,
             or the table's column `split`.
         folder: where the data sets lie; by default the folder named like the table.
-        tile_px: edge of the square.
-        gsd_m: pixel spacing in metres.
+        tile_px, gsd_m: edge of the square in pixels, pixel spacing in metres.
 
     Raises:
         SardinoError: a file is missing, damaged or of another layout, or identifiers repeat or lead elsewhere.
@@ -133,33 +118,22 @@ def open_layout(
     outlines = frame.geometry if frame.crs is None else frame.geometry.to_crs("EPSG:4326")
     if outlines.is_empty.any() or outlines.isna().any():
         raise SardinoError(f"{table} has tiles without an outline: write it again with `geet`")
-    tiles = _utm_tiles(match["aoi"], outlines.bounds.to_numpy(), tile_px, gsd_m)
+    tiles = [_utm_tile(match["aoi"], bounds, tile_px, gsd_m) for bounds in outlines.bounds.to_numpy().tolist()]
     given = _splits(table, match, identifiers, splits, frame)
     return Layout(table, data, match["aoi"], tuple(identifiers), tuple(tiles), tuple(given), (0,) * len(tiles))
 
 
-def utm_zone(longitude: float, latitude: float) -> str:
-    """EPSG code of the UTM zone of a place; 6 degrees wide everywhere, Norway and Svalbard included."""
-    zone = min(60, math.floor((longitude + 180) / 6) + 1)
-    return f"EPSG:{(32600 if latitude >= 0 else 32700) + zone}"
-
-
-def _utm_tiles(region: str, bounds: np.ndarray, tile_px: int, gsd_m: float) -> list[Tile]:
-    """Squares on their zones' grids around the centres of (N, 4) bounds in degrees."""
-    west, south, east, north = bounds.T
-    if not (np.abs(bounds[:, ::2]) <= 180).all() or not (np.abs(bounds[:, 1::2]) <= 84).all():
+def _utm_tile(region: str, bounds: Sequence[float], tile_px: int, gsd_m: float) -> Tile:
+    """The square on its zone's grid around the centre of bounds in degrees."""
+    west, south, east, north = bounds
+    if not (max(abs(west), abs(east)) <= 180 and max(abs(south), abs(north)) <= 84):
         raise SardinoError(f"region '{region}' has tiles beyond 180 degrees east or 84 north: is the table in degrees?")
     longitude, latitude = (west + east) / 2, (south + north) / 2
-    zones = [utm_zone(x, y) for x, y in zip(longitude, latitude, strict=True)]
-    tiles: list[Tile | None] = [None] * len(zones)
-    for crs in set(zones):
-        rows = [row for row, zone in enumerate(zones) if zone == crs]
-        to_utm = Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform
-        for row, x, y in zip(rows, *to_utm(longitude[rows], latitude[rows]), strict=True):
-            half = tile_px * gsd_m / 2
-            left, top = round((x - half) / gsd_m) * gsd_m, round((y + half) / gsd_m) * gsd_m
-            tiles[row] = Tile(region, crs, (gsd_m, 0.0, left, 0.0, -gsd_m, top), (tile_px, tile_px))
-    return [tile for tile in tiles if tile is not None]
+    crs = crs_at(longitude, latitude)
+    x, y = transformer("EPSG:4326", crs).transform(longitude, latitude)
+    half = tile_px * gsd_m / 2
+    left, top = round((x - half) / gsd_m) * gsd_m, round((y + half) / gsd_m) * gsd_m
+    return Tile(region, crs, (gsd_m, 0.0, left, 0.0, -gsd_m, top), (tile_px, tile_px))
 
 
 def _find_table(path: Path) -> Path:

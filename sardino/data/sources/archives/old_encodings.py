@@ -33,24 +33,16 @@ SEASON_DB = 20.0
 
 @dataclass(frozen=True)
 class Decoded:
-    """Decibels, and what is known about them.
+    """Decibels, (C, H, W) float32 with NaN where missing, and what is known about them.
 
     Args:
-        db: (C, H, W) float32, NaN where missing.
         suspect: (C, H, W) bool, pixels that a wrap may have changed by 30.1 dB, up or down.
-        encoding: one of ENCODINGS.
         evidence: suspect pixels by the kind of evidence; a pixel may count under several.
     """
 
     db: NDArray[np.float32]
     suspect: NDArray[np.bool_]
-    encoding: str
     evidence: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def missing(self) -> int:
-        """Pixels without a value, over all bands."""
-        return int(np.isnan(self.db).sum())
 
     def without_suspects(self) -> NDArray[np.float32]:
         """The decibels with suspect pixels as NaN."""
@@ -65,7 +57,7 @@ def recognise(values: NDArray[Any], dataset: str) -> str:
         dataset: name of the folder it came from, for example "s1grd-2020".
 
     Raises:
-        SardinoError: it fits none, or more than one that differ.
+        SardinoError: it fits none, or more than one.
     """
     if not values.size:
         raise SardinoError(f"data set '{dataset}' holds an empty raster: download the tile again")
@@ -106,10 +98,7 @@ def decode(values: NDArray[Any], bands: Sequence[str], encoding: str, dataset: s
         values: (C, H, W) as stored.
         bands: <season>_<vv or vh> of each plane; the evidence for wraps pairs them.
         encoding: one of ENCODINGS.
-        dataset: named in errors.
-
-    Raises:
-        SardinoError: the type of the values contradicts the encoding.
+        dataset: named in errors; the type of the values may contradict the encoding.
     """
     if values.ndim != 3 or len(values) != len(bands):
         raise SardinoError(f"{len(bands)} bands do not describe an array of shape {values.shape}")
@@ -117,41 +106,16 @@ def decode(values: NDArray[Any], bands: Sequence[str], encoding: str, dataset: s
         db = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
         # A download of masked pixels writes exactly 0.0; a measured mean never is.
         db[db == 0] = np.nan
-        return Decoded(db, np.zeros(db.shape, bool), encoding)
+        return Decoded(db, np.zeros(db.shape, bool))
     if encoding == "whole-db" and values.dtype.kind in "iu" and values.dtype.itemsize >= 2:
-        db = whole_db(_signed(values, dataset))
-        return Decoded(db, np.zeros(db.shape, bool), encoding)
+        counts = _signed(values, dataset)
+        # 0 is missing, so that real 0 dB (-0.9 to 0.9 before the cast) is lost too. The cast cut decimals off towards
+        # zero: -12.3 and -12.9 dB are both -12, 0.45 dB too bright on average.
+        db = np.where(counts == 0, np.float32(np.nan), counts.astype(np.float32))
+        return Decoded(db, np.zeros(db.shape, bool))
     if encoding == "byte-db" and values.dtype == np.uint8:
         return _decode_bytes(values, bands)
     raise SardinoError(f"data set '{dataset}' of type {values.dtype} is not encoded as {encoding}")
-
-
-def whole_db(counts: NDArray[np.int16]) -> NDArray[np.float32]:
-    """Whole decibels, any shape; 0 stands for missing, so that real 0 dB (-0.9 to 0.9 before the cast) is lost too.
-
-    The cast cut decimals off towards zero: -12.3 and -12.9 dB are both -12, 0.45 dB too bright on average.
-    """
-    return np.where(counts == 0, np.float32(np.nan), counts.astype(np.float32))
-
-
-def byte_db(counts: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Eight-bit counts to decibels, any shape, as if none were wrapped; the middle of the count, +-0.06 dB."""
-    return ((counts.astype(np.float32) + np.float32(0.5)) * np.float32(COUNT_DB) - 30).astype(np.float32)
-
-
-def difference_db(counts: NDArray[np.integer[Any]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """The int16 difference VV - VH of two eight-bit bands, any shape: decibels, and where a wrap is suspected.
-
-    A wrap in either band shifts the difference by 256 counts; only an implausible ratio betrays it.
-
-    Raises:
-        SardinoError: a value that no two bytes differ by.
-    """
-    counts = np.asarray(counts)
-    if counts.dtype.kind not in "iu" or (counts.size and np.abs(counts.astype(np.int64)).max() > 255):
-        raise SardinoError("VV - VH of eight-bit bands is an integer from -255 to 255: this array is something else")
-    db = counts.astype(np.float32) * np.float32(COUNT_DB)
-    return db, (db < RATIO_DB[0]) | (db > RATIO_DB[1])
 
 
 def _signed(values: NDArray[Any], dataset: str) -> NDArray[np.int16]:
@@ -164,11 +128,13 @@ def _signed(values: NDArray[Any], dataset: str) -> NDArray[np.int16]:
 
 
 def _decode_bytes(counts: NDArray[np.uint8], bands: Sequence[str]) -> Decoded:
-    db = byte_db(counts)
+    # As if none were wrapped; the middle of the count, +-0.06 dB.
+    db = ((counts.astype(np.float32) + np.float32(0.5)) * np.float32(COUNT_DB) - 30).astype(np.float32)
     full = counts == NO_DATA_BYTE
     missing = full.copy()
+    place = {band: number for number, band in enumerate(bands)}
     pairs = [
-        (bands.index(b), bands.index(b[:-2] + "vh")) for b in bands if b.endswith("_vv") and b[:-2] + "vh" in bands
+        (n, place[f"{band[:-2]}vh"]) for band, n in place.items() if band.endswith("vv") and f"{band[:-2]}vh" in place
     ]
     for vv, vh in pairs:  # 0.0 dB in one polarisation alone may be a roof, in both it is a mask
         missing[vv] = missing[vh] = full[vv] & full[vh]
@@ -195,7 +161,7 @@ def _decode_bytes(counts: NDArray[np.uint8], bands: Sequence[str]) -> Decoded:
                 suspect["seasons"][places] = known & (np.abs(db[places] - usual) > SEASON_DB)
     flagged = np.logical_or.reduce(list(suspect.values())) & ~missing
     evidence = {kind: int((where & ~missing).sum()) for kind, where in suspect.items()}
-    return Decoded(db, flagged, "byte-db", {kind: count for kind, count in evidence.items() if count})
+    return Decoded(db, flagged, {kind: count for kind, count in evidence.items() if count})
 
 
 def _around(plane: NDArray[np.float32]) -> NDArray[np.float32]:

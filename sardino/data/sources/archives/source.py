@@ -10,17 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.data.rasters.open import Raster, read_placed_raster
-from sardino.data.rasters.warp import resample
+from sardino.data.rasters.warp import Kind, resample
 from sardino.data.sources.archives.layout import MARKERS, Layout
 from sardino.data.sources.archives.old_encodings import ENCODINGS, Decoded, decode, recognise
-from sardino.data.sources.source import LeftOut, SourceChip
+from sardino.data.sources.seasonal_composite import seasonal_channels
+from sardino.data.sources.source import LeftOut, SourceChip, as_layer, missing_layer
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS, SEASONS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
-# The reference layers that the archives hold, in the units of a store.
-
+DIRECTIONS = {"asc": "ascending", "des": "descending"}
+S1_BANDS = tuple(f"{season}_{pol}{way}" for season in SEASONS for pol in ("vv", "vh") for way in ("asc", "des"))
+"""The 16 bands of `s1grd-<year>`, in their order."""
+POLARISED = tuple(f"{season}_{pol}" for season in SEASONS for pol in ("vv", "vh"))
+CODES = ("official", "mapped")
+"""WorldCover as 10, 20 ... 95, 100, or mapped by geetiles to 1 ... 11; 0 is nodata in both."""
+SUSPECTS = ("missing", "keep")
 LAYER_DATASETS = {
     "optical": "s2rgbm",
     "vegetation_percent": "modis44b006veg",
@@ -33,95 +39,58 @@ CELL_M2 = 10_000
 """GHS-BUILT-S counts square metres per cell of 100 m."""
 
 
-def read_layer(
-    layer: str, folder: Path, identifier: str, tile: Tile, year: int, month: int
-) -> tuple[NDArray[Any], list[str]]:
-    """One reference layer on the tile's grid; where the archive lacks it, it is missing and that is said.
+def open_archive(
+    layout: Layout,
+    *,
+    backscatter: str = "",
+    label: str = "",
+    direction: str = "asc",
+    encoding: str = "",
+    codes: str = "",
+    suspects: str = "missing",
+    other_year: bool = False,
+    layers: bool = True,
+    min_valid: float = 0.0,
+    optical_month: int = 7,
+) -> "ArchiveSource":
+    """Choose the data sets of a layout and find out how they are stored; options as of ArchiveSource, and:
 
     Args:
-        layer: key of LAYER_DATASETS.
-        folder: of the data set.
-        identifier: of the tile.
-        tile: the grid wanted.
-        year: picks the band of a file with several years.
-        month: picks the bands of the optical composites.
-
-    Returns:
-        The layer as a store holds it, and sentences about what is missing.
-    """
-    try:
-        path = tile_file(folder, identifier)
-        planes, raster = _planes(layer, path, year, month)
-    except LeftOut as error:
-        empty: NDArray[Any] = np.full(tile.shape, np.nan, np.float32)
-        if layer == "optical":
-            empty = np.zeros((3, *tile.shape), np.uint8)
-        return empty, [f"{layer} is missing: {error}"]
-    warped = resample(planes, raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, "values")
-    if layer == "optical":
-        return np.nan_to_num(warped, nan=0).round().clip(0, 255).astype(np.uint8), []
-    return warped[0].astype(np.float32), []
-
-
-def _planes(layer: str, path: Path, year: int, month: int) -> tuple[NDArray[np.float32], Raster]:
-    variable = "agb" if layer == "biomass_t_ha" and path.suffix == ".nc" else ""
-    raster = _read(path, variable)
-    values = raster.values.astype(np.float32)
-    if raster.nodata is not None:
-        values[raster.values == raster.nodata] = np.nan
-    if layer == "optical":
-        values = values[[_band(raster, f"{month:02d}_{colour}") for colour in ("red", "green", "blue")]]
-        return np.where((values == 0).all(0), np.float32(np.nan), values), raster
-    if layer == "vegetation_percent":
-        plane = values[_band(raster, f"Percent_Tree_Cover_{year}")]
-        # 200 is water, where nothing grows; 253 is fill.
-        plane = np.where(plane == MODIS_WATER, np.float32(0), plane)
-        return np.where(plane <= 100, plane, np.float32(np.nan))[None], raster
-    if layer == "built_percent":
-        plane = values[0] * np.float32(100 / CELL_M2)
-        return np.where(plane <= 100, plane, np.float32(np.nan))[None], raster
-    return np.where(values[0] >= 0, values[0], np.float32(np.nan))[None], raster
-
-
-def _band(raster: Raster, name: str) -> int:
-    if name not in raster.names:
-        raise LeftOut(
-            f"{raster.path} has no band {name}, it holds {', '.join(filter(None, raster.names)) or 'no names'}"
-        )
-    return raster.names.index(name)
-
-
-def tile_file(folder: Path, identifier: str) -> Path:
-    """The file of a tile in a data set's folder.
+        backscatter: a data set named s1grd-<year>; by default the only one.
+        label: a data set named esaworldcover-<year>; by default the one of the same year.
+        encoding, codes: stated where the files do not tell.
+        other_year: accept labels and layers of another year than the backscatter.
+        layers: read the reference layers that the folder has.
 
     Raises:
-        LeftOut: a marker says that the tile has no data there, or there is no file.
+        SardinoError: a data set is missing or of another year, or the files do not tell how they are stored.
     """
-    for suffix in (".tif", ".nc"):
-        if (path := folder / f"{identifier}{suffix}").is_file():
-            return path
-    for marker in MARKERS:
-        for path in sorted(folder.glob(f"{identifier}*{marker}")):
-            said = path.read_text(errors="replace").strip()[:80]
-            raise LeftOut(f"{path} marks the tile as without data{f' ({said})' if said else ''}")
-    raise LeftOut(f"{folder} has no {identifier}.tif or .nc: download the tile")
-
-
-def _read(path: Path, variable: str = "") -> Raster:
-    """A file of the archive; what is damaged or has no place leaves the tile out."""
-    try:
-        return read_placed_raster(path, variable)
-    except SardinoError as error:
-        raise LeftOut(str(error)) from error
-
-
-DIRECTIONS = {"asc": "ascending", "des": "descending"}
-S1_BANDS = tuple(f"{season}_{pol}{way}" for season in SEASONS for pol in ("vv", "vh") for way in ("asc", "des"))
-"""The 16 bands of `s1grd-<year>`, in their order."""
-POLARISED = tuple(f"{season}_{pol}" for season in SEASONS for pol in ("vv", "vh"))
-CODES = ("official", "mapped")
-"""WorldCover as 10, 20 ... 95, 100, or mapped by geetiles to 1 ... 11; 0 is nodata in both."""
-SUSPECTS = ("missing", "keep")
+    if direction not in DIRECTIONS or suspects not in SUSPECTS or not 1 <= optical_month <= 12:
+        raise SardinoError("choose the direction asc or des, suspects missing or keep, and a month from 1 to 12")
+    if (encoding and encoding not in ENCODINGS) or (codes and codes not in CODES):
+        raise SardinoError(f"an encoding is {', '.join(ENCODINGS)}; label codes are {', '.join(CODES)}")
+    backscatter = backscatter or _only(layout, "s1grd")
+    year = dataset_year(layout.dataset(backscatter).name)
+    same_year = f"esaworldcover-{year}"
+    label = label or (same_year if same_year in layout.datasets() else _only(layout, "esaworldcover"))
+    if dataset_year(layout.dataset(label).name) != year and not other_year:
+        raise SardinoError(
+            f"the labels {label} and the backscatter {backscatter} are of different years: choose labels of {year}, "
+            f"or allow another year"
+        )
+    return ArchiveSource(
+        folder=layout.folder,
+        names=tuple((tile.id, name) for tile, name in zip(layout.tiles, layout.identifiers, strict=True)),
+        backscatter=backscatter,
+        label=label,
+        direction=direction,
+        encoding=encoding or _encoding(layout.dataset(backscatter), layout.identifiers, direction),
+        codes=codes or _codes(layout.dataset(label), layout.identifiers),
+        suspects=suspects,
+        layers=_layers(layout, year, other_year) if layers else (),
+        min_valid=min_valid,
+        optical_month=optical_month,
+    )
 
 
 @dataclass(frozen=True)
@@ -133,7 +102,7 @@ class ArchiveSource:
         names: (tile id, identifier) of each tile.
         backscatter, label: names of the data sets.
         direction: "asc" or "des"; the two are never mixed.
-        encoding: how the decibels are stored, one of legacy.ENCODINGS.
+        encoding: how the decibels are stored, one of ENCODINGS.
         codes: "official" or "mapped".
         suspects: pixels that a wrap may have moved by 30 dB become "missing", or "keep" their reading.
         layers: (layer, data set) pairs.
@@ -162,11 +131,10 @@ class ArchiveSource:
     def _identifiers(self) -> dict[str, str]:
         return dict(self.names)
 
-    def identifier(self, tile: Tile) -> str:
-        """The name that the archive gives a tile."""
-        if tile.id not in self._identifiers:
-            raise LeftOut(f"the tile {tile.id} is not in the table of {self.folder}")
-        return self._identifiers[tile.id]
+    @property
+    def year(self) -> int:
+        """Year of the backscatter."""
+        return dataset_year(self.backscatter)
 
     def chip(self, tile: Tile) -> SourceChip:
         """The 12 channels, the label and the layers of one tile on its own grid.
@@ -174,8 +142,10 @@ class ArchiveSource:
         Raises:
             LeftOut: a file is missing, marked as without data, damaged, constant, or does not cover the tile.
         """
-        name = self.identifier(tile)
-        raster = _read(tile_file(self.folder / self.backscatter, name))
+        if tile.id not in self._identifiers:
+            raise LeftOut(f"the tile {tile.id} is not in the table of {self.folder}")
+        name = self._identifiers[tile.id]
+        raster = read_tile(self.folder / self.backscatter, name)
         decoded = self._decode(raster)
         notes = []
         if suspicious := int(decoded.suspect.sum()):
@@ -185,22 +155,20 @@ class ArchiveSource:
                 f"{name}: {suspicious} of {decoded.db.size} values may be wrapped by 30 dB ({by_evidence}), {fate}"
             )
         db = decoded.without_suspects() if self.suspects == "missing" else decoded.db
-        db = resample(db, raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, "db")
+        db = _warped(db, raster, tile, "db")
         share = np.isfinite(db).mean((1, 2))
         if thin := [f"{b} {s:.0%}" for b, s in zip(POLARISED, share, strict=True) if s <= 0 or s < self.min_valid]:
             raise LeftOut(f"{raster.path} has too few valid pixels in {', '.join(thin)}: leave the tile out")
         layers: dict[str, NDArray[Any]] = {}
         for layer, dataset in self.layers:
-            layers[layer], said = read_layer(layer, self.folder / dataset, name, tile, self.year, self.optical_month)
-            notes += said
-        vv, vh = db[0::2], db[1::2]
-        stack = np.stack([vv, vh, vv - vh], axis=1).reshape(len(CHANNELS), *tile.shape)
-        return SourceChip(stack.astype(np.float32), self._label(name, tile), layers, None, tuple(notes))
-
-    @property
-    def year(self) -> int:
-        """Year of the backscatter."""
-        return dataset_year(self.backscatter)
+            try:
+                planes, there = self._planes(layer, self.folder / dataset, name)
+                layers[layer] = as_layer(layer, _warped(planes, there, tile, "values"))
+            except LeftOut as error:
+                layers[layer] = missing_layer(layer, tile.shape)
+                notes.append(f"{layer} is missing: {error}")
+        stack = seasonal_channels({"vv": db[0::2], "vh": db[1::2]}, CHANNELS)
+        return SourceChip(stack, self._label(name, tile), layers, None, tuple(notes))
 
     def metadata(self) -> dict[str, Any]:
         """Facts for the store, JSON values."""
@@ -241,7 +209,7 @@ class ArchiveSource:
             raise LeftOut(f"{raster.path}: {error}") from error
 
     def _label(self, name: str, tile: Tile) -> NDArray[np.uint8]:
-        raster = _read(tile_file(self.folder / self.label, name))
+        raster = read_tile(self.folder / self.label, name)
         codes = raster.values[0]
         known = set(range(12)) if self.codes == "mapped" else {0, *WORLDCOVER.codes}
         if raster.nodata is not None:
@@ -250,11 +218,47 @@ class ArchiveSource:
             raise LeftOut(
                 f"{raster.path} holds the codes {strange[:5]}, which are no WorldCover classes ({self.codes})"
             )
-        index = label_index(codes, self.codes)
-        index = resample(index[None], raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, "classes")[0]
+        index = _warped(label_index(codes, self.codes)[None], raster, tile, "classes")[0]
         if (index == IGNORE).all():
             raise LeftOut(f"{raster.path} has no label inside the tile: it lies elsewhere or is all nodata")
         return index.astype(np.uint8)
+
+    def _planes(self, layer: str, folder: Path, identifier: str) -> tuple[NDArray[np.float32], Raster]:
+        """The planes of a reference layer in the unit of a store, NaN where missing, on the file's grid."""
+        raster = read_tile(folder, identifier, "agb" if layer == "biomass_t_ha" else "")
+        values = raster.values.astype(np.float32)
+        if raster.nodata is not None:
+            values[raster.values == raster.nodata] = np.nan
+        if layer == "optical":
+            bands = [_band(raster, f"{self.optical_month:02d}_{colour}") for colour in ("red", "green", "blue")]
+            return np.where((values[bands] == 0).all(0), np.float32(np.nan), values[bands]), raster
+        plane, most = values[0], np.inf
+        if layer == "vegetation_percent":
+            plane, most = values[_band(raster, f"Percent_Tree_Cover_{self.year}")], 100
+            plane = np.where(plane == MODIS_WATER, np.float32(0), plane)  # where nothing grows; 253 is fill
+        elif layer == "built_percent":
+            plane, most = plane * np.float32(100 / CELL_M2), 100
+        else:
+            plane = np.where(plane >= 0, plane, np.float32(np.nan))
+        return np.where(plane <= most, plane, np.float32(np.nan))[None], raster
+
+
+def read_tile(folder: Path, identifier: str, variable: str = "") -> Raster:
+    """The file of a tile in a data set's folder; the variable counts where it is NetCDF.
+
+    Raises:
+        LeftOut: there is no file, a marker says that the tile has no data there, or it is damaged or has no place.
+    """
+    for suffix in (".tif", ".nc"):
+        if (path := folder / f"{identifier}{suffix}").is_file():
+            try:
+                return read_placed_raster(path, variable if suffix == ".nc" else "")
+            except SardinoError as error:
+                raise LeftOut(str(error)) from error
+    for path in sorted(path for marker in MARKERS for path in folder.glob(f"{identifier}*{marker}")):
+        said = path.read_text(errors="replace").strip()[:80]
+        raise LeftOut(f"{path} marks the tile as without data{f' ({said})' if said else ''}")
+    raise LeftOut(f"{folder} has no {identifier}.tif or .nc: download the tile")
 
 
 def label_index(codes: NDArray[Any], kind: str) -> NDArray[np.uint8]:
@@ -294,66 +298,15 @@ def dataset_year(dataset: str) -> int:
     return int(year)
 
 
-# Opening an archive folder: which data sets belong together, and how their numbers are stored.
+def _warped(values: NDArray[Any], raster: Raster, tile: Tile, kind: Kind) -> NDArray[Any]:
+    return resample(values, raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, kind)
 
 
-def open_archive(
-    layout: Layout,
-    *,
-    backscatter: str = "",
-    label: str = "",
-    direction: str = "asc",
-    encoding: str = "",
-    codes: str = "",
-    suspects: str = "missing",
-    other_year: bool = False,
-    layers: bool = True,
-    min_valid: float = 0.0,
-    optical_month: int = 7,
-) -> ArchiveSource:
-    """Choose the data sets of a layout and find out how they are stored.
-
-    Args:
-        layout: tiles and folder.
-        backscatter: a data set named s1grd-<year>; by default the only one.
-        label: a data set named esaworldcover-<year>; by default the one of the same year.
-        direction: "asc" or "des".
-        encoding, codes: stated where the files do not tell.
-        suspects: "missing" or "keep".
-        other_year: accept labels and layers of another year than the backscatter.
-        layers: read the reference layers that the folder has.
-        min_valid, optical_month: see ArchiveSource.
-
-    Raises:
-        SardinoError: a data set is missing or of another year, or the files do not tell how they are stored.
-    """
-    if direction not in DIRECTIONS or suspects not in SUSPECTS or not 1 <= optical_month <= 12:
-        raise SardinoError("choose the direction asc or des, suspects missing or keep, and a month from 1 to 12")
-    if (encoding and encoding not in ENCODINGS) or (codes and codes not in CODES):
-        raise SardinoError(f"an encoding is {', '.join(ENCODINGS)}; label codes are {', '.join(CODES)}")
-    backscatter = backscatter or _only(layout, "s1grd")
-    year = dataset_year(layout.dataset(backscatter).name)
-    label = label or (f"esaworldcover-{year}" if f"esaworldcover-{year}" in layout.datasets() else "")
-    label = label or _only(layout, "esaworldcover")
-    if dataset_year(layout.dataset(label).name) != year and not other_year:
-        raise SardinoError(
-            f"the labels {label} and the backscatter {backscatter} are of different years: choose labels of {year}, "
-            f"or allow another year"
-        )
-    found = layout.folder
-    return ArchiveSource(
-        folder=found,
-        names=tuple((tile.id, name) for tile, name in zip(layout.tiles, layout.identifiers, strict=True)),
-        backscatter=backscatter,
-        label=label,
-        direction=direction,
-        encoding=encoding or _encoding(found / backscatter, layout.identifiers, direction),
-        codes=codes or _codes(found / label, layout.identifiers),
-        suspects=suspects,
-        layers=_layers(layout, year, other_year) if layers else (),
-        min_valid=min_valid,
-        optical_month=optical_month,
-    )
+def _band(raster: Raster, name: str) -> int:
+    if name not in raster.names:
+        there = ", ".join(filter(None, raster.names)) or "no names"
+        raise LeftOut(f"{raster.path} has no band {name}, it holds {there}")
+    return raster.names.index(name)
 
 
 def _only(layout: Layout, prefix: str) -> str:
@@ -367,9 +320,10 @@ def _only(layout: Layout, prefix: str) -> str:
 
 
 def _encoding(folder: Path, identifiers: Sequence[str], direction: str) -> str:
+    """The encoding of the first tile that holds data."""
     for name in identifiers:
         try:
-            planes = season_planes(_read(tile_file(folder, name)), direction)
+            planes = season_planes(read_tile(folder, name), direction)
         except LeftOut:
             continue
         if not any(map(is_constant, planes)):
@@ -381,21 +335,22 @@ def _encoding(folder: Path, identifiers: Sequence[str], direction: str) -> str:
 
 def _codes(folder: Path, identifiers: Sequence[str]) -> str:
     """Official or mapped: 10 alone is tree cover in one and mangroves in the other, so other codes must tell."""
-    seen: set[int] = set()
     for name in identifiers:
         try:
-            seen |= set(np.unique(_read(tile_file(folder, name)).values[0]).tolist()) - {0, 10, IGNORE}
+            codes = read_tile(folder, name).values[0]
         except LeftOut:
             continue
-        if seen:
-            mapped = seen <= set(range(1, 12))
-            if not mapped and not seen <= set(WORLDCOVER.codes):
-                raise SardinoError(f"{folder} holds the codes {sorted(seen)[:8]}, which are no WorldCover classes")
-            return "mapped" if mapped else "official"
+        if seen := set(np.unique(codes).tolist()) - {0, 10, IGNORE}:
+            if seen <= set(range(1, 12)):
+                return "mapped"
+            if seen <= set(WORLDCOVER.codes):
+                return "official"
+            raise SardinoError(f"{folder} holds the codes {sorted(seen)[:8]}, which are no WorldCover classes")
     raise SardinoError(f"{folder} holds no code but 0 and 10: state whether the label codes are official or mapped")
 
 
 def _layers(layout: Layout, year: int, other_year: bool) -> tuple[tuple[str, str], ...]:
+    """(layer, data set) of the year, or of another where that is accepted."""
     chosen = []
     for layer, prefix in LAYER_DATASETS.items():
         there = [name for name in layout.datasets() if name == prefix or name.rpartition("-")[0] == prefix]

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from sardino.data.rasters.open import Raster, read_raster
 from sardino.data.sources.folder.derived_labels import derived_classes
 from sardino.data.sources.folder.specification import FolderSpec, Layer
-from sardino.data.sources.seasonal_composite import in_year, seasonal_channels, seasonal_means
+from sardino.data.sources.seasonal_composite import in_year, seasonal_channels, seasonal_means, with_difference
+from sardino.data.sources.source import as_layer
 from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.radiometry import SEASONS, to_db, to_power
 from sardino.errors import SardinoError
@@ -63,8 +64,7 @@ class ChipFiles:
                 raise SardinoError(
                     f"chip {self.name} of {self.folder} has {len(months)} dates, not one: set composite to seasonal"
                 )
-            if {"vv", "vh"} <= planes.keys():
-                planes["vv-vh"] = planes["vv"] - planes["vh"]
+            planes = with_difference(planes)
             absent = [name for name in spec.channels if name not in planes]
             if absent:
                 raise SardinoError(f"chip {self.name} of {self.folder} has no channel {', '.join(absent)}")
@@ -75,16 +75,13 @@ class ChipFiles:
                 raise SardinoError(f"chip {self.name} of {self.folder} spans several years: set year in the spec")
             chosen = in_year(dates, source.year) if source.year is not None else chosen
         seasons = [s for s in SEASONS if any(c.startswith(f"{s}_") for c in spec.channels)]
-        means = {
-            name: seasonal_means(
-                to_power(stack[chosen]),
-                [month for month, take in zip(months, chosen, strict=True) if take],
-                needed=() if source.missing_season == "mask" else seasons,
-                source=f"chip {self.name}",
-            )
-            for name, stack in series.items()
-        }
-        return seasonal_channels(means, spec.channels)
+        needed = () if source.missing_season == "mask" else seasons
+        months = [month for month, take in zip(months, chosen, strict=True) if take]
+        db = {}
+        for name, stack in series.items():
+            means = seasonal_means(to_power(stack[chosen]), months, needed=needed, source=f"chip {self.name}")
+            db[name] = to_db(means)
+        return seasonal_channels(db, spec.channels)
 
     @cached_property
     def layers(self) -> dict[str, NDArray[Any]]:
@@ -205,11 +202,9 @@ class ChipFiles:
         if layer.stretch is not None:
             low, high = layer.stretch
             planes = np.clip((planes - low) / (high - low) * 254 + 1, 1, 255)
-        if name == "optical":
-            if len(planes) != 3:
-                raise SardinoError(f"{path}: the layer 'optical' needs three bands, not {len(planes)}")
-            return np.nan_to_num(planes, nan=0).round().clip(0, 255).astype(np.uint8)
-        return np.nan_to_num(planes[0], nan=IGNORE).astype(np.uint8) if name == "landcover_300m" else planes[0]
+        if name == "optical" and len(planes) != 3:
+            raise SardinoError(f"{path}: the layer 'optical' needs three bands, not {len(planes)}")
+        return as_layer(name, planes)
 
     def _at_date(self, raster: Raster, layer: Layer) -> NDArray[np.float32]:
         self.grid.require_same_grid(raster)
