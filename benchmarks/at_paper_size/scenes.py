@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.at_paper_size.preset import ARMS, Preset
+from sardino.data.places.splits import band_index, splits_of_bands
 from sardino.data.sources.world.region import REGIONS
 from sardino.data.sources.world.synthetic import World
-from sardino.data.tiles.label_fractions import band_index, split_of_band
 from sardino.data.tiles.radiometry import CHANNELS, NODATA, SCALE_DB, pack
 from sardino.data.tiles.tile import Tile
 
@@ -102,4 +102,4 @@ def make_scenes(preset: Preset, seed: int, workers: int) -> Scenes:
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         for i, made in enumerate(pool.map(simulate, [(seed, tile) for tile in tiles], chunksize=2)):
             counts[i], labels[i], moments[i] = made
-    return Scenes(tiles, split_of_band(band), band, torch.from_numpy(counts), torch.from_numpy(labels), moments)
+    return Scenes(tiles, splits_of_bands(band), band, torch.from_numpy(counts), torch.from_numpy(labels), moments)

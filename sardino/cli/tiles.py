@@ -232,7 +232,7 @@ def split(
     Bands and blocks are balanced by number of tiles. No ground is ever in two splits: of two overlapping tiles the
     one used for learning is dropped. Look at `sardino tiles leakage` for the buffer that the pixels ask for.
     """
-    from sardino.data.places.splits import split_table
+    from sardino.data.places.splits import direction_of_bearing, split_table
     from sardino.data.tiles.table import read_table, write_table
 
     shares = percent.replace(",", "/").split("/")
@@ -242,7 +242,7 @@ def split(
         read_table(tiles),
         kind,
         bands=bands,
-        bearing_deg=bearing,
+        direction_deg=direction_of_bearing(bearing),
         block_km=block_km,
         percent=[int(share) for share in shares],
         buffer_m=buffer_m,

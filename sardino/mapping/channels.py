@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS, Geod, Transformer
 
+from sardino.data.places.utm import crs_at
 from sardino.data.rasters.scene import Read, Scene
 from sardino.data.tiles.radiometry import to_db
 from sardino.errors import SardinoError
@@ -176,7 +177,7 @@ def _metric_crs(scene: Scene) -> str:
         return scene.crs if len(scene.crs) < 20 else "the CRS it has"
     centre = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
     lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(*centre)
-    return f"EPSG:{(32600 if lat >= 0 else 32700) + int((lon + 180) // 6) % 60 + 1}"
+    return crs_at(lon, lat)
 
 
 def _product_doubts(scene: Scene, model: MapModel) -> list[str]:

@@ -8,11 +8,10 @@ from multiprocessing import get_context
 
 import numpy as np
 
-from sardino.data.places.splits import separate
+from sardino.data.places.splits import band_index, separate, splits_of_bands
 from sardino.data.sources.folder.source import import_folder
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.world.synthetic import World
-from sardino.data.tiles.label_fractions import band_index, split_of_band
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import SPLITS, TileStore
@@ -47,14 +46,14 @@ def open_or_prepare(space: Workspace) -> dict[str, TileStore]:
     return prepare(space)
 
 
-def split_regions(tiles: list[Tile], bands: int, angle_deg: float) -> tuple[list[str], list[int]]:
+def split_regions(tiles: list[Tile], bands: int, direction_deg: float) -> tuple[list[str], list[int]]:
     """Split and band of each tile, each region banded by itself (paper, Figure 3)."""
     band = np.empty(len(tiles), np.int64)
     for region in dict.fromkeys(tile.region for tile in tiles):
         members = np.array([i for i, tile in enumerate(tiles) if tile.region == region])
         x, y = np.array([tiles[i].centre for i in members]).T
-        band[members] = band_index(x, y, bands, angle_deg)
-    return [str(s) for s in split_of_band(band)], [int(b) for b in band]
+        band[members] = band_index(x, y, bands, direction_deg)
+    return [str(s) for s in splits_of_bands(band)], [int(b) for b in band]
 
 
 def _from_world(space: Workspace, workers: int) -> TileStore:

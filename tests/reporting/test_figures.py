@@ -11,7 +11,7 @@ import pytest
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
-from sardino.data.tiles.label_fractions import band_index, split_of_band
+from sardino.data.places.splits import band_index, splits_of_bands
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.tile import Tile
@@ -175,7 +175,7 @@ def index() -> pd.DataFrame:
     tiles = [Tile("europe", "EPSG:32631", (10, 0, 448000 + 960 * i, 0, -10, 5376000 - 960 * j), (96, 96))
              for i in range(10) for j in range(6)]  # fmt: skip
     centres = np.array([tile.centre for tile in tiles])
-    split = split_of_band(band_index(centres[:, 0], centres[:, 1], 10, 0.0))
+    split = splits_of_bands(band_index(centres[:, 0], centres[:, 1], 10, 0.0))
     columns = {"region": [tile.region for tile in tiles], "crs": [tile.crs for tile in tiles], "split": split}
     outlines = [tile.footprint_in("EPSG:4326") for tile in tiles]
     return geopandas.GeoDataFrame(columns, geometry=outlines, crs="EPSG:4326")

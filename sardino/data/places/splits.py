@@ -1,4 +1,7 @@
-"""Splits for a whole tile table: bands or blocks region by region, foreign cells kept together, splits kept apart."""
+"""Splits: bands or blocks of ground, region by region; foreign cells kept together; no ground in two splits.
+
+A direction is in degrees from east, counter-clockwise. A bearing is the same in degrees from north, clockwise.
+"""
 
 import math
 from collections import Counter
@@ -12,72 +15,113 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 
 from sardino.data.places.ground import Ground
-from sardino.data.tiles.label_fractions import band_index
 from sardino.data.tiles.store import SPLITS
 from sardino.data.tiles.table import tiles_in
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
-# Bands at a true bearing: parallel strips on the ground, whatever the tiles' coordinate systems.
-
 PERCENT = (60, 20, 20)
 """Of train, val and test (paper, section 2)."""
+UNUSED = "none"
+"""Split of a tile that is dropped."""
+Kind = Literal["bands", "blocks", "inherited"]
+KINDS = ("bands", "blocks", "inherited")
 
 
-def bands_at_bearing(tiles: Sequence[Tile], bands: int, bearing_deg: float) -> NDArray[np.int64]:
-    """The band of each tile: strips that follow each other in a direction on the ground, holding equally many tiles.
+def split_table(
+    table: geopandas.GeoDataFrame,
+    kind: Kind = "bands",
+    *,
+    bands: int = 60,
+    direction_deg: float = 30.0,
+    block_km: float = 50.0,
+    percent: Sequence[int] = PERCENT,
+    buffer_m: float = 0.0,
+    seed: int = 0,
+    foreign: str | None = None,
+) -> geopandas.GeoDataFrame:
+    """The table with the columns split ("train", "val", "test", "none") and band (or block) anew.
 
-    Measured in the azimuthal equal-area projection centred on the tiles, where directions from the centre are true.
+    Each region is split by itself (paper, Figure 3). Whatever the kind, no two tiles of different splits share
+    ground afterwards: the tile used for learning becomes "none".
 
     Args:
-        tiles: of any CRSs.
-        bands: number of strips; 60 in the paper.
-        bearing_deg: direction in which the strips follow each other, clockwise from north: 90 stacks them from west
-            to east, so that each strip runs north-south.
-
-    Returns:
-        (N,) band numbers from 0.
+        table: of tiles.
+        kind: "bands", square "blocks", or "inherited" from the splits of a foreign partition.
+        bands, direction_deg: number of bands, and the direction on the ground in which they follow each other.
+        block_km: edge of a block.
+        percent: of train, val and test.
+        buffer_m: smallest distance on the ground between tiles of different splits.
+        seed: of the draw of blocks.
+        foreign: name of a partition that the table was intersected with; its cells stay whole, or give their splits.
 
     Raises:
-        SardinoError: too few bands or tiles, or a tile states no CRS.
+        SardinoError: see the parts: too few tiles, impossible percentages, an unknown foreign partition.
     """
-    if not math.isfinite(bearing_deg):
-        raise SardinoError(f"a bearing is an angle in degrees clockwise from north, not {bearing_deg}")
-    x, y = ground_plane(tiles)
-    return band_index(x, y, bands, 90.0 - bearing_deg)
+    if kind not in KINDS:
+        raise SardinoError(f"there is no split '{kind}': use {', '.join(KINDS)}")
+    if not len(table):
+        raise SardinoError("the tile table is empty: there is nothing to split")
+    if kind == "inherited" and foreign is None:
+        raise SardinoError("an inherited split needs the foreign partition's name: intersect first, then name it")
+    tiles = tiles_in(table)
+    cells = _foreign_column(table, "foreignid", foreign) if foreign is not None else np.array([], str)
+    split = np.full(len(tiles), "", dtype="U8")
+    group = np.zeros(len(tiles), np.int64)
+    if kind == "inherited":
+        split = np.where(cells != "", _foreign_column(table, "foreignsplit", str(foreign)), UNUSED)
+        group = np.unique(cells, return_inverse=True)[1].astype(np.int64)
+    else:
+        for region in dict.fromkeys(table["region"]):
+            rows = np.flatnonzero(table["region"] == region)
+            members = [tiles[row] for row in rows]
+            if kind == "bands":
+                group[rows] = bands_on_ground(members, bands, direction_deg)
+                split[rows] = splits_of_bands(group[rows], percent)
+            else:
+                group[rows] = blocks_of(members, block_km)
+                split[rows] = splits_of_blocks(group[rows], percent, seed)
+        if len(cells):
+            split = majority_splits([str(s) for s in split], [str(c) for c in cells])
+    result = table.drop(columns=["split", "band"], errors="ignore")
+    result["split"] = separate(tiles, [str(s) for s in split], buffer_m)
+    result["band"] = group
+    return result[[name for name in result if name != "geometry"] + ["geometry"]]
 
 
-def ground_plane(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(x, y) in metres east and north of the tiles' common centre, equal-area."""
-    ground = Ground(tiles)
-    if len(ground.placed) < len(tiles) or not len(tiles):
-        raise SardinoError(
-            "some tiles state no CRS, so that north is unknown: they cannot be split by bearing or block"
-        )
-    middle = ground.earth.mean(axis=0)
-    if np.linalg.norm(middle) < 1e5:
-        raise SardinoError("the tiles surround the earth and have no common centre: split each region by itself")
-    to_degrees = Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True).transform
-    longitude, latitude, _ = to_degrees(*middle)
-    plane = f"+proj=laea +lon_0={longitude:.6f} +lat_0={latitude:.6f} +datum=WGS84 +units=m"
-    x, y = Transformer.from_crs("EPSG:4326", plane, always_xy=True).transform(*ground.lonlat.T)
-    return np.asarray(x), np.asarray(y)
+def direction_of_bearing(bearing_deg: float) -> float:
+    """Degrees from north, clockwise, to degrees from east, counter-clockwise: a bearing of 60 is a direction of 30."""
+    return 90.0 - bearing_deg
 
 
-def split_pattern(percent: Sequence[int] = PERCENT) -> list[str]:
-    """Splits of successive bands, the shortest list with these shares: 60/20/20 is train x 3, val, test.
+def band_index(x: NDArray[np.floating], y: NDArray[np.floating], bands: int, direction_deg: float) -> NDArray[np.int64]:
+    """The band of each tile centre: parallel strips holding equally many tiles, (N,) numbers from 0.
+
+    Strips of equal tile count, not of equal width, so that 60/20/20 holds for tiles whatever the region's shape.
 
     Args:
-        percent: whole percentages of train, val and test, together 100; train and test above 0.
+        x, y: (N,) centres in map units.
+        bands: number of strips; 60 in the paper.
+        direction_deg: in which the strips follow each other: 0 stacks them from west to east, so that each strip
+            runs north-south.
     """
-    train, val, test = (int(p) for p in percent)
-    if [train, val, test] != list(percent) or min(val, train - 1, test - 1) < 0 or train + val + test != 100:
-        raise SardinoError(
-            f"train, val and test need whole percentages that sum to 100, train and test above 0, not "
-            f"{'/'.join(f'{p:g}' for p in percent)}"
-        )
-    unit = math.gcd(train, val, test)
-    return [split for split, share in zip(SPLITS, (train, val, test), strict=True) for _ in range(share // unit)]
+    if not math.isfinite(direction_deg):
+        raise SardinoError(f"bands follow each other in a direction of so many degrees, not {direction_deg}")
+    if bands < (fewest := len(split_pattern())):
+        raise SardinoError(f"a split needs at least {fewest} bands for train, val and test, not {bands}")
+    if len(x) < bands:
+        raise SardinoError(f"{len(x)} tiles cannot fill {bands} bands: ask for fewer bands or more tiles")
+    angle = math.radians(direction_deg)
+    distance = np.asarray(x) * math.cos(angle) + np.asarray(y) * math.sin(angle)
+    # A millimetre grid makes ties of rounding errors, and a stable sort keeps them in one order.
+    rank = np.empty(len(distance), np.int64)
+    rank[np.argsort(np.round(distance, 3), kind="stable")] = np.arange(len(distance))
+    return rank * bands // len(distance)
+
+
+def bands_on_ground(tiles: Sequence[Tile], bands: int, direction_deg: float) -> NDArray[np.int64]:
+    """`band_index` of tiles of any CRSs; their direction is that on the ground, seen from their common centre."""
+    return band_index(*_ground_plane(tiles), bands, direction_deg)
 
 
 def splits_of_bands(band: NDArray[np.int64], percent: Sequence[int] = PERCENT) -> NDArray[np.str_]:
@@ -96,19 +140,27 @@ def splits_of_bands(band: NDArray[np.int64], percent: Sequence[int] = PERCENT) -
     return np.asarray(pattern)[np.asarray(band) % len(pattern)]
 
 
-# Block splits: squares of ground go whole to one split, drawn by seed and balanced by tile count.
+def split_pattern(percent: Sequence[int] = PERCENT) -> list[str]:
+    """Splits of successive bands, the shortest list with these shares: 60/20/20 is train x 3, val, test.
+
+    Args:
+        percent: whole percentages of train, val and test, together 100; train and test above 0.
+    """
+    train, val, test = (int(p) for p in percent)
+    if [train, val, test] != list(percent) or min(val, train - 1, test - 1) < 0 or train + val + test != 100:
+        raise SardinoError(
+            f"train, val and test need whole percentages that sum to 100, train and test above 0, not "
+            f"{'/'.join(f'{p:g}' for p in percent)}"
+        )
+    unit = math.gcd(train, val, test)
+    return [split for split, share in zip(SPLITS, (train, val, test), strict=True) for _ in range(share // unit)]
 
 
 def blocks_of(tiles: Sequence[Tile], block_km: float) -> NDArray[np.int64]:
-    """The block of each tile: square blocks on the ground, numbered from 0, north row first.
-
-    Args:
-        tiles: of any CRSs; a tile belongs to the block of its centre.
-        block_km: edge of a block.
-    """
+    """The block of each tile's centre: square blocks on the ground, numbered from 0, north row first."""
     if not 0 < block_km < 20_000:
         raise SardinoError(f"a block needs an edge in kilometres above 0, not {block_km}")
-    x, y = ground_plane(tiles)
+    x, y = _ground_plane(tiles)
     column = np.floor((x - x.min()) / (block_km * 1000)).astype(np.int64)
     row = np.floor((y.max() - y) / (block_km * 1000)).astype(np.int64)
     _, number = np.unique(row * (column.max() + 1) + column, return_inverse=True)
@@ -117,11 +169,6 @@ def blocks_of(tiles: Sequence[Tile], block_km: float) -> NDArray[np.int64]:
 
 def splits_of_blocks(block: NDArray[np.int64], percent: Sequence[int] = PERCENT, seed: int = 0) -> NDArray[np.str_]:
     """(N,) block numbers to splits; a block goes, largest first among equals at random, where tiles lack most.
-
-    Args:
-        block: (N,) from `blocks_of`, or any other grouping.
-        percent: of train, val and test.
-        seed: another seed is another draw.
 
     Raises:
         SardinoError: fewer blocks than splits.
@@ -134,22 +181,29 @@ def splits_of_blocks(block: NDArray[np.int64], percent: Sequence[int] = PERCENT,
             f"{(sizes > 0).sum()} blocks cannot fill {', '.join(wanted)}: ask for smaller blocks or more tiles"
         )
     draw = np.random.default_rng(seed).permutation(len(sizes))
-    order = draw[np.argsort(-sizes[draw], kind="stable")]
-    held = dict.fromkeys(wanted, 0)
+    given = dict.fromkeys(wanted, 0)
     chosen = np.full(len(sizes), "", dtype="U8")
-    for number in order:
+    for number in draw[np.argsort(-sizes[draw], kind="stable")]:
         if sizes[number]:
             # The split that lacks the largest part of its due takes it.
-            split = min(wanted, key=lambda name: held[name] / wanted[name])
-            chosen[number] = split
-            held[split] += int(sizes[number])
+            chosen[number] = min(wanted, key=lambda name: given[name] / wanted[name])
+            given[chosen[number]] += int(sizes[number])
     return chosen[block]
 
 
-# Splits kept apart: no ground in two of them, and a buffer between them where asked.
+def majority_splits(splits: Sequence[str], cells: Sequence[str]) -> NDArray[np.str_]:
+    """All tiles of a foreign cell go to the split in which most of them are; test before val before train among equals.
 
-UNUSED = "none"
-"""Split of a tile that is dropped."""
+    A tile whose cell is "" keeps its own split.
+    """
+    result = np.array([str(split) for split in splits], dtype="U8")
+    order = [UNUSED, *SPLITS]
+    for cell, rows in pd.Series(range(len(result))).groupby(np.asarray(cells, dtype=object)):
+        if cell:
+            votes = Counter(result[rows.to_numpy()])
+            used = {split: count for split, count in votes.items() if split != UNUSED} or votes
+            result[rows.to_numpy()] = max(used, key=lambda split: (used[split], order.index(str(split))))
+    return result
 
 
 def separate(tiles: Sequence[Tile], splits: Sequence[str], buffer_m: float = 0.0) -> NDArray[np.str_]:
@@ -196,111 +250,27 @@ def separate(tiles: Sequence[Tile], splits: Sequence[str], buffer_m: float = 0.0
     return result
 
 
-def majority_splits(splits: Sequence[str], groups: Sequence[str]) -> NDArray[np.str_]:
-    """All tiles of a group go to the split in which most of them are; test before val before train among equals.
-
-    Args:
-        splits: of each tile.
-        groups: the foreign cell of each tile; "" keeps its own split.
-    """
-    result = np.array([str(split) for split in splits], dtype="U8")
-    order = [UNUSED, *SPLITS]
-    for group, rows in pd.Series(range(len(result))).groupby(np.asarray(groups, dtype=object)):
-        if group:
-            votes = Counter(result[rows.to_numpy()])
-            used = {split: count for split, count in votes.items() if split != UNUSED} or votes
-            result[rows.to_numpy()] = max(used, key=lambda split: (used[split], order.index(str(split))))
-    return result
+def _ground_plane(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(x, y) in metres east and north of the tiles' common centre, equal-area; directions from there are true."""
+    ground = Ground(tiles)
+    if len(ground.placed) < len(tiles) or not len(tiles):
+        raise SardinoError("some tiles state no CRS, so that north is unknown: they cannot be split by band or block")
+    middle = ground.earth.mean(axis=0)
+    if np.linalg.norm(middle) < 1e5:
+        raise SardinoError("the tiles surround the earth and have no common centre: split each region by itself")
+    to_degrees = Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True).transform
+    longitude, latitude, _ = to_degrees(*middle)
+    plane = f"+proj=laea +lon_0={longitude:.6f} +lat_0={latitude:.6f} +datum=WGS84 +units=m"
+    x, y = Transformer.from_crs("EPSG:4326", plane, always_xy=True).transform(*ground.lonlat.T)
+    return np.asarray(x), np.asarray(y)
 
 
-def inherited_splits(groups: Sequence[str], ids: Sequence[str], splits: Sequence[str]) -> NDArray[np.str_]:
-    """Each tile takes the split of its foreign cell, "none" where no cell covers it.
-
-    Args:
-        groups: the foreign cell of each tile.
-        ids, splits: of the foreign cells.
-    """
-    unknown = sorted({str(s) for s in splits} - {*SPLITS, UNUSED})
-    if unknown:
-        raise SardinoError(f"the foreign partition has splits {', '.join(unknown)}: use {', '.join(SPLITS)}")
-    of_cell = {str(name): str(split) for name, split in zip(ids, splits, strict=True)}
-    return np.array([of_cell.get(str(group), UNUSED) for group in groups], dtype="U8")
-
-
-Kind = Literal["bands", "blocks", "inherited"]
-KINDS = ("bands", "blocks", "inherited")
-
-
-def split_table(
-    table: geopandas.GeoDataFrame,
-    kind: Kind = "bands",
-    *,
-    bands: int = 60,
-    bearing_deg: float = 60.0,
-    block_km: float = 50.0,
-    percent: Sequence[int] = PERCENT,
-    buffer_m: float = 0.0,
-    seed: int = 0,
-    foreign: str | None = None,
-) -> geopandas.GeoDataFrame:
-    """The table with the columns split ("train", "val", "test", "none") and band (or block) anew.
-
-    Each region is split by itself (paper, Figure 3). Whatever the kind, no two tiles of different splits share
-    ground afterwards: the tile used for learning becomes "none".
-
-    Args:
-        table: of tiles.
-        kind: "bands" at a bearing, square "blocks", or "inherited" from the splits of a foreign partition.
-        bands, bearing_deg: number of bands, and the direction in which they follow each other, from north.
-        block_km: edge of a block.
-        percent: of train, val and test.
-        buffer_m: smallest distance on the ground between tiles of different splits.
-        seed: of the draw of blocks.
-        foreign: name of a partition that the table was intersected with; its cells stay whole, or give their splits.
-
-    Raises:
-        SardinoError: see the parts: too few tiles, impossible percentages, an unknown foreign partition.
-    """
-    if kind not in KINDS:
-        raise SardinoError(f"there is no split '{kind}': use {', '.join(KINDS)}")
-    if not len(table):
-        raise SardinoError("the tile table is empty: there is nothing to split")
-    if kind == "inherited" and foreign is None:
-        raise SardinoError("an inherited split needs the foreign partition's name: intersect first, then name it")
-    tiles = tiles_in(table)
-    groups = _column(table, f"foreignid_{foreign}").to_numpy() if foreign is not None else None
-    split = np.full(len(tiles), "", dtype="U8")
-    group = np.zeros(len(tiles), np.int64)
-    if kind == "inherited":
-        assert groups is not None
-        of_cell = dict(zip(groups, _column(table, f"foreignsplit_{foreign}"), strict=True))
-        of_cell.pop("", None)
-        split = inherited_splits(groups, list(of_cell), list(of_cell.values()))
-        group = np.unique(groups.astype(str), return_inverse=True)[1].astype(np.int64)
-    else:
-        for region in dict.fromkeys(table["region"]):
-            rows = np.flatnonzero(table["region"] == region)
-            members = [tiles[row] for row in rows]
-            if kind == "bands":
-                group[rows] = bands_at_bearing(members, bands, bearing_deg)
-                split[rows] = splits_of_bands(group[rows], percent)
-            else:
-                group[rows] = blocks_of(members, block_km)
-                split[rows] = splits_of_blocks(group[rows], percent, seed)
-        if groups is not None:
-            split = majority_splits([str(s) for s in split], [str(g) for g in groups])
-    result = table.drop(columns=[name for name in ("split", "band") if name in table])
-    result["split"] = separate(tiles, [str(s) for s in split], buffer_m)
-    result["band"] = group
-    return result[[name for name in result if name != "geometry"] + ["geometry"]]
-
-
-def _column(table: geopandas.GeoDataFrame, name: str) -> geopandas.GeoSeries:
+def _foreign_column(table: geopandas.GeoDataFrame, what: str, partition: str) -> NDArray[np.str_]:
+    name = f"{what}_{partition}"
     if name not in table:
-        kind = name.partition("_")[0] + "_"
-        known = ", ".join(str(c).removeprefix(kind) for c in table if str(c).startswith(kind)) or "none"
+        known = ", ".join(str(c).removeprefix(f"{what}_") for c in table if str(c).startswith(f"{what}_")) or "none"
         raise SardinoError(
             f"the table has no column {name} (partitions known: {known}): run `sardino tiles intersect` with that "
             f"partition first; splits are handed down if it has a column 'split'"
         )
-    return table[name].fillna("")
+    return table[name].fillna("").to_numpy().astype(str)

@@ -1,47 +1,9 @@
-"""Who learns and who judges: geographic bands, and nested label fractions."""
+"""Nested label fractions: which training tiles have labels."""
 
 import hashlib
-import math
 from collections.abc import Sequence
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sardino.errors import SardinoError
-
-PATTERN = ("train", "train", "train", "val", "test")
-"""Cyclic use of the bands: 60 / 20 / 20 (paper, section 2 and Figure 3)."""
-
-
-def band_index(x: NDArray[np.floating], y: NDArray[np.floating], bands: int, angle_deg: float) -> NDArray[np.int64]:
-    """The band of each tile centre: parallel strips holding equally many tiles.
-
-    Strips of equal tile count, not of equal width, so that 60/20/20 holds for tiles
-    whatever the region's shape.
-
-    Args:
-        x, y: (N,) centres in map units.
-        bands: number of strips; 60 in the paper.
-        angle_deg: direction in which the strips follow each other, counter-clockwise from east.
-
-    Returns:
-        (N,) band numbers from 0.
-    """
-    if bands < len(PATTERN):
-        raise SardinoError(f"a split needs at least {len(PATTERN)} bands for train, val and test, not {bands}")
-    if len(x) < bands:
-        raise SardinoError(f"{len(x)} tiles cannot fill {bands} bands: ask for fewer bands or more tiles")
-    angle = math.radians(angle_deg)
-    distance = np.asarray(x) * math.cos(angle) + np.asarray(y) * math.sin(angle)
-    # A millimetre grid makes ties of rounding errors, and a stable sort keeps them in one order.
-    rank = np.empty(len(distance), np.int64)
-    rank[np.argsort(np.round(distance, 3), kind="stable")] = np.arange(len(distance))
-    return rank * bands // len(distance)
-
-
-def split_of_band(band: NDArray[np.int64]) -> NDArray[np.str_]:
-    """(N,) band numbers to "train", "val" or "test"."""
-    return np.asarray(PATTERN)[np.asarray(band) % len(PATTERN)]
 
 
 def label_order(ids: Sequence[str], draw: int = 0) -> list[str]:

@@ -11,15 +11,16 @@ from scipy.stats import spearmanr
 from sardino.data.places.area import Aoi
 from sardino.data.places.ground import Ground
 from sardino.data.places.splits import (
-    bands_at_bearing,
+    band_index,
+    bands_on_ground,
     blocks_of,
+    direction_of_bearing,
     split_pattern,
     split_table,
     splits_of_bands,
     splits_of_blocks,
 )
 from sardino.data.places.square_grid import square_grid
-from sardino.data.tiles.label_fractions import PATTERN
 from sardino.data.tiles.table import tile_table
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
@@ -29,10 +30,28 @@ NORTH = square_grid(Aoi("north", shapely.box(5.0, 59.0, 13.0, 61.0)), 1000)
 LONLAT = Ground(NORTH).lonlat
 
 
+@given(st.integers(5, 30), st.integers(1, 8), st.floats(-180, 180), st.integers(0, 99))
+def test_bands_hold_equally_many_tiles_in_order(bands: int, per_band: int, angle: float, seed: int) -> None:
+    x, y = np.random.default_rng(seed).uniform(0, 1e5, (2, bands * per_band))
+    band = band_index(x, y, bands, angle)
+    assert (np.bincount(band, minlength=bands) == per_band).all()
+    along = x * np.cos(np.radians(angle)) + y * np.sin(np.radians(angle))
+    highest = [along[band == b].max() for b in range(bands)]
+    lowest = [along[band == b].min() for b in range(bands)]
+    assert all(above >= below - 0.01 for below, above in zip(highest, lowest[1:], strict=False))
+
+
+def test_too_few_bands_or_tiles_are_refused() -> None:
+    with pytest.raises(SardinoError, match="at least 5 bands"):
+        band_index(np.arange(9.0), np.arange(9.0), 4, 0)
+    with pytest.raises(SardinoError, match="9 tiles cannot fill 10 bands"):
+        band_index(np.arange(9.0), np.arange(9.0), 10, 0)
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-360, 360), st.integers(5, 60))
 def test_bands_follow_the_bearing_on_the_ellipsoid(bearing: float, bands: int) -> None:
-    band = bands_at_bearing(NORTH, bands, bearing)
+    band = bands_on_ground(NORTH, bands, direction_of_bearing(bearing))
     lon, lat = LONLAT.mean(0)
     azimuth, _, metres = Geod(ellps="WGS84").inv(np.full(len(LONLAT), lon), np.full(len(LONLAT), lat), *LONLAT.T)
     along = metres * np.cos(np.radians(azimuth - bearing))
@@ -43,20 +62,24 @@ def test_bands_follow_the_bearing_on_the_ellipsoid(bearing: float, bands: int) -
     assert np.ptp(np.bincount(band)) <= 1
 
 
-def test_a_bearing_is_not_an_angle_of_the_bounding_box() -> None:
+def test_a_direction_is_one_on_the_ground_not_in_the_bounding_box() -> None:
     # At 45 degrees, geetiles' normalised box would put north-west and south-east corners into one band.
-    band = bands_at_bearing(NORTH, 20, 45.0)
+    band = bands_on_ground(NORTH, 20, 45.0)
     corner = {
         name: band[np.abs(LONLAT - place).sum(1).argmin()]
         for name, place in {"nw": (5.1, 60.9), "se": (12.9, 59.1)}.items()
     }
     assert corner["se"] - corner["nw"] > 5
-    flat = bands_at_bearing(NORTH, 20, 0.0)
+    flat = bands_on_ground(NORTH, 20, 90.0)
     assert spearmanr(flat, LONLAT[:, 1]).statistic > 0.98
 
 
+def test_a_bearing_is_a_direction_seen_from_north() -> None:
+    assert [direction_of_bearing(bearing) for bearing in (0, 60, 90)] == [90.0, 30.0, 0.0]
+
+
 def test_the_paper_s_shares_are_the_paper_s_pattern() -> None:
-    assert tuple(split_pattern()) == PATTERN
+    assert split_pattern() == ["train", "train", "train", "val", "test"]
     assert split_pattern((70, 10, 20)) == ["train"] * 7 + ["val"] + ["test"] * 2
     assert split_pattern((80, 0, 20)) == ["train"] * 4 + ["test"]
 
@@ -82,9 +105,9 @@ def test_too_few_bands_for_the_shares_are_refused() -> None:
     with pytest.raises(SardinoError, match="97/1/2 needs at least 100 bands, not 50"):
         splits_of_bands(np.arange(50), (97, 1, 2))
     with pytest.raises(SardinoError, match="not nan"):
-        bands_at_bearing(NORTH, 10, float("nan"))
+        bands_on_ground(NORTH, 10, float("nan"))
     with pytest.raises(SardinoError, match="state no CRS"):
-        bands_at_bearing([Tile("r", "", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), (4, 4))] * 10, 5, 0.0)
+        bands_on_ground([Tile("r", "", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), (4, 4))] * 10, 5, 0.0)
 
 
 @settings(max_examples=20, deadline=None)
@@ -114,7 +137,7 @@ def test_blocks_follow_the_seed_and_are_refused_where_too_few() -> None:
 
 def test_each_region_is_split_by_itself() -> None:
     south = square_grid(Aoi("south", shapely.box(20.0, -31.0, 22.0, -30.0)), 1000)
-    table = split_table(tile_table([*NORTH, *south]), bands=10, bearing_deg=20)
+    table = split_table(tile_table([*NORTH, *south]), bands=10, direction_deg=70)
     for _, part in table.groupby("region"):
         assert part["band"].nunique() == 10
         assert (part["split"] == "train").mean() == pytest.approx(0.6, abs=0.02)

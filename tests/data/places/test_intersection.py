@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sardino.data.places.area import Aoi
 from sardino.data.places.foreign_partition import foreign_ids, intersect_table
-from sardino.data.places.splits import inherited_splits, majority_splits, split_table
+from sardino.data.places.splits import majority_splits, split_table
 from sardino.data.places.square_grid import square_grid
 from sardino.data.tiles.table import tile_table
 from sardino.errors import SardinoError
@@ -49,9 +49,9 @@ def test_equal_overlaps_go_to_the_first_id_and_none_to_nobody() -> None:
 
 def test_cells_stay_whole_in_a_split() -> None:
     table = intersect_table(TABLE, voronoi(30, 1), "cells", "name")
-    result = split_table(table, bands=20, bearing_deg=90, foreign="cells")
+    result = split_table(table, bands=20, direction_deg=0, foreign="cells")
     assert (result.groupby("foreignid_cells")["split"].nunique() == 1).all()
-    free = split_table(table, bands=20, bearing_deg=90)
+    free = split_table(table, bands=20, direction_deg=0)
     assert (free.groupby("foreignid_cells")["split"].nunique() > 1).any()
 
 
@@ -61,9 +61,11 @@ def test_splits_are_inherited() -> None:
     result = split_table(table, "inherited", foreign="coarse")
     of_cell = dict(zip(cells["name"], cells["split"], strict=True))
     assert result["split"].tolist() == [of_cell[cell] for cell in table["foreignid_coarse"]]
-    assert inherited_splits(["a", "", "b"], ["a", "b"], ["test", "none"]).tolist() == ["test", "none", "none"]
-    with pytest.raises(SardinoError, match="has splits dev"):
-        inherited_splits(["a"], ["a"], ["dev"])
+    apart = intersect_table(TABLE, cells.clip((5, 49, 5.9, 51)), "apart", "name")
+    uncovered = (apart["foreignid_apart"] == "").to_numpy()
+    assert uncovered.any() and (split_table(apart, "inherited", foreign="apart")["split"][uncovered] == "none").all()
+    with pytest.raises(SardinoError, match="unknown split dev"):
+        split_table(intersect_table(TABLE, cells.assign(split="dev"), "coarse", "name"), "inherited", foreign="coarse")
 
 
 def test_the_majority_decides_and_test_wins_a_tie() -> None:

@@ -60,7 +60,7 @@ def test_the_partitions_are_worth_the_test() -> None:
     st.integers(0, 5),
 )
 def test_no_ground_is_in_two_splits(
-    name: str, kind: str, bearing: float, bands: int, block_km: float, seed: int
+    name: str, kind: str, direction: float, bands: int, block_km: float, seed: int
 ) -> None:
     tiles = PARTITIONS[name]
     try:
@@ -68,7 +68,7 @@ def test_no_ground_is_in_two_splits(
             tile_table(tiles),
             kind,
             bands=bands,
-            bearing_deg=bearing,
+            direction_deg=direction,
             block_km=block_km,
             seed=seed,  # type: ignore[arg-type]
         )
@@ -109,9 +109,9 @@ def ten_thousand(name: str) -> tuple[geopandas.GeoDataFrame, np.ndarray]:
     st.sampled_from(["bands", "blocks"]),
     st.floats(-360, 360),
 )
-def test_ten_thousand_tiles_at_any_bearing(name: str, kind: Kind, bearing: float) -> None:
+def test_ten_thousand_tiles_at_any_bearing(name: str, kind: Kind, direction: float) -> None:
     table, pairs = ten_thousand(name)
-    split = split_table(table, kind, bands=60, bearing_deg=bearing, block_km=40)["split"].to_numpy()
+    split = split_table(table, kind, bands=60, direction_deg=direction, block_km=40)["split"].to_numpy()
     first, second = split[pairs].T
     assert not ((first != second) & (first != "none") & (second != "none")).any()
     assert len(pairs) or (split != "none").all()
@@ -122,10 +122,10 @@ def test_ten_thousand_tiles_at_any_bearing(name: str, kind: Kind, bearing: float
 
 @settings(max_examples=20, deadline=None)
 @given(st.sampled_from(sorted(PARTITIONS)), st.floats(0, 360), st.floats(1, 6000))
-def test_a_buffer_is_kept_on_the_ground(name: str, bearing: float, buffer_m: float) -> None:
+def test_a_buffer_is_kept_on_the_ground(name: str, direction: float, buffer_m: float) -> None:
     tiles = PARTITIONS[name]
     try:
-        table = split_table(tile_table(tiles), "bands", bands=5, bearing_deg=bearing, buffer_m=buffer_m)
+        table = split_table(tile_table(tiles), "bands", bands=5, direction_deg=direction, buffer_m=buffer_m)
     except SardinoError as error:
         assert "remains" in str(error)
         return

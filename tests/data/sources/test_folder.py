@@ -52,7 +52,7 @@ def spec(**changes: object) -> FolderSpec:
 
 
 def run(folder: Path, chosen: FolderSpec, **changes: object) -> TileStore:
-    arguments: dict = {"tile_px": TILE, "bands": 5, "angle_deg": 0.0}
+    arguments: dict = {"tile_px": TILE, "bands": 5, "direction_deg": 0.0}
     return import_folder(folder, chosen, folder.parent / "store", **(arguments | changes))
 
 

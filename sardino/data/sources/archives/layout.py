@@ -11,8 +11,8 @@ from typing import Any
 import geopandas
 import numpy as np
 
+from sardino.data.places.splits import band_index, splits_of_bands
 from sardino.data.places.utm import crs_at, transformer
-from sardino.data.tiles.label_fractions import band_index, split_of_band
 from sardino.data.tiles.store import SPLITS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
@@ -73,13 +73,13 @@ class Layout:
         chosen = [[row for row, own in enumerate(self.splits) if own == split][:count] for split in set(self.splits)]
         return self.choose(sorted(row for rows in chosen for row in rows))
 
-    def assigned(self, bands: int, angle_deg: float) -> "Layout":
+    def assigned(self, bands: int, direction_deg: float) -> "Layout":
         """The layout with splits by geographic bands, see `band_index`, whatever the files say."""
         centres = np.array([tile.footprint_in("EPSG:4326").centroid.coords[0] for tile in self.tiles])
         # Degrees to equal lengths in both directions, so that the angle is one on the ground.
         x = centres[:, 0] * math.cos(math.radians(centres[:, 1].mean()))
-        band = band_index(x, centres[:, 1], bands, angle_deg)
-        return replace(self, bands=tuple(map(int, band)), splits=tuple(map(str, split_of_band(band))))
+        band = band_index(x, centres[:, 1], bands, direction_deg)
+        return replace(self, bands=tuple(map(int, band)), splits=tuple(map(str, splits_of_bands(band))))
 
 
 def open_layout(

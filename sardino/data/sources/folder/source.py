@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pyproj import Transformer
 from shapely import STRtree
 
+from sardino.data.places.splits import band_index, splits_of_bands
 from sardino.data.rasters.open import pixel_size_m
 from sardino.data.sources.folder.chips import ChipFiles, chip_names
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.seasonal_composite import AbsentSeason
-from sardino.data.tiles.label_fractions import band_index, split_of_band
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Chip, Tile
 from sardino.data.tiles.write_store import write_store
@@ -37,7 +37,7 @@ def import_folder(
     out: Path,
     tile_px: int,
     bands: int,
-    angle_deg: float,
+    direction_deg: float,
     max_tiles_per_chip: int | None = None,
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     overwrite: bool = False,
@@ -53,7 +53,7 @@ def import_folder(
         out: folder of the tile store.
         tile_px: edge of a tile; what remains at a chip's right and lower edge is left out.
         bands: number of geographic bands, at least 5; not used where spec.split is "train".
-        angle_deg: direction in which the bands follow each other, counter-clockwise from east.
+        direction_deg: direction in which the bands follow each other, counter-clockwise from east.
         max_tiles_per_chip: take at most so many tiles of a chip, spread evenly over it.
         progress: wraps the loop over tile numbers.
         overwrite: replace a store that is already there.
@@ -101,8 +101,8 @@ def import_folder(
         raise SardinoError(f"nothing of {folder} can be used: {'; '.join(dropped)}")
 
     cuts = [cut for kept in chips.values() for cut in kept]
-    band = _bands_of_chips(folder, spec, chips, bands, angle_deg)
-    splits = ["train"] * len(cuts) if spec.split == "train" else [str(s) for s in split_of_band(band)]
+    band = _bands_of_chips(folder, spec, chips, bands, direction_deg)
+    splits = ["train"] * len(cuts) if spec.split == "train" else [str(s) for s in splits_of_bands(band)]
     lost = _overlapping([cut.tile for cut in cuts], splits)
     if lost:
         dropped.append(f"{len(lost)} tiles overlap tiles of another split; tiles dropped")
@@ -131,7 +131,7 @@ def import_folder(
             "margin_px": list(margin),
             "stride_px": spec.stride_px or tile_px,
             "bands": int(band.max()) + 1,
-            "band_angle_deg": angle_deg,
+            "band_angle_deg": direction_deg,
             "dropped": dropped,
         },
         bands=[int(band[number]) for number in keep],
@@ -185,7 +185,7 @@ def _spread(places: list[int], count: int) -> list[int]:
 
 
 def _bands_of_chips(
-    folder: Path, spec: FolderSpec, chips: dict[str, list[_Cut]], bands: int, angle_deg: float
+    folder: Path, spec: FolderSpec, chips: dict[str, list[_Cut]], bands: int, direction_deg: float
 ) -> NDArray[np.int64]:
     """The band of each tile, which is that of its chip."""
     sizes = [len(cuts) for cuts in chips.values()]
@@ -205,7 +205,7 @@ def _bands_of_chips(
             centre = Transformer.from_crs(kept[0].crs, "EPSG:4326", always_xy=True).transform(*centre)
         centres.append(centre)
     x, y = np.array(centres).T
-    return np.repeat(band_index(x, y, bands, angle_deg), sizes)
+    return np.repeat(band_index(x, y, bands, direction_deg), sizes)
 
 
 def _overlapping(tiles: Sequence[Tile], splits: Sequence[str]) -> set[int]:
