@@ -93,7 +93,8 @@ def arm(size: Size, encoding: EncodingName, device: torch.device) -> Segmenter:
 
 def epoch(size: Size, model: Segmenter, train: TileSource, device: torch.device) -> Callable[[], object]:
     """One pass over the tiles, a look at one validation tile at its end."""
-    settings = Settings(-(-len(train) // size.batch), size.batch, 1e-3, validations=1)
+    steps = -(-len(train) // size.batch)
+    settings = Settings(steps=steps, batch=size.batch, lr=1e-3, backbone_lr=1e-4, validate_every=steps)
     one = (
         FeatureTiles(train.features, train.ids[:1], train.join, train.images)
         if isinstance(train, FeatureTiles)

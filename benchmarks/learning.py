@@ -88,7 +88,7 @@ def train(setting: Setting, seed: int, recipe: Recipe, folder: Path) -> Iterator
         setting.normalisation,
         setting.architecture,
         recipe,
-        Run(setting.steps, setting.batch, seed, save_every=setting.every, keep=kept),
+        Run(steps=setting.steps, batch=setting.batch, seed=seed, save_every=setting.every, keep=kept),
         parallel,
         folder=folder,
         label=f"{recipe.name}, seed {seed}",

@@ -38,8 +38,8 @@ from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.batches import chance
 from sardino.dino.parallel import Parallel
 from sardino.dino.pretrain import views_for
-from sardino.dino.recipe import DINO, Rates
-from sardino.dino.runtime import Precision, keep_memory, precision_on
+from sardino.dino.recipe import DINO, Precision, Rates
+from sardino.dino.runtime import keep_memory, precision_on
 from sardino.dino.step import Learner
 from sardino.dino.vit import Architecture, build_vit
 from sardino.reporting.pages.readme import Row, write_benchmark

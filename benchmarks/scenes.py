@@ -41,7 +41,8 @@ from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.write_store import write_store
 from sardino.dino.batches import open_tiles
-from sardino.dino.runtime import Precision, has_bfloat16
+from sardino.dino.recipe import Precision
+from sardino.dino.runtime import has_bfloat16
 from sardino.dino.vit import Architecture
 from sardino.mapping.job import Job, batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
@@ -117,8 +118,9 @@ def trained(store: TileStore, folder: Path, encoding: EncodingName, size: Size) 
     )  # fmt: skip
     model = card.build()
     sets = [open_tiles(store, store.ids(split), normalisation) for split in ("train", "val")]
-    settings = Settings(size.steps, 8, 1e-2, 0.05)
     if size.steps:
+        every = max(1, size.steps // 4)
+        settings = Settings(steps=size.steps, batch=8, lr=1e-2, backbone_lr=5e-4, validate_every=every)
         finetune(model, *sets, settings, classes=len(store.legend), seed=0, device=torch.device("cpu"), label=encoding)
     save_segmenter(folder, model, card)
     return folder

@@ -14,6 +14,7 @@ PACKAGE = ROOT / "sardino"
 # A room: the rooms below it that it may import. The first that fits a module is its room. Nobody imports a notebook.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "options": {"errors"},
     "files": {"errors"},
     "progress": {"errors", "files"},
     "data.tiles": {"errors", "files"},
@@ -21,11 +22,12 @@ ALLOWED: dict[str, set[str]] = {
     "data.rasters": {"errors", "files", "data.tiles", "data.places"},
     "data.sources": {"errors", "files", "data.tiles", "data.places", "data.rasters"},
     "evaluation": {"errors", "data.tiles", "data.places"},
-    "dino": {"errors", "files", "progress", "data.tiles", "evaluation"},
-    "segmentation": {"errors", "files", "progress", "data.tiles", "evaluation", "dino"},
+    "dino": {"errors", "options", "files", "progress", "data.tiles", "evaluation"},
+    "segmentation": {"errors", "options", "files", "progress", "data.tiles", "evaluation", "dino"},
     "weights": {"errors", "files", "data.tiles", "dino", "segmentation"},
     "mapping": {
         "errors",
+        "options",
         "files",
         "progress",
         "data.tiles",
@@ -48,7 +50,7 @@ ALLOWED |= {
     "__main__": {"cli"},
 }
 # Tables and figures can be redrawn, and tiles prepared, where torch is not installed.
-WITHOUT_TORCH = ("data", "evaluation", "reporting", "errors", "files", "progress")
+WITHOUT_TORCH = ("data", "evaluation", "reporting", "errors", "files", "options", "progress")
 GRAB_BAGS = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 MAX_LINES = 450
 

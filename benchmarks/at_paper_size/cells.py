@@ -69,7 +69,14 @@ def segmenter(lab: Lab, arm: str, encoding: str, initialisation: str) -> Segment
 
 
 def tune(lab: Lab, model: Segmenter, tiles: Europe, steps: int, validations: int) -> Any:
-    settings = Settings(steps, lab.preset.cell_batch, lab.preset.cell_rate, validations=validations)
+    rate = lab.preset.cell_rate
+    settings = Settings(
+        steps=steps,
+        batch=lab.preset.cell_batch,
+        lr=rate,
+        backbone_lr=rate / 10,
+        validate_every=max(1, round(steps / validations)),
+    )
     return finetune(
         model, tiles.train, tiles.validation, settings, classes=len(WORLDCOVER), seed=lab.seed, device=lab.device
     )

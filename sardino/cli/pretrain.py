@@ -1,10 +1,12 @@
 """`sardino pretrain`: DINO on any tile store, on a CPU, a GPU, or the ranks that torchrun starts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 
+from sardino.cli.flags import with_options
+from sardino.dino.recipe import Run
 from sardino.errors import SardinoError
 
 SHAPES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "laptop": (96, 6, 3)}
@@ -18,6 +20,7 @@ OutArgument = Annotated[
 ]
 
 
+@with_options(Run, batch=32, watch_every=10, save_every=200)
 def pretrain(
     store: StoreArgument,
     out: OutArgument,
@@ -52,51 +55,23 @@ def pretrain(
         float, typer.Option(min=0, help="Passes over the tiles; 100 suit thousands of tiles, more suit hundreds.")
     ] = 100,
     steps: Annotated[int | None, typer.Option(min=1, help="Length in steps, instead of --epochs.")] = None,
-    batch: Annotated[
-        int, typer.Option(min=2, help="Tiles of a step over all ranks; more is steadier: 32 at least, 256 if they fit.")
-    ] = 32,
-    accumulate: Annotated[
-        int, typer.Option(min=1, help="Micro-batches of a step on each rank: less memory, the same result.")
-    ] = 1,
-    seed: Annotated[int, typer.Option(help="Weights, order and crops; three seeds tell luck from learning.")] = 0,
-    device: Annotated[str, typer.Option(help="cuda, mps or cpu; the best there is if empty.")] = "",
-    strategy: Annotated[
-        str, typer.Option(help="Under torchrun: ddp copies the network to each rank, fsdp shards it; auto by size.")
-    ] = "auto",
-    precision: Annotated[
-        str,
-        typer.Option(help="auto: bfloat16 where the GPU or CPU has it in hardware, else float32; or either."),
-    ] = "auto",
-    compiled: Annotated[
-        bool, typer.Option("--compile", help="Let torch.compile fuse blocks: a minute first, then faster; long runs.")
-    ] = False,
-    checkpointing: Annotated[
-        bool, typer.Option("--checkpointing", help="Compute activations twice to save memory: ViT-Base, large tiles.")
-    ] = False,
-    cache: Annotated[
-        str, typer.Option(help="auto, memory, mapped (one uncompressed copy, for slow disks) or none.")
-    ] = "auto",
-    workers: Annotated[
-        int, typer.Option(min=0, help="Processes that read ahead; raise while the log's data_wait exceeds 0.1.")
-    ] = 0,
-    watch_every: Annotated[int, typer.Option(min=1, help="Steps between lines of the log.")] = 10,
     probe_every: Annotated[
         int | None, typer.Option(min=0, help="Steps between probes of the teacher; 5 epochs by default, 0 for the end.")
     ] = None,
-    save_every: Annotated[int, typer.Option(min=1, help="Steps between snapshots.")] = 200,
-    keep: Annotated[int, typer.Option(min=1, help="Newest snapshots to keep, besides the best by probe.")] = 2,
-    looks: Annotated[float | None, typer.Option(help="SAR view: gamma speckle of so many looks on top.")] = None,
-    gain_db: Annotated[float, typer.Option(min=0, help="SAR view: standard deviation of a gain in dB.")] = 0.0,
-    ramp_db: Annotated[float, typer.Option(min=0, help="SAR view: largest incidence ramp across a view in dB.")] = 0.0,
-    drop_season: Annotated[float, typer.Option(min=0, max=1, help="SAR view: chance to miss a season.")] = 0.0,
-    orbit_swap: Annotated[float, typer.Option(min=0, max=1, help="SAR view: chance to swap the orbits.")] = 0.0,
-    seasons_as_views: Annotated[
-        bool, typer.Option("--seasons-as-views", help="SAR view: each view shows one season.")
-    ] = False,
+    device: Annotated[Literal["cuda", "mps", "cpu"] | None, typer.Option(help="The best there is by default.")] = None,
+    strategy: Annotated[
+        Literal["auto", "ddp", "fsdp"],
+        typer.Option(help="Under torchrun: ddp copies the network to each rank, fsdp shards it; auto by size."),
+    ] = "auto",
+    cache: Annotated[
+        Literal["auto", "memory", "mapped", "none"],
+        typer.Option(help="Where tiles are kept while it runs; mapped is one uncompressed copy, for slow disks."),
+    ] = "auto",
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files too: tensorboard --logdir OUT.")
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away the snapshots of an earlier run.")] = False,
+    **options: Any,
 ) -> None:
     """Pre-train a ViT on the training tiles of a store by DINO, without labels.
 
@@ -113,44 +88,21 @@ def pretrain(
     from sardino.data.tiles.store import TileStore
     from sardino.dino.parallel import join
     from sardino.dino.pretrain import Stopped
-    from sardino.dino.radar_views import Physics
-    from sardino.dino.recipe import Run, find_recipe
+    from sardino.dino.recipe import find_recipe
     from sardino.dino.runtime import best_device
     from sardino.dino.vit import Architecture
     from sardino.study.arm import pretrain_on
 
-    for value, name, known in (
-        (strategy, "--strategy", ("auto", "ddp", "fsdp")),
-        (precision, "--precision", ("auto", "float32", "bfloat16")),
-        (cache, "--cache", ("auto", "memory", "mapped", "none")),
-        (device, "--device", ("", "cuda", "mps", "cpu")),
-    ):
-        if value not in known:
-            raise SardinoError(f"{name} is one of {', '.join(filter(None, known))}, not {value}")
     tiles = TileStore.open(store)
     regions = region or tiles.regions
     width, depth, heads = shape_of(vit)
     architecture = Architecture(width, depth, heads, patch, len(tiles.channels), tiles.tile_px)
     count = len(tiles.ids("train", regions))
-    per_epoch = max(1, count // batch)
+    per_epoch = max(1, count // options["batch"])
     length = steps or max(1, round(epochs * per_epoch))
     chosen = find_recipe(recipe).fitted(count, length).changed(**dict(map(setting, change or ())))
-    run = Run(
-        steps=length,
-        batch=batch,
-        seed=seed,
-        accumulate=accumulate,
-        precision=precision,  # type: ignore[arg-type]  # checked above, as the others
-        compiled=compiled,
-        checkpointing=checkpointing,
-        workers=workers,
-        watch_every=watch_every,
-        probe_every=5 * per_epoch if probe_every is None else probe_every,
-        save_every=save_every,
-        keep=keep,
-        physics=Physics(looks, gain_db, ramp_db, drop_season, orbit_swap, seasons_as_views),
-    )
-    with join(torch.device(device) if device else best_device(), strategy) as parallel:  # type: ignore[arg-type]
+    run = Run(steps=length, probe_every=5 * per_epoch if probe_every is None else probe_every, **options)
+    with join(torch.device(device) if device else best_device(), strategy) as parallel:
         try:
             result, digests = pretrain_on(
                 tiles,
@@ -160,7 +112,7 @@ def pretrain(
                 run,
                 parallel,
                 out,
-                cache=cache,  # type: ignore[arg-type]
+                cache=cache,
                 scratch=out / "cache",
                 restart=restart,
                 tensorboard=tensorboard,

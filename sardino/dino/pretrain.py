@@ -12,8 +12,7 @@ from torch import Tensor
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.batches import CROPS, LAYERS, NOISE, Order, TileSource, chance, load, seed_of
 from sardino.dino.parallel import Parallel
-from sardino.dino.radar_views import Physics
-from sardino.dino.recipe import Rates, Recipe, Run
+from sardino.dino.recipe import Physics, Rates, Recipe, Run
 from sardino.dino.runtime import keep_memory, stop_requests
 from sardino.dino.session import Pretrained, Probe, Session
 from sardino.dino.step import Learner, NotFinite

@@ -8,56 +8,16 @@ ramp are errors of calibration and of the correction for incidence. Orbits and s
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sardino.dino.recipe import Physics
 from sardino.errors import SardinoError
 
 _CHANNEL = re.compile(r"(?P<season>[a-z0-9]+)(?:_(?P<orbit>asc|desc)(?:ending)?)?_(?P<quantity>vv-vh|vv|vh)")
 _POLARISATIONS = ("vv", "vh")
-
-
-@dataclass(frozen=True)
-class Physics:
-    """How strongly views vary; the defaults change nothing.
-
-    Args:
-        looks: speckle's equivalent number of looks, independent per pixel, VV and VH, and season; it comes on top of
-            the speckle that the data has. None: no speckle is added.
-        gain_db: standard deviation in dB of one gain per view and polarisation.
-        ramp_db: largest change in dB from west to east across a view, as incidence varies; its sign and size are
-            drawn, and a descending orbit, which looks west, has it the other way round.
-        drop_season: probability that a view misses all channels of one season.
-        orbit_swap: probability that ascending and descending passes change places.
-        seasons_as_views: a view shows one season, drawn for it, in the places of all.
-    """
-
-    looks: float | None = None
-    gain_db: float = 0.0
-    ramp_db: float = 0.0
-    drop_season: float = 0.0
-    orbit_swap: float = 0.0
-    seasons_as_views: bool = False
-
-    def __post_init__(self) -> None:
-        if self.looks is not None and not 0 < self.looks < math.inf:
-            raise SardinoError(f"speckle of {self.looks:g} looks does not exist: give a positive number, or none")
-        for name in ("gain_db", "ramp_db"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise SardinoError(f"{name} is a strength in dB, zero or more, not {getattr(self, name):g}")
-        for name in ("drop_season", "orbit_swap"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise SardinoError(f"{name} is a probability from 0 to 1, not {getattr(self, name):g}")
-        if self.drop_season and self.seasons_as_views:
-            raise SardinoError("a view of one season has no other to drop: choose drop_season or seasons_as_views")
-
-    @property
-    def off(self) -> bool:
-        """Whether views are left as they are, bit for bit."""
-        return self == Physics()
 
 
 class Layout:

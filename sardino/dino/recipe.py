@@ -1,51 +1,54 @@
-"""Recipes: every number of a DINO pre-training in one frozen object."""
+"""Recipes and runs: every number of a DINO pre-training, declared once for code, profiles and the command line."""
 
 import math
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from sardino.dino.radar_views import Physics
-from sardino.dino.runtime import Precision
+from pydantic import Field, model_validator
+
 from sardino.errors import SardinoError
+from sardino.options import Count, Flag, Number, Options, Share
+
+Network = Literal["teacher", "student"]
+Precision = Literal["auto", "float32", "bfloat16"]
+Positive = Annotated[Number, Field(gt=0)]
+Rate = Annotated[Number, Field(ge=0)]
+Scale = tuple[Positive, Positive]
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a pre-training runs; lengths in epochs, sizes in pixels, rates per step.
+class Recipe(Options):
+    """What is learnt and how fast; lengths in epochs, sizes in pixels, rates per step.
 
     The defaults are the reference implementation's (Caron et al. 2021).
-
-    Args:
-        name: what to call it in tables.
-        base_learning_rate: peak rate per 256 images of a batch if `scale_learning_rate`, else the rate itself.
-        teacher_temperature: after `teacher_warmup_epochs`; may lie below the warm-up value, as in the paper.
-        prototypes: K, the head's outputs.
     """
 
-    name: str = "dino"
-    base_learning_rate: float = 5e-4
+    name: Annotated[str, Field(description="What to call it in tables.")] = "dino"
+    base_learning_rate: Annotated[
+        Rate, Field(description="Peak rate, per 256 images of a batch where scale_learning_rate is on.")
+    ] = 5e-4
     scale_learning_rate: bool = True
-    final_learning_rate: float = 1e-6
-    warmup_epochs: float = 10
-    weight_decay: float = 0.04
-    final_weight_decay: float = 0.4
-    clip: float = 3.0
-    freeze_prototypes_epochs: float = 1
-    momentum: float = 0.996
-    final_momentum: float = 1.0
-    centre_momentum: float = 0.9
-    student_temperature: float = 0.1
-    warmup_teacher_temperature: float = 0.04
-    teacher_temperature: float = 0.07
-    teacher_warmup_epochs: float = 30
-    hidden: int = 2048
-    bottleneck: int = 256
-    prototypes: int = 65536
-    drop_path: float = 0.1
-    global_crops: int = 2
-    global_scale: tuple[float, float] = (0.4, 1.0)
-    local_crops: int = 8
-    local_scale: tuple[float, float] = (0.05, 0.4)
+    final_learning_rate: Rate = 1e-6
+    warmup_epochs: Rate = 10
+    weight_decay: Rate = 0.04
+    final_weight_decay: Rate = 0.4
+    clip: Annotated[Positive, Field(description="Largest norm of each parameter's gradient.")] = 3.0
+    freeze_prototypes_epochs: Rate = 1
+    momentum: Annotated[Number, Field(ge=0, le=1, description="Of the teacher at the start.")] = 0.996
+    final_momentum: Annotated[Number, Field(ge=0, le=1)] = 1.0
+    centre_momentum: Annotated[Number, Field(ge=0, le=1)] = 0.9
+    student_temperature: Positive = 0.1
+    warmup_teacher_temperature: Positive = 0.04
+    teacher_temperature: Annotated[
+        Positive, Field(description="After teacher_warmup_epochs; may lie below the warm-up value, as in the paper.")
+    ] = 0.07
+    teacher_warmup_epochs: Rate = 30
+    hidden: Annotated[Count, Field(description="Width of the head's layers.")] = 2048
+    bottleneck: Annotated[Count, Field(description="Width before the prototypes.")] = 256
+    prototypes: Annotated[Count, Field(description="K, the head's outputs.")] = 65536
+    drop_path: Annotated[Number, Field(ge=0, le=1)] = 0.1
+    global_crops: Annotated[int, Field(ge=1)] = 2
+    global_scale: Annotated[Scale, Field(description="Share of a tile that a crop shows, from, to.")] = (0.4, 1.0)
+    local_crops: Annotated[int, Field(ge=0)] = 8
+    local_scale: Scale = (0.05, 0.4)
 
     def learning_rate(self, batch: int) -> float:
         """Peak learning rate for a global batch of this many images."""
@@ -58,10 +61,6 @@ class Recipe:
         reference's 65536 from 500,000, powers of two between; the head's layers shrink along. The teacher remembers
         a fifth of the run at most, so that it has left its start behind by the end. Local crops are half a tile, in
         whole patches (sardino.dino.pretrain.views_for), whatever its size.
-
-        Args:
-            images: tiles to train on.
-            steps: length of the run.
         """
         if self.name != "small":
             return self
@@ -74,16 +73,8 @@ class Recipe:
             momentum=min(DINO.momentum, max(0.9, 1 - 5 / max(steps, 1))),
         )
 
-    def changed(self, **changes: Any) -> "Recipe":
-        """A copy with some numbers changed; an unknown name is refused."""
-        known = {f.name for f in fields(self)}
-        if unknown := sorted(set(changes) - known):
-            raise SardinoError(f"recipe '{self.name}' has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-        ranges = {k: tuple(v) for k, v in changes.items() if isinstance(v, list)}
-        return replace(self, **{**changes, **ranges})
-
     def to_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self}
 
 
 DINO = Recipe()
@@ -154,8 +145,7 @@ def ramp(start: float, end: float, epoch: int, epochs: int) -> float:
     return start + (end - start) * epoch / last
 
 
-@dataclass(frozen=True)
-class Rates:
+class Rates(NamedTuple):
     """What changes from step to step."""
 
     learning_rate: float
@@ -191,36 +181,93 @@ class Rates:
 # How a pre-training is run, besides its recipe.
 
 
-@dataclass(frozen=True)
-class Run:
-    """How long, how large and on what terms, besides the recipe.
+class Physics(Options):
+    """How strongly views vary as radar itself does (sardino.dino.radar_views); the defaults change nothing."""
 
-    Args:
-        steps, batch: length of the run and tiles of a step, over all ranks and micro-batches.
-        seed: decides weights, order, crops and dropped layers.
-        accumulate: micro-batches of a step on each rank; exact (see Learner.step), so that a batch larger than
-            the memory gives the same result.
-        precision, compiled, checkpointing: see Learner.
-        workers: processes that read tiles ahead.
-        watch_every, probe_every, save_every: steps between looks, probes and snapshots; 0 for none but the last.
-        keep: newest snapshots that stay, besides the best by probe.
-        physics: views beyond crops and flips.
-    """
+    looks: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            allow_inf_nan=False,
+            description="SAR view: gamma speckle of so many looks, on top of the speckle that the data has.",
+        ),
+    ] = None
+    gain_db: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            description="SAR view: standard deviation in dB of one gain per view and polarisation.",
+        ),
+    ] = 0.0
+    ramp_db: Annotated[
+        float,
+        Field(
+            ge=0,
+            allow_inf_nan=False,
+            # Its sign and size are drawn; a descending orbit, which looks west, has it the other way round.
+            description="SAR view: largest incidence ramp across a view, west to east, in dB.",
+        ),
+    ] = 0.0
+    drop_season: Annotated[Share, Field(description="SAR view: chance to miss a season.")] = 0.0
+    orbit_swap: Annotated[Share, Field(description="SAR view: chance to swap ascending and descending passes.")] = 0.0
+    seasons_as_views: Annotated[
+        bool, Field(description="SAR view: each view shows one season, in the places of all.")
+    ] = False
 
-    steps: int
-    batch: int
-    seed: int = 0
-    accumulate: int = 1
-    precision: Precision = "auto"
-    compiled: bool = False
-    checkpointing: bool = False
-    workers: int = 0
-    watch_every: int = 5
-    probe_every: int = 0
-    save_every: int = 0
-    keep: int = 2
-    physics: Physics = field(default_factory=Physics)
+    @model_validator(mode="after")
+    def _one_season_is_not_dropped(self) -> Self:
+        if self.drop_season and self.seasons_as_views:
+            raise ValueError("a view of one season has no other to drop: choose drop_season or seasons_as_views")
+        return self
+
+    @property
+    def off(self) -> bool:
+        """Whether views are left as they are, bit for bit."""
+        return self == Physics()
+
+
+class Training(Options):
+    """What a profile says of each pre-training besides its recipe: length, size, memory, looks on the way."""
+
+    steps: Annotated[Count, Field(description="Length in steps.")]
+    batch: Annotated[
+        int,
+        Field(ge=2, description="Tiles of a step over all ranks; more is steadier: 32 at least, 256 if they fit."),
+    ]
+    accumulate: Annotated[
+        Count, Field(description="Micro-batches of a step on each rank: less memory, the same result.")
+    ] = 1
+    precision: Annotated[
+        Precision, Field(description="auto: bfloat16 where the GPU or CPU has it in hardware, else float32; or either.")
+    ] = "auto"
+    compiled: Annotated[
+        bool,
+        Field(description="Let torch.compile fuse blocks: a minute first, then faster; long runs."),
+        Flag("--compile"),
+    ] = False
+    checkpointing: Annotated[
+        bool, Field(description="Compute activations twice to save memory: ViT-Base, large tiles.")
+    ] = False
+    probe_every: Annotated[
+        int, Field(ge=0, description="Steps between probes of the teacher; 0 for one at the end.")
+    ] = 0
+    save_every: Annotated[int, Field(ge=0, description="Steps between snapshots; 0 for one at the end.")] = 0
+    physics: Physics = Physics()
+
+
+class Run(Training):
+    """A pre-training besides its recipe: that, and what each start of it decides."""
+
+    seed: Annotated[
+        int, Field(description="Weights, order, crops and dropped layers; three seeds tell luck from learning.")
+    ] = 0
+    workers: Annotated[
+        int, Field(ge=0, description="Processes that read ahead; raise while the log's data_wait exceeds 0.1.")
+    ] = 0
+    watch_every: Annotated[int, Field(ge=0, description="Steps between lines of the log; 0 for the last alone.")] = 5
+    keep: Annotated[int, Field(ge=1, description="Newest snapshots to keep, besides the best by probe.")] = 2
 
     def decides(self) -> dict[str, Any]:
         """What the result depends on, beyond rounding."""
-        return {"steps": self.steps, "batch": self.batch, "seed": self.seed, "physics": asdict(self.physics)}
+        return {"steps": self.steps, "batch": self.batch, "seed": self.seed, "physics": dict(self.physics)}

@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
+from sardino.dino.recipe import Precision
 from sardino.errors import SardinoError
-
-Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def best_device() -> torch.device:

@@ -13,8 +13,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from sardino.dino.head_and_loss import Head, Loss
 from sardino.dino.parallel import Parallel
-from sardino.dino.recipe import Rates, Recipe
-from sardino.dino.runtime import Precision, clip_each, local, parameter_groups, precision_on
+from sardino.dino.recipe import Precision, Rates, Recipe
+from sardino.dino.runtime import clip_each, local, parameter_groups, precision_on
 from sardino.dino.skip_unused import class_token_only, skip_dropped
 from sardino.dino.vit import Architecture, build_vit
 

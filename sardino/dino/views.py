@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.crops import crop_views, random_boxes, random_flips
-from sardino.dino.radar_views import Drawn, Physics, SarViews
+from sardino.dino.radar_views import Drawn, SarViews
+from sardino.dino.recipe import Physics
 from sardino.errors import SardinoError
 
 NO_PHYSICS = Physics()

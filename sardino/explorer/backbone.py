@@ -12,10 +12,10 @@ from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import open_tiles
 from sardino.dino.parallel import Parallel
 from sardino.dino.pretrain import pretrain
-from sardino.dino.recipe import Run, find_recipe
+from sardino.dino.recipe import Network, Run, find_recipe
 from sardino.dino.vit import build_vit
 from sardino.errors import SardinoError
-from sardino.mapping.model import PRETRAINED, Network
+from sardino.mapping.model import PRETRAINED
 from sardino.study.arm import architecture_of
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from sardino.data.rasters.scene import Read
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.dino.runtime import Precision, precision_on
+from sardino.dino.recipe import Precision
+from sardino.dino.runtime import precision_on
 from sardino.mapping.channels import FittedScene
 from sardino.mapping.products import Product
 from sardino.mapping.resume import Unfinished

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import torch
 
 from sardino.data.rasters.scene import open_scene
-from sardino.dino.runtime import Precision, best_device, cores, precision_on
+from sardino.dino.recipe import Network, Precision
+from sardino.dino.runtime import best_device, cores, precision_on
 from sardino.errors import SardinoError
 from sardino.mapping.blend import blend_scene
 from sardino.mapping.channels import FittedScene, fitted
-from sardino.mapping.model import Network, load_landcover, load_vit
+from sardino.mapping.model import load_landcover, load_vit
 from sardino.mapping.products import ATTENTION, CONFIDENCE, LANDCOVER, AttentionMap, LandCoverMap, Product
 from sardino.mapping.resume import open_unfinished
 from sardino.mapping.windows import Layout, stride_of

@@ -9,6 +9,7 @@ from typing import Literal
 from timm.models.vision_transformer import VisionTransformer
 
 from sardino.data.tiles.normalisation import Normalisation
+from sardino.dino.recipe import Network
 from sardino.errors import SardinoError
 from sardino.segmentation.segmenter import Segmenter
 from sardino.weights.card import Card, SegmenterCard
@@ -16,7 +17,6 @@ from sardino.weights.save import CARD as SEGMENTER_CARD
 from sardino.weights.save import WEIGHTS, digest_of, load_backbone, load_segmenter
 
 Kind = Literal["backbone", "segmenter"]
-Network = Literal["teacher", "student"]
 BACKBONE_CARD = "card.json"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 

@@ -18,30 +18,7 @@ from sardino.evaluation.scores import confusion, miou
 from sardino.progress import track
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter
-
-
-@dataclass(frozen=True)
-class Settings:
-    """One set of numbers for every arm, so that arms differ in nothing else.
-
-    Args:
-        steps: optimiser steps.
-        batch: tiles per step, drawn with replacement from the labelled ones.
-        learning_rate: the decoder's peak of AdamW's warm-up and cosine.
-        backbone_rate: the ViT's learning rate as a share of the decoder's; a transformer takes less than a
-            convolution with batch norm.
-        validations: how often the validation tiles are looked at; the best state is kept.
-        loss: "cross-entropy", or "one-vs-rest" as the paper's "binary cross-entropy" may mean.
-    """
-
-    steps: int
-    batch: int
-    learning_rate: float
-    backbone_rate: float = 0.1
-    validations: int = 4
-    weight_decay: float = 0.01
-    clip: float = 3.0
-    loss: str = "cross-entropy"
+from sardino.segmentation.settings import Settings
 
 
 class Diverged(SardinoError):
@@ -92,6 +69,7 @@ def finetune(
     classes: int,
     seed: int,
     device: torch.device,
+    lr: float | None = None,
     label: str = "fine-tuning",
 ) -> Finetuned:
     """Train on the labelled tiles, keep the state that does best on validation.
@@ -100,6 +78,7 @@ def finetune(
         model: arm to train, on `device`; left in its best state.
         train, validation: labelled tiles, or what this model's frozen backbone made of them (`FeatureTiles`).
         seed: decides which tiles make up each batch.
+        lr: the decoder's peak rate, where it is not the settings'; the ratio of the two rates stays.
 
     Raises:
         Diverged: the loss is not finite.
@@ -107,14 +86,14 @@ def finetune(
     """
     generator = torch.Generator().manual_seed(seed)
     optimiser = torch.optim.AdamW(_groups(model, settings), lr=0.0, weight_decay=settings.weight_decay)
-    checks = {round((i + 1) * settings.steps / settings.validations) - 1 for i in range(settings.validations)}
+    steps, peak = settings.steps_for(len(train)), lr or settings.lr
+    validations = max(1, round(steps / settings.validate_every))
+    checks = {round((i + 1) * steps / validations) - 1 for i in range(validations)}
     autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
     losses: list[float] = []
     best, best_step, best_state = -1.0, 0, copy.deepcopy(model.state_dict())
-    for step in track(range(settings.steps), settings.steps, label):
-        rate = warmup_cosine(
-            settings.learning_rate, settings.learning_rate * 0.01, step, settings.steps, settings.steps // 10
-        )
+    for step in track(range(steps), steps, label):
+        rate = warmup_cosine(peak, peak * 0.01, step, steps, steps // 10)
         for group in optimiser.param_groups:
             group["lr"] = rate * group["share"]
         x, y = train.read(draw(len(train), settings.batch, generator))
@@ -136,7 +115,7 @@ def finetune(
             if score > best:
                 best, best_step, best_state = score, step + 1, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
-    tenth = max(1, settings.steps // 10)
+    tenth = max(1, steps // 10)
     return Finetuned(float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])), losses, best, best_step)
 
 
@@ -150,7 +129,8 @@ def _groups(model: Segmenter, settings: Settings) -> list[dict[str, object]]:
     """Decoder at the full learning rate, trainable backbone at its share."""
     groups = [{**group, "share": 1.0} for group in parameter_groups(model.decoder)]
     if model.vit is not None and not model.frozen:
-        groups += [{**group, "share": settings.backbone_rate} for group in parameter_groups(model.vit)]
+        share = settings.backbone_lr / settings.lr
+        groups += [{**group, "share": share} for group in parameter_groups(model.vit)]
     return groups
 
 

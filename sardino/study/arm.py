@@ -1,7 +1,6 @@
 """The pre-training of one arm: from its tiles to weights with a card."""
 
 import shutil
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,12 +13,10 @@ from sardino.dino.batches import Cache, MemoryTiles, open_tiles
 from sardino.dino.parallel import Parallel
 from sardino.dino.pretrain import pretrain
 from sardino.dino.probe import ProbeTiles
-from sardino.dino.radar_views import Physics
-from sardino.dino.recipe import Recipe, Run, find_recipe
+from sardino.dino.recipe import Recipe, Run, Training, find_recipe
 from sardino.dino.runtime import precision_on
 from sardino.dino.session import Pretrained
 from sardino.dino.vit import Architecture, build_vit, parameter_count
-from sardino.errors import SardinoError
 from sardino.reporting.record import revision
 from sardino.study.stale import fingerprint, import_closure
 from sardino.study.workspace import Workspace
@@ -33,14 +30,6 @@ def recipe_of(space: Workspace, arm: str, store: TileStore) -> Recipe:
     plan = space.profile.arm(arm)
     images = len(store.ids("train", plan.regions))
     return find_recipe(plan.recipe).fitted(images, plan.steps).changed(**plan.overrides)
-
-
-def physics_of(space: Workspace, arm: str) -> Physics:
-    """The arm's views beyond crops and flips; an unknown name is refused."""
-    asked, known = space.profile.arm(arm).physics, {field.name for field in fields(Physics)}
-    if unknown := sorted(asked.keys() - known):
-        raise SardinoError(f"pretraining.{arm}.physics has no {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-    return Physics(**asked)  # type: ignore[arg-type]  # Physics refuses values out of range
 
 
 def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architecture:
@@ -60,19 +49,9 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device, seed: int | N
     plan = profile.arm(arm)
     store = TileStore.open(space.build / plan.store)
     architecture, recipe = architecture_of(space, arm, store), recipe_of(space, arm, store)
-    run = Run(
-        steps=plan.steps,
-        batch=plan.batch,
-        seed=seed,
-        accumulate=plan.accumulate,
-        precision=plan.precision,
-        compiled=plan.compiled,
-        checkpointing=plan.checkpointing,
-        workers=profile.data.loader_workers,
-        probe_every=plan.probe_every,
-        save_every=plan.save_every or max(1, plan.steps // 4),
-        physics=physics_of(space, arm),
-    )
+    shared = {name: getattr(plan, name) for name in Training.model_fields}
+    shared["save_every"] = plan.save_every or max(1, plan.steps // 4)
+    run = Run(**shared, seed=seed, workers=profile.data.loader_workers)
     folder = space.pretrain(arm, seed)
     result, digests = pretrain_on(
         store,
@@ -151,7 +130,7 @@ def pretrain_on(
     tiles = open_tiles(store, ids, None, cache, scratch)
     probe = ProbeTiles(store, regions, normalisation)
     if isinstance(tiles, MemoryTiles):
-        run = replace(run, workers=0)
+        run = run.changed(workers=0)
     result = pretrain(
         tiles,
         ids,

@@ -1,31 +1,26 @@
 """Profiles: what to run, at which size, on which data; one typed TOML file each."""
 
-import math
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from sardino.dino.recipe import Network, Training, find_recipe
 from sardino.errors import SardinoError
+from sardino.options import Count, Options, sentence
+from sardino.segmentation.settings import Settings
 
 FOLDER = Path(__file__).parent / "profiles"
 """The built-in profiles, one <name>.toml each."""
 
-Count = Annotated[int, Field(gt=0)]
 Percent = Annotated[float, Field(gt=0, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 """Names end up in file names: lower-case letters, digits and hyphens."""
 
 
-class Section(BaseModel):
-    """A part of a profile: frozen, and a misspelt key is an error."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Architecture(Section):
+class Architecture(Options):
     """The shape of a ViT: embedding dimension, blocks, heads, side of a patch in pixels."""
 
     width: Count
@@ -34,7 +29,7 @@ class Architecture(Section):
     patch: Count
 
 
-class DataSource(Section):
+class DataSource(Options):
     """Where tiles come from and how they are split (paper, section 2 and Figure 3).
 
     `regions` gives columns and rows of tiles per region of the synthetic world;
@@ -51,8 +46,8 @@ class DataSource(Section):
     bands: Annotated[int, Field(ge=5)]
     band_angle_deg: float
     seed: int = 0
-    regions: dict[str, tuple[Count, Count]] = {}
-    folders: list[str] = []
+    regions: dict[str, tuple[Count, Count]] = Field(default_factory=dict)
+    folders: list[str] = Field(default_factory=list)
     max_tiles_per_chip: Count | None = None
     composite: Literal["mean", "median"] = "mean"
     buffer_m: Annotated[float, Field(ge=0)] = 0.0
@@ -60,73 +55,43 @@ class DataSource(Section):
     loader_workers: Annotated[int, Field(ge=0)] = 0
 
 
-class Pretraining(Section):
-    """One self-supervised pre-training; `overrides` are fields of sardino.dino.recipe.Recipe.
+class Pretraining(Training):
+    """One self-supervised pre-training: its options, and what it is trained on.
 
-    `network` is the one used afterwards: the student, as in the paper (section 2), or
-    the teacher, as in DINO. The teacher is probed every `probe_every` steps and the state
-    saved every `save_every`; 0 leaves both to the end. `accumulate`, `precision`,
-    `compiled` and `checkpointing` are those of sardino.dino.recipe.Run, `physics` the
-    views of sardino.dino.radar_views.Physics.
+    `overrides` are fields of sardino.dino.recipe.Recipe. `network` is the one used afterwards: the student, as in the
+    paper (section 2), or the teacher, as in DINO.
     """
 
     title: str
     architecture: str
     regions: Annotated[list[str], Field(min_length=1)]
-    steps: Count
-    batch: Annotated[int, Field(ge=2)]
     recipe: Literal["paper", "dino", "small"]
-    overrides: dict[str, float | int | bool | list[float]] = {}
+    overrides: dict[str, float | int | bool | list[float]] = Field(default_factory=dict)
     store: str = "store"
     finetune: bool = True
-    network: Literal["student", "teacher"] = "student"
-    probe_every: Annotated[int, Field(ge=0)] = 0
-    save_every: Annotated[int, Field(ge=0)] = 0
-    accumulate: Count = 1
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    compiled: bool = False
-    checkpointing: bool = False
-    physics: dict[str, float | bool] = {}
+    network: Network = "student"
 
 
-class Finetuning(Section):
-    """Supervised training of every cell of Tables 1 and 2.
+class Finetuning(Settings):
+    """Supervised training of every cell of Tables 1 and 2: its options, the decoders, and how rates are chosen.
 
-    `steps` holds for all label fractions alike; `epochs`, where given, sets the
-    number from the labelled tiles instead, as the paper does. The step that is kept is
-    chosen on `validation_tiles` tiles of the validation split. `lr` is the decoder's peak
-    learning rate, `backbone_lr` that of a ViT that is trained. Where `lr_grid` is given, each
-    arm takes the rate of it that does best on the validation tiles, with the first seed and
-    `lr_fraction` percent of the labels (the middle one of the profile's, if not given), and
-    keeps it for all fractions and seeds; the ratio of the two rates stays. `loss` is
-    "cross-entropy" over classes, or "one-vs-rest", a binary cross-entropy of each class.
-    What a frozen backbone makes of the tiles is kept on disk, up to `feature_cache_gb` for
-    each backbone and encoding; 0 keeps nothing.
+    The step that is kept is chosen on `validation_tiles` tiles of the validation split. Where `lr_grid` is given, each
+    arm takes the rate of it that does best on the validation tiles, with the first seed and `lr_fraction` percent of
+    the labels (the middle one of the profile's, if not given), and keeps it for all fractions and seeds; the ratio of
+    the two rates stays. What a frozen backbone makes of the tiles is kept on disk, up to `feature_cache_gb` for each
+    backbone and encoding; 0 keeps nothing.
     """
 
-    steps: Count
-    batch: Count
-    lr: Annotated[float, Field(gt=0)]
-    backbone_lr: Annotated[float, Field(gt=0)]
-    validate_every: Count
     unet_width: Count
     unet_depth: Count = 3
     decoder_width: Count
     validation_tiles: Count = 48
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    loss: Literal["cross-entropy", "one-vs-rest"] = "cross-entropy"
-    lr_grid: list[Annotated[float, Field(gt=0)]] = []
+    lr_grid: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
     lr_fraction: Percent | None = None
     feature_cache_gb: Annotated[float, Field(ge=0)] = 20.0
 
-    def steps_for(self, labelled_tiles: int) -> int:
-        """Optimiser steps on this many labelled tiles."""
-        if self.epochs is None:
-            return self.steps
-        return max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
 
-
-class Profile(Section):
+class Profile(Options):
     """All that a reproduction needs to know besides the code.
 
     Args:
@@ -177,6 +142,10 @@ class Profile(Section):
                 raise ValueError(f"pretraining.{arm}: no architecture is named '{pretraining.architecture}'")
             if unknown := sorted(set(pretraining.regions) - set(sources)):
                 raise ValueError(f"pretraining.{arm}: {', '.join(unknown)} not among the data's {', '.join(sources)}")
+            try:
+                find_recipe(pretraining.recipe, **pretraining.overrides)
+            except SardinoError as error:
+                raise ValueError(f"pretraining.{arm}.overrides: {error}") from None
         if not self.arms:
             raise ValueError("pretraining: needs at least one arm that is fine-tuned")
         return self
@@ -224,7 +193,7 @@ class Profile(Section):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise SardinoError(f"profile {path.name}: " + "; ".join(map(_sentence, error.errors()))) from error
+            raise SardinoError(f"profile {path.name}: {sentence(error)}") from error
 
 
 def known_profiles() -> list[str]:
@@ -243,12 +212,3 @@ def locate(name_or_path: str | Path) -> Path:
         return Path(text).resolve()
     known = ", ".join(known_profiles())
     raise SardinoError(f"no profile '{text}': give one of {known}, or the path of an existing .toml file")
-
-
-def _sentence(error: Any) -> str:
-    """One fault of a profile: where, and what."""
-    place = ".".join(str(part) for part in error["loc"] if part != "[key]")
-    if error["type"] == "extra_forbidden":
-        return f"'{place}' is not a known key"
-    message = re.sub(r"^Value error, ", "", error["msg"])
-    return f"'{place}': {message[:1].lower()}{message[1:]}" if place else message

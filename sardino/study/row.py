@@ -22,7 +22,7 @@ from sardino.errors import SardinoError
 from sardino.evaluation.scores import accuracy, class_iou, macro_f1, majority, miou, miou_all
 from sardino.reporting.record import revision, write_record
 from sardino.segmentation import kept_features as features_module
-from sardino.segmentation.finetune import Diverged, Finetuned, Settings, finetune, predict, tile_confusions
+from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.study.stale import fingerprint, import_closure
@@ -430,24 +430,16 @@ def _train(experiment: Experiment, fraction: float, seed: int, lr: float) -> tup
     """One training; all arms differ in their network and perhaps their learning rate, in nothing else."""
     tuning = experiment.space.profile.finetuning
     ids = experiment.labelled_ids(fraction, seed)
-    steps = tuning.steps_for(len(ids))
-    settings = Settings(
-        steps,
-        tuning.batch,
-        lr,
-        tuning.backbone_lr / tuning.lr,
-        validations=max(1, round(steps / tuning.validate_every)),
-        loss=tuning.loss,
-    )
     model = experiment.segmenter(seed)
     result = finetune(
         model,
         experiment.tiles(model, ids, seed),
         experiment.tiles(model, experiment.judged_ids, seed),
-        settings,
+        tuning,
         classes=len(experiment.store.legend),
         seed=seed,
         device=experiment.device,
+        lr=lr,
         label=f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % seed {seed}",
     )
     return model, result

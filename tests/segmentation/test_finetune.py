@@ -19,7 +19,7 @@ from sardino.segmentation.segmenter import build_segmenter
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
-SETTINGS = Settings(steps=30, batch=4, learning_rate=3e-3, validations=2)
+SETTINGS = Settings(steps=30, batch=4, lr=3e-3, backbone_lr=3e-4, validate_every=15)
 
 
 def easy_tiles(count, seed):
@@ -70,7 +70,7 @@ def test_losses_skip_ignored_pixels():
 
 
 def test_a_training_that_diverges_says_so():
-    far = Settings(steps=3, batch=4, learning_rate=1e-3)
+    far = Settings(steps=3, batch=4, lr=1e-3, backbone_lr=1e-4, validate_every=1)
     tiles = easy_tiles(4, 0)
     tiles.inputs[:] = float("nan")
     with pytest.raises(Diverged, match="lower the learning rate"):

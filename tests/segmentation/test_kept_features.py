@@ -57,7 +57,7 @@ def test_training_and_test_on_kept_features_give_the_numbers_of_images(encoding,
         def source(ids, features=features, model=model):
             return part(ids) if features is None else FeatureTiles(features, ids, model.join, part(ids))
 
-        settings = Settings(steps=6, batch=8, learning_rate=3e-3, validations=2)
+        settings = Settings(steps=6, batch=8, lr=3e-3, backbone_lr=3e-4, validate_every=3)
         result = finetune(model, source(train), source(judged), settings, classes=3, seed=0, device=CPU)
         confusions = tile_confusions(model, source(test), 3, CPU)
         outcomes.append((result, confusions, predict(model, source(test), CPU)))
