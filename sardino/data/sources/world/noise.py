@@ -1,7 +1,7 @@
 """Continuous random fields hashed from absolute map coordinates, so that any window shows the same world."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,11 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+Axis = NDArray[np.float64]
 Float = NDArray[np.float32]
 Hash = NDArray[np.uint64]
 
 RIVER_HURST = 1.45
 """Smooth enough that a zero line winds on instead of closing into rings."""
+STEP_M = 10.0
+"""Over which a field's slope is taken."""
 
 # Finaliser constants of SplitMix64 (Steele, Lea & Flood 2014).
 _GOLDEN, _C1, _C2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -26,8 +29,8 @@ _SPLINE_SD = 0.479
 class Grid:
     """Sample points of a north-up raster: x (W,) and y (H,) in metres of the map."""
 
-    x: NDArray[np.float64]
-    y: NDArray[np.float64]
+    x: Axis
+    y: Axis
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -97,13 +100,7 @@ def _taps(coordinate: NDArray[np.float64], cell: float, shift: float) -> tuple[N
 
 
 def smooth_noise(grid: Grid, cell: float, key: np.uint64) -> Float:
-    """(H, W) unit-variance Gaussian field: a cubic B-spline over a lattice of hashed normals.
-
-    Args:
-        grid: where to evaluate.
-        cell: lattice spacing in metres; the field is correlated over about one cell.
-        key: names the field.
-    """
+    """(H, W) unit-variance Gaussian field: a cubic B-spline over a lattice of hashed normals every `cell` metres."""
     shift_x, shift_y = uniform(mix(key, [1, 2]))
     ix, wx = _taps(grid.x, cell, float(shift_x))
     iy, wy = _taps(grid.y, cell, float(shift_y))
@@ -129,44 +126,39 @@ def fbm(grid: Grid, cell: float, octaves: int, key: np.uint64, hurst: float = 0.
     return field
 
 
-def crossing_distance(grid: Grid, cell: float, octaves: int, key: np.uint64, step: float = 10.0) -> Float:
+def crossing_distance(grid: Grid, cell: float, octaves: int, key: np.uint64) -> Float:
     """(H, W) approximate metres to the zero line of an fbm field: its value over its slope."""
-    here = fbm(grid, cell, octaves, key, RIVER_HURST)
-    east = fbm(Grid(grid.x + step, grid.y), cell, octaves, key, RIVER_HURST) - here
-    north = fbm(Grid(grid.x, grid.y + step), cell, octaves, key, RIVER_HURST) - here
-    slope = np.sqrt(east**2 + north**2) / np.float32(step)
-    distance = np.abs(here) / np.maximum(slope, np.float32(0.15 / cell))
-    return distance.astype(np.float32, copy=False)
+    here, slope = _with_slope(lambda x, y: fbm(Grid(x, y), cell, octaves, key, RIVER_HURST), grid)
+    return (np.abs(here) / np.maximum(slope, 0.15 / cell)).astype(np.float32, copy=False)
 
 
-def meander_distance(grid: Grid, spacing: float, key: np.uint64, step: float = 10.0) -> Float:
+def _with_slope(field: Callable[[Axis, Axis], NDArray[Any]], grid: Grid) -> tuple[NDArray[Any], NDArray[Any]]:
+    """A field of x and y, and how steep it is per metre."""
+    here = field(grid.x, grid.y)
+    east, north = field(grid.x + STEP_M, grid.y) - here, field(grid.x, grid.y + STEP_M) - here
+    return here, np.sqrt(east**2 + north**2) / STEP_M
+
+
+def meander_distance(grid: Grid, spacing: float, key: np.uint64) -> Float:
     """(H, W) approximate metres to the nearest of many lines that wind side by side and never close to rings.
 
     A line is where a coordinate across the flow, bent by a smooth field, is a whole number. The bend's slope is
     mostly below that of the coordinate, so that each line goes on from one end of the world to the other.
-
-    Args:
-        grid: where to evaluate.
-        spacing: metres between lines, about; they wind by a fifth of it.
-        key: names the lines and their direction.
+    `spacing` is metres between lines, about; they wind by a fifth of it. The key names them and their direction.
     """
     angle = np.pi * float(uniform(mix(key, 11))[0])
     cosine, sine = np.cos(angle) / spacing, np.sin(angle) / spacing
 
-    def bent(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    def bent(x: Axis, y: Axis) -> NDArray[np.float64]:
         wind = 0.24 * fbm(Grid(x, y), 0.85 * spacing, 5, key, RIVER_HURST)
         return cosine * x[None, :] + sine * y[:, None] + wind
 
-    here = bent(grid.x, grid.y)
-    east, north = bent(grid.x + step, grid.y) - here, bent(grid.x, grid.y + step) - here
-    slope = np.sqrt(east**2 + north**2) / step
+    here, slope = _with_slope(bent, grid)
     off = np.abs(here - np.round(here))
     return (off / np.maximum(slope, 0.15 / spacing)).astype(np.float32)
 
 
-def sites_in(
-    grid: Grid, spacing: float, margin: float, key: np.uint64
-) -> tuple[NDArray[np.float64], NDArray[np.float64], Hash]:
+def sites_in(grid: Grid, spacing: float, margin: float, key: np.uint64) -> tuple[Axis, Axis, Hash]:
     """Points of a jittered lattice, one per cell, as (N,) x, y and hash; cells within `margin` metres of the grid."""
     columns, rows = (
         np.arange(np.floor((a.min() - margin) / spacing), np.floor((a.max() + margin) / spacing) + 1)

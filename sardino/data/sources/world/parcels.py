@@ -18,7 +18,7 @@ class Parcels:
         district: hash of its district.
         x, y: centre in metres.
         edge_m: metres to the parcel's nearest edge.
-        radius_m: metres to the centre over half the shorter side, that is 1 at the rim of the inscribed circle.
+        radius: metres to the centre over half the shorter side, that is 1 at the rim of the inscribed circle.
     """
 
     id: Hash

@@ -1,6 +1,11 @@
 """The three areas of interest of the synthetic world: what their landscapes are made of."""
 
+import tomllib
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from sardino.errors import SardinoError
 
 
 @dataclass(frozen=True)
@@ -56,116 +61,21 @@ class Region:
     village_rate: float
 
 
-REGIONS = {
-    region.name: region
-    for region in (
-        Region(
-            name="europe",
-            title="Europe",
-            crs="EPSG:32631",
-            origin=(448000.0, 5376000.0),
-            shares={
-                10: 0.37,
-                20: 0.03,
-                30: 0.185,
-                40: 0.285,
-                50: 0.043,
-                60: 0.016,
-                70: 0.005,
-                80: 0.043,
-                90: 0.02,
-                100: 0.004,
-            },
-            massif_spacing=7600,
-            massif_height=2350,
-            massif_radius=1230,
-            snow_line=2250,
-            tree_line=1550,
-            aridity=-2.2,
-            river_width=70,
-            lake_level=1.8,
-            wet_level=0.12,
-            sea=False,
-            forest_level=-0.95,
-            farm_level=-0.3,
-            crop_balance=0.35,
-            district=1700,
-            parcel=(150, 260),
-            cardinal=0.0,
-            hedged=0.45,
-            pivots=0.0,
-            crops={"winter_cereal": 40, "maize": 22, "rapeseed": 13, "beet": 12, "soy": 3, "fallow": 6},
-            town_size=220,
-            village_rate=0.6,
-        ),
-        Region(
-            name="conus",
-            title="CONUS",
-            crs="EPSG:32614",
-            origin=(448000.0, 4480000.0),
-            shares={10: 0.33, 20: 0.066, 30: 0.282, 40: 0.178, 50: 0.035, 60: 0.038, 80: 0.053, 90: 0.019},
-            massif_spacing=15000,
-            massif_height=1500,
-            massif_radius=2000,
-            snow_line=2500,
-            tree_line=2100,
-            aridity=-0.5,
-            river_width=80,
-            lake_level=1.75,
-            wet_level=0.08,
-            sea=False,
-            forest_level=-0.3,
-            farm_level=-0.05,
-            crop_balance=0.35,
-            district=3200,
-            parcel=(380, 420),
-            cardinal=0.85,
-            hedged=0.1,
-            pivots=0.22,
-            crops={"maize": 34, "soy": 30, "winter_cereal": 22, "beet": 2, "fallow": 12},
-            town_size=210,
-            village_rate=0.25,
-        ),
-        Region(
-            name="china",
-            title="China",
-            crs="EPSG:32649",
-            origin=(448000.0, 2464000.0),
-            shares={
-                10: 0.25,
-                20: 0.075,
-                30: 0.24,
-                40: 0.155,
-                50: 0.044,
-                60: 0.11,
-                70: 0.01,
-                80: 0.09,
-                90: 0.013,
-                95: 0.007,
-                100: 0.006,
-            },
-            massif_spacing=8200,
-            massif_height=2600,
-            massif_radius=1600,
-            snow_line=2350,
-            tree_line=1500,
-            aridity=0.1,
-            river_width=80,
-            lake_level=2.0,
-            wet_level=0.08,
-            sea=True,
-            forest_level=0.1,
-            farm_level=0.2,
-            crop_balance=1.0,
-            district=1100,
-            parcel=(60, 130),
-            cardinal=0.2,
-            hedged=0.05,
-            pivots=0.0,
-            crops={"rice": 34, "winter_cereal": 20, "maize": 24, "beet": 6, "rapeseed": 10, "fallow": 6},
-            town_size=230,
-            village_rate=0.9,
-        ),
-    )
-}
-"""Presets by name. Geography is compressed: one massif, its rivers and its towns fit in some 10 km."""
+def _presets() -> dict[str, Region]:
+    found = {}
+    for name, facts in tomllib.loads((files("sardino.data.sources.world") / "regions.toml").read_text("utf-8")).items():
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in facts.items()}
+        values["shares"] = {int(code): share for code, share in facts["shares"].items()}
+        found[name] = Region(name=name, **values)
+    return found
+
+
+REGIONS = _presets()
+"""Presets by name, from regions.toml."""
+
+
+def region_of(name: str) -> Region:
+    """The preset of this name; SardinoError lists those there are."""
+    if name not in REGIONS:
+        raise SardinoError(f"there is no region '{name}'; the world has {', '.join(REGIONS)}")
+    return REGIONS[name]

@@ -10,7 +10,6 @@ from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
 from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
-from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
 PIECE_PX = 448
@@ -57,11 +56,8 @@ def write_scene(
         land = stack.enter_context(write_geotiff(labels, cover, overwrite)) if labels is not None else None
         for piece in progress(pieces):
             chip = world.chip(piece)
-            scene.lay(chip.backscatter_db, *_place(piece, corner))
+            row = round((piece.transform[5] - corner[5]) / corner[4])
+            column = round((piece.transform[2] - corner[2]) / corner[0])
+            scene.lay(chip.backscatter_db, row, column)
             if land is not None:
-                land.lay(WORLDCOVER.decode(chip.label, UNLABELLED)[None], *_place(piece, corner))
-
-
-def _place(piece: Tile, corner: tuple[float, ...]) -> tuple[int, int]:
-    """Row and column of a piece in the scene."""
-    return round((piece.transform[5] - corner[5]) / corner[4]), round((piece.transform[2] - corner[2]) / corner[0])
+                land.lay(WORLDCOVER.decode(chip.label, UNLABELLED)[None], row, column)

@@ -100,18 +100,6 @@ def _gamma(field: Float, looks: float | Float) -> Float:
     return np.maximum(1 - ninth + np.sqrt(ninth) * field, 0) ** 3
 
 
-def speckle(shape: tuple[int, int], looks: float | Float, gsd_m: float, rng: np.random.Generator) -> Float:
-    """(H, W) unit-mean speckle in power, gamma with `looks` looks, correlated over the sensor's footprint.
-
-    Args:
-        shape: (rows, columns).
-        looks: equivalent number of looks, one number or (H, W).
-        gsd_m: pixel spacing in metres.
-        rng: source of the draw.
-    """
-    return _gamma(_footprint_noise(shape, gsd_m, rng), looks)
-
-
 def effective_looks(coherence: Float, looks: float, dates: int) -> Float:
     """Looks of a mean over `dates` acquisitions, in the shape of `coherence`; what stays coherent averages less."""
     return np.asarray(looks * dates / (1 + (dates - 1) * np.asarray(coherence) ** 2), np.float32)

@@ -10,7 +10,7 @@ from sardino.data.sources.world.cover import covers
 from sardino.data.sources.world.landscape import landscape
 from sardino.data.sources.world.noise import Grid, Keys
 from sardino.data.sources.world.reference_layers import reference_layers
-from sardino.data.sources.world.region import REGIONS, Region
+from sardino.data.sources.world.region import region_of
 from sardino.data.sources.world.sensor import INCIDENCE_DEG, NOISE_FLOOR_DB, Composite, gaps, noise_floor, observe
 from sardino.data.tiles.radiometry import seasonal_stack
 from sardino.data.tiles.tile import Chip, Tile, tile_grid
@@ -51,15 +51,8 @@ class World:
             raise SardinoError(f"a world's composite is mean or median, not '{self.composite}'")
 
     def tiles(self, region: str, size_px: int, columns: int, rows: int, gsd_m: float = 10.0) -> list[Tile]:
-        """Square tiles side by side from the region's origin, row by row.
-
-        Args:
-            region: a name in REGIONS.
-            size_px: pixels per side; 448 in the paper.
-            columns, rows: tiles per row and per column.
-            gsd_m: pixel spacing in metres.
-        """
-        preset = _preset(region)
+        """Square tiles side by side from the region's origin, row by row; size_px is 448 in the paper."""
+        preset = region_of(region)
         return list(tile_grid(region, preset.crs, preset.origin, size_px, gsd_m, columns, rows))
 
     def chip(self, tile: Tile) -> Chip:
@@ -68,7 +61,7 @@ class World:
         The same tile gives the same bytes. Land cover, reference layers and the noise-free backscatter continue
         across tile borders. Speckle is drawn per tile.
         """
-        region = _preset(tile.region)
+        region = region_of(tile.region)
         if tile.crs != region.crs:
             raise SardinoError(f"region '{region.name}' lies in {region.crs}, not in '{tile.crs}'")
         keys = Keys(self.seed, region.name)
@@ -114,9 +107,3 @@ class World:
             "incidence_deg": list(INCIDENCE_DEG),
             "labels": "ESA WorldCover classes, synthetic",
         }
-
-
-def _preset(region: str) -> Region:
-    if region not in REGIONS:
-        raise SardinoError(f"there is no region '{region}'; the world has {', '.join(REGIONS)}")
-    return REGIONS[region]
