@@ -27,12 +27,12 @@ from torch import Tensor
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import open_tiles
-from sardino.dino.parallel import Parallel
+from sardino.dino.parallel import Parallel, weights_of
 from sardino.dino.pretrain import pretrain
 from sardino.dino.probe import PERCENT, ProbeTiles
 from sardino.dino.recipe import Recipe, Run, find_recipe
 from sardino.dino.snapshot import open_snapshot
-from sardino.dino.step import Learner, weights_of
+from sardino.dino.step import Learner
 from sardino.dino.vit import Architecture, build_vit
 from sardino.files import write_csv
 from sardino.reporting.figures.style import MUTED, PALETTE, WIDTH, new_figure, save_figure, styled

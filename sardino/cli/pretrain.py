@@ -64,8 +64,10 @@ def pretrain(
         typer.Option(help="Under torchrun: ddp copies the network to each rank, fsdp shards it; auto by size."),
     ] = "auto",
     cache: Annotated[
-        Literal["auto", "memory", "mapped", "none"],
-        typer.Option(help="Where tiles are kept while it runs; mapped is one uncompressed copy, for slow disks."),
+        Literal["auto", "memory", "none"],
+        typer.Option(
+            help="Whether tiles are held in memory while it runs; auto holds what takes less than a gigabyte."
+        ),
     ] = "auto",
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write event files too: tensorboard --logdir OUT.")
@@ -113,7 +115,6 @@ def pretrain(
                 parallel,
                 out,
                 cache=cache,
-                scratch=out / "cache",
                 restart=restart,
                 tensorboard=tensorboard,
             )

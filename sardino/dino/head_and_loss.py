@@ -1,4 +1,4 @@
-"""DINO's projection head and loss (Caron et al. 2021; paper, section 2 and Figure 1)."""
+"""DINO's projection head, its loss and the centre (Caron et al. 2021; paper, section 2 and Figure 1)."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ class Head(nn.Module):
     """Three-layer MLP, L2-normalised bottleneck, cosine similarity to K unit prototypes.
 
     Args:
-        width: embedding dimension of the backbone.
+        width: d, embedding dimension of the backbone.
         hidden: width of the two hidden layers; 2048 in the reference.
         bottleneck: 256 in the reference.
         prototypes: K, the length of the output; 65536 in the reference.
@@ -29,62 +29,59 @@ class Head(nn.Module):
         self.prototypes = nn.Linear(bottleneck, prototypes, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, width) to (B, K) cosines. Normalising the weight is weight normalisation with its gain fixed at 1."""
-        bottleneck = self.mlp(x)
+        """(B, d) to (B, K) cosines. Normalising the weight is weight normalisation with its gain fixed at 1."""
+        bottleneck = self.mlp(x)  # (B, bottleneck)
         # Cosines in float32 even under autocast: at a temperature of 0.001 bfloat16's rounding picks other prototypes.
         with torch.autocast(x.device.type, enabled=False):
             weight = F.normalize(self.prototypes.weight, dim=-1)
-            return F.linear(F.normalize(bottleneck.to(weight.dtype), dim=-1), weight)
+            return F.linear(F.normalize(bottleneck.to(weight.dtype), dim=-1), weight)  # (B, K)
 
 
-class Loss(nn.Module):
-    """Cross-entropy between the teacher's centred, sharpened view and the student's other views.
+def cross_entropy_of_other_views(
+    student: Sequence[Tensor],
+    teacher: Sequence[Tensor],
+    centre: Tensor,
+    teacher_temperature: float,
+    student_temperature: float,
+) -> Tensor:
+    """DINO's loss: the mean of H(P_t(x), P_s(x')) over all pairs of different views x, x' of a tile.
 
-    Computed in float32: at the paper's temperature of 0.001 the teacher's logits span 2000.
+    The teacher sees the global views x only. Computed in float32 at least: at the paper's temperature of 0.001 the
+    teacher's logits span 2000.
 
     Args:
-        prototypes: K.
-        student_temperature: the student's softmax temperature.
-        centre_momentum: memory of the centre; 0.99 in the paper, 0.9 in the reference.
+        student: per view (B, K) logits; the global views first, in the teacher's order.
+        teacher: per global view (B, K) logits; no gradient goes there.
+        centre: C, (1, K).
+        teacher_temperature, student_temperature: tau_t and tau_s.
+
+    Returns:
+        () nats.
     """
+    log_p_s = [F.log_softmax(_exact(view) / student_temperature, dim=-1) for view in student]
+    all_views = torch.stack(log_p_s).sum(0)  # (B, K)
+    total = torch.zeros((), dtype=all_views.dtype, device=all_views.device)
+    for own, view in zip(log_p_s, teacher, strict=False):
+        p_t = teacher_probabilities(view, centre, teacher_temperature)
+        total = total - (p_t * (all_views - own)).sum(-1).mean()
+    return total / (len(teacher) * (len(student) - 1))
 
-    centre: Tensor
 
-    def __init__(self, prototypes: int, student_temperature: float, centre_momentum: float) -> None:
-        super().__init__()
-        self.student_temperature = student_temperature
-        self.centre_momentum = centre_momentum
-        self.register_buffer("centre", torch.zeros(1, prototypes))
+def teacher_probabilities(logits: Tensor, centre: Tensor, temperature: float) -> Tensor:
+    """P_t = softmax((logits - C) / tau_t), (B, K): centred and sharpened, what the student must match; no gradient."""
+    return ((_exact(logits.detach()) - centre) / temperature).softmax(-1)
 
-    def forward(self, student: list[Tensor], teacher: list[Tensor], teacher_temperature: float) -> Tensor:
-        """Mean over all pairs of different views; the centre is used first and updated after.
 
-        Args:
-            student: per view (B, K) logits; the global views first, in the teacher's order.
-            teacher: per global view (B, K) logits.
-            teacher_temperature: of this step.
-        """
-        loss = self.cross_entropy(student, teacher, teacher_temperature)
-        self.update_centre(torch.cat(teacher).mean(0, keepdim=True))
-        return loss
+@torch.no_grad()
+def update_centre(centre: Tensor, mean: Tensor, momentum: float) -> None:
+    """C <- m C + (1 - m) mean, in place.
 
-    def cross_entropy(self, student: Sequence[Tensor], teacher: Sequence[Tensor], teacher_temperature: float) -> Tensor:
-        """The loss alone: for those who see a batch in parts, or on several ranks, before they move the centre."""
-        logs = [F.log_softmax(_exact(view) / self.student_temperature, dim=-1) for view in student]
-        every = torch.stack(logs).sum(0)
-        total = torch.zeros((), dtype=every.dtype, device=every.device)
-        for own, view in zip(logs, teacher, strict=False):
-            total = total - (self.targets(view, teacher_temperature) * (every - own)).sum(-1).mean()
-        return total / (len(teacher) * (len(student) - 1))
-
-    def targets(self, teacher: Tensor, temperature: float) -> Tensor:
-        """(B, K) probabilities the student must match; no gradient."""
-        return ((_exact(teacher.detach()) - self.centre) / temperature).softmax(-1)
-
-    @torch.no_grad()
-    def update_centre(self, mean: Tensor) -> None:
-        """Move the centre towards the mean (1, K) of the raw teacher logits of a whole batch, over all ranks."""
-        self.centre.lerp_(mean.to(self.centre.dtype), 1 - self.centre_momentum)
+    Args:
+        centre: C, (1, K).
+        mean: (1, K) of the teacher's raw logits over a whole batch, over all ranks.
+        momentum: m, 0.99 in the paper, 0.9 in the reference.
+    """
+    centre.lerp_(mean.to(centre.dtype), 1 - momentum)
 
 
 def _exact(logits: Tensor) -> Tensor:

@@ -5,19 +5,17 @@ the entropy of the mean target tells these apart (Caron et al. 2021, section 5.3
 """
 
 import itertools
-import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
+from sardino.dino.head_and_loss import teacher_probabilities
+from sardino.dino.step import Seen
 from sardino.errors import SardinoError
 
 MEASURES = ("loss", "teacher_entropy", "batch_entropy", "kl", "centre_norm", "feature_std", "effective_rank")
@@ -31,32 +29,23 @@ LOOKS = 3
 
 
 @torch.no_grad()
-def measure(
-    *, loss: Tensor, logits: Tensor, centre: Tensor, teacher_temperature: float, features: Tensor, gradient_norm: Tensor
-) -> dict[str, float]:
+def measure(seen: Seen, teacher_temperature: float) -> dict[str, float]:
     """What one step tells; the device is asked once.
-
-    Args:
-        loss: () nats.
-        logits: (N, K) of the teacher.
-        centre: (1, K) before it moved.
-        teacher_temperature: of this step.
-        features: (N, D) class tokens of the student.
-        gradient_norm: () before clipping.
 
     Returns:
         loss; teacher_entropy: mean entropy of a target, nats; batch_entropy: entropy of the mean target, nats, near 0
         where all tiles get one answer; kl: loss - teacher_entropy, what the student can still learn; centre_norm;
-        feature_std: spread of the unit features times sqrt(D), 0 a constant and 1 an even spread; effective_rank:
+        feature_std: spread of the unit features times sqrt(d), 0 a constant and 1 an even spread; effective_rank:
         exp of the entropy of the features' normalised singular values (Roy and Vetterli 2007); gradient_norm.
     """
-    target = ((logits.float() - centre) / teacher_temperature).softmax(-1)
-    entropy, of_mean = _entropy(target).mean(), _entropy(target.mean(0))
-    unit = F.normalize(features.float(), dim=-1)
-    spread = unit.std(0, correction=0).square().sum().sqrt()  # sqrt(D) times the root mean square over dimensions
-    singular = torch.linalg.svdvals(features.float() - features.float().mean(0))
+    p_t = teacher_probabilities(seen.logits, seen.centre, teacher_temperature)  # (2 B, K)
+    entropy, of_mean = _entropy(p_t).mean(), _entropy(p_t.mean(0))
+    features = seen.features.float()  # (2 B, d)
+    unit = F.normalize(features, dim=-1)
+    spread = unit.std(0, correction=0).square().sum().sqrt()  # sqrt(d) times the root mean square over dimensions
+    singular = torch.linalg.svdvals(features - features.mean(0))
     rank = _entropy(singular / singular.sum().clamp_min(1e-30)).exp()
-    values = [loss, entropy, of_mean, loss - entropy, centre.norm(), spread, rank, gradient_norm]
+    values = [seen.loss, entropy, of_mean, seen.loss - entropy, seen.centre.norm(), spread, rank, seen.gradient_norm]
     found = torch.stack([value.detach().float() for value in values]).tolist()
     return dict(zip((*MEASURES, "gradient_norm"), found, strict=True))
 
@@ -186,7 +175,7 @@ SIGNS: dict[str, tuple[Sign, str]] = {
     ),
     "the backbone does not move": (_still, "raise the learning rate; the paper's 0.000001 needs millions of steps"),
     "the student loses its teacher": (_rising, "lower the learning rate, or raise the momentum"),
-    "the step waits for tiles": (_hungry, "read ahead with more workers, or copy the store once with cache 'mapped'"),
+    "the step waits for tiles": (_hungry, "read ahead with more workers"),
 }
 """What may go wrong, how it shows, and what to do."""
 
@@ -206,81 +195,3 @@ def warnings_of(history: History, steps: int, warmup_epochs: float = 0.0) -> lis
         progress = 0.0
     found = [(name, sign(history, progress), remedy) for name, (sign, remedy) in SIGNS.items()]
     return [f"{name}: {fact}; {remedy}" for name, fact, remedy in found if fact]
-
-
-# The log of a pre-training while it runs: one JSON object a line, and the same numbers for TensorBoard.
-
-LOG = "log.jsonl"
-
-
-class RunLog:
-    """Lines of what was watched, appended as it happens.
-
-    Args:
-        folder: gets log.jsonl, and tensorboard/ where asked.
-        tensorboard: write event files too.
-        start: the first step still to be done; lines of it and later, of a run that was stopped, are dropped.
-    """
-
-    def __init__(self, folder: Path, tensorboard: bool = False, start: int = 0) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.path = folder / LOG
-        kept = [line for line in read_log(folder) if line["step"] < start]
-        partial = self.path.with_suffix(".partial")
-        partial.write_text("".join(_line(line) for line in kept), encoding="utf-8")
-        os.replace(partial, self.path)
-        self._file = self.path.open("a", encoding="utf-8")
-        self._board: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=start)
-
-    def write(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers of one step; what is not finite is written as its name."""
-        self._append({"step": step, **{name: _plain(value) for name, value in values.items()}})
-        if self._board is not None:
-            for name, value in values.items():
-                self._board.add_scalar(name, value, step)
-
-    def warn(self, step: int, sentence: str) -> None:
-        """A warning, in the log and before the person who waits."""
-        self._append({"step": step, "warning": sentence})
-        tqdm.write(f"warning at step {step}: {sentence}")
-
-    def flush(self) -> None:
-        """Hand on what TensorBoard still holds: what a snapshot follows must be there when a run goes on from it."""
-        if self._board is not None:
-            self._board.flush()
-
-    def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
-
-    def _append(self, values: dict[str, Any]) -> None:
-        self._file.write(_line(values))
-        self._file.flush()
-
-
-def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a log, none where there is none; a last line that a kill has torn is left out."""
-    try:
-        lines = (folder / LOG).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    found = []
-    for line in lines:
-        try:
-            found.append(json.loads(line))
-        except ValueError:
-            break
-    return found
-
-
-def _plain(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
-
-
-def _line(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, allow_nan=False) + "\n"

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import fully_shard
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from sardino.errors import SardinoError
@@ -46,10 +47,10 @@ class Parallel:
             return False
         return self.strategy == "fsdp" or sum(p.numel() for p in module.parameters()) >= SHARDED_PARAMETERS
 
-    def shard(self, blocks: Iterable[nn.Module], *others: nn.Module) -> None:
-        """FSDP2 in place: each block its own unit, so that one block at a time is whole; the root comes last."""
+    def shard(self, *modules: nn.Module) -> None:
+        """FSDP2 in place: each module its own unit, so that one at a time is whole; the root comes last."""
         mesh = init_device_mesh(self.device.type, (self.world,))
-        for module in (*blocks, *others):
+        for module in modules:
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
 
     def replicate(self, module: nn.Module) -> nn.Module:
@@ -87,7 +88,6 @@ def join(device: torch.device, strategy: Strategy = "auto") -> Iterator[Parallel
 
     Args:
         device: "cuda" picks the GPU of the local rank and NCCL, "cpu" gloo.
-        strategy: see Parallel.
 
     Raises:
         SardinoError: torchrun's variables are incomplete, or there are fewer GPUs than local ranks.
@@ -114,3 +114,27 @@ def join(device: torch.device, strategy: Strategy = "auto") -> Iterator[Parallel
         yield Parallel(device, rank, world, strategy)
     finally:
         dist.destroy_process_group()
+
+
+def average_gradients(module: nn.Module, average: bool) -> None:
+    """Whether the next backward pass averages gradients over ranks: once a step, with the last micro-batch."""
+    if isinstance(module, FSDPModule):
+        module.set_requires_gradient_sync(average)
+    elif isinstance(module, DistributedDataParallel):
+        module.require_backward_grad_sync = average  # what DDP's no_sync() sets
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This rank's part of a sharded tensor, the tensor itself where it is whole; both share memory with it."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensor: Tensor) -> Tensor:
+    """A tensor whole, from all ranks, on the CPU, as a copy; every rank must ask."""
+    full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return full.detach().cpu().contiguous().clone()
+
+
+def weights_of(module: nn.Module) -> dict[str, Tensor]:
+    """Whole weights on the CPU, from all ranks' shards; every rank must ask."""
+    return {name: gathered(value) for name, value in module.state_dict().items()}

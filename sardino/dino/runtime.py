@@ -1,17 +1,15 @@
-"""The device that a run uses, and the precision it multiplies in."""
+"""What a run asks of its machine: device, cores, precision, signals to stop and the C library's memory."""
 
 import contextlib
 import ctypes
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from sardino.dino.recipe import Precision
 from sardino.errors import SardinoError
@@ -50,56 +48,15 @@ def precision_on(device: torch.device, asked: Precision = "auto") -> Literal["fl
     return "bfloat16" if has_bfloat16(device) else "float32"
 
 
-# What pre-training and fine-tuning ask of the optimiser alike: decay groups and clipping.
-
-
-def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
-    """Weight decay for matrices only: biases and one-dimensional parameters go without."""
-    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-    bare = [p for name, p in named if p.ndim == 1 or name.endswith(".bias")]
-    decayed = [p for name, p in named if not (p.ndim == 1 or name.endswith(".bias"))]
-    return [{"params": decayed}, {"params": bare, "weight_decay": 0.0}]
-
-
-@torch.no_grad()
-def clip_each(module: nn.Module, limit: float, total: Callable[[Tensor], Tensor] = lambda squares: squares) -> Tensor:
-    """Scale down each parameter's own gradient to a norm of at most `limit`.
-
-    Args:
-        module: has its gradients; where they are sharded, this rank's shard is scaled.
-        limit: largest norm of one tensor.
-        total: sums squared norms over the ranks that hold shards of the same tensors.
-
-    Returns:
-        () norm of the whole gradient before.
-    """
-    gradients = [local(p.grad) for p in module.parameters() if p.grad is not None]
-    squares = total(torch.stack(torch._foreach_norm(gradients)).square())
-    norms = squares.sqrt()
-    torch._foreach_mul_(gradients, list((limit / (norms + 1e-6)).clamp(max=1.0).unbind()))
-    return squares.sum().sqrt()
-
-
-def local(tensor: Tensor) -> Tensor:
-    """This rank's part of a sharded tensor, the tensor itself where it is whole; both share memory with it."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
-
-
-# A polite request to stop: SIGTERM, or SIGUSR1 as SLURM sends it before the time is up.
-
-SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-
-
 class Request:
     """Whether somebody has asked this process to stop."""
 
-    def __init__(self) -> None:
-        self.made = False
+    made = False
 
 
 @contextlib.contextmanager
 def stop_requests() -> Iterator[Request]:
-    """While it lasts, the signals only raise a flag, and the loop stops between two steps.
+    """While it lasts, SIGTERM and SLURM's early SIGUSR1 only raise a flag: the loop stops between two steps.
 
     Off the main thread, where Python takes no signals, the flag stays down.
     """
@@ -111,18 +68,12 @@ def stop_requests() -> Iterator[Request]:
     def remember(number: int, frame: FrameType | None) -> None:
         request.made = True
 
-    before = {number: signal.signal(number, remember) for number in SIGNALS}
+    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGUSR1)}
     try:
         yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-# The C library's memory: kept from step to step, not handed back to the system and fetched again.
-
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_NEVER = 2**31 - 1
 
 
 def keep_memory() -> bool:
@@ -136,4 +87,5 @@ def keep_memory() -> bool:
     except (OSError, TypeError, AttributeError):  # Windows, macOS, musl
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    return all([mallopt(_TRIM_THRESHOLD, _NEVER), mallopt(_MMAP_THRESHOLD, 2**30)])
+    trim_threshold, mmap_threshold, never = -1, -3, 2**31 - 1
+    return all([mallopt(trim_threshold, never), mallopt(mmap_threshold, 2**30)])

@@ -15,11 +15,14 @@ from torch import Tensor
 
 from sardino.dino import snapshot
 from sardino.dino.batches import Order
-from sardino.dino.health import History, RunLog, measure, read_log, warnings_of
+from sardino.dino.health import History, measure, warnings_of
+from sardino.dino.parallel import weights_of
 from sardino.dino.recipe import Rates, Run
-from sardino.dino.step import Learner, Seen, relative_distance, weights_of
+from sardino.dino.run_log import RunLog, read_log
+from sardino.dino.step import Learner, Seen
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
+from sardino.files import whole
 
 Probe = Callable[[VisionTransformer], dict[str, float]]
 """Judges a frozen backbone: {"knn": mIoU, "linear": mIoU}."""
@@ -98,26 +101,17 @@ class Session:
             self.save()
 
     def _watch(self, step: int, seen: Seen, rates: Rates) -> None:
-        learner, parallel = self.learner, self.parallel
-        backbone = list(learner.student.backbone.parameters())
         busy_s = max(self._busy_s, 1e-9)
-        values = measure(
-            loss=seen.loss,
-            logits=seen.logits,
-            centre=seen.centre,
-            teacher_temperature=rates.teacher_temperature,
-            features=seen.features,
-            gradient_norm=seen.gradient_norm,
-        ) | {
+        values = measure(seen, rates.teacher_temperature) | {
             "epoch": step / self.order.steps_per_epoch,
-            "distance": relative_distance(backbone, learner.start, parallel, learner.sharded),
+            "distance": self.learner.distance(),
             "learning_rate": rates.learning_rate,
             "weight_decay": rates.weight_decay,
             "momentum": rates.momentum,
             "teacher_temperature": rates.teacher_temperature,
             "images_per_s": self._done * self.run.batch / busy_s,
             "data_wait": self._waited_s / busy_s,
-            "memory_gib": _memory_gib(parallel.device),
+            "memory_gib": _memory_gib(self.parallel.device),
         }
         self.history.append(step, values)
         if self.log is not None:
@@ -156,10 +150,8 @@ class Session:
         kept = ""
         if self.folder is not None:
             path = self.folder / f"nonfinite-step-{step:08d}-rank-{self.parallel.rank}.safetensors"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            save_file({"inputs_db": inputs.contiguous()}, partial, {"tile_ids": json.dumps(ids)})
-            partial.replace(path)
+            with whole(path) as partial:
+                save_file({"inputs_db": inputs.contiguous()}, partial, {"tile_ids": json.dumps(ids)})
             kept = f"; the batch is kept in {path}"
         return SardinoError(
             f"the pre-training loss is not finite at step {step}, on tiles {', '.join(ids)}{kept}: lower the learning "

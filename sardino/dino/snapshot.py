@@ -1,6 +1,5 @@
 """The whole state of a pre-training on disk, to go on from exactly: weights, optimiser, centre, step, history."""
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,8 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from sardino.dino.step import Learner, weights_of, whole
+from sardino.dino.parallel import gathered, weights_of
+from sardino.dino.step import Learner
 from sardino.errors import SardinoError
+from sardino.files import sha256_of, whole
 
 FORMAT, VERSION = "sardino-snapshot", 1
 FILES = ("student", "teacher", "optimiser")
@@ -43,29 +44,26 @@ def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], hist
     tensors = {
         "student": weights_of(learner.student),
         "teacher": weights_of(learner.teacher),
-        "optimiser": _optimiser_state(learner) | {"centre": whole(learner.loss.centre)},
+        "optimiser": _optimiser_state(learner) | {"centre": gathered(learner.centre)},
     }
     if not learner.parallel.first:
         return
     target = folder / f"step-{step:08d}"
-    partial = folder / f".{target.name}.{os.getpid()}.partial"
     try:
         for leftover in folder.glob(".*.partial"):
             shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
-        digests = {}
-        for name in FILES:
-            save_file(tensors[name], partial / f"{name}.safetensors")
-            digests[name] = _digest(partial / f"{name}.safetensors")
-        state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
-        (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
-        _flush(partial)
-        # A later one was passed over as damaged when the run went on from an earlier one.
-        for outdated in [path for path in _folders(folder) if path.name >= target.name]:
-            shutil.rmtree(outdated)
-        os.rename(partial, target)
+        with whole(target) as partial:
+            partial.mkdir()
+            for name in FILES:
+                save_file(tensors[name], partial / f"{name}.safetensors")
+            digests = {name: sha256_of(partial / f"{name}.safetensors") for name in FILES}
+            state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
+            (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
+            _flush(partial)
+            # A later one was passed over as damaged when the run went on from an earlier one.
+            for outdated in [path for path in _folders(folder) if path.name >= target.name]:
+                shutil.rmtree(outdated)
     except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
         raise SardinoError(
             f"the snapshot of step {step} cannot be written to {folder} ({error}): make room there; the same command "
             f"goes on from the snapshot before"
@@ -100,7 +98,7 @@ def open_snapshot(folder: Path) -> Snapshot:
         if (state["format"], state["version"]) != (FORMAT, VERSION):
             raise SardinoError(f"{folder} is no {FORMAT} of version {VERSION}: start the pre-training anew")
         for name in FILES:
-            if _digest(folder / f"{name}.safetensors") != state["sha256"][name]:
+            if sha256_of(folder / f"{name}.safetensors") != state["sha256"][name]:
                 raise SardinoError(f"{folder / name}.safetensors is damaged: resume from an older snapshot")
         return Snapshot(folder, int(state["step"]), state["config"], state["history"])
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -125,7 +123,7 @@ def restore(snapshot: Snapshot, learner: Learner, config: dict[str, Any]) -> Non
         for check in (True, False):
             _load(learner.student, files["student"], check)
             _load(learner.teacher, files["teacher"], check)
-        learner.loss.centre.copy_(centre)
+        learner.centre.copy_(centre)
         _load_optimiser(learner, files["optimiser"])
     except (KeyError, RuntimeError, SafetensorError) as error:
         raise SardinoError(f"{snapshot.folder} does not fit this network ({error}): start anew") from error
@@ -155,7 +153,7 @@ def _folders(folder: Path) -> list[Path]:
 def _optimiser_state(learner: Learner) -> dict[str, Tensor]:
     """AdamW's moments and step counts by parameter name; a parameter that was never stepped has none."""
     return {
-        f"{key}/{name}": whole(value)
+        f"{key}/{name}": gathered(value)
         for name, parameter in learner.student.named_parameters()
         for key, value in learner.optimiser.state.get(parameter, {}).items()
     }
@@ -189,11 +187,6 @@ def _like(value: Tensor, model: Tensor) -> Tensor:
     """On the other's device, sharded as the other is."""
     value = value.to(model.device)
     return distribute_tensor(value, model.device_mesh, model.placements) if isinstance(model, DTensor) else value
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _flush(folder: Path) -> None:

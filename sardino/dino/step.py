@@ -1,25 +1,26 @@
-"""One step of DINO: student, teacher, loss and optimiser (paper, section 2 and Figure 1; Caron et al. 2021)."""
+"""One step of DINO: student, teacher, loss and optimiser (paper, section 2 and Figure 1; Caron et al. 2021).
+
+Symbols: B tiles, 2 global and L local views of each, d the width of the ViT, K prototypes, C the centre.
+"""
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
-from torch.nn.parallel import DistributedDataParallel
 
-from sardino.dino.head_and_loss import Head, Loss
-from sardino.dino.parallel import Parallel
+from sardino.dino.head_and_loss import Head, cross_entropy_of_other_views, update_centre
+from sardino.dino.optimiser import clip_each, parameter_groups
+from sardino.dino.parallel import Parallel, average_gradients, local
 from sardino.dino.recipe import Precision, Rates, Recipe
-from sardino.dino.runtime import clip_each, local, parameter_groups, precision_on
+from sardino.dino.runtime import precision_on
 from sardino.dino.skip_unused import class_token_only, skip_dropped
 from sardino.dino.vit import Architecture, build_vit
 
 Views = tuple[Tensor, Tensor]
-"""Global and local views of a micro-batch, (V, B, C, h, w) each."""
+"""Global views (2, B, channels, H, W) and local views (L, B, channels, h, w) of a micro-batch."""
 
 
 class Network(nn.Module):
@@ -31,9 +32,9 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, *groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Views (V, B, C, h, w), a group of each size, to the logits (V B, K) of all and the first's class tokens."""
-        classes = [self.backbone(group.flatten(0, 1)) for group in groups if len(group)]
-        return self.head(torch.cat(classes)), classes[0].clone()  # no view: FSDP hangs its hooks on what is returned
+        """Views (V, B, channels, h, w) of each size to logits (V B, K) of all, and the first size's class tokens."""
+        tokens = [self.backbone(group.flatten(0, 1)) for group in groups if len(group)]  # (V B, d) each
+        return self.head(torch.cat(tokens)), tokens[0].clone()  # no view: FSDP hangs its hooks on what is returned
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Seen:
 
     Args:
         loss: () mean over the whole batch.
-        logits: (2B, K) of the teacher's global views.
-        features: (2B, D) the student's class tokens of the global views.
+        logits: (2 B, K) of the teacher's global views.
+        features: (2 B, d) the student's class tokens of the global views.
         centre: (1, K) before it moved.
         gradient_norm: () of the whole gradient, before clipping.
     """
@@ -89,24 +90,12 @@ class Learner:
         head = Head(architecture.width, recipe.hidden, recipe.bottleneck, recipe.prototypes)
         self.student = Network(backbone, head).to(device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
-        self.loss = Loss(recipe.prototypes, recipe.student_temperature, recipe.centre_momentum).to(device)
+        self.centre = torch.zeros(1, recipe.prototypes, device=device)
         self.recipe, self.parallel = recipe, parallel
-        if checkpointing:
-            self.student.backbone.set_grad_checkpointing()
-        if compiled:
-            for network in (self.student, self.teacher):
-                for block in network.backbone.blocks:
-                    block.compile()
-        self.sharded = parallel.shards(self.student.backbone)
-        if self.sharded:
-            for network in (self.student, self.teacher):
-                parallel.shard(network.backbone.blocks, network.head, network)
-            self.replica: nn.Module = self.student
-        else:
-            self.replica = parallel.replicate(self.student)
+        self._distribute(compiled, checkpointing)
         groups = parameter_groups(self.student)
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
-        self.start = [p.detach().clone() for p in self.student.backbone.parameters()]
+        self._start = [p.detach().clone() for p in self.student.backbone.parameters()]
         self.student.train()
         self._autocast = torch.autocast(
             device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16"
@@ -120,36 +109,41 @@ class Learner:
 
         Args:
             parts: the micro-batches' views.
-            count: how many there are.
             rates: of this step.
             watched: keep the logits and features of all micro-batches for `Seen`, not of the last alone.
 
         Raises:
             NotFinite: before anything has changed.
         """
+        recipe = self.recipe
         self.optimiser.zero_grad(set_to_none=True)
-        loss = torch.zeros((), device=self.parallel.device)
+        loss, mean = torch.zeros((), device=self.parallel.device), torch.zeros_like(self.centre)
         outputs: list[tuple[Tensor, Tensor]] = []
-        mean = torch.zeros_like(self.loss.centre)
-        for number, (views, local_views) in enumerate(parts):
-            self._synchronise(number == count - 1)
+        for number, (global_views, local_views) in enumerate(parts):
+            average_gradients(self._student, number == count - 1)
             with self._autocast:
                 with torch.no_grad():
-                    logits, _ = self.teacher(views)
-                predictions, features = self.replica(views, local_views)
-            size = views.shape[1]
-            part = self.loss.cross_entropy(predictions.split(size), logits.split(size), rates.teacher_temperature)
+                    teacher, _ = self.teacher(global_views)  # (2 B, K)
+                student, features = self._student(global_views, local_views)  # ((2 + L) B, K), (2 B, d)
+            size = global_views.shape[1]
+            part = cross_entropy_of_other_views(
+                student.split(size),  # 2 + L times (B, K)
+                teacher.split(size),  # 2 times (B, K)
+                self.centre,
+                rates.teacher_temperature,
+                recipe.student_temperature,
+            )
             (part / count).backward()
             loss += part.detach() / count
-            mean += logits.to(mean.dtype).mean(0, keepdim=True) / count
-            outputs = [*(outputs if watched else []), (logits, features.detach())]
+            mean += teacher.to(mean.dtype).mean(0, keepdim=True) / count  # (1, K)
+            outputs = [*(outputs if watched else []), (teacher, features.detach())]
         loss = self.parallel.mean(loss)
-        norm = clip_each(self.student, self.recipe.clip, self.parallel.sum if self.sharded else lambda squares: squares)
+        norm = clip_each(self.student, recipe.clip, self._over_shards)
         if not torch.isfinite(loss + norm):
             self.optimiser.zero_grad(set_to_none=True)
             raise NotFinite
-        centre = self.loss.centre.clone()
-        self.loss.update_centre(self.parallel.mean(mean))
+        centre = self.centre.clone()
+        update_centre(self.centre, self.parallel.mean(mean), recipe.centre_momentum)
         if rates.prototypes_frozen:
             self.student.head.prototypes.weight.grad = None
         for group, decay in zip(self.optimiser.param_groups, (rates.weight_decay, 0.0), strict=True):
@@ -159,42 +153,38 @@ class Learner:
         all_logits, all_features = (torch.cat(tensors) for tensors in zip(*outputs, strict=True))
         return Seen(loss, all_logits, all_features, centre, norm)
 
-    def _synchronise(self, last: bool) -> None:
-        """Average gradients over ranks with the last micro-batch alone."""
-        if self.sharded:
-            cast(FSDPModule, self.replica).set_requires_gradient_sync(last)
-        elif self.parallel.world > 1:
-            # What DDP's no_sync() sets.
-            cast(DistributedDataParallel, self.replica).require_backward_grad_sync = last
+    def distance(self) -> float:
+        """How far the student's backbone has moved from where it began, relative to its norm then."""
+        pairs = zip(self.student.backbone.parameters(), self._start, strict=True)
+        squares = torch.stack(
+            [torch.stack([(local(p.detach()) - local(s)).square().sum(), local(s).square().sum()]) for p, s in pairs]
+        ).sum(0)
+        moved, norm = self._over_shards(squares).tolist()
+        return float((moved / norm) ** 0.5)
+
+    def _distribute(self, compiled: bool, checkpointing: bool) -> None:
+        """What makes a step cheaper or spreads it over ranks, and changes nothing but rounding."""
+        networks = (self.student, self.teacher)
+        if checkpointing:
+            self.student.backbone.set_grad_checkpointing()
+        if compiled:
+            for network in networks:
+                for block in network.backbone.blocks:
+                    block.compile()
+        self._sharded = self.parallel.shards(self.student.backbone)
+        if self._sharded:
+            for network in networks:
+                self.parallel.shard(*network.backbone.blocks, network.head, network)
+        # The student to call; DDP puts a module of its own around it.
+        self._student = self.student if self._sharded else self.parallel.replicate(self.student)
+
+    def _over_shards(self, squares: Tensor) -> Tensor:
+        """A sum over this rank's shards to that over all ranks' shards."""
+        return self.parallel.sum(squares) if self._sharded else squares
 
 
 @torch.no_grad()
 def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> None:
-    """Exponential moving average of the student's parameters, after the optimiser's step."""
+    """theta_t <- m theta_t + (1 - m) theta_s in place: the exponential moving average, after the optimiser's step."""
     pairs = list(zip(teacher.parameters(), student.parameters(), strict=True))
     torch._foreach_lerp_([local(t) for t, _ in pairs], [local(s) for _, s in pairs], 1 - momentum)
-
-
-def weights_of(module: nn.Module) -> dict[str, Tensor]:
-    """Whole weights on the CPU, from all ranks' shards; every rank must ask."""
-    return {name: whole(value) for name, value in module.state_dict().items()}
-
-
-def whole(tensor: Tensor) -> Tensor:
-    """A tensor gathered from all ranks, on the CPU, as a copy."""
-    full = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return full.detach().cpu().contiguous().clone()
-
-
-def relative_distance(
-    parameters: Sequence[Tensor], start: Sequence[Tensor], parallel: Parallel, sharded: bool
-) -> float:
-    """How far weights have moved from where they began, relative to their norm then."""
-    squares = torch.stack(
-        [
-            torch.stack([(local(p.detach()) - local(s)).square().sum(), local(s).square().sum()])
-            for p, s in zip(parameters, start, strict=True)
-        ]
-    ).sum(0)
-    moved, norm = (parallel.sum(squares) if sharded else squares).tolist()
-    return float((moved / norm) ** 0.5)

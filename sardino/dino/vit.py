@@ -1,6 +1,6 @@
 """The Vision Transformer: timm's, with any channel count, patch and size, read for tokens and attention."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TypeVar, cast
 
 import torch
@@ -9,46 +9,38 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from sardino.dino.attention import attention_rows
+from sardino.dino.vit_size import ViTSize
 from sardino.errors import SardinoError
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """The shape of a ViT.
-
-    ViT-Tiny/16 is (192, 12, 3, 16), ViT-Base/16 is (768, 12, 12, 16) (paper, section 3 and Table 3).
+class Architecture(ViTSize):
+    """A ViT for tiles of one kind: its size, and what it is given.
 
     Args:
-        width: embedding dimension.
-        depth: number of blocks.
-        heads: attention heads; divides the width.
-        patch: side of a patch in pixels; divides the tile.
         channels: input channels, 12 in the paper.
         tile_px: side of the tile in pixels, 448 in the paper.
     """
 
-    width: int
-    depth: int
-    heads: int
-    patch: int
     channels: int
     tile_px: int
 
     def __post_init__(self) -> None:
-        if self.width % self.heads:
-            raise SardinoError(f"{self.heads} heads do not divide a width of {self.width}")
+        super().__post_init__()
         if self.tile_px % self.patch:
             raise SardinoError(f"a patch of {self.patch} px does not divide a tile of {self.tile_px} px")
+
+    @classmethod
+    def of(cls, size: ViTSize, channels: int, tile_px: int) -> "Architecture":
+        """A ViT of this size for these tiles."""
+        return cls(**size.to_dict(), channels=channels, tile_px=tile_px)
 
     @property
     def grid(self) -> int:
         """Patches along a side of the tile: 28 in the paper."""
         return self.tile_px // self.patch
-
-    def to_dict(self) -> dict[str, int]:
-        return asdict(self)
 
 
 def build_vit(architecture: Architecture, drop_path: float = 0.0) -> VisionTransformer:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.dino.batches import TileSource, in_batches
+from sardino.dino.optimiser import clip_each, parameter_groups
 from sardino.dino.recipe import warmup_cosine
-from sardino.dino.runtime import clip_each, parameter_groups
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import confusion, miou
 from sardino.progress import track

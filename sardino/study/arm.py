@@ -62,7 +62,6 @@ def pretrain_arm(space: Workspace, arm: str, device: torch.device, seed: int | N
         Parallel(device),
         folder,
         cache=profile.data.cache,
-        scratch=space.build / "cache",
         # The code's own content, because a working tree changes under one revision.
         code=fingerprint(import_closure(Path(__file__), Path(sardino.__file__).parent)),
         mismatch="restart",
@@ -99,7 +98,6 @@ def pretrain_on(
     folder: Path,
     *,
     cache: Cache = "auto",
-    scratch: Path | None = None,
     code: str = "",
     mismatch: Literal["refuse", "restart"] = "refuse",
     restart: bool = False,
@@ -112,7 +110,7 @@ def pretrain_on(
         store, regions: the training tiles; those for validation are probed, no other is touched.
         architecture, recipe, run, parallel: see sardino.dino.pretrain.pretrain.
         folder: of the weights, and of snapshots and the log while it runs.
-        cache, scratch: see sardino.dino.batches.open_tiles.
+        cache: see sardino.dino.batches.open_tiles.
         code: of what makes it, kept in the snapshots.
         mismatch: what to do with snapshots of another run: refuse, or throw away; the latter compares the code too.
         restart: throw snapshots away whatever they are.
@@ -127,7 +125,7 @@ def pretrain_on(
     if restart and parallel.first:
         shutil.rmtree(folder / "snapshots", ignore_errors=True)
     parallel.wait()
-    tiles = open_tiles(store, ids, None, cache, scratch)
+    tiles = open_tiles(store, ids, None, cache)
     probe = ProbeTiles(store, regions, normalisation)
     if isinstance(tiles, MemoryTiles):
         run = run.changed(workers=0)

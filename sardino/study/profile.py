@@ -51,7 +51,7 @@ class DataSource(Options):
     max_tiles_per_chip: Count | None = None
     composite: Literal["mean", "median"] = "mean"
     buffer_m: Annotated[float, Field(ge=0)] = 0.0
-    cache: Literal["auto", "memory", "mapped", "none"] = "auto"
+    cache: Literal["auto", "memory", "none"] = "auto"
     loader_workers: Annotated[int, Field(ge=0)] = 0
 
 

@@ -19,7 +19,7 @@ from sardino.cli.pretrain import STOPPED, setting, shape_of
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store
-from sardino.dino.health import read_log
+from sardino.dino.run_log import read_log
 from sardino.errors import SardinoError
 
 SIZE = 32

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from scipy.special import erf
 from torch import Tensor
 
-from sardino.dino.head_and_loss import Head, Loss
+from sardino.dino.head_and_loss import Head, cross_entropy_of_other_views, teacher_probabilities, update_centre
 from sardino.dino.vit import Architecture, build_vit
 
 Array = NDArray[np.float64]
 WIDTH, HIDDEN, BOTTLENECK, K = 6, 10, 5, 7
+NO_CENTRE = torch.zeros(1, K, dtype=torch.float64)
 
 
 def softmax(x: Array) -> Array:
@@ -47,13 +48,11 @@ def logits(views: int, batch: int, seed: int) -> Tensor:
 def test_loss_and_gradient(views: int, teacher_temperature: float, student_temperature: float) -> None:
     """2 + L views give 2 (L + 1) terms; also at the paper's temperatures."""
     student, teacher = logits(views, 4, 0).requires_grad_(), logits(2, 4, 1)
-    loss = Loss(K, student_temperature, 0.9).double()
-    loss.centre = torch.rand(1, K, generator=torch.Generator().manual_seed(2), dtype=torch.float64) / 10
-    centre = loss.centre.numpy().copy()
-    value = loss(list(student), list(teacher), teacher_temperature)
+    centre = torch.rand(1, K, generator=torch.Generator().manual_seed(2), dtype=torch.float64) / 10
+    value = cross_entropy_of_other_views(list(student), list(teacher), centre, teacher_temperature, student_temperature)
     value.backward()
     expected, gradient, pairs = expected_loss(
-        student.detach().numpy(), teacher.numpy(), centre, teacher_temperature, student_temperature
+        student.detach().numpy(), teacher.numpy(), centre.numpy(), teacher_temperature, student_temperature
     )
     assert pairs == 2 * (views - 2 + 1)
     assert value.dtype == torch.float64
@@ -70,7 +69,7 @@ def test_a_view_is_not_compared_with_itself() -> None:
     gradients = []
     for seen in (teacher, other):
         leaf = student.clone().requires_grad_()
-        Loss(K, 0.1, 0.9).double()(list(leaf), list(seen), 0.04).backward()
+        cross_entropy_of_other_views(list(leaf), list(seen), NO_CENTRE, 0.04, 0.1).backward()
         gradients.append(leaf.grad)
     torch.testing.assert_close(gradients[0][0], gradients[1][0], rtol=0, atol=1e-12)  # subtracted, to rounding
     assert (gradients[0][1] - gradients[1][1]).abs().max() > 1e-3
@@ -78,50 +77,40 @@ def test_a_view_is_not_compared_with_itself() -> None:
 
 def test_no_gradient_reaches_the_teacher() -> None:
     student, teacher = logits(3, 2, 0).requires_grad_(), logits(2, 2, 1).requires_grad_()
-    Loss(K, 0.1, 0.9).double()(list(student), list(teacher), 0.04).backward()
+    cross_entropy_of_other_views(list(student), list(teacher), NO_CENTRE, 0.04, 0.1).backward()
     assert teacher.grad is None and student.grad is not None
 
 
-def test_centre_is_used_and_then_moved_by_raw_logits() -> None:
-    """Three steps: each loss sees the centre before its own batch, which is a mean of logits without temperature."""
-    loss = Loss(K, 0.1, 0.9).double()
-    centre = np.zeros((1, K))
+def test_the_centre_moves_by_raw_logits() -> None:
+    """Towards the mean of the batch, without temperature; that the loss uses it first is a test of the step."""
+    centre, expected = torch.zeros(1, K), np.zeros((1, K))
     for seed in range(3):
-        student, teacher = logits(4, 5, seed), logits(2, 5, 10 + seed)
-        value = loss(list(student), list(teacher), 0.04)
-        np.testing.assert_allclose(
-            value.item(), expected_loss(student.numpy(), teacher.numpy(), centre, 0.04, 0.1)[0], rtol=1e-12
-        )
-        centre = 0.9 * centre + 0.1 * teacher.numpy().reshape(-1, K).mean(0, keepdims=True)
-        np.testing.assert_allclose(loss.centre.numpy(), centre, rtol=1e-12)
-
-
-def test_the_loss_alone_leaves_the_centre() -> None:
-    loss = Loss(K, 0.1, 0.9).double()
-    student, teacher = list(logits(3, 2, 0)), list(logits(2, 2, 1))
-    alone = loss.cross_entropy(student, teacher, 0.04)
-    assert not loss.centre.any()
-    assert alone == loss(student, teacher, 0.04) and loss.centre.any()
+        teacher = logits(2, 5, 10 + seed)
+        update_centre(centre, teacher.flatten(0, 1).mean(0, keepdim=True), 0.9)
+        expected = 0.9 * expected + 0.1 * teacher.numpy().reshape(-1, K).mean(0, keepdims=True)
+        np.testing.assert_allclose(centre.numpy(), expected, rtol=1e-5, atol=1e-7)
+    assert centre.dtype == torch.float32
 
 
 def test_uniform_student_costs_ln_k() -> None:
-    loss = Loss(3, 0.1, 0.9)
-    value = loss([torch.zeros(1, 3), torch.zeros(1, 3)], [torch.tensor([[1.0, 0.0, 0.0]])] * 2, 1.0)
+    student, teacher = [torch.zeros(1, 3)] * 2, [torch.tensor([[1.0, 0.0, 0.0]])] * 2
+    value = cross_entropy_of_other_views(student, teacher, torch.zeros(1, 3), 1.0, 0.1)
     assert math.isclose(float(value), math.log(3), rel_tol=1e-6)
 
 
 def test_half_precision_is_raised_to_float32() -> None:
     """bfloat16 logits in, float32 softmax inside: equal to the same numbers handed over in float32."""
     student, teacher = logits(3, 4, 0).bfloat16(), logits(2, 4, 1).bfloat16()
-    low, exact = Loss(K, 0.03, 0.99), Loss(K, 0.03, 0.99)
-    value = low(list(student), list(teacher), 0.001)
-    torch.testing.assert_close(value, exact(list(student.float()), list(teacher.float()), 0.001))
-    assert value.dtype == low.centre.dtype == torch.float32
+    value, exact = (
+        cross_entropy_of_other_views(list(s), list(t), torch.zeros(1, K), 0.001, 0.03)
+        for s, t in ((student, teacher), (student.float(), teacher.float()))
+    )
+    torch.testing.assert_close(value, exact)
+    assert value.dtype == torch.float32
 
 
 def test_targets_stay_finite_at_the_papers_temperature() -> None:
-    loss = Loss(5, 0.03, 0.99)
-    targets = loss.targets(torch.tensor([[1.0, 0.999, -1.0, 0.0, 0.5]]), 0.001)
+    targets = teacher_probabilities(torch.tensor([[1.0, 0.999, -1.0, 0.0, 0.5]]), torch.zeros(1, 5), 0.001)
     expected = softmax(np.array([[1.0, 0.999, -1.0, 0.0, 0.5]]) / 0.001)
     np.testing.assert_allclose(targets.numpy(), expected, atol=1e-4)
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from sardino.dino.health import COLUMNS, SIGNS, History, measure, warnings_of
+from sardino.dino.step import Seen
 from sardino.errors import SardinoError
 
 LOOKS = 40
@@ -42,14 +43,8 @@ def test_measures_are_the_textbook_ones(samples: int, k: int, width: int, temper
         rng.normal(0, 0.1, (1, k)),
         rng.normal(1, 2, (samples, width)),
     )
-    found = measure(
-        loss=torch.tensor(9.0),
-        logits=torch.tensor(logits, dtype=torch.float32),
-        centre=torch.tensor(centre, dtype=torch.float32),
-        teacher_temperature=temperature,
-        features=torch.tensor(features, dtype=torch.float32),
-        gradient_norm=torch.tensor(2.5),
-    )
+    tensors = [torch.tensor(values, dtype=torch.float32) for values in (9.0, logits, features, centre, 2.5)]
+    found = measure(Seen(*tensors), temperature)
     z = (logits - centre) / temperature
     target = np.exp(z - z.max(1, keepdims=True))
     target /= target.sum(1, keepdims=True)
@@ -76,10 +71,7 @@ def test_measures_are_the_textbook_ones(samples: int, k: int, width: int, temper
 
 def test_a_constant_has_no_spread_and_a_rank_of_one() -> None:
     same = torch.ones(6, 8)
-    found = measure(
-        loss=torch.tensor(0.0), logits=same, centre=torch.zeros(1, 8), teacher_temperature=0.1, features=same,
-        gradient_norm=torch.tensor(0.0),
-    )  # fmt: skip
+    found = measure(Seen(torch.tensor(0.0), same, same, torch.zeros(1, 8), torch.tensor(0.0)), 0.1)
     assert found["feature_std"] == pytest.approx(0, abs=1e-3) and found["effective_rank"] == pytest.approx(1, abs=1e-3)
     assert found["batch_entropy"] == pytest.approx(math.log(8), abs=1e-5)
 

@@ -1,6 +1,4 @@
-"""The loader: the same batches with any number of workers, from memory, from a mapped cache and from the store."""
-
-from pathlib import Path
+"""The loader: the same batches with any number of workers, from memory and from the store."""
 
 import numpy as np
 import pytest
@@ -11,7 +9,7 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store
-from sardino.dino.batches import MappedTiles, MemoryTiles, StoreTiles, load, open_tiles
+from sardino.dino.batches import MemoryTiles, StoreTiles, load, open_tiles
 from sardino.errors import SardinoError
 
 TILES = list(tile_grid("north", "EPSG:32631", (500_000, 5_500_000), 16, 10.0, 10, 1))
@@ -46,10 +44,10 @@ def normalisation(store: TileStore) -> Normalisation:
     return Normalisation.of_store(store, store.ids())
 
 
-def test_every_cache_gives_the_same_tiles(store: TileStore, normalisation: Normalisation, tmp_path: Path) -> None:
+def test_every_cache_gives_the_same_tiles(store: TileStore, normalisation: Normalisation) -> None:
     ids = store.ids()[::-1]
-    kinds = {name: open_tiles(store, ids, normalisation, name, tmp_path) for name in ("memory", "mapped", "none")}
-    assert [type(k) for k in kinds.values()] == [MemoryTiles, MappedTiles, StoreTiles]
+    kinds = {name: open_tiles(store, ids, normalisation, name) for name in ("memory", "none", "auto")}
+    assert [type(k) for k in kinds.values()] == [MemoryTiles, StoreTiles, MemoryTiles]
     expected = store.read([ids[n] for n in (7, 0, 3)])
     for source in kinds.values():
         assert len(source) == 10
@@ -57,30 +55,6 @@ def test_every_cache_gives_the_same_tiles(store: TileStore, normalisation: Norma
         torch.testing.assert_close(inputs, torch.from_numpy(normalisation.apply(expected[0])), rtol=0, atol=0)
         assert torch.equal(labels, torch.from_numpy(expected[1]))
         assert (inputs[:, 1, :3] == 0).all()
-
-
-def test_a_mapped_cache_is_made_once_and_follows_the_tiles(
-    store: TileStore, normalisation: Normalisation, tmp_path: Path
-) -> None:
-    seen: list[int] = []
-
-    def watch(numbers: range) -> range:
-        seen.extend(numbers)
-        return numbers
-
-    for _ in range(2):
-        MappedTiles.build(store, store.ids(), normalisation, tmp_path, watch)
-    assert seen == list(range(10))
-    MappedTiles.build(store, store.ids()[:4], normalisation, tmp_path, watch)
-    assert len(seen) == 14 and len(list(tmp_path.iterdir())) == 2
-
-
-def test_a_cache_that_was_cut_short_is_refused(store: TileStore, normalisation: Normalisation, tmp_path: Path) -> None:
-    folder = MappedTiles.build(store, store.ids(), normalisation, tmp_path).folder
-    counts = folder / "counts.npy"
-    counts.write_bytes(counts.read_bytes()[:300])
-    with pytest.raises(SardinoError, match="delete it"):
-        MappedTiles.build(store, store.ids(), normalisation, tmp_path)
 
 
 def test_workers_change_neither_order_nor_pixels(store: TileStore, normalisation: Normalisation) -> None:
