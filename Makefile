@@ -61,7 +61,7 @@ lock: $(STAMP)  ## resolve requirements.lock (with hashes) and environment.yml f
 		$(if $(UPGRADE),--upgrade) --output-file requirements.lock
 	$(BIN)/python -m sardino.study.doctor
 
-readme: $(STAMP)  ## rewrite README.md's numbers from results/
+readme: $(STAMP)  ## rewrite the numbers of README.md and docs/ from results/
 	$(BIN)/python -m sardino.reporting.pages.readme
 
 doctor: $(STAMP)  ## what this machine has, and what is wrong with it

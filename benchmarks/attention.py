@@ -27,7 +27,7 @@ from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.attention import class_attention
 from sardino.dino.runtime import precision_on
 from sardino.dino.vit import Architecture, build_vit
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 SIZES = {448: (1.4, None), 1024: (3.0, 4.0)}
 """Side of a tile in pixels: bars of the speed and of the memory."""

@@ -25,7 +25,7 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.crops import crop, random_boxes, random_flips
 from sardino.dino.views import Views, half_tile
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 Contestant = Callable[[], object]
 GLOBAL, LOCAL = (0.4, 1.0), (0.05, 0.4)

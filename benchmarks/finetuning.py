@@ -28,7 +28,7 @@ import torch
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.batches import MemoryTiles, TileSource
 from sardino.dino.vit import Architecture, build_vit
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.segmentation.finetune import Settings, finetune
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter

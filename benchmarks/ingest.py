@@ -25,7 +25,7 @@ from sardino.data.sources.stac.catalogue import Catalogue, HttpPolicy
 from sardino.data.sources.stac.source import StacSource, geobox
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Tile
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]

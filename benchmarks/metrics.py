@@ -30,7 +30,7 @@ from torchmetrics.classification import (
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.evaluation.scores import accuracy, class_iou, confusion, macro_f1, miou, miou_all
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 Contestant = Callable[[], object]
 BAR = 5.0

@@ -42,7 +42,7 @@ from sardino.dino.recipe import DINO, Precision, Rates
 from sardino.dino.runtime import keep_memory, precision_on
 from sardino.dino.step import Learner
 from sardino.dino.vit import Architecture, build_vit
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 RECIPE = DINO.changed(prototypes=1024, local_crops=4)
 TINY, BASE = {"width": 192, "depth": 12, "heads": 3}, {"width": 768, "depth": 12, "heads": 12}

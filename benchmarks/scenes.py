@@ -46,7 +46,7 @@ from sardino.dino.runtime import has_bfloat16
 from sardino.dino.vit import Architecture
 from sardino.mapping.job import Job, batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import peak_memory_mb, revision
 from sardino.segmentation.finetune import Settings, finetune
 from sardino.segmentation.segmenter import EncodingName

@@ -29,7 +29,7 @@ from sardino.data.tiles.radiometry import CHANNELS, NODATA
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Tile
 from sardino.data.tiles.write_store import write_store
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 Reader = Callable[[int], list[torch.Tensor]]
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import read_record
 from sardino.study.stale import EVIDENCE, TRAININGS
 

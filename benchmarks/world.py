@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sardino.data.sources.world.region import REGIONS
 from sardino.data.sources.world.synthetic import World
-from sardino.reporting.pages.readme import Row, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 LIMIT_S = 1.5
 """A tile of 448 px may take so long on one core."""

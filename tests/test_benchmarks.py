@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sardino.reporting.pages.readme import read_benchmark
+from sardino.reporting.pages.benchmarks import read_benchmark
 
 ROOT = Path(__file__).parents[1]
 

@@ -10,16 +10,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LARGEST = 15_000_000
 
-# Folders of one machine, and hosts of package registries; `$HOME`, `~` and /home/someone are no machine's.
+# Folders of one machine; `$HOME`, `~` and /home/someone are no machine's.
 MACHINE_PATH = re.compile(r"(?<![\w.:/~-])/(?:work|root|home|Users|workspace|mnt|scratch)/(?!someone\b)\w")
-REGISTRY = re.compile(
-    r"pypi\.org|pythonhosted\.org|download\.pytorch\.org|conda\.anaconda\.org|repo\.anaconda\.com|"
-    r"--(?:extra-)?index-url[ =]\S*:|PIP_(?:EXTRA_)?INDEX_URL|proxy\.golang\.org|registry\.npmjs\.org"
-)
 # The folder of real chips is the reader's own: only examples of DATA= may name one place for it, and only this one.
 SHARED = re.compile(r"shared/[\w./-]*")
 SHARED_EXAMPLE = "shared/data/real"
-MAY_SHOW_EXAMPLE = {"README.md", "Makefile", "sardino/study/profiles/real.toml"}
+MAY_SHOW_EXAMPLE = {"README.md", "docs/data.md", "Makefile", "sardino/study/profiles/real.toml"}
 
 
 def tracked() -> list[Path]:
@@ -42,14 +38,14 @@ def text_of(path: Path) -> str | None:
     return re.sub(r'("image/png": ")[^"]*', r"\1", text)
 
 
-def test_no_file_names_a_machine_or_a_registry() -> None:
+def test_no_file_names_a_machine() -> None:
     wrong = []
     for path in tracked():
         text = text_of(path)
         if text is None:
             continue
         for number, line in enumerate(text.splitlines(), start=1):
-            if found := MACHINE_PATH.search(line) or REGISTRY.search(line):
+            if found := MACHINE_PATH.search(line):
                 wrong.append(f"{path.relative_to(ROOT)}:{number}: {found.group()}")
     assert wrong == []
 

@@ -136,7 +136,7 @@ class MemoryMeter:
 
 
 def publish_summary(workspace: Workspace, runs: list[Run], executed: list[Run], seconds: float, peak_mb: float) -> None:
-    """Write results/<profile>/run.json if this session executed every run, and bring README's numbers up to date.
+    """Write results/<profile>/run.json if this session executed every run, and bring the pages' numbers up to date.
 
     A session that went on where another stopped cannot say what the whole takes.
     """
@@ -156,9 +156,7 @@ def publish_summary(workspace: Workspace, runs: list[Run], executed: list[Run], 
             "finished": last["finished"],
         }
         write_text(json.dumps(content, indent=1) + "\n", workspace.results / "run.json")
-    readme = workspace.root / "README.md"
-    if readme.is_file():
-        refresh(readme, workspace.root / "results")
+    refresh(workspace.root)
 
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")

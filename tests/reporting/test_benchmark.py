@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.readme import Row, read_benchmark, rendered, write_benchmark
+from sardino.reporting.pages.benchmarks import Row, read_benchmark, write_benchmark
+from sardino.reporting.pages.readme import rendered
 
 ROWS = [
     Row("Store", 3000.0, "tiles/s", "memory map", 4000.0, 0.75, 0.4),
@@ -26,7 +27,7 @@ def test_rows_come_back_with_their_evidence(tmp_path: Path) -> None:
 def test_the_readme_shows_every_benchmark_of_the_results(tmp_path: Path) -> None:
     text = "# x\n<!-- sardino:benchmarks -->\nold\n<!-- /sardino:benchmarks -->\n"
     assert "_Not run yet._" in rendered(text, tmp_path)
-    write_benchmark(ROWS, tmp_path / "benchmarks" / "store.json")
+    write_benchmark(ROWS, tmp_path / "results" / "benchmarks" / "store.json")
     shown = rendered(text, tmp_path)
     assert "| Store | 3000 tiles/s | memory map | 4000 tiles/s | 0.75 | 0.4 |" in shown and "old" not in shown
     assert "| Alone | 12.5 tiles/s | - | - | - | - |" in shown and "benchmarks/store.py" in shown

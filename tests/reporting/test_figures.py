@@ -209,10 +209,10 @@ def pretraining(arm: str, prototypes: int) -> dict:
 
 def test_curves_show_each_arm_and_ln_k() -> None:
     figure = draw_pretraining([pretraining("europe", 64), pretraining("all", 4096), {"kind": "data"}])
-    assert [len(axes.lines) for axes in figure.axes[:10]] == [4, 4, 4, 2, 2, 2, 2, 2, 2, 2]  # no probe, no panel
+    assert [len(axes.lines) for axes in figure.axes[:9]] == [4, 4, 4, 2, 2, 2, 2, 2, 2]  # no probe, no panel
     notes = [text.get_text() for text in figure.axes[0].texts]
     assert notes == ["ln K = 4.16", "ln K = 8.32"]
-    assert [text.get_text() for text in figure.axes[10].get_legend().get_texts()] == [
+    assert [text.get_text() for text in figure.axes[9].get_legend().get_texts()] == [
         "europe (21 steps)",
         "all (21 steps)",
     ]
@@ -230,9 +230,9 @@ def test_curves_of_an_older_record_and_with_gaps_and_probes() -> None:
     new["results"]["curves"]["probes"] = {"step": [10, 20], "knn": [0.1, None], "linear": [0.2, 0.3]}
     figure = draw_pretraining([old, new])
     titles = [axes.get_ylabel() for axes in figure.axes if axes.lines]
-    assert len(titles) == 11 and "Probe" in titles[-1]
-    assert len(figure.axes[10].lines) == 2
-    np.testing.assert_array_equal(figure.axes[10].lines[1].get_ydata(), [0.1, np.nan])
+    assert len(titles) == 10 and "Probe" in titles[-1]
+    assert len(figure.axes[9].lines) == 2
+    np.testing.assert_array_equal(figure.axes[9].lines[1].get_ydata(), [0.1, np.nan])
 
 
 def test_saving_twice_gives_the_same_bytes_and_no_partial_file(tmp_path: Path, index: pd.DataFrame) -> None:

@@ -1,8 +1,9 @@
-"""README blocks come from results/, twice the same, and nothing around them moves."""
+"""Blocks of README and docs come from results/, twice the same, and nothing around them moves."""
 
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from sardino.errors import SardinoError
@@ -38,18 +39,18 @@ c,-0.1,-0.2,-0.05,supported
 
 
 @pytest.fixture()
-def results(tmp_path: Path) -> Path:
+def project(tmp_path: Path) -> Path:
     folder = tmp_path / "results"
     (folder / "laptop").mkdir(parents=True)
     (folder / "laptop" / "run.json").write_text(json.dumps(RUN))
     (folder / "laptop" / "table1.md").write_text("**Table 1**\n\n| a |\n| --- |\n| 0.412 |\n")
     (folder / "real").mkdir()
     (folder / "real" / "claims.csv").write_text(CLAIMS)
-    return folder
+    return tmp_path
 
 
-def test_blocks_show_what_was_published(results: Path) -> None:
-    text = rendered(TEXT, results)
+def test_blocks_show_what_was_published(project: Path) -> None:
+    text = rendered(TEXT, project)
     assert "| `laptop` | 23 | 43 min | 2.0 GB | A processor, 2 cores, 8 GB | 2026-01-02 | `0123456789` |" in text
     assert "0.412" in text
     assert "3 claims: 2 supported, 1 undecided." in text
@@ -63,20 +64,22 @@ def test_blocks_show_what_was_published(results: Path) -> None:
     ]
 
 
-def test_refreshing_twice_changes_nothing(results: Path, tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(TEXT)
-    assert refresh(readme, results)
-    once = readme.read_text()
-    assert not refresh(readme, results)
-    assert readme.read_text() == once
-    assert not list(tmp_path.glob(".README*"))
+def test_refreshing_twice_changes_nothing(project: Path) -> None:
+    (project / "docs").mkdir()
+    pages = [project / "README.md", project / "docs" / "results.md"]
+    for page in pages:
+        page.write_text(TEXT)
+    assert refresh(project) == pages
+    once = pages[0].read_text()
+    assert refresh(project) == []
+    assert [page.read_text() for page in pages] == [once, once]
+    assert not list(project.glob(".README*"))
 
 
-def test_a_changed_result_changes_the_readme(results: Path) -> None:
-    before = rendered(TEXT, results)
-    (results / "laptop" / "run.json").write_text(json.dumps(RUN | {"wall_s": 9000.0}))
-    after = rendered(before, results)
+def test_a_changed_result_changes_the_readme(project: Path) -> None:
+    before = rendered(TEXT, project)
+    (project / "results" / "laptop" / "run.json").write_text(json.dumps(RUN | {"wall_s": 9000.0}))
+    after = rendered(before, project)
     assert "2 h 30 min" in after
     assert after.replace("2 h 30 min", "43 min") == before
 
@@ -101,13 +104,37 @@ def test_a_wrong_block_is_refused(text: str, tmp_path: Path) -> None:
         rendered(text, tmp_path)
 
 
-def test_the_check_profile_is_no_result(results: Path) -> None:
-    (results / "smoke").mkdir()
-    (results / "smoke" / "run.json").write_text(json.dumps(RUN | {"profile": "smoke"}))
-    assert "`smoke`" not in rendered(TEXT, results)
+def test_the_check_profile_is_no_result(project: Path) -> None:
+    (project / "results" / "smoke").mkdir()
+    (project / "results" / "smoke" / "run.json").write_text(json.dumps(RUN | {"profile": "smoke"}))
+    assert "`smoke`" not in rendered(TEXT, project)
 
 
-def test_a_damaged_run_is_named(results: Path) -> None:
-    (results / "laptop" / "run.json").write_text('{"profile": "laptop"}')
+def test_a_damaged_run_is_named(project: Path) -> None:
+    (project / "results" / "laptop" / "run.json").write_text('{"profile": "laptop"}')
     with pytest.raises(SardinoError, match=r"run\.json"):
-        rendered(TEXT, results)
+        rendered(TEXT, project)
+
+
+def test_notebooks_are_counted_and_asked(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    for number, question in enumerate(("Why?", "What\n# for?")):
+        text = f"# %% [markdown]\n# # 0{number} A title\n#\n# **{question}**\n"
+        (tmp_path / "notebooks" / f"0{number}_x.py").write_text(text)
+    text = rendered("<!-- sardino:notebooks -->\n<!-- /sardino:notebooks -->\n", tmp_path)
+    assert "2 notebooks" in text and "| [01 A title](notebooks/01_x.ipynb) | What for? |" in text
+    (tmp_path / "notebooks" / "02_y.py").write_text("# # No question")
+    with pytest.raises(SardinoError, match="02_y"):
+        rendered(text, tmp_path)
+
+
+def test_findings_have_a_row_for_each_model(project: Path) -> None:
+    cell = {"initialisation": "scratch", "fraction": 10.0, "miou": 0.2, "low": 0.1, "high": 0.3, "paper_miou": 0.4}
+    first = [{"regions": arm, "encoding": e, **cell} for arm in ("europe", "all") for e in ("attention", "tokens")]
+    pd.DataFrame(first).assign(miou=[0.1, 0.1, 0.2, 0.2]).to_csv(project / "results/real/table1.csv")
+    pd.DataFrame([{"encoding": "unet", **cell}]).to_csv(project / "results/real/table2.csv")
+    block = "<!-- sardino:findings real -->\n<!-- /sardino:findings -->\n"
+    text = rendered(block, project)
+    assert "| Attention maps | 0.200 [0.100, 0.300] (0.400) | - | - |" in text and "| U-Net (only SAR) | 0.200" in text
+    assert "Of the paper's 3 claims: 2 supported, 1 undecided." in text
+    assert "PROFILE=laptop" in rendered(block.replace("real", "laptop"), project)

@@ -21,12 +21,11 @@ PANELS = {
     "distance": "Relative distance of the\nbackbone from its start",
     "gradient_norm": "Gradient norm",
     "learning_rate": "Learning rate",
-    "images_per_s": "Images per second",
     "probe": "Probe on validation tiles (mIoU)",
 }
 """What is drawn where a record has it; "probe" is on frozen tokens, linear with its neighbours beside."""
 NATS = ("loss", "teacher_entropy", "batch_entropy")
-FROM_ZERO = ("kl", "feature_std", "effective_rank", "distance", "images_per_s", *NATS)
+FROM_ZERO = ("kl", "feature_std", "effective_rank", "distance", *NATS)
 LINES = ("-", "--", "-.", ":")
 COLUMNS = 3
 

@@ -11,7 +11,7 @@ import pandas as pd
 from PIL import Image
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.readme import duration
+from sardino.reporting.pages.readme import duration, machine_told
 from sardino.reporting.tables.paper import TITLES
 from sardino.reporting.tables.render import markdown
 
@@ -158,9 +158,7 @@ def _revision(record: Record) -> str:
 
 
 def _machine(record: Record) -> str:
-    machine = record["hardware"]
-    parts = [machine["cpu"], f"{machine['cores']} cores", f"{machine['memory_gb']:.0f} GB", machine.get("gpu")]
-    return ", ".join(str(part) for part in [*parts, machine["platform"]] if part)
+    return f"{machine_told(record['hardware'])}, {record['hardware']['platform']}"
 
 
 def _code(digest: Any) -> str | None:

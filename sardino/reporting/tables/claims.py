@@ -22,7 +22,7 @@ from sardino.reporting.tables.contrasts import (
     verdict,
 )
 from sardino.reporting.tables.paper_claims import CLAIMS, Claim
-from sardino.reporting.tables.render import aligned, markdown
+from sardino.reporting.tables.render import aligned, interval, markdown
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]
 COLUMNS += ["ours", "low", "high", "verdict", "why"]
@@ -80,7 +80,15 @@ def paper_side(claim: Claim) -> tuple[str, str, bool | None]:
 def claims_markdown(frame: pd.DataFrame, cells: Cells) -> str:
     """The claims as Markdown, with the source of the pixels and the rule below."""
     rows = [
-        [r.id, r.claim, r.paper_text_value, r.paper_table_value + _flag(r.paper_consistent), _ours(r), r.verdict, r.why]
+        [
+            r.id,
+            r.claim,
+            r.paper_text_value,
+            r.paper_table_value + _flag(r.paper_consistent),
+            interval(r),
+            r.verdict,
+            r.why,
+        ]
         for r in frame.itertuples()
     ]
     head = ["id", "claim", "paper's text", "paper's tables", "ours [95 % interval]", "verdict", "why"]
@@ -90,7 +98,7 @@ def claims_markdown(frame: pd.DataFrame, cells: Cells) -> str:
 def claims_text(frame: pd.DataFrame, cells: Cells) -> str:
     """The claims as plain text of at most 120 columns; claims.csv has the reasons."""
     rows = [
-        [r.id, r.paper_text_value, {True: "yes", False: "NO"}.get(r.paper_consistent, "-"), _ours(r), r.verdict]
+        [r.id, r.paper_text_value, {True: "yes", False: "NO"}.get(r.paper_consistent, "-"), interval(r), r.verdict]
         for r in frame.itertuples()
     ]
     grid = aligned(["claim", "paper's text", "its tables agree", "ours [95 %]", "verdict"], rows)
@@ -170,10 +178,6 @@ def _paper_part(contrast: Contrast) -> str:
     if contrast.at is not None:
         text += f" but {paper_percent(contrast.as_text_has_it()):+.1f} % at {contrast.at:g} %"
     return text
-
-
-def _ours(row: Any) -> str:
-    return "-" if pd.isna(row.ours) else f"{row.ours:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
 
 
 def _flag(consistent: bool | None) -> str:

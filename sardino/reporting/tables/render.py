@@ -123,6 +123,11 @@ def entry(row: Any) -> str:
     return f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({beside})"
 
 
+def interval(row: Any) -> str:
+    """A difference and its interval; "-" where nothing was run."""
+    return "-" if pd.isna(row.ours) else f"{row.ours:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+
+
 def notes(cells: Cells) -> str:
     """What stands below Tables 1 and 2."""
     floor = f"Always predicting the most frequent class scores {cells.miou_majority:.3f}."
