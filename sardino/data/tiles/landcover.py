@@ -55,11 +55,10 @@ class Legend:
 
     def encode(self, codes: NDArray[Any]) -> NDArray[np.uint8]:
         """Product codes to class indices, any shape; a code outside the legend becomes IGNORE."""
-        table = np.full(256, IGNORE, np.uint8)
+        table = np.full(257, IGNORE, np.uint8)
         table[self.codes] = np.arange(len(self), dtype=np.uint8)
         values = np.asarray(codes)
-        inside = (values >= 0) & (values <= 255)
-        return np.where(inside, table[np.where(inside, values, 0).astype(np.uint8)], IGNORE).astype(np.uint8)
+        return table[np.where((values >= 0) & (values <= 255), values, 256).astype(np.uint16)]
 
     def decode(self, index: NDArray[np.uint8], nodata: int = 0) -> NDArray[np.uint8]:
         """Class indices to product codes; IGNORE becomes `nodata`."""

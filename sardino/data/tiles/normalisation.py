@@ -15,14 +15,7 @@ if TYPE_CHECKING:  # statistics alone need no store, nor what reads one
 
 @dataclass(frozen=True)
 class Normalisation:
-    """Statistics per channel over valid pixels of training tiles.
-
-    Args:
-        channels: channel names, in order.
-        mean: per channel, in `unit`.
-        std: per channel, in `unit`, positive.
-        unit: "dB" for every store that sardino writes.
-    """
+    """Statistics per channel, in `unit`, over valid pixels of training tiles; every std is positive."""
 
     channels: tuple[str, ...]
     mean: tuple[float, ...]
@@ -78,20 +71,13 @@ class Normalisation:
         """(N, C, H, W) or (C, H, W) in `unit` to zero mean and unit variance, float32; missing becomes 0, the mean."""
         if db.ndim not in (3, 4) or db.shape[-3] != len(self.channels):
             raise SardinoError(f"an array of shape {db.shape} does not hold the {len(self.channels)} channels asked")
-        shape = (-1, 1, 1)
-        mean = np.asarray(self.mean, np.float32).reshape(shape)
-        std = np.asarray(self.std, np.float32).reshape(shape)
+        mean, std = (np.asarray(values, np.float32).reshape(-1, 1, 1) for values in (self.mean, self.std))
         normal = ((db - mean) / std).astype(np.float32)
         normal[~np.isfinite(normal)] = 0
         return normal
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "channels": list(self.channels),
-            "mean": list(self.mean),
-            "std": list(self.std),
-            "unit": self.unit,
-        }
+        return {"channels": [*self.channels], "mean": [*self.mean], "std": [*self.std], "unit": self.unit}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Normalisation":

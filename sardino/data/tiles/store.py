@@ -19,86 +19,7 @@ from sardino.data.tiles.label_fractions import label_order
 from sardino.data.tiles.landcover import Legend
 from sardino.data.tiles.radiometry import unpack
 from sardino.data.tiles.tile import Tile
-from sardino.errors import SardinoError
-
-# Chunks of a Zarr array, one a tile: read straight from their files where nothing has to be decoded.
-
-
-class Chunks:
-    """The tiles of one array, by number.
-
-    An uncompressed Zarr chunk is the array's bytes and nothing else. Reading its file costs what the disk costs;
-    the way through Zarr's codecs costs several times that. Compressed arrays take that way.
-
-    Args:
-        path: the Zarr group's folder.
-        array: an array whose chunks each hold one tile, (tiles, ...).
-    """
-
-    def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
-        self.array = array
-        self.folder = str(path / array.basename)
-        self.shape = array.shape[1:]
-        codecs = array.metadata.codecs if array.metadata.zarr_format == 3 else ()
-        self.direct = (
-            len(codecs) == 1 and isinstance(codecs[0], BytesCodec) and array.chunks == (1, *self.shape)
-        ) and (array.dtype.itemsize == 1 or _little_endian(codecs[0]))
-
-    def file(self, number: int) -> str:
-        """The chunk's file, by Zarr's default chunk key."""
-        return f"{self.folder}/c/{number}{'/0' * len(self.shape)}"
-
-    def read_into(self, number: int, out: NDArray[Any]) -> None:
-        """Fill `out`, contiguous and of the array's shape and type, with tile `number`.
-
-        Raises:
-            SardinoError: the chunk is lost, cut short, or cannot be decoded.
-        """
-        file = self.file(number)
-        try:
-            if not self.direct:
-                # Zarr fills a lost chunk with nodata; the writer writes every chunk, so absence is loss.
-                os.stat(file)
-                out[...] = self.array[number]
-                return
-            with open(file, "rb", buffering=0) as chunk:
-                filled = chunk.readinto(out.data.cast("B"))
-                rest = chunk.read(1)
-        except FileNotFoundError as error:
-            raise SardinoError(f"{file} is missing") from error
-        if filled != out.nbytes or rest:
-            raise SardinoError(f"{file} does not hold the {out.nbytes} bytes of a tile")
-
-
-def _little_endian(codec: BytesCodec) -> bool:
-    endian = codec.endian
-    return str(getattr(endian, "value", endian)) == "little"
-
-
-# Fingerprints: a digest of each tile's pixels, and one of the whole store made from them.
-
-
-def head_of(channels: Sequence[str], unit: str, legend: Legend, tile_px: int) -> dict[str, Any]:
-    """What gives the pixels of a store their meaning."""
-    return {"channels": list(channels), "unit": unit, "legend": legend.to_dict(), "tile_px": tile_px}
-
-
-def tile_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 of a tile's packed arrays, in order of their names."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(arrays[name]).data)
-    return digest.hexdigest()
-
-
-def store_fingerprint(head: Mapping[str, Any], tiles: Iterable[tuple[str, str, int, str]]) -> str:
-    """SHA-256 over the head and, per tile in store order, its id, split, band and digest."""
-    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    for tile_id, split, band, pixels in tiles:
-        digest.update(f"{tile_id},{split},{band},{pixels};".encode())
-    return digest.hexdigest()
-
+from sardino.errors import SardinoError, first_line
 
 FORMAT = "sardino-tiles"
 VERSION = 2
@@ -134,7 +55,7 @@ class TileStore:
         self.metadata: dict[str, Any] = dict(attributes["metadata"])
         self.passes = bool(attributes.get("passes", False))
         names = ["backscatter", "label", *(f"layer_{name}" for name in self.layers), *(["passes"] * self.passes)]
-        self._arrays = {name: Chunks(path / ARRAYS, _array(path, group, name)) for name in names}
+        self._arrays = {name: _Chunks(path / ARRAYS, _array(path, group, name)) for name in names}
 
     @classmethod
     def open(cls, path: Path) -> "TileStore":
@@ -151,7 +72,7 @@ class TileStore:
             group = zarr.open_group(path / ARRAYS, mode="r", use_consolidated=False)
             attributes = group.attrs.asdict()
         except Exception as error:
-            raise SardinoError(f"{path / ARRAYS} cannot be read ({error}): prepare the data again") from error
+            raise SardinoError(f"{path / ARRAYS} cannot be read ({first_line(error)}): prepare it again") from error
         if attributes.get("format") != FORMAT:
             raise SardinoError(f"{path / ARRAYS} is a Zarr group but no {FORMAT} store: choose another folder")
         if attributes.get("version") != VERSION:
@@ -165,7 +86,7 @@ class TileStore:
             index = geopandas.read_parquet(path / INDEX)
             rows = len(index["id"]), len(index["split"]), len(index["region"]), len(index["sha256"])
         except Exception as error:
-            raise SardinoError(f"{path / INDEX} cannot be read ({error}): prepare the data again") from error
+            raise SardinoError(f"{path / INDEX} cannot be read ({first_line(error)}): prepare it again") from error
         store = cls(path, group, index)
         shape = (rows[0], len(store.channels), store.tile_px, store.tile_px)
         arrays = store._arrays["backscatter"].array, store._arrays["label"].array
@@ -230,40 +151,35 @@ class TileStore:
 
     def read(self, ids: Sequence[str]) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
         """Tiles by id: backscatter (N, C, H, W) float32 dB with NaN, and labels (N, H, W) uint8 class index."""
-        size = (self.tile_px, self.tile_px)
-        backscatter = np.empty((len(ids), len(self.channels), *size), np.float32)
-        label = np.empty((len(ids), *size), np.uint8)
+        backscatter = np.empty((len(ids), len(self.channels), self.tile_px, self.tile_px), np.float32)
         counts = np.empty(backscatter.shape[1:], np.int16)
         for place, tile_id in enumerate(ids):
             self._read_into("backscatter", tile_id, counts)
             unpack(counts, out=backscatter[place])
-            self._read_into("label", tile_id, label[place])
-        return backscatter, label
+        return backscatter, self._read("label", ids)
 
     def read_counts(self, ids: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
         """Tiles as they lie on disk: (N, C, H, W) int16 counts of 0.01 dB, NODATA where missing, and labels."""
-        counts = np.empty((len(ids), len(self.channels), self.tile_px, self.tile_px), np.int16)
-        label = np.empty((len(ids), self.tile_px, self.tile_px), np.uint8)
-        for place, tile_id in enumerate(ids):
-            self._read_into("backscatter", tile_id, counts[place])
-            self._read_into("label", tile_id, label[place])
-        return counts, label
+        return self._read("backscatter", ids), self._read("label", ids)
 
     def read_layer(self, name: str, ids: Sequence[str]) -> NDArray[Any]:
         """A reference layer of some tiles: (N, 3, H, W) uint8 for "optical", otherwise (N, H, W)."""
         if name not in self.layers:
             raise SardinoError(f"{self.path} has no layer '{name}': it holds {', '.join(self.layers) or 'none'}")
-        chunks = self._arrays[f"layer_{name}"]
-        values = np.empty((len(ids), *chunks.shape), chunks.array.dtype)
-        for place, tile_id in enumerate(ids):
-            self._read_into(f"layer_{name}", tile_id, values[place])
-        return values
+        return self._read(f"layer_{name}", ids)
 
     def read_passes(self, ids: Sequence[str]) -> NDArray[np.uint8]:
         """Passes in each season's composite: (N, 4, H, W) uint8, saturating at 255."""
         if not self.passes:
             raise SardinoError(f"{self.path} does not know how many passes its composites hold")
-        return np.stack([self._chunk("passes", tile_id) for tile_id in ids])
+        return self._read("passes", ids)
+
+    def _read(self, name: str, ids: Sequence[str]) -> NDArray[Any]:
+        chunks = self._arrays[name]
+        values = np.empty((len(ids), *chunks.shape), chunks.array.dtype)
+        for place, tile_id in enumerate(ids):
+            self._read_into(name, tile_id, values[place])
+        return values
 
     def _read_into(self, name: str, tile_id: str, out: NDArray[Any]) -> None:
         row = self.row(tile_id)
@@ -271,14 +187,8 @@ class TileStore:
             self._arrays[name].read_into(row, out)
         except Exception as error:
             raise SardinoError(
-                f"{self.path / ARRAYS / name} is damaged at tile {tile_id} ({error}): prepare the data again"
+                f"{self.path / ARRAYS / name} is damaged at tile {tile_id} ({first_line(error)}): prepare it again"
             ) from error
-
-    def _chunk(self, name: str, tile_id: str) -> NDArray[Any]:
-        chunks = self._arrays[name]
-        out = np.empty(chunks.shape, chunks.array.dtype)
-        self._read_into(name, tile_id, out)
-        return out
 
     def require(
         self, channels: Sequence[str] | None = None, unit: str | None = None, tile_px: int | None = None
@@ -296,20 +206,18 @@ class TileStore:
     def damaged(self, progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> list[str]:
         """Read everything; ids of the tiles whose pixels are lost, cut short or no longer those written."""
         found = []
-        for tile_id in progress([str(tile) for tile in self.index["id"]]):
+        for row, tile_id in enumerate(progress(self.ids())):
             try:
-                pixels = tile_digest({name: self._chunk(name, tile_id) for name in self._arrays})
+                digest = tile_digest({name: self._read(name, [tile_id])[0] for name in self._arrays})
             except SardinoError:
-                found.append(tile_id)
-                continue
-            if pixels != self.index["sha256"].iloc[self.row(tile_id)]:
+                digest = "unreadable"
+            if digest != self.index["sha256"].iloc[row]:
                 found.append(tile_id)
         return found
 
     def verify(self) -> None:
         """Read everything and refuse the store where it no longer matches its fingerprint."""
-        columns = (self.index[name] for name in ("id", "split", "band", "sha256"))
-        rows = ((str(i), str(s), int(b), str(d)) for i, s, b, d in zip(*columns, strict=True))
+        rows = self.index[["id", "split", "band", "sha256"]].itertuples(index=False)
         head = head_of(self.channels, self.unit, self.legend, self.tile_px)
         if store_fingerprint(head, rows) != self.fingerprint:
             raise SardinoError(f"the index of {self.path} was changed after it was written: prepare the data again")
@@ -318,19 +226,6 @@ class TileStore:
                 f"{self.path} was changed after it was written, at {len(found)} tiles, {found[0]} the first: "
                 f"prepare the data again"
             )
-
-
-def _array(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
-    try:
-        array = group[name]
-    except Exception as error:
-        raise SardinoError(f"{path / ARRAYS} has lost its array '{name}': prepare the data again") from error
-    if not isinstance(array, zarr.Array):
-        raise SardinoError(f"{path / ARRAYS / name} is not an array: prepare the data again")
-    return array
-
-
-# What a record must say about the tiles a run has read.
 
 
 def describe(store: TileStore) -> dict[str, Any]:
@@ -347,9 +242,6 @@ def describe(store: TileStore) -> dict[str, Any]:
     }
 
 
-# The tiles that figures show, by a rule instead of by eye.
-
-
 def example_tiles(store: TileStore, test_ids: Sequence[str], count: int) -> list[str]:
     """The test tiles that figures show: the first by hash among those with at least three classes of 5 % each.
 
@@ -358,3 +250,73 @@ def example_tiles(store: TileStore, test_ids: Sequence[str], count: int) -> list
     shares = store.index.set_index("id")[[f"share_{code}" for code in store.legend.codes]]
     varied = [i for i in label_order(test_ids) if int((shares.loc[i] > 0.05).sum()) >= 3]
     return (varied + [i for i in label_order(test_ids) if i not in varied])[:count]
+
+
+def head_of(channels: Sequence[str], unit: str, legend: Legend, tile_px: int) -> dict[str, Any]:
+    """What gives the pixels of a store their meaning."""
+    return {"channels": list(channels), "unit": unit, "legend": legend.to_dict(), "tile_px": tile_px}
+
+
+def tile_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 of a tile's packed arrays, in order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).data)
+    return digest.hexdigest()
+
+
+def store_fingerprint(head: Mapping[str, Any], tiles: Iterable[tuple[str, str, int, str]]) -> str:
+    """SHA-256 over the head and, per tile in store order, its id, split, band and digest."""
+    digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
+    for tile_id, split, band, pixels in tiles:
+        digest.update(f"{tile_id},{split},{band},{pixels};".encode())
+    return digest.hexdigest()
+
+
+class _Chunks:
+    """The tiles of one array of the Zarr group in folder `path`, each a chunk of its own.
+
+    An uncompressed Zarr chunk is the array's bytes and nothing else. Reading its file costs what the disk costs;
+    the way through Zarr's codecs costs several times that. Compressed arrays take that way.
+    """
+
+    def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
+        self.array = array
+        self.folder = path / array.basename
+        self.shape = array.shape[1:]
+        codecs = array.metadata.codecs if array.metadata.zarr_format == 3 else ()
+        # Bytes of one have no endian.
+        plain = codecs in [(BytesCodec(endian=endian),) for endian in ("little", None)]
+        self.direct = plain and array.chunks == (1, *self.shape)
+
+    def read_into(self, number: int, out: NDArray[Any]) -> None:
+        """Fill `out`, contiguous and of the array's shape and type, with tile `number`.
+
+        Raises:
+            SardinoError: the chunk is lost or cut short; of a damaged one, whatever its codec says.
+        """
+        file = f"{self.folder}/c/{number}{'/0' * len(self.shape)}"  # Zarr's default chunk key
+        try:
+            if not self.direct:
+                # Zarr fills a lost chunk with nodata; the writer writes every chunk, so absence is loss.
+                os.stat(file)
+                out[...] = self.array[number]
+                return
+            with open(file, "rb", buffering=0) as chunk:
+                filled = chunk.readinto(out.data.cast("B"))
+                rest = chunk.read(1)
+        except FileNotFoundError as error:
+            raise SardinoError(f"{file} is missing") from error
+        if filled != out.nbytes or rest:
+            raise SardinoError(f"{file} does not hold the {out.nbytes} bytes of a tile")
+
+
+def _array(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
+    try:
+        array = group[name]
+    except Exception as error:
+        raise SardinoError(f"{path / ARRAYS} has lost its array '{name}': prepare the data again") from error
+    if not isinstance(array, zarr.Array):
+        raise SardinoError(f"{path / ARRAYS / name} is not an array: prepare the data again")
+    return array

@@ -2,8 +2,7 @@
 
 import json
 import math
-import os
-import tempfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ import pandas as pd
 import shapely
 
 from sardino.data.tiles.tile import Tile
-from sardino.errors import SardinoError
+from sardino.errors import SardinoError, first_line
+from sardino.files import whole
 
 PLACES = ("id", "region", "crs", "transform", "rows", "columns")
 """Columns that every table has, before its geometry; a tile is rebuilt from them alone."""
@@ -22,7 +22,7 @@ SUFFIXES = (".parquet", ".geojson")
 
 
 def tile_table(tiles: Sequence[Tile], **columns: Sequence[Any]) -> geopandas.GeoDataFrame:
-    """Tiles as a table.
+    """Tiles as a table, in which no tile appears twice.
 
     Args:
         tiles: places of the tiles.
@@ -31,18 +31,15 @@ def tile_table(tiles: Sequence[Tile], **columns: Sequence[Any]) -> geopandas.Geo
     Returns:
         id, region, crs, transform (list of 6), rows, columns, the further columns, and the outlines as
         geometry in EPSG:4326 (none where a tile states no CRS).
-
-    Raises:
-        SardinoError: a tile appears twice, or a column has another length or a name already taken.
     """
-    taken = sorted({*PLACES, "geometry"} & set(columns))
-    if taken:
-        raise SardinoError(f"a tile table sets the column {', '.join(taken)} itself: choose another name")
+    reserved = sorted({*PLACES, "geometry"} & set(columns))
+    if reserved:
+        raise SardinoError(f"a tile table sets the column {', '.join(reserved)} itself: choose another name")
     for name, values in columns.items():
         if len(values) != len(tiles):
             raise SardinoError(f"column '{name}' has {len(values)} values for {len(tiles)} tiles")
     ids = [tile.id for tile in tiles]
-    _check_unique(ids, "the list of tiles")
+    check_unique(ids, "the list of tiles")
     places = {
         "id": ids,
         "region": [tile.region for tile in tiles],
@@ -74,18 +71,11 @@ def write_table(table: geopandas.GeoDataFrame, path: Path) -> None:
     _check_columns(table, path)
     if not path.parent.is_dir():
         raise SardinoError(f"there is no folder {path.parent} to write {path.name} into: make it first")
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    partial = Path(name)
-    try:
-        partial.chmod(0o644)  # mkstemp's 0600 would keep the file from others
+    with whole(path) as partial:
         if path.suffix == ".parquet":
             table.to_parquet(partial, index=False)
         else:
             partial.write_text(_geojson(table), "utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_table(path: Path) -> geopandas.GeoDataFrame:
@@ -101,17 +91,24 @@ def read_table(path: Path) -> geopandas.GeoDataFrame:
     try:
         table = geopandas.read_parquet(path) if path.suffix == ".parquet" else _from_geojson(path.read_text("utf-8"))
     except Exception as error:
-        raise SardinoError(f"{path} cannot be read as a tile table ({error}): make it again") from error
+        raise SardinoError(f"{path} cannot be read as a tile table ({first_line(error)}): make it again") from error
     _check_columns(table, path)
     try:
         ids = [tile.id for tile in tiles_in(table)]
     except (TypeError, ValueError, OverflowError, SardinoError) as error:
-        raise SardinoError(f"{path} holds a damaged tile ({error}): make it again") from error
-    _check_unique(ids, str(path))
+        raise SardinoError(f"{path} holds a damaged tile ({first_line(error)}): make it again") from error
+    check_unique(ids, str(path))
     for row, (stated, computed) in enumerate(zip(table["id"], ids, strict=True)):
         if stated != computed:
             raise SardinoError(f"{path} was changed: row {row} says tile {stated}, but its place is tile {computed}")
     return table
+
+
+def check_unique(ids: Sequence[str], where: str) -> None:
+    """Refuse ids that repeat."""
+    if len(set(ids)) < len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise SardinoError(f"{where} has tile {twice} twice: two tiles cover the same place, drop one")
 
 
 def _outlines(tiles: Sequence[Tile]) -> geopandas.GeoSeries:
@@ -122,14 +119,6 @@ def _outlines(tiles: Sequence[Tile]) -> geopandas.GeoSeries:
         boxes = shapely.box(*np.array([tiles[row].bounds for row in rows]).T)
         outlines[rows] = geopandas.GeoSeries(boxes, crs=crs).to_crs("EPSG:4326").to_numpy()
     return geopandas.GeoSeries(outlines, crs="EPSG:4326")
-
-
-def _check_unique(ids: Sequence[str], where: str) -> None:
-    seen: set[str] = set()
-    for tile in ids:
-        if tile in seen:
-            raise SardinoError(f"{where} has tile {tile} twice: two tiles cover the same place, drop one")
-        seen.add(tile)
 
 
 def _check_suffix(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The tile grid: where on the earth each tile lies."""
+"""A tile: its place on the earth, the chip of pixels that lies there, and maps over it."""
 
 import hashlib
 from collections.abc import Iterator
@@ -19,19 +19,16 @@ from sardino.errors import SardinoError
 
 @dataclass(frozen=True)
 class Tile:
-    """A tile's place: its CRS, its affine transform and its size in pixels.
-
-    Args:
-        region: area of interest, for example "europe".
-        crs: for example "EPSG:32631"; "" where the source states none.
-        transform: the six affine coefficients (a, b, c, d, e, f) of pixel to map coordinates.
-        shape: (rows, columns).
-    """
+    """A tile's place: north up, not rotated."""
 
     region: str
+    """Area of interest, for example "europe"."""
     crs: str
+    """For example "EPSG:32631"; "" where the source states none."""
     transform: tuple[float, float, float, float, float, float]
+    """The affine coefficients (a, b, c, d, e, f) of pixel to map coordinates."""
     shape: tuple[int, int]
+    """(rows, columns)."""
 
     def __post_init__(self) -> None:
         a, b, _, d, e, _ = self.transform
@@ -81,8 +78,6 @@ def tile_grid(
             yield Tile(region, crs, (gsd_m, 0.0, x, 0.0, -gsd_m, y), (size_px, size_px))
 
 
-# A chip: what one tile holds in memory, whichever source it came from.
-
 LAYERS = {
     "optical": "Optical RGB (uint8)",
     "landcover_300m": "Land cover, 300 m (class index)",
@@ -97,7 +92,7 @@ LAYERS = {
 
 @dataclass(frozen=True)
 class Chip:
-    """The pixels of one tile.
+    """The pixels of one tile, whichever source they came from.
 
     Args:
         backscatter_db: (C, H, W) float32, dB, NaN where missing.
@@ -126,23 +121,17 @@ class Chip:
             raise SardinoError(f"counts of shape {self.counts.shape} are no count per season and pixel of the chip")
 
 
-# Maps coarser than their tile, such as attention over patches, as labelled arrays in their place on the earth.
-
-
 def georeferenced(maps: NDArray[np.floating], tile: Tile, name: str = "attention", band: str = "head") -> xr.DataArray:
-    """Maps over a tile with the coordinates of their cells' centres, CRS and transform; `.rio.to_raster` writes them.
+    """Maps coarser than their tile, such as attention over patches, in their place; `.rio.to_raster` writes them.
 
     Args:
-        maps: (heads, h, w), each covering the tile in h x w equal cells.
-        tile: where it lies; a tile without a CRS gives an array without one.
+        maps: (heads, h, w), each covering the tile in h x w equal cells of whole pixels.
+        tile: where they lie; a tile without a CRS gives an array without one.
         name: of the quantity.
         band: name of the first dimension; its labels count from 1, as the figures do.
 
     Returns:
-        (head, y, x), north up.
-
-    Raises:
-        SardinoError: maps that are not three-dimensional, or whose cells are not whole pixels of the tile.
+        (head, y, x), north up, with the coordinates of the cells' centres.
     """
     if maps.ndim != 3 or tile.shape[0] % maps.shape[1] or tile.shape[1] % maps.shape[2]:
         raise SardinoError(f"maps of {maps.shape} do not divide a tile of {tile.shape} pixels into equal cells")

@@ -5,13 +5,11 @@ import shutil
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
-import geopandas
 import numpy as np
-import pandas as pd
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
@@ -29,12 +27,20 @@ from sardino.data.tiles.store import (
     store_fingerprint,
     tile_digest,
 )
+from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Tile
 from sardino.errors import SardinoError
 
-Compression = Literal["none", "zstd"]
 _CODECS = {"none": None, "zstd": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")}
-_LAYER_FILL = {"optical": 0, "landcover_300m": IGNORE}
+_LAYER_NODATA = {"optical": 0, "landcover_300m": IGNORE}
+"""Of the layers in uint8; the others are float32 with NaN."""
+_INNER_AXIS = {"backscatter": ("channel",), "layer_optical": ("rgb",), "passes": ("season",)}
+_ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "backscatter": {"units": "dB", "scale_factor": SCALE_DB, "_FillValue": NODATA, "long_name": "Backscatter"},
+    "label": {"long_name": f"Class index, {IGNORE} where unlabelled"},
+    "passes": {"long_name": "Passes in the composite"},
+    **{f"layer_{name}": {"long_name": title} for name, title in LAYERS.items()},
+}
 
 
 def write_store(
@@ -51,7 +57,7 @@ def write_store(
     metadata: dict[str, Any],
     bands: Sequence[int],
     workers: int = 1,
-    compression: Compression = "none",
+    compression: Literal["none", "zstd"] = "none",
     progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     overwrite: bool = False,
 ) -> TileStore:
@@ -83,20 +89,22 @@ def write_store(
         SardinoError: the path is taken, tiles repeat, or a chip is without data or does not fit.
     """
     path = Path(path)
-    ids = _check_tiles(tiles, splits, bands, channels)
+    ids = [tile.id for tile in tiles]
+    _check_tiles(tiles, splits, bands, channels)
+    check_unique(ids, "the list of tiles")
     _check_free(path, overwrite)
-    size_px = tiles[0].shape[0]
     partial = path.with_name(path.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
 
+    size_px = tiles[0].shape[0]
     arrays: dict[str, zarr.Array[Any]] = {}
     shares: list[dict[str, float]] = []
     group = zarr.create_group(partial / ARRAYS, zarr_format=3)
     digests: list[str] = []
-    for number, chip in _computed(chips, range(len(tiles)), workers, progress):
-        packed = _check_chip(chip, ids[number], tiles[number], len(channels), len(legend))
+    for number, chip in _in_order(chips, len(tiles), workers, progress):
+        packed = _packed(chip, tiles[number], len(channels), len(legend))
         if not arrays:
             arrays = _create_arrays(group, len(tiles), packed, compression)
         if packed.keys() != arrays.keys():
@@ -130,177 +138,17 @@ def write_store(
         # The Zarr 3 specification leaves consolidated metadata open; xarray warns readers without it.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(group.store)
-    _index(tiles, ids, splits, bands, digests, shares).to_parquet(partial / INDEX)
+    columns: dict[str, list[Any]] = {"split": [str(s) for s in splits], "band": [int(b) for b in bands]}
+    columns |= {"sha256": digests} | {name: [share[name] for share in shares] for name in shares[0]}
+    tile_table(tiles, **columns).drop(columns=["rows", "columns"]).to_parquet(partial / INDEX)
     _move_into_place(partial, path)
     return TileStore.open(path)
 
 
-def _check_tiles(
-    tiles: Sequence[Tile], splits: Sequence[str], bands: Sequence[int], channels: Sequence[str]
-) -> list[str]:
-    if not tiles or not channels:
-        raise SardinoError("a tile store needs at least one tile and one channel")
-    if not len(tiles) == len(splits) == len(bands):
-        raise SardinoError(f"{len(tiles)} tiles, {len(splits)} splits and {len(bands)} bands do not match")
-    if set(splits) - set(SPLITS):
-        raise SardinoError(f"unknown split {sorted(set(splits) - set(SPLITS))}: use {', '.join(SPLITS)}")
-    if len(set(channels)) != len(channels):
-        raise SardinoError(f"channel names repeat in {', '.join(channels)}")
-    rows, columns = tiles[0].shape
-    if rows != columns or any(tile.shape != tiles[0].shape for tile in tiles):
-        raise SardinoError(f"a tile store needs square tiles of one size, not {sorted({t.shape for t in tiles})}")
-    ids = [tile.id for tile in tiles]
-    if len(set(ids)) != len(ids):
-        twice = next(tile for tile in ids if ids.count(tile) > 1)
-        raise SardinoError(f"tile {twice} appears twice: two tiles cover the same place, drop one")
-    return ids
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    if not path.exists():
-        return
-    if not overwrite:
-        raise SardinoError(f"{path} exists already: remove it, or ask to overwrite it")
-    if not (path / ARRAYS).exists():
-        raise SardinoError(f"{path} is not a tile store and is left alone: choose another folder")
-
-
-def _computed(
-    chips: Callable[[int], Chip],
-    numbers: Iterable[int],
-    workers: int,
-    progress: Callable[[Iterable[int]], Iterable[int]],
-) -> Iterator[tuple[int, Chip]]:
-    """Chips in tile order, `workers` computed at a time and few waiting, so that memory stays bounded."""
-    if workers <= 1:
-        for number in progress(numbers):
-            yield number, chips(number)
-        return
-    todo = iter(numbers)
-    waiting: deque[Future[Chip]] = deque()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for number in progress(numbers):
-                while len(waiting) < 2 * workers and (upcoming := next(todo, None)) is not None:
-                    waiting.append(pool.submit(chips, upcoming))
-                yield number, waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _check_chip(chip: Chip, tile_id: str, tile: Tile, channels: int, classes: int) -> dict[str, NDArray[Any]]:
-    """The chip's arrays as they lie on disk."""
-    if chip.backscatter_db.shape != (channels, *tile.shape):
-        raise SardinoError(
-            f"tile {tile_id} has backscatter of shape {chip.backscatter_db.shape}, needed is {(channels, *tile.shape)}"
-        )
-    if not np.isfinite(chip.backscatter_db).any():
-        raise SardinoError(f"tile {tile_id} of {tile.region} has no valid pixel: drop it from the list of tiles")
-    if ((chip.label >= classes) & (chip.label != IGNORE)).any():
-        raise SardinoError(f"tile {tile_id} has labels outside the {classes} classes of the legend")
-    packed: dict[str, NDArray[Any]] = {"backscatter": pack(chip.backscatter_db), "label": chip.label.astype(np.uint8)}
-    for name, layer in chip.layers.items():
-        packed[f"layer_{name}"] = np.asarray(layer, np.uint8 if name in _LAYER_FILL else np.float32)
-    if chip.counts is not None:
-        packed["passes"] = np.clip(chip.counts, 0, 255).astype(np.uint8)
-    return packed
-
-
-def _create_arrays(
-    group: zarr.Group, tiles: int, packed: dict[str, NDArray[Any]], compression: Compression
-) -> dict[str, "zarr.Array[Any]"]:
-    described: dict[str, dict[str, Any]] = {
-        "backscatter": {"units": "dB", "scale_factor": SCALE_DB, "_FillValue": NODATA, "long_name": "Backscatter"},
-        "label": {"long_name": f"Class index, {IGNORE} where unlabelled"},
-        "passes": {"long_name": "Passes in the composite"},
-    }
-    arrays = {}
-    for name, values in packed.items():
-        layer = name.removeprefix("layer_")
-        fill: float = {"backscatter": NODATA, "label": IGNORE, "passes": 0}.get(name, _LAYER_FILL.get(layer, np.nan))
-        inner = {"backscatter": ("channel",), "layer_optical": ("rgb",), "passes": ("season",)}.get(name, ())
-        arrays[name] = group.create_array(
-            name,
-            shape=(tiles, *values.shape),
-            chunks=(1, *values.shape),
-            dtype=values.dtype,
-            fill_value=fill,
-            # What training does not read is always compressed.
-            compressors=_CODECS[compression if name in ("backscatter", "label") else "zstd"],
-            # A chunk that is not there is then always a chunk that was lost.
-            config={"write_empty_chunks": True},
-            dimension_names=("tile", *inner, "y", "x"),
-            attributes=described.get(name, {"long_name": LAYERS.get(layer, layer)}),
-        )
-    return arrays
-
-
-def _write_coordinates(group: zarr.Group, named: dict[str, Sequence[str]], size_px: int) -> None:
-    """Names along the axes, so that xarray selects by channel and by tile id."""
-    for name, values in named.items():
-        axis = group.create_array(name, shape=(len(values),), dtype=str, dimension_names=(name,))
-        axis[:] = np.array(values, dtype=object)
-    for name in ("y", "x"):
-        axis = group.create_array(name, shape=(size_px,), dtype="int32", dimension_names=(name,))
-        axis[:] = np.arange(size_px, dtype=np.int32)
-        axis.attrs["long_name"] = "Pixel from the upper left corner"
-
-
-def _shares(counts: NDArray[np.int16], label: NDArray[np.uint8], legend: Legend) -> dict[str, float]:
-    labelled = int((label != IGNORE).sum())
-    pixels = np.bincount(label.ravel(), minlength=256)[: len(legend)]
-    shares = {f"share_{code}": float(n) / max(labelled, 1) for code, n in zip(legend.codes, pixels, strict=True)}
-    return shares | {"labelled_share": labelled / label.size, "valid_share": float((counts != NODATA).mean())}
-
-
-def _index(
-    tiles: Sequence[Tile],
-    ids: Sequence[str],
-    splits: Sequence[str],
-    bands: Sequence[int],
-    digests: Sequence[str],
-    shares: Sequence[dict[str, float]],
-) -> geopandas.GeoDataFrame:
-    places = {
-        "id": list(ids),
-        "region": [tile.region for tile in tiles],
-        "crs": [tile.crs for tile in tiles],
-        "transform": [list(tile.transform) for tile in tiles],
-        "split": [str(split) for split in splits],
-        "band": [int(band) for band in bands],
-        "sha256": list(digests),
-    }
-    table = pd.concat([pd.DataFrame(places), pd.DataFrame(list(shares))], axis=1)
-    footprints = geopandas.GeoSeries([None] * len(tiles), crs="EPSG:4326")
-    for crs in {tile.crs for tile in tiles} - {""}:  # at once per CRS: a transformer is slow to make
-        rows = [row for row, tile in enumerate(tiles) if tile.crs == crs]
-        outlines = geopandas.GeoSeries([tiles[row].footprint for row in rows], crs=crs, index=rows)
-        footprints.loc[rows] = outlines.to_crs("EPSG:4326")
-    return geopandas.GeoDataFrame(table, geometry=footprints)
-
-
-def _move_into_place(partial: Path, path: Path) -> None:
-    if not path.exists():
-        os.replace(partial, path)
-        return
-    # A folder cannot be replaced in one step: the old store steps aside first and goes last.
-    old = path.with_name(path.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
-    os.replace(path, old)
-    os.replace(partial, path)
-    shutil.rmtree(old)
-
-
-# Several tile stores as one: sites that are too small alone are learnt from together.
-
-_MISSING: dict[str, tuple[Any, float]] = {"optical": (np.uint8, 0), "landcover_300m": (np.uint8, IGNORE)}
-"""Type and nodata of a layer that a store lacks; the others are float32 with NaN."""
-
-
 def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False) -> TileStore:
-    """Write the tiles of all stores into a new one, in order; a layer that a store lacks is all nodata there.
+    """Write the tiles of all stores into a new one, in order, so that small sites are learnt from together.
+
+    A layer that a store lacks is all nodata there.
 
     Raises:
         SardinoError: the stores differ in channels, unit, tile size, legend, or in being synthetic.
@@ -312,13 +160,12 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
             raise SardinoError(f"{other.path} and {first.path} differ in legend or origin and cannot be one store")
     places = [(store, tile_id) for store in stores for tile_id in store.ids()]
     names = list(dict.fromkeys(name for store in stores for name in store.layers))
-    size = (first.tile_px, first.tile_px)
 
     def layer(store: TileStore, name: str, tile_id: str) -> NDArray[Any]:
         if name in store.layers:
             return store.read_layer(name, [tile_id])[0]
-        dtype, nodata = _MISSING.get(name, (np.float32, np.nan))
-        return np.full((3, *size) if name == "optical" else size, nodata, dtype)
+        size = (first.tile_px, first.tile_px)
+        return np.full((3, *size) if name == "optical" else size, _LAYER_NODATA.get(name, np.nan), _layer_type(name))
 
     def chip(number: int) -> Chip:
         store, tile_id = places[number]
@@ -343,3 +190,120 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
         bands=column("band"),
         overwrite=overwrite,
     )
+
+
+def _check_tiles(tiles: Sequence[Tile], splits: Sequence[str], bands: Sequence[int], channels: Sequence[str]) -> None:
+    if not tiles or not channels:
+        raise SardinoError("a tile store needs at least one tile and one channel")
+    if not len(tiles) == len(splits) == len(bands):
+        raise SardinoError(f"{len(tiles)} tiles, {len(splits)} splits and {len(bands)} bands do not match")
+    if set(splits) - set(SPLITS):
+        raise SardinoError(f"unknown split {sorted(set(splits) - set(SPLITS))}: use {', '.join(SPLITS)}")
+    if len(set(channels)) != len(channels):
+        raise SardinoError(f"channel names repeat in {', '.join(channels)}")
+    rows, columns = tiles[0].shape
+    if rows != columns or any(tile.shape != tiles[0].shape for tile in tiles):
+        raise SardinoError(f"a tile store needs square tiles of one size, not {sorted({t.shape for t in tiles})}")
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise SardinoError(f"{path} exists already: remove it, or ask to overwrite it")
+    if path.exists() and not (path / ARRAYS).exists():
+        raise SardinoError(f"{path} is not a tile store and is left alone: choose another folder")
+
+
+def _in_order(
+    chips: Callable[[int], Chip], count: int, workers: int, progress: Callable[[Iterable[int]], Iterable[int]]
+) -> Iterator[tuple[int, Chip]]:
+    """Chips in tile order, `workers` computed at a time and few waiting, so that memory stays bounded."""
+    if workers <= 1:
+        for number in progress(range(count)):
+            yield number, chips(number)
+        return
+    ahead = 2 * workers
+    with ThreadPoolExecutor(workers) as pool:
+        waiting = deque(pool.submit(chips, number) for number in range(min(ahead, count)))
+        try:
+            for number in progress(range(count)):
+                chip = waiting.popleft().result()
+                if number + ahead < count:
+                    waiting.append(pool.submit(chips, number + ahead))
+                yield number, chip
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _packed(chip: Chip, tile: Tile, channels: int, classes: int) -> dict[str, NDArray[Any]]:
+    """The chip's arrays as they lie on disk, refused where they do not fit the store."""
+    if chip.backscatter_db.shape != (channels, *tile.shape):
+        raise SardinoError(
+            f"tile {tile.id} has backscatter of shape {chip.backscatter_db.shape}, needed is {(channels, *tile.shape)}"
+        )
+    if not np.isfinite(chip.backscatter_db).any():
+        raise SardinoError(f"tile {tile.id} of {tile.region} has no valid pixel: drop it from the list of tiles")
+    if ((chip.label >= classes) & (chip.label != IGNORE)).any():
+        raise SardinoError(f"tile {tile.id} has labels outside the {classes} classes of the legend")
+    packed: dict[str, NDArray[Any]] = {"backscatter": pack(chip.backscatter_db), "label": chip.label.astype(np.uint8)}
+    packed |= {f"layer_{name}": np.asarray(layer, _layer_type(name)) for name, layer in chip.layers.items()}
+    if chip.counts is not None:
+        packed["passes"] = np.clip(chip.counts, 0, 255).astype(np.uint8)
+    return packed
+
+
+def _layer_type(name: str) -> type[np.uint8] | type[np.float32]:
+    return np.uint8 if name in _LAYER_NODATA else np.float32
+
+
+def _create_arrays(
+    group: zarr.Group, tiles: int, packed: dict[str, NDArray[Any]], compression: str
+) -> dict[str, "zarr.Array[Any]"]:
+    arrays = {}
+    for name, values in packed.items():
+        layer_nodata = _LAYER_NODATA.get(name.removeprefix("layer_"), np.nan)
+        fill: float = {"backscatter": NODATA, "label": IGNORE, "passes": 0}.get(name, layer_nodata)
+        arrays[name] = group.create_array(
+            name,
+            shape=(tiles, *values.shape),
+            chunks=(1, *values.shape),
+            dtype=values.dtype,
+            fill_value=fill,
+            # What training does not read is always compressed.
+            compressors=_CODECS[compression if name in ("backscatter", "label") else "zstd"],
+            # A chunk that is not there is then always a chunk that was lost.
+            config={"write_empty_chunks": True},
+            dimension_names=("tile", *_INNER_AXIS.get(name, ()), "y", "x"),
+            attributes=_ATTRIBUTES[name],
+        )
+    return arrays
+
+
+def _write_coordinates(group: zarr.Group, named: dict[str, Sequence[str]], size_px: int) -> None:
+    """Names along the axes, so that xarray selects by channel and by tile id."""
+    for name, values in named.items():
+        axis = group.create_array(name, shape=(len(values),), dtype=str, dimension_names=(name,))
+        axis[:] = np.array(values, dtype=object)
+    for name in ("y", "x"):
+        axis = group.create_array(name, shape=(size_px,), dtype="int32", dimension_names=(name,))
+        axis[:] = np.arange(size_px, dtype=np.int32)
+        axis.attrs["long_name"] = "Pixel from the upper left corner"
+
+
+def _shares(counts: NDArray[np.int16], label: NDArray[np.uint8], legend: Legend) -> dict[str, float]:
+    labelled = int((label != IGNORE).sum())
+    pixels = np.bincount(label.ravel(), minlength=256)[: len(legend)]
+    shares = {f"share_{code}": float(n) / max(labelled, 1) for code, n in zip(legend.codes, pixels, strict=True)}
+    return shares | {"labelled_share": labelled / label.size, "valid_share": float((counts != NODATA).mean())}
+
+
+def _move_into_place(partial: Path, path: Path) -> None:
+    if not path.exists():
+        os.replace(partial, path)
+        return
+    # A folder cannot be replaced in one step: the old store steps aside first and goes last.
+    old = path.with_name(path.name + ".old")
+    if old.exists():
+        shutil.rmtree(old)
+    os.replace(path, old)
+    os.replace(partial, path)
+    shutil.rmtree(old)

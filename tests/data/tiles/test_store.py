@@ -207,7 +207,7 @@ def test_the_writer_refuses_what_does_not_fit(tmp_path: Path) -> None:
         ({"chips": changed(backscatter_db=np.zeros((3, SIZE, SIZE), np.float32))}, "needed is"),
         ({"chips": changed(label=np.full((SIZE, SIZE), 11, np.uint8))}, "outside the 11 classes"),
         ({"chips": lambda n: chip(n) if n == 0 else Chip(chip(n).backscatter_db, chip(n).label)}, "same layers"),
-        ({"tiles": [TILES[0]] * 5}, "appears twice"),
+        ({"tiles": [TILES[0]] * 5}, "twice"),
         ({"tiles": [*TILES[:4], Tile("x", "", (1, 0, 0, 0, -1, 0), (8, 8))]}, "square tiles of one size"),
         ({"splits": ["training"] * 5}, "unknown split"),
         ({"splits": ["train"]}, "do not match"),
