@@ -566,12 +566,12 @@ def verify(
     Damaged or cut short, without a valid pixel, or of a wrong size; in a store, other than written.
     Exit code 1 where there is one. Nothing is changed; `sardino tiles clean` removes what is unreadable.
     """
-    from sardino.data.rasters.verify import damaged_tiles, examine_folder, summary
-    from sardino.data.tiles.store import ARRAYS
+    from sardino.data.rasters.verify import examine_folder
+    from sardino.data.tiles.store import ARRAYS, TileStore
 
     if (path / ARRAYS).exists():
-        store, damaged = damaged_tiles(path, bar(None))
-        if damaged:
+        store = TileStore.open(path)
+        if damaged := store.damaged(bar(None)):
             name_tiles(damaged, "damaged: prepare them again")
             raise typer.Exit(1)
         store.verify()
@@ -580,7 +580,7 @@ def verify(
     examined = examine_folder(path, _size(size), progress=bar(None))
     for finding in examined.findings:
         typer.echo(f"{finding.fault}: {finding.path}: {finding.reason}")
-    typer.echo("\n".join([f"{examined.files} files read", *summary(examined)]))
+    typer.echo("\n".join([f"{examined.files} files read", *examined.summary()]))
     if examined.findings:
         raise typer.Exit(1)
 

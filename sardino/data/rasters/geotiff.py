@@ -89,8 +89,6 @@ def write_geotiff(
     Overviews of classes hold the nearest pixel, others averages as they are stored: they are for display only.
 
     Args:
-        path: .tif file to make.
-        what: is written.
         overwrite: replace a file that is already there.
         verify: looks at the finished file before it gets its name, and raises where it is not right: GDAL tells
             nobody that the disk was full when it closed a file.
@@ -108,31 +106,34 @@ def write_geotiff(
         raise SardinoError(f"{path} exists already: remove it, or ask to overwrite it")
     if not path.parent.is_dir():
         raise SardinoError(f"there is no folder {path.parent} to write {path.name} into: make it first")
-    # One name a file: what a killed run left is overwritten by the next.
+    # A folder for two files and rio-cogeo's own; one name a raster, so that the next run overwrites the gigabytes that
+    # a killed one left.
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    classes = bool(what.colors)
+    flat, finished = folder / "flat.tif", folder / "cog.tif"
+    predictor = 1 if what.colors or what.stepped else 3 if what.dtype.startswith("float") else 2
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE):
-            with rasterio.open(folder / "flat.tif", "w+", **_profile(what)) as dataset:
+            with rasterio.open(flat, "w+", **_profile(what)) as dataset:
                 dataset.descriptions = tuple(what.bands)
                 dataset.update_tags(**what.tags)
-                if classes:
-                    dataset.write_colormap(1, _colormap(what.colors))
+                if what.colors:
+                    colors = {value: bytes.fromhex(color.lstrip("#")) for value, color in what.colors.items()}
+                    dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
                 yield Canvas(dataset, what)
             cog_translate(
-                folder / "flat.tif",
-                folder / "cog.tif",
-                cog_profiles.get("deflate") | {"predictor": _predictor(what)},
+                flat,
+                finished,
+                cog_profiles.get("deflate") | {"predictor": predictor},
                 nodata=what.nodata,
-                overview_resampling="nearest" if classes else "average",
+                overview_resampling="nearest" if what.colors else "average",
                 in_memory=False,
                 quiet=True,
                 config={"GDAL_TIFF_OVR_BLOCKSIZE": str(_BLOCK), "GDAL_NUM_THREADS": "ALL_CPUS"},
             )
-            verify(folder / "cog.tif")
-        os.replace(folder / "cog.tif", path)
+            verify(finished)
+        os.replace(finished, path)
     except rasterio.errors.RasterioError as error:
         raise SardinoError(f"{path} cannot be written ({error}): is the disk full?") from error
     finally:
@@ -159,13 +160,3 @@ def _profile(what: GeoTiff) -> dict[str, Any]:
         # The optical layer is no colour table: each band has its name.
         "photometric": "minisblack",
     }
-
-
-def _predictor(what: GeoTiff) -> int:
-    if what.colors or what.stepped:
-        return 1
-    return 3 if what.dtype.startswith("float") else 2
-
-
-def _colormap(colors: dict[int, str]) -> dict[int, tuple[int, int, int, int]]:
-    return {value: (*bytes.fromhex(color.lstrip("#")), 255) for value, color in colors.items()}

@@ -9,28 +9,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import h5py
 import numpy as np
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
-from sardino.data.tiles.store import ARRAYS, TileStore
+from sardino.data.tiles.store import ARRAYS
 from sardino.errors import SardinoError, first_line
+from sardino.files import sha256_of
 
 Fault = Literal["unreadable", "empty", "size", "unexamined"]
-FAULTS: dict[str, str] = {
+FAULTS: dict[Fault, str] = {
     "unreadable": "damaged or cut short",
     "empty": "no valid pixel",
     "size": "another size than the rest",
     "unexamined": "could not be opened for a reason that may pass (access, disk)",
 }
 """Kinds of fault and what they mean; only the first is ever removed."""
-_RASTERS = {".tif", ".tiff"}
-_NETCDF = {".nc", ".h5", ".hdf5"}
-_BLOCK = 1 << 20
+_RASTERS, _NETCDF = {".tif", ".tiff"}, {".nc", ".h5", ".hdf5"}
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PASSING = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -44,13 +42,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Examined:
-    """What was read and what was found.
-
-    Args:
-        files: how many were read.
-        findings: faults, by path.
-        removed: files deleted.
-    """
+    """How many files were read, their faults by path, and the files deleted."""
 
     files: int
     findings: list[Finding] = field(default_factory=list)
@@ -60,9 +52,16 @@ class Examined:
         """Files with one kind of fault."""
         return [finding.path for finding in self.findings if finding.fault == fault]
 
+    def summary(self) -> Sequence[str]:
+        """One line a kind of fault, for people."""
+        return [f"{len(self.of(fault))} {fault}: {meaning}" for fault, meaning in FAULTS.items() if self.of(fault)]
+
 
 def examine_folder(
-    folder: Path, shape: tuple[int, int] | None = None, remove: bool = False, progress: Progress = iter
+    folder: Path,
+    shape: tuple[int, int] | None = None,
+    remove: bool = False,
+    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
 ) -> Examined:
     """Read every GeoTIFF and NetCDF file below a folder to its end.
 
@@ -78,28 +77,24 @@ def examine_folder(
         raise SardinoError(f"there is no folder {folder}")
     if (folder / ARRAYS).exists():
         raise SardinoError(f"{folder} is a tile store: verify it as one")
-    suffixes = _RASTERS | _NETCDF
     # A name that begins with a dot belongs to a file that is being written.
-    files = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in suffixes and p.is_file())
+    files = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in _RASTERS | _NETCDF and p.is_file())
     if not files:
         raise SardinoError(f"there is no .tif or .nc file in {folder}")
     findings: list[Finding] = []
-    sizes: dict[Path, tuple[int, int]] = {}
+    sizes: dict[tuple[Path, str], dict[Path, tuple[int, int]]] = {}
     for path in progress(files):
         found = examine_file(path)
         if isinstance(found, Finding):
             findings.append(found)
         else:
-            sizes[path] = found
-    usual: dict[tuple[Path, str], tuple[int, int]] = {}
-    for group in {_group(path) for path in sizes}:
-        counted = Counter(size for path, size in sorted(sizes.items()) if _group(path) == group)
-        usual[group] = shape or counted.most_common(1)[0][0]
-    for path, size in sizes.items():
-        if size != usual[_group(path)]:
-            rows, columns = usual[_group(path)]
-            reason = f"{size[1]} x {size[0]} px where {columns} x {rows} are wanted"
-            findings.append(Finding(path, "size", reason))
+            sizes.setdefault((path.parent, path.suffix.lower()), {})[path] = found
+    for group in sizes.values():
+        rows, columns = shape or Counter(group.values()).most_common(1)[0][0]
+        for path, size in group.items():
+            if size != (rows, columns):
+                reason = f"{size[1]} x {size[0]} px where {columns} x {rows} are wanted"
+                findings.append(Finding(path, "size", reason))
     removed = [f.path for f in findings if remove and f.fault == "unreadable" and _remove(f.path)]
     return Examined(len(files), sorted(findings, key=lambda finding: finding.path), removed)
 
@@ -120,16 +115,8 @@ def examine_file(path: Path) -> tuple[int, int] | Finding:
     return shape if valid else Finding(path, "empty", "every pixel is nodata")
 
 
-def damaged_tiles(store: Path, progress: Progress = iter) -> tuple[TileStore, list[str]]:
-    """Read a whole store: the store, and ids of the tiles whose pixels are lost or changed.
-
-    Nothing is removed: tiles of a store are made again from their source.
-    """
-    opened = TileStore.open(store)
-    return opened, opened.damaged(progress)
-
-
 def _read_raster(path: Path) -> tuple[tuple[int, int], bool]:
+    """Every block of every band; its size, and whether any pixel is valid."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as dataset:
@@ -143,25 +130,24 @@ def _read_raster(path: Path) -> tuple[tuple[int, int], bool]:
 
 def _read_netcdf(path: Path) -> tuple[tuple[int, int], bool]:
     """Every data set of every group, slab by slab; the size is that of the largest plane."""
-    import h5py
-
-    state: dict[str, Any] = {"shape": (0, 0), "valid": False}
+    shape, valid = (0, 0), False
 
     def visit(_: str, node: Any) -> None:
+        nonlocal shape, valid
         if not isinstance(node, h5py.Dataset) or node.shape is None:
             return
         plane = node.ndim >= 2 and node.dtype.kind in "iuf"
-        if plane and math.prod(node.shape[-2:]) > math.prod(state["shape"]):
-            state["shape"] = tuple(int(size) for size in node.shape[-2:])
+        if plane and math.prod(node.shape[-2:]) > math.prod(shape):
+            shape = (int(node.shape[-2]), int(node.shape[-1]))
         fill = node.attrs.get("_FillValue")
         for part in node.iter_chunks() if node.chunks and node.size else [()]:
             values = np.asarray(node[part])
-            if plane and not state["valid"]:
-                state["valid"] = _any_valid(values, None if fill is None else np.ravel(fill)[0])
+            if plane and not valid:
+                valid = _any_valid(values, None if fill is None else np.ravel(fill)[0])
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
-    return state["shape"], state["valid"]
+    return shape, valid
 
 
 def _any_valid(values: Any, nodata: Any) -> bool:
@@ -174,16 +160,10 @@ def _any_valid(values: Any, nodata: Any) -> bool:
 def _bytes_can_be_read(path: Path) -> bool:
     """Whether the disk gives the file's bytes: if not, the disk is at fault and not the file."""
     try:
-        with path.open("rb") as file:
-            while file.read(_BLOCK):
-                pass
+        sha256_of(path)
     except OSError:
         return False
     return True
-
-
-def _group(path: Path) -> tuple[Path, str]:
-    return path.parent, path.suffix.lower()
 
 
 def _remove(path: Path) -> bool:
@@ -193,9 +173,3 @@ def _remove(path: Path) -> bool:
         return False
     path.unlink()
     return True
-
-
-def summary(examined: Examined) -> Sequence[str]:
-    """One line a kind of fault, for people."""
-    counts = Counter(finding.fault for finding in examined.findings)
-    return [f"{counts[fault]} {fault}: {meaning}" for fault, meaning in FAULTS.items() if counts[fault]]  # type: ignore[index]

@@ -9,8 +9,9 @@ import rasterio
 import xarray as xr
 from rasterio.transform import Affine
 
-from sardino.data.rasters.verify import damaged_tiles, examine_file, examine_folder, summary
+from sardino.data.rasters.verify import examine_file, examine_folder
 from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store
 from sardino.errors import SardinoError
@@ -73,7 +74,7 @@ def test_each_fault_is_found_and_named(folder: Path) -> None:
         "narrow.tif": "size",
     }
     assert any("63 x 64 px where 64 x 64 are wanted" in finding.reason for finding in examined.findings)
-    assert [line.split(":")[0] for line in summary(examined)] == ["3 unreadable", "2 empty", "1 size"]
+    assert [line.split(":")[0] for line in examined.summary()] == ["3 unreadable", "2 empty", "1 size"]
 
 
 def test_a_dry_run_deletes_nothing_and_removal_only_the_unreadable(folder: Path) -> None:
@@ -181,9 +182,9 @@ def test_a_store_names_its_damaged_tiles(tmp_path: Path) -> None:
         tmp_path / "store", tiles, ["train"] * 3, chip, channels=["vv"], legend=WORLDCOVER, product="test",
         synthetic=True, metadata={}, bands=[0, 1, 2],
     )  # fmt: skip
-    assert damaged_tiles(store.path)[1] == []
+    assert TileStore.open(store.path).damaged() == []
     with pytest.raises(SardinoError, match="is a tile store"):
         examine_folder(store.path)
     chunk = next(path for path in (store.path / "tiles.zarr" / "label" / "c" / "1").rglob("*") if path.is_file())
     chunk.write_bytes(chunk.read_bytes()[:-8])
-    assert damaged_tiles(store.path)[1] == [tiles[1].id]
+    assert TileStore.open(store.path).damaged() == [tiles[1].id]
