@@ -1,5 +1,6 @@
 """Interferograms: GUNW granules (ARIA Sentinel-1 geocoded unwrapped) stacked by date pair into the tiles of a table."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import xarray as xr
-from shapely import box
 
 from sardino.data.rasters.chop import (
     ORIGIN,
@@ -56,10 +56,10 @@ class Granule:
                 f"{path} is not named as a GUNW granule is: S1-GUNW-D-R-087-tops-20180622_20180529-...nc"
             )
         try:
-            late, early = (date.fromisoformat(match[name]) for name in ("late", "early"))
+            early, late = sorted(date.fromisoformat(match[name]) for name in ("late", "early"))
         except ValueError as error:
             raise SardinoError(f"{path} names a date that does not exist") from error
-        return cls(path, max(late, early), min(late, early), int(match["track"]), match["direction"])
+        return cls(path, late, early, int(match["track"]), match["direction"])
 
     @property
     def pair(self) -> str:
@@ -82,18 +82,11 @@ def granules_in(
     found = [Granule.of(path) for path in sorted(folder.glob("S1-GUNW-*.nc"))]
     if not found:
         raise SardinoError(f"there is no GUNW granule (S1-GUNW-*.nc) in {folder}: download them from ASF first")
-    chosen = [
-        g
-        for g in found
-        if (start is None or g.early >= start)
-        and (end is None or g.late <= end)
-        and (max_days is None or g.days <= max_days)
-    ]
+    begin, last, longest = start or date.min, end or date.max, math.inf if max_days is None else max_days
+    chosen = [g for g in found if g.early >= begin and g.late <= last and g.days <= longest]
     if not chosen:
-        first, last = min(g.early for g in found), max(g.late for g in found)
-        raise SardinoError(
-            f"none of the {len(found)} granules in {folder}, of {first} to {last}, fits the dates: widen them"
-        )
+        there = f"{min(g.early for g in found)} to {max(g.late for g in found)}"
+        raise SardinoError(f"none of the {len(found)} granules in {folder}, of {there}, fits the dates: widen them")
     return sorted(chosen, key=lambda g: (g.pair, g.path.name))
 
 
@@ -125,9 +118,9 @@ def cut_interferograms(
     names = [name for name in next(iter(opened.values())).names if name in shared]
     if not names:
         raise SardinoError("the granules share no variable: they are of different products")
-    outlines = {g: box(*_bounds(source)) for g, source in opened.items()}
-    pairs_from_to = f"{granules[0].pair} to {granules[-1].pair}"
-    origin = f"{len(granules)} GUNW granules, {pairs_from_to}, pixels of {resolution or 'the granules'}"
+    outlines = {g: Tile("", s.crs, s.transform, s.shape).footprint for g, s in opened.items()}
+    pairs = f"{granules[0].pair} to {granules[-1].pair}"
+    origin = f"{len(granules)} GUNW granules, {pairs}, pixels of {resolution or 'the granules'}"
 
     def make(tile: Tile, path: Path) -> None:
         holds: dict[str, Granule] = {}
@@ -138,22 +131,21 @@ def cut_interferograms(
         stack = {g: cut for g in holds.values() if (cut := _cut(opened[g], names, grid)) is not None}
         if not stack:
             raise TileLeftOut("no interferogram holds the whole tile" if not holds else "no valid pixel")
-        pairs = xr.DataArray([g.pair for g in stack], dims="datepair", name="datepair")
-        data = on_grid(xr.concat(stack.values(), pairs, combine_attrs="override"), grid)
-        geometry = xr.concat([_geometry(g, tile) for g in stack], pairs, combine_attrs="override")
-        radar = xr.concat([_radar(g) for g in stack], pairs, combine_attrs="override", data_vars="all")
-        extra = xr.Dataset(
-            {
-                "deltadays": ("datepair", np.array([g.days for g in stack], np.uint16), {"units": "1"}),
-                "direction": ("datepair", [g.direction for g in stack]),
-                "track": ("datepair", np.array([g.track for g in stack], np.uint16)),
-            },
-            {"datepair": pairs},
-        )
-        extra["deltadays"].attrs["long_name"] = "Days between the two dates"
-        write_netcdf(
-            path, {"/": xr.Dataset(attrs={ORIGIN: origin}), DATA: data, GEOMETRY: geometry, RADAR: radar, EXTRA: extra}
-        )
+        pair = xr.DataArray([g.pair for g in stack], dims="datepair", name="datepair")
+        about = {"units": "1", "long_name": "Days between the two dates"}
+        extra = {
+            "deltadays": ("datepair", np.array([g.days for g in stack], np.uint16), about),
+            "direction": ("datepair", [g.direction for g in stack]),
+            "track": ("datepair", np.array([g.track for g in stack], np.uint16)),
+        }
+        groups = {
+            "/": xr.Dataset(attrs={ORIGIN: origin}),
+            DATA: on_grid(xr.concat(stack.values(), pair, combine_attrs="override"), grid),
+            GEOMETRY: xr.concat([_geometry(g, tile) for g in stack], pair, combine_attrs="override"),
+            RADAR: xr.concat([_radar(g) for g in stack], pair, combine_attrs="override", data_vars="all"),
+            EXTRA: xr.Dataset(extra, {"datepair": pair}),
+        }
+        write_netcdf(path, groups)
 
     return cut_tiles(tiles, out, ".nc", origin, make, progress)
 
@@ -167,19 +159,13 @@ def _cut(source: Gridded, names: Sequence[str], grid: Tile) -> xr.Dataset | None
         if not np.isnan(missing):
             values = values.where(values != missing)
         planes[name] = values
-    valid = any(bool(np.isfinite(values).any()) for values in planes.values())
-    return xr.Dataset(planes) if valid else None
+    return xr.Dataset(planes) if any(np.isfinite(values).any() for values in planes.values()) else None
 
 
 def _fill(source: Gridded, name: str) -> float:
     """The value of missing pixels: what the file says, 0 where it says nothing (-1 of the components)."""
     stated = source.data[name].attrs.get("_FillValue")
     return float(np.ravel(stated)[0]) if stated is not None else -1.0 if name == "connectedComponents" else 0.0
-
-
-def _bounds(source: Gridded) -> tuple[float, float, float, float]:
-    a, _, c, _, e, f = source.transform
-    return c, f + e * source.shape[0], c + a * source.shape[1], f
 
 
 def _geometry(granule: Granule, tile: Tile) -> xr.Dataset:

@@ -1,8 +1,6 @@
 """Label shares: how much of each class a tile holds, counted on pixels or taken over from coarser polygons."""
 
-import os
 import re
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,27 +8,34 @@ from typing import Any
 import geopandas
 import numpy as np
 import pandas as pd
-import rasterio
 import shapely
 import zarr
 from numpy.typing import NDArray
 from pyproj import CRS
-from rasterio.errors import NotGeoreferencedWarning
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
 from rasterio.warp import Resampling, transform_bounds
 
 from sardino.data.places.utm import crs_at, reproject
+from sardino.data.rasters.open import gdal_faults, open_by_gdal
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
 from sardino.data.tiles.store import ARRAYS, TileStore
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
-
-# Label rasters of an area: sheets or one file a tile, in any CRS, of the year asked for, read tile by tile.
+from sardino.files import whole
 
 _YEAR = re.compile(r"(?<!\d)(19[7-9]\d|20[0-4]\d)(?!\d)")
 _YEAR_TAGS = ("year", "time_coverage_start", "time_start", "start_date", "date", "product_year")
+_EQUAL_AREA = "EPSG:6933"
+"""Areas are compared here: the cylindrical equal-area projection of the whole earth (EASE-Grid 2.0)."""
+_SLIVER = 1e-3
+"""Polygons that only touch a tile overlap it by rounding errors: such a share of its area says nothing."""
+_OVERLAP = 0.05
+"""Outlines that were simplified overlap by a little; more than this is a map of another kind."""
+_WINDOW_PX = 1024
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 class LabelRasters:
@@ -47,11 +52,7 @@ class LabelRasters:
     """
 
     def __init__(
-        self,
-        paths: Sequence[Path],
-        legend: Legend = WORLDCOVER,
-        year: int | None = None,
-        nodata: Sequence[int] = (),
+        self, paths: Sequence[Path], legend: Legend = WORLDCOVER, year: int | None = None, nodata: Sequence[int] = ()
     ) -> None:
         files = [file for path in paths for file in (sorted(path.rglob("*.tif")) if path.is_dir() else [path])]
         if not files:
@@ -74,23 +75,20 @@ class LabelRasters:
         return index
 
     def _read(self, file: Path, tile: Tile) -> NDArray[np.uint8]:
-        rows, columns = tile.shape
-        try:
-            with (
-                rasterio.open(file) as dataset,
-                WarpedVRT(
-                    dataset,
-                    crs=tile.crs,
-                    transform=Affine(*tile.transform),
-                    width=columns,
-                    height=rows,
-                    resampling=Resampling.nearest,
-                    add_alpha=True,  # tells "outside the file" from a class of code 0
-                ) as warped,
-            ):
-                codes, inside = warped.read(1), warped.read(dataset.count + 1) > 0
-        except rasterio.errors.RasterioError as error:
-            raise SardinoError(f"{file} cannot be read at tile {tile.id} ({error}): copy the file again") from error
+        grid = {
+            "crs": tile.crs,
+            "transform": Affine(*tile.transform),
+            "height": tile.shape[0],
+            "width": tile.shape[1],
+            "resampling": Resampling.nearest,
+            "add_alpha": True,  # tells "outside the file" from a class of code 0
+        }
+        with (
+            gdal_faults(f"{file} at tile {tile.id}"),
+            open_by_gdal(file) as dataset,
+            WarpedVRT(dataset, **grid) as warped,
+        ):
+            codes, inside = warped.read(1), warped.read(dataset.count + 1) > 0
         inside &= ~np.isin(codes, list(self.nodata))
         index = np.where(inside, self.legend.encode(codes), IGNORE).astype(np.uint8)
         if foreign := np.unique(codes[inside & (index == IGNORE)]).tolist():
@@ -105,54 +103,31 @@ def _bounds_of(file: Path, year: int | None) -> tuple[float, float, float, float
     """Bounds in degrees of a file that is a label raster with a CRS, and of the year asked for."""
     if not file.is_file():
         raise SardinoError(f"there is no label raster {file}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            with rasterio.open(file) as dataset:
-                crs, bounds, kind = dataset.crs, dataset.bounds, np.dtype(dataset.dtypes[0])
-                stated = _year_in(dataset.tags(), file.name)
-    except rasterio.errors.RasterioError as error:
-        raise SardinoError(f"{file} cannot be read ({error}): copy the file again") from error
+    with open_by_gdal(file, remedy="copy the file again") as dataset:
+        crs, bounds, kind = dataset.crs, dataset.bounds, np.dtype(dataset.dtypes[0])
+        tags = {key.lower(): value for key, value in dataset.tags().items()}
     if crs is None:
         raise SardinoError(f"{file} states no CRS: labels cannot be placed; set it with gdal_edit -a_srs")
     if not np.issubdtype(kind, np.integer):
         raise SardinoError(f"{file} holds {kind} values and no class codes: give a label raster of an integer type")
-    if year and stated and year not in stated:
-        raise SardinoError(f"{file} is of {' and '.join(map(str, sorted(stated)))}, not of {year}")
+    in_tags = {found for tag in _YEAR_TAGS for found in _YEAR.findall(tags.get(tag, ""))}
+    stated = sorted(in_tags or set(_YEAR.findall(file.name)))
+    if year and stated and str(year) not in stated:
+        raise SardinoError(f"{file} is of {' and '.join(stated)}, not of {year}")
     return transform_bounds(crs, "EPSG:4326", *bounds)
 
 
-def _year_in(tags: dict[str, str], name: str) -> set[int]:
-    """Years that a file states in its tags, or else in its name."""
-    lower = {key.lower(): value for key, value in tags.items()}
-    stated = {int(year) for tag in _YEAR_TAGS for year in _YEAR.findall(lower.get(tag, ""))}
-    return stated or {int(year) for year in _YEAR.findall(name)}
-
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
-
-
-def shares_of(label: NDArray[np.uint8], legend: Legend) -> dict[str, float]:
-    """Shares of one tile.
-
-    Args:
-        label: class indices of any shape, IGNORE where unlabelled.
-        legend: classes of the indices.
-
-    Returns:
-        share_<code> of the labelled pixels for each class (NaN where no pixel is labelled), and
-        labelled_share, the labelled pixels among all.
-    """
-    return shares_of_counts(np.bincount(label.ravel(), minlength=256), label.size, legend)
-
-
-def shares_of_counts(counts: NDArray[np.int64], size: int, legend: Legend) -> dict[str, float]:
+def shares_of(counts: NDArray[np.int64], size: int, legend: Legend) -> dict[str, float]:
     """Shares of counted pixels.
 
     Args:
         counts: (256,) pixels of each class index.
         size: all pixels, with and without a label.
         legend: classes of the indices.
+
+    Returns:
+        share_<code> of the labelled pixels for each class (NaN where no pixel is labelled), and
+        labelled_share, the labelled pixels among all.
     """
     pixels = counts[: len(legend)]
     labelled = int(pixels.sum())
@@ -162,30 +137,43 @@ def shares_of_counts(counts: NDArray[np.int64], size: int, legend: Legend) -> di
 
 
 def shares_in_store(store: TileStore, layer: str = "label", progress: Progress = iter) -> pd.DataFrame:
-    """Shares of all tiles of a store, one tile in memory at a time, indexed by tile id.
+    """Shares of all tiles of a store in the classes of its legend, indexed by tile id.
 
     Args:
-        store: counted in the classes of its legend.
         layer: "label", or a reference layer that holds classes: "landcover_300m".
     """
     if layer not in ("label", "landcover_300m"):
         raise SardinoError(f"layer '{layer}' holds no classes: count 'label' or 'landcover_300m'")
-    if layer == "label":
-        # Read beside the store: its own reading brings the twelve channels along.
-        labels = zarr.open_array(store.path / ARRAYS / "label", mode="r")
-        rows = [shares_of(np.asarray(labels[store.row(tile)]), store.legend) for tile in progress(store.ids())]
-    else:
-        rows = [shares_of(store.read_layer(layer, [tile])[0], store.legend) for tile in progress(store.ids())]
-    return pd.DataFrame(rows, index=pd.Index(store.ids(), name="id"))
+    # Labels are read beside the store: its own reading brings the twelve channels along.
+    labels = zarr.open_array(store.path / ARRAYS / "label", mode="r")
+
+    def read(tile: str) -> NDArray[np.uint8]:
+        return np.asarray(labels[store.row(tile)]) if layer == "label" else store.read_layer(layer, [tile])[0]
+
+    return _counted(store.ids(), store.ids(), read, store.legend, progress)
 
 
 def shares_in_rasters(tiles: Sequence[Tile], rasters: LabelRasters, progress: Progress = iter) -> pd.DataFrame:
-    """Shares of tiles counted on label rasters, one tile in memory at a time, indexed by tile id.
+    """Shares of tiles counted on label rasters, indexed by tile id.
 
     A tile without a label has labelled_share 0 and NaN shares.
     """
-    rows = [shares_of(rasters.read(tile), rasters.legend) for tile in progress(tiles)]
-    return pd.DataFrame(rows, index=pd.Index([tile.id for tile in tiles], name="id"))
+    return _counted(tiles, [tile.id for tile in tiles], rasters.read, rasters.legend, progress)
+
+
+def _counted(
+    tiles: Iterable[Any],
+    ids: Sequence[str],
+    read: Callable[[Any], NDArray[np.uint8]],
+    legend: Legend,
+    progress: Progress,
+) -> pd.DataFrame:
+    """Shares of the class indices that are read of each tile, one tile in memory at a time."""
+    rows = []
+    for tile in progress(tiles):
+        label = read(tile)
+        rows.append(shares_of(np.bincount(label.ravel(), minlength=256), label.size, legend))
+    return pd.DataFrame(rows, index=pd.Index(ids, name="id"))
 
 
 def with_shares(
@@ -193,24 +181,16 @@ def with_shares(
 ) -> geopandas.GeoDataFrame:
     """A tile table with shares as further columns, matched by id, each named with the prefix."""
     named = shares.add_prefix(prefix).reindex(table["id"])
-    taken = [name for name in named.columns if name in table]
-    if taken and not overwrite:
-        raise SardinoError(f"the table has {', '.join(taken[:3])} already: choose a prefix, or ask to overwrite them")
-    out = table.drop(columns=taken)
+    there = [name for name in named.columns if name in table]
+    if there and not overwrite:
+        raise SardinoError(f"the table has {', '.join(there[:3])} already: choose a prefix, or ask to overwrite them")
+    out = table.drop(columns=there)
     for name in named.columns:
         out.insert(len(out.columns) - 1, name, named[name].to_numpy())
     return out
 
 
-# Label shares of polygons that are no tiles, such as communes: counted on label rasters, and handed down to tiles.
-
-EQUAL_AREA = "EPSG:6933"
-"""Areas are compared here: the cylindrical equal-area projection of the whole earth (EASE-Grid 2.0)."""
-_SLIVER = 1e-3
-"""Polygons that only touch a tile overlap it by rounding errors: such a share of its area says nothing."""
-_OVERLAP = 0.05
-"""Outlines that were simplified overlap by a little; more than this is a map of another kind."""
-_WINDOW_PX = 1024
+# Polygons that are no tiles, such as communes: counted on label rasters, and handed down to tiles.
 
 
 def shares_in_polygons(
@@ -220,9 +200,7 @@ def shares_in_polygons(
 
     Args:
         polygons: in EPSG:4326, from `read_polygons`.
-        rasters: the labels.
         gsd_m: pixels counted, in metres of the UTM zone of the polygon's centre.
-        progress: wraps the loop over polygons, for example `tqdm`.
 
     Returns:
         share_<code> and labelled_share, one row a polygon, indexed as they are. A window of 1024 px is in
@@ -239,34 +217,30 @@ def shares_in_polygons(
             if mask.any():
                 counts += np.bincount(rasters.read(window)[mask == 1], minlength=256)
                 inside += int(mask.sum())
-        rows.append(shares_of_counts(counts, inside, rasters.legend))
+        rows.append(shares_of(counts, inside, rasters.legend))
     return pd.DataFrame(rows, index=polygons.index)
 
 
-def shares_from_polygons(
-    tiles: Sequence[Tile], polygons: geopandas.GeoDataFrame, columns: Sequence[str] | None = None
-) -> pd.DataFrame:
+def shares_from_polygons(tiles: Sequence[Tile], polygons: geopandas.GeoDataFrame) -> pd.DataFrame:
     """Shares of tiles taken over from coarser polygons, each weighted by the area that it has in the tile.
 
     Args:
         tiles: tiles with a CRS.
-        polygons: for example communes, with shares in `columns`; they must not overlap.
-        columns: share columns, all that begin with "share_" by default.
+        polygons: for example communes, with shares in columns that begin with "share_"; they must not overlap.
 
     Returns:
         The columns, NaN where polygons hold less than a thousandth of the tile, and covered_share, the
         share of the tile's area under polygons with shares; indexed by tile id. Areas are those of an
         equal-area projection.
     """
-    names = list(columns) if columns else [name for name in polygons.columns if str(name).startswith("share_")]
-    if missing := [name for name in names if name not in polygons] or ([] if names else ["share_<code>"]):
-        raise SardinoError(f"the polygons lack the columns {', '.join(missing)}: count their shares first")
+    names = [name for name in polygons.columns if str(name).startswith("share_")]
+    if not names:
+        raise SardinoError("the polygons lack the columns share_<code>: count their shares first")
     if polygons.crs is None:
         raise SardinoError("the polygons state no CRS: save them as GeoJSON in longitude and latitude")
     known = polygons[np.isfinite(polygons[names].to_numpy(float)).all(axis=1)]
     foreign = _equal_area(geopandas.GeoSeries(known.geometry.make_valid().to_numpy(), crs=polygons.crs))
-    outlines = geopandas.GeoSeries([tile.footprint_in("EPSG:4326") for tile in tiles], crs="EPSG:4326")
-    own = _equal_area(outlines)
+    own = _equal_area(geopandas.GeoSeries([tile.footprint_in("EPSG:4326") for tile in tiles], crs="EPSG:4326"))
     in_tile, in_polygon = foreign.sindex.query(own, predicate="intersects")
     area = own.iloc[in_tile].intersection(foreign.iloc[in_polygon], align=False).area.to_numpy()
     shares = known[names].to_numpy(float)
@@ -285,18 +259,13 @@ def shares_from_polygons(
 
 def write_polygons(polygons: geopandas.GeoDataFrame, path: Path) -> None:
     """Write polygons with their columns, whole or not at all: GeoParquet (.parquet) or GeoJSON by the suffix."""
-    path = Path(path)
     if path.suffix not in (".parquet", ".geojson") or not path.parent.is_dir():
         raise SardinoError(f"polygons are written to a .parquet or .geojson file of a folder that exists, not {path}")
-    partial = path.with_name(f".{path.name}.partial")
-    try:
+    with whole(path) as partial:
         if path.suffix == ".parquet":
             polygons.to_parquet(partial)
         else:
             partial.write_text(polygons.to_json(drop_id=True), "utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _windows(bounds: Sequence[float], crs: str, gsd_m: float) -> Iterator[Tile]:
@@ -312,4 +281,4 @@ def _windows(bounds: Sequence[float], crs: str, gsd_m: float) -> Iterator[Tile]:
 def _equal_area(shapes: geopandas.GeoSeries) -> geopandas.GeoSeries:
     # An edge that is straight in degrees is bent here; a vertex each tenth of a degree keeps it within metres.
     step = 0.1 if CRS(shapes.crs).is_geographic else 10_000
-    return shapes.segmentize(step).to_crs(EQUAL_AREA)
+    return shapes.segmentize(step).to_crs(_EQUAL_AREA)

@@ -125,17 +125,16 @@ def cut_seasons(
         What was written; a tile without a valid pixel is left out.
     """
     planes = planes_in(folder)
-    first = open_gridded(next(iter(planes.values()))[0])
     sources = {path: open_gridded(path) for files in planes.values() for path in files}
     places = {name: _places(planes, name) for name in DIMENSIONS}
+    first = next(iter(sources.values()))
     origin = f"GSSIC, {sum(map(len, planes.values()))} files, pixels of {resolution or 'the set'}"
 
     def plane(which: Plane, grid: Tile) -> NDArray[np.float32] | None:
-        kind = _KINDS[which.variable]
         merged: NDArray[np.float32] | None = None
         for path in planes[which]:
             try:
-                cut, _ = cut_variable(sources[path], "band_data", grid, kind, 0)
+                cut, _ = cut_variable(sources[path], "band_data", grid, _KINDS[which.variable], nodata=0)
             except TileLeftOut:
                 continue
             values = cut.values[0].astype(np.float32)
@@ -145,7 +144,7 @@ def cut_seasons(
 
     def make(tile: Tile, path: Path) -> None:
         grid = cut_grid(tile, resolution or pixel_in(first, tile))
-        data, valid = xr.Dataset(attrs={ORIGIN: origin, "references": "doi:10.1038/s41597-022-01189-6"}), False
+        data = xr.Dataset(attrs={ORIGIN: origin, "references": "doi:10.1038/s41597-022-01189-6"})
         for name, axes in DIMENSIONS.items():
             labels = places[name]
             if not all(labels):
@@ -154,28 +153,21 @@ def cut_seasons(
             for which in planes:
                 if which.variable == name and (values := plane(which, grid)) is not None:
                     stack[tuple(axis.index(at) for axis, at in zip(labels, which.place, strict=True))] = values
-            valid = valid or bool(np.isfinite(stack).any())
             data[name] = ((*axes, "y", "x"), _physical(name, stack), _ATTRIBUTES[name])
-            coordinates = {
-                axis: [int(v) for v in at] if axis == "deltadays" else list(at)
-                for axis, at in zip(axes, labels, strict=True)
-            }
-            data = data.assign_coords(coordinates)
-        if not valid:
+            for axis, at in zip(axes, labels, strict=True):
+                data[axis] = list(map(int, at)) if axis == "deltadays" else at
+        if not any(np.isfinite(variable).any() for variable in data.data_vars.values()):
             raise TileLeftOut("outside the files, or no valid pixel")
         write_netcdf(path, {"/": on_grid(data, grid)})
 
     return cut_tiles(tiles, out, ".nc", origin, make, progress)
 
 
-def _places(planes: dict[Plane, list[Path]], name: str) -> tuple[list[str], list[str]]:
+def _places(planes: dict[Plane, list[Path]], name: str) -> list[list[str]]:
     """Labels of a variable's two dimensions, in the order of the field: seasons of the year, days ascending."""
     order = {label: place for place, label in enumerate((*SEASONS, "vv", "vh", *DECAY, "inc", "lsmap"))}
-    labels = [
-        sorted({p.place[axis] for p in planes if p.variable == name}, key=lambda v: (order.get(v, 99), v))
-        for axis in (0, 1)
-    ]
-    return labels[0], labels[1]
+    found = ({plane.place[axis] for plane in planes if plane.variable == name} for axis in (0, 1))
+    return [sorted(labels, key=lambda label: (order.get(label, 99), label)) for labels in found]
 
 
 def _physical(name: str, stack: NDArray[np.float32]) -> NDArray[np.float32]:
