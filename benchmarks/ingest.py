@@ -50,7 +50,7 @@ def served(archive: Archive, **faults: Any) -> Iterator[StacServer]:
 
 
 def source_at(url: str) -> StacSource:
-    return StacSource(2020, Catalogue(url, policy=HttpPolicy(6, 0.01, 2)), threads=1)
+    return StacSource(2020, catalogue=Catalogue(url, policy=HttpPolicy(6, 0.01, 2)), threads=1)
 
 
 def store_of(url: str, tiles: list[Tile], out: Path) -> TileStore:

@@ -95,7 +95,7 @@ def stac(
         raise SardinoError(f"--skip-season takes {', '.join(SEASONS)}, not '{min(unknown)}'")
     source = StacSource(
         year,
-        Catalogue(url or PLANETARY_COMPUTER, None if sign else False),
+        catalogue=Catalogue(url or PLANETARY_COMPUTER, None if sign else False),
         orbit=orbit,
         collection=collection,
         assets=(vv.strip(), vh.strip()),
@@ -273,7 +273,6 @@ def earthengine(
     from sardino.data.sources.earthengine.source import EarthEngineSource
 
     source = EarthEngineSource(
-        project,
         year,
         orbit,
         composite,  # type: ignore[arg-type]
@@ -281,7 +280,8 @@ def earthengine(
         label_year or None,
         tuple(layer or ()),
         min_valid,
-        requests,
+        project=project,
+        requests=requests,
     )
     initialise(project, source.endpoint)  # no access is said at once, not tile by tile
     run(source, tiles, out, dask, workers, attempts, limit, strict, restart, overwrite)

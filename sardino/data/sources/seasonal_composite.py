@@ -1,6 +1,7 @@
 """From a series of radar passes to seasonal composites: the one rule that all sources of real scenes share."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -9,21 +10,83 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
+from sardino.data.places.utm import transformer
 from sardino.data.sources.source import LeftOut, SourceChip
-from sardino.data.tiles.radiometry import POLARISATIONS, SEASONS, seasonal_stack
+from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS, POLARISATIONS, SEASONS, seasonal_stack
 from sardino.errors import SardinoError
 
 Method = Literal["mean", "median"]
 METHODS = ("mean", "median")
+ORBITS = ("ascending", "descending")
+FIRST_YEAR = 2015
+"""The first whole year of Sentinel-1, its winter from December 2014."""
+LABEL_YEARS = (2020, 2021)
+"""Editions of WorldCover; they differ in algorithm, so that one is never taken for the other."""
 MEASURED = ("vv", "vh")
 ERODE_PX = 10
 """Pixels taken off at scene borders, 100 m at 10 m: border noise reaches 100 to 500 m into older products."""
 HOLE_PX = 5
 """Missing spots narrower than this are calm water or shadow, not a scene border, and are not eroded."""
-REACH_PX = ERODE_PX + HOLE_PX
-"""Margin to load around a tile, so that a border just outside it is eroded inside as well."""
 
-Kernel = Callable[[NDArray[Any]], NDArray[Any]]
+
+@dataclass(frozen=True)
+class SeasonalSource:
+    """Sources of single passes: seasonal composites of a year and an orbit direction, with WorldCover labels.
+
+    Args:
+        year: winter starts in December of the year before.
+        orbit: "ascending" or "descending"; the two look from different sides and are never mixed.
+        composite: "mean" in linear power, or "median", as geetiles takes.
+        erode_px: taken off at each pass's border.
+        label_year: 2020 or 2021; the passes' year where None.
+        layers: names of reference layers to add.
+        min_valid: smallest share of a tile's pixels, 0 to 1, that each needed season must cover.
+    """
+
+    year: int
+    orbit: str = "ascending"
+    composite: Method = "mean"
+    erode_px: int = ERODE_PX
+    label_year: int | None = None
+    layers: tuple[str, ...] = ()
+    min_valid: float = 0.5
+
+    channels = CHANNELS
+    legend = WORLDCOVER
+
+    def __post_init__(self) -> None:
+        if not FIRST_YEAR <= self.year <= 2100:
+            raise SardinoError(f"Sentinel-1 has whole years from {FIRST_YEAR}, not {self.year}: choose a later year")
+        if self.orbit not in ORBITS:
+            raise SardinoError(f"an orbit direction is {' or '.join(ORBITS)}, not '{self.orbit}'")
+        if self.composite not in METHODS:
+            raise SardinoError(f"a composite is {' or '.join(METHODS)}, not '{self.composite}'")
+        if self.erode_px < 0 or not 0 <= self.min_valid <= 1:
+            raise SardinoError(f"take 0 or more pixels off a border, not {self.erode_px}, and need a share of 0 to 1")
+        if self.labelled and self.labels_of not in LABEL_YEARS:
+            years = " and ".join(map(str, LABEL_YEARS))
+            raise SardinoError(f"WorldCover exists for {years}, not for {self.labels_of}: choose the label year")
+
+    @property
+    def labelled(self) -> bool:
+        """Whether tiles get labels."""
+        return True
+
+    @property
+    def labels_of(self) -> int:
+        """Year of the label product."""
+        return self.year if self.label_year is None else self.label_year
+
+    @property
+    def margin_px(self) -> int:
+        """Pixels read beyond the tile, so that a border just outside is eroded inside as well."""
+        return self.erode_px + HOLE_PX if self.erode_px else 0
+
+    def inner(self, composite: xr.Dataset) -> xr.Dataset:
+        """A composite without its margin."""
+        inside = slice(self.margin_px, -self.margin_px or None)
+        return composite.isel(y=inside, x=inside)
 
 
 class AbsentSeason(SardinoError):
@@ -50,22 +113,18 @@ def seasonal_means(
 
     Args:
         power: (T, H, W) linear power, NaN where missing.
-        months: calendar month, 1 to 12, of each of the T dates; December counts to the winter that follows.
-        needed: seasons that must hold a valid pixel; others may stay empty.
+        months: calendar month, 1 to 12, of each date; December counts to the winter that follows.
+        needed: seasons that must hold a valid pixel, else AbsentSeason names them; others may stay empty.
         source: named in the error.
 
     Returns:
         (4, H, W) float32 linear power in the order of SEASONS, NaN where a season has no valid date.
-
-    Raises:
-        AbsentSeason: a needed season has no valid pixel, by name.
     """
     if len(power) != len(months):
         raise SardinoError(f"{source} holds {len(power)} dates but {len(months)} months are given")
     season = np.array([SEASONS.index(season_of(month)) for month in months], dtype=int)
     means = np.stack([_mean(power[season == number]) for number in range(len(SEASONS))])
-    empty = [name for name, mean in zip(SEASONS, means, strict=True) if name in needed and not np.isfinite(mean).any()]
-    if empty:
+    if empty := [n for n, mean in zip(SEASONS, means, strict=True) if n in needed and not np.isfinite(mean).any()]:
         raise AbsentSeason(f"{source} has no valid date in {', '.join(empty)}: add dates, or leave the season out")
     return means
 
@@ -108,7 +167,7 @@ def seasonal_composite(
 
     Args:
         series: dims (time, y, x), variables vv and vh, float32 linear power; attribute "quantity" is "gamma0" or
-            "sigma0"; coordinate `relative_orbit` along time where known. NumPy or Dask, same numbers.
+            "sigma0"; coordinate `relative_orbit` along time where known.
         year: winter starts in December of the year before; every season includes its last day.
         method: "mean", or "median" as Earth Engine scripts use (0.36 dB lower at 4.4 looks and 14 dates).
         erode_px: border to take off, in pixels of the series' grid.
@@ -116,7 +175,7 @@ def seasonal_composite(
 
     Returns:
         Dims (season, y, x): vv and vh float32 linear power, NaN where a season has no pass; count_vv and
-        count_vh int16, passes used. Lazy where the series is lazy.
+        count_vh int16, passes used.
 
     Raises:
         SardinoError: the series does not say what it holds, or is none.
@@ -124,18 +183,18 @@ def seasonal_composite(
     _check(series, method, erode_px)
     passes = join_passes(series.isel(time=in_year(series["time"].values, year)), longitude)
     season = np.array([SEASONS.index(season_of(month)) for month in passes["time"].dt.month.values], dtype=int)
-    power = [passes[name].transpose("time", "y", "x").data for name in MEASURED]
-    planes: dict[str, list[Any]] = {f"{kind}{name}": [] for name in MEASURED for kind in ("", "count_")}
-    for number in range(len(SEASONS)):
-        dates = np.flatnonzero(season == number)
-        valid = _valid(power[0][dates], power[1][dates], erode_px)
-        for name, values, seen in zip(MEASURED, power, valid, strict=True):
-            composite, count = _compose(values[dates], seen, method)
-            planes[name].append(composite)
-            planes[f"count_{name}"].append(count)
-    stack = np.stack if isinstance(power[0], np.ndarray) else _dask().stack
+    power = np.stack([passes[name].transpose("time", "y", "x").values for name in MEASURED])
+    valid = (power > 0) & np.isfinite(power)
+    if erode_px:
+        valid &= ~border(~valid.any(0), erode_px)  # the swath's border is one for both polarisations
+    reduce = _mean if method == "mean" else _median
+    variables: dict[str, Any] = {}
+    for name, values, seen in zip(MEASURED, np.where(valid, power, np.float32(np.nan)), valid, strict=True):
+        planes = [(reduce(values[season == n]), seen[season == n].sum(0)) for n in range(len(SEASONS))]
+        means, counts = zip(*planes, strict=True)
+        variables[name] = ("season", "y", "x"), np.stack(means)
+        variables[f"count_{name}"] = ("season", "y", "x"), np.stack(counts).astype(np.int16)
     coordinates = {name: series[name] for name in ("y", "x", "spatial_ref") if name in series.coords}
-    variables = {name: (("season", "y", "x"), stack(parts)) for name, parts in planes.items()}
     facts = {"quantity": series.attrs["quantity"], "composite": method, "year": year, "erode_px": erode_px}
     return xr.Dataset(variables, {"season": list(SEASONS), **coordinates}, facts)
 
@@ -150,21 +209,16 @@ def composite_chip(
     notes: Sequence[str] = (),
     source: str = "the catalogue",
 ) -> SourceChip:
-    """The chip of one tile from its composite, computed now where it is lazy.
+    """The chip of one tile from its composite, cut to the tile's pixels.
 
     Args:
-        composite: from `seasonal_composite`, already cut to the tile's pixels.
-        label: (H, W) uint8 class index.
-        layers: reference layers by name.
         needed: seasons that must hold pixels; others may stay NaN.
         min_valid: smallest share of pixels, 0 to 1, that each needed season must have in both polarisations.
-        notes: handed on to the store.
         source: named in the reason.
 
     Raises:
         LeftOut: a needed season is missing or covers too little, by name.
     """
-    composite = composite.compute()
     vv, vh = composite["vv"].values, composite["vh"].values
     share = (np.isfinite(vv) & np.isfinite(vh)).mean((1, 2))
     wanted = [(name, part) for name, part in zip(SEASONS, share, strict=True) if name in needed]
@@ -190,12 +244,10 @@ def join_passes(series: xr.Dataset, longitude: float | None = None) -> xr.Datase
     if len(groups) == len(times):
         return series.isel(time=order)
     joined = []
-    for members in groups.values():
-        plane = series.isel(time=members[0])
-        for other in members[1:]:
-            frame = series.isel(time=other)
-            fill = {name: plane[name].where(plane[name] > 0, frame[name]) for name in MEASURED}
-            plane = plane.assign(fill)
+    for first, *others in groups.values():
+        plane = series.isel(time=first)
+        for frame in (series.isel(time=other) for other in others):
+            plane = plane.assign({name: plane[name].where(plane[name] > 0, frame[name]) for name in MEASURED})
         joined.append(plane)
     return xr.concat(joined, "time", coords="minimal", compat="override", join="override", combine_attrs="override")
 
@@ -203,7 +255,7 @@ def join_passes(series: xr.Dataset, longitude: float | None = None) -> xr.Datase
 def border(missing: NDArray[np.bool_], erode_px: int) -> NDArray[np.bool_]:
     """(T, H, W) pixels within `erode_px` of a missing region at least HOLE_PX wide, that region included.
 
-    Beyond the array's edge nothing is known and nothing is eroded from there: load a margin of REACH_PX.
+    Beyond the array's edge nothing is known and nothing is eroded from there: load a margin of `erode_px` + HOLE_PX.
     """
     near = np.zeros_like(missing)
     for number in np.flatnonzero(missing.any((1, 2))):
@@ -227,42 +279,13 @@ def _check(series: xr.Dataset, method: str, erode_px: int) -> None:
 
 
 def _longitude(series: xr.Dataset) -> float:
+    """Of the middle of a series; 0 where it has no CRS."""
     import rioxarray  # noqa: F401  gives a dataset its CRS
-    from pyproj import Transformer
 
-    crs = series.rio.crs
-    if crs is None:
+    if series.rio.crs is None:
         return 0.0
     x, y = (float(series[axis].values.mean()) for axis in ("x", "y"))
-    return float(Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)[0])
-
-
-def _valid(vv: Any, vh: Any, erode_px: int) -> tuple[Any, Any]:
-    """Where each polarisation holds a value that counts; the swath's border is one for both."""
-    seen = [(values > 0) & np.isfinite(values) for values in (vv, vh)]
-    missing = ~(seen[0] | seen[1])
-    if erode_px == 0 or not len(vv):
-        return seen[0], seen[1]
-    if isinstance(missing, np.ndarray):
-        near = border(missing, erode_px)
-    elif min(missing.shape[1:]) <= (reach := erode_px + HOLE_PX):  # smaller than its own halo
-        near = missing.rechunk({1: -1, 2: -1}).map_blocks(border, erode_px, dtype=bool)
-    else:
-        depth = {0: 0, 1: reach, 2: reach}
-        near = _dask().map_overlap(border, missing, erode_px=erode_px, depth=depth, boundary="none", dtype=bool)
-    return seen[0] & ~near, seen[1] & ~near
-
-
-def _compose(power: Any, valid: Any, method: str) -> tuple[Any, Any]:
-    """Composite (H, W) float32 and count (H, W) int16 of passes (T, H, W)."""
-    count = valid.sum(0).astype(np.int16)
-    if not len(power):
-        return np.nan * count.astype(np.float32), count
-    reduce: Kernel = _mean if method == "mean" else _median
-    masked = (np.where if isinstance(power, np.ndarray) else _dask().where)(valid, power, np.float32(np.nan))
-    if isinstance(masked, np.ndarray):
-        return reduce(masked), count
-    return masked.rechunk({0: -1}).map_blocks(reduce, drop_axis=0, dtype=np.float32), count
+    return float(transformer(series.rio.crs.to_string(), "EPSG:4326").transform(x, y)[0])
 
 
 def _mean(power: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -273,15 +296,10 @@ def _mean(power: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _median(power: NDArray[np.float32]) -> NDArray[np.float32]:
+    if not len(power):
+        return np.full(power.shape[1:], np.nan, np.float32)
     ranked = np.sort(power, axis=0)  # NaN last
     count = np.isfinite(power).sum(0)
-    lower, upper = np.maximum(count - 1, 0) // 2, np.maximum(count // 2, 0)
-    pair = np.take_along_axis(ranked, np.stack([lower, np.minimum(upper, len(power) - 1)]), 0)
-    middle = pair.mean(0)
+    lower, upper = np.maximum(count - 1, 0) // 2, np.minimum(count // 2, len(power) - 1)
+    middle = np.take_along_axis(ranked, np.stack([lower, upper]), 0).mean(0)
     return np.where(count > 0, middle, np.float32(np.nan)).astype(np.float32)
-
-
-def _dask() -> Any:
-    import dask.array
-
-    return dask.array

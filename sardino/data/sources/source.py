@@ -14,6 +14,9 @@ from sardino.errors import SardinoError
 Progress = Callable[[Iterable[int], int], Iterable[int]]
 """Wraps a loop and is told how many there are, for example `lambda n, total: tqdm(n, total=total)`."""
 
+CARBON_FRACTION = 0.47
+"""Carbon in dry biomass (IPCC 2006 guidelines, volume 4, table 4.3): catalogues map carbon, the layer is biomass."""
+
 
 class LeftOut(SardinoError):
     """This tile cannot be made complete from this source, and another try would not change that."""

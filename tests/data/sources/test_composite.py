@@ -1,16 +1,12 @@
-"""Seasonal composites: linear power, whole seasons, one count a pass, eroded borders, lazy or not."""
+"""Seasonal composites: linear power, whole seasons, one count a pass, eroded borders."""
 
 import warnings
 
-import dask
-import dask.array
 import numpy as np
 import pandas as pd
 import pytest
 import rioxarray  # noqa: F401  gives a dataset its CRS
 import xarray as xr
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sardino.data.sources.seasonal_composite import HOLE_PX, border, composite_chip, join_passes, seasonal_composite
 from sardino.data.sources.source import LeftOut
@@ -53,31 +49,6 @@ def test_dates_outside_the_year_of_seasons_do_not_count() -> None:
     noise = series([*DATES, "2019-11-30", "2020-12-01"])
     noise["vv"].values[:8], noise["vh"].values[:8] = series(DATES)["vv"].values, series(DATES)["vh"].values
     xr.testing.assert_identical(seasonal_composite(noise, 2020), inside)
-
-
-@settings(max_examples=15, deadline=None)
-@given(
-    size=st.integers(8, 40),
-    chunk=st.integers(4, 40),
-    passes=st.integers(1, 3),
-    method=st.sampled_from(["mean", "median"]),
-    erode=st.integers(0, 4),
-    seed=st.integers(0, 99),
-)
-def test_lazy_and_eager_give_the_same_numbers(
-    size: int, chunk: int, passes: int, method: str, erode: int, seed: int
-) -> None:
-    made = series(DATES * passes, size, seed, orbits=[n // 8 for n in range(8 * passes)], missing=0.2)
-    draw = np.random.default_rng(seed)
-    for plane in range(len(made["time"])):
-        edge = draw.integers(0, size)
-        for name in ("vv", "vh"):
-            made[name].values[plane, :, edge : edge + draw.integers(0, 12)] = 0
-    lazy = seasonal_composite(made.chunk({"time": 5, "y": chunk, "x": chunk}), 2020, method, erode)
-    assert isinstance(lazy["vv"].data, dask.array.Array)
-    eager = seasonal_composite(made, 2020, method, erode)
-    with dask.config.set(scheduler="synchronous"):
-        xr.testing.assert_identical(lazy.compute(), eager)
 
 
 def test_the_median_is_the_median_of_what_is_valid() -> None:

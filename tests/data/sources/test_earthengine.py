@@ -19,7 +19,7 @@ from google.auth.exceptions import RefreshError
 from numpy.typing import NDArray
 
 from sardino.data.sources.earthengine import session as earthengine_session
-from sardino.data.sources.earthengine.assets import LAYER_NAMES, label_image, layer_image, passes
+from sardino.data.sources.earthengine.assets import LAYERS, label_image, passes
 from sardino.data.sources.earthengine.session import initialise
 from sardino.data.sources.earthengine.source import EarthEngineSource, series_of
 from sardino.data.sources.ingest import ingest
@@ -207,7 +207,7 @@ def test_seasons_are_means_of_linear_power_with_their_last_days(service: Service
 def test_medians_are_an_option(service: Service) -> None:
     service.days = tuple(f"2020-{month:02d}-{day:02d}" for month in (1, 4, 7, 10) for day in (1, 8, 15))
     service.power = (0.1, 0.2, 0.9) * 4
-    chip = source(method="median").chip(TILE)
+    chip = source(composite="median").chip(TILE)
     assert np.allclose(chip.backscatter_db[0, 8, 8], to_db(np.array(0.2)), atol=1e-4)
 
 
@@ -223,9 +223,9 @@ def test_masked_pixels_are_missing_and_zeros_are_a_border(service: Service) -> N
 
 
 def test_labels_and_layers_are_decoded(service: Service) -> None:
-    chip = source(layers=LAYER_NAMES).chip(TILE)
+    chip = source(layers=tuple(LAYERS)).chip(TILE)
     assert chip.label[0, 0] == IGNORE and (chip.label[1:] == WORLDCOVER.codes.index(40)).all()
-    assert set(chip.layers) == set(LAYER_NAMES)
+    assert set(chip.layers) == set(tuple(LAYERS))
     assert chip.layers["optical"].shape == (3, 16, 16) and (chip.layers["optical"][0] == 200).all()
     assert chip.layers["landcover_300m"].dtype == np.uint8
     for name in ("vegetation_percent", "biomass_t_ha", "built_percent"):
@@ -245,9 +245,9 @@ def test_labels_and_layers_are_decoded(service: Service) -> None:
 def test_layers_are_asked_for_by_asset_and_say_their_year(
     service: Service, layer: str, year: int, asset: str, found: int
 ) -> None:
-    image = layer_image(layer, year, "EPSG:32631")
-    assert image.year == found and asset.startswith(image.asset)
-    assert asset in constants(encoded(image.image()))
+    known = LAYERS[layer]
+    assert known.year(year) == found and asset.startswith(known.asset)
+    assert asset in constants(encoded(known.image(found, "EPSG:32631")))
 
 
 def test_labels_are_of_the_year(service: Service) -> None:
@@ -256,7 +256,7 @@ def test_labels_are_of_the_year(service: Service) -> None:
 
 
 def test_years_without_labels_or_passes_are_refused() -> None:
-    with pytest.raises(SardinoError, match="label year 2020 or 2021"):
+    with pytest.raises(SardinoError, match="WorldCover exists for 2020 and 2021"):
         source(year=2019)
     assert source(year=2019, label_year=2020).metadata()["label_year"] == 2020
     with pytest.raises(SardinoError, match="whole years from 2015"):
@@ -267,8 +267,8 @@ def test_years_without_labels_or_passes_are_refused() -> None:
     ("choices", "sentence"),
     [
         ({"project": ""}, "needs a Google Cloud project"),
-        ({"orbit": "both"}, "the orbit is ascending or descending"),
-        ({"method": "max"}, "the method mean or median"),
+        ({"orbit": "both"}, "an orbit direction is ascending or descending"),
+        ({"composite": "max"}, "a composite is mean or median"),
         ({"layers": ("snow",)}, "no layer 'snow'"),
         ({"erode_px": -1}, "0 or more"),
         ({"requests": 0}, "at least one request"),

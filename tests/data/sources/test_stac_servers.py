@@ -47,7 +47,7 @@ def store(server: StacServer, archive: Archive, tmp_path_factory: pytest.TempPat
 
 
 def run(url: str, archive: Archive, out: Path, **options: Any) -> TileStore:
-    source = StacSource(2020, Catalogue(url, policy=HttpPolicy(3, 0.05, 5)))
+    source = StacSource(2020, catalogue=Catalogue(url, policy=HttpPolicy(3, 0.05, 5)))
     return ingest(source, archive.tiles, SPLITS, BANDS, out, **options)
 
 

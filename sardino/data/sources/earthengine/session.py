@@ -15,6 +15,7 @@ from sardino.errors import SardinoError, first_line
 
 HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 """The endpoint meant for many small requests, such as one per tile."""
+_AFFINE = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
 _OPENING = threading.Lock()
 _AGAIN = re.compile(
     r"quota|too many|rate limit|timed? ?out|deadline|internal|unavailable|backend|try again|\b429\b|\b50[0-4]\b", re.I
@@ -28,25 +29,12 @@ def pixels(image: Any, tile: Tile) -> NDArray[Any]:
     """An ee.Image on the tile's own grid, nearest pixel, (bands, H, W) in the image's type."""
     import ee
 
-    a, b, c, d, e, f = tile.transform
-    answer = ee.data.computePixels(
-        {
-            "expression": image,
-            "fileFormat": "NUMPY_NDARRAY",
-            "grid": {
-                "dimensions": {"width": tile.shape[1], "height": tile.shape[0]},
-                "affineTransform": {
-                    "scaleX": a,
-                    "shearX": b,
-                    "translateX": c,
-                    "shearY": d,
-                    "scaleY": e,
-                    "translateY": f,
-                },
-                "crsCode": tile.crs,
-            },
-        }
-    )
+    grid = {
+        "dimensions": {"width": tile.shape[1], "height": tile.shape[0]},
+        "affineTransform": dict(zip(_AFFINE, tile.transform, strict=True)),
+        "crsCode": tile.crs,
+    }
+    answer = ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
     if not answer.dtype.names or answer.shape != tile.shape:
         raise SardinoError(f"Earth Engine returned pixels of shape {answer.shape}, tile {tile.id} has {tile.shape}")
     return np.stack([answer[name] for name in answer.dtype.names])

@@ -10,28 +10,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from sardino.data.sources.earthengine.assets import (
-    FIRST_YEAR,
-    LABELS,
-    LAYER_NAMES,
-    ORBITS,
-    PASSES,
-    label_image,
-    layer_image,
-    passes,
-)
+from sardino.data.sources.earthengine.assets import LABELS, LAYERS, PASSES, label_image, passes
 from sardino.data.sources.earthengine.session import HIGH_VOLUME, explained, initialise, pixels
-from sardino.data.sources.seasonal_composite import (
-    ERODE_PX,
-    HOLE_PX,
-    METHODS,
-    Method,
-    composite_chip,
-    seasonal_composite,
-)
+from sardino.data.sources.seasonal_composite import SeasonalSource, composite_chip, seasonal_composite
 from sardino.data.sources.source import LeftOut, SourceChip, Transient
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
-from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
@@ -40,60 +23,32 @@ MISSING = -9999.0
 
 
 @dataclass(frozen=True)
-class EarthEngineSource:
+class EarthEngineSource(SeasonalSource):
     """Seasonal sigma0, WorldCover labels and reference layers, computed tile by tile by a user's own account.
 
     Args:
         project: Google Cloud project that is registered for Earth Engine.
-        year: winter starts in December of the year before.
-        orbit: "ascending" or "descending"; the two are never mixed.
-        method: "mean" in linear power, or "median" as geetiles takes.
-        erode_px: border taken off each pass.
-        label_year: 2020 or 2021; the backscatter's year where None.
-        layers: names of reference layers.
-        min_valid: smallest share of pixels, 0 to 1, that every season must have.
         requests: simultaneous requests of one tile; the service allows about 40 for a whole project.
         endpoint: address of the service.
     """
 
-    project: str
-    year: int
-    orbit: str = "ascending"
-    method: Method = "mean"
-    erode_px: int = ERODE_PX
-    label_year: int | None = None
-    layers: tuple[str, ...] = LAYER_NAMES
+    layers: tuple[str, ...] = tuple(LAYERS)
     min_valid: float = 0.0
+    project: str = ""
     requests: int = 4
     endpoint: str = HIGH_VOLUME
 
-    channels = CHANNELS
-    legend = WORLDCOVER
     product = "Sentinel-1 GRD sigma0 from Earth Engine, seasonal composites in linear power"
     synthetic = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.project:
             raise SardinoError("Earth Engine needs a Google Cloud project that is registered for it: name it")
-        if self.year < FIRST_YEAR:
-            raise SardinoError(f"Sentinel-1 has whole years from {FIRST_YEAR}, not {self.year}: choose a later year")
-        if self._label_year not in LABELS:
-            raise SardinoError(
-                f"WorldCover has no year {self._label_year}: choose the label year {' or '.join(map(str, LABELS))}"
-            )
-        if self.orbit not in ORBITS or self.method not in METHODS or not 0 <= self.min_valid <= 1 or self.requests < 1:
-            raise SardinoError(
-                f"the orbit is {' or '.join(ORBITS)}, the method {' or '.join(METHODS)}, the valid share 0 to 1, and "
-                f"at least one request runs at a time"
-            )
-        if self.erode_px < 0:
-            raise SardinoError(f"{self.erode_px} pixels cannot be taken off a border: give 0 or more")
-        for layer in self.layers:
-            layer_image(layer, self.year, "EPSG:4326")
-
-    @property
-    def _label_year(self) -> int:
-        return self.year if self.label_year is None else self.label_year
+        if self.requests < 1:
+            raise SardinoError(f"at least one request runs at a time, not {self.requests}")
+        if unknown := set(self.layers) - set(LAYERS):
+            raise SardinoError(f"Earth Engine gives no layer '{min(unknown)}': choose {', '.join(LAYERS)}")
 
     def chip(self, tile: Tile) -> SourceChip:
         """The 12 channels, the label and the layers of one tile.
@@ -104,28 +59,23 @@ class EarthEngineSource:
             SardinoError: no access: credentials, registration or project.
         """
         initialise(self.project, self.endpoint)
-        margin = self.erode_px + HOLE_PX if self.erode_px else 0
-        wide = _widened(tile, margin)
+        wide = _widened(tile, self.margin_px)
         with explained(tile):
             series = series_of(*self._load(wide), wide)
-            composite = seasonal_composite(series, self.year, self.method, self.erode_px)
-            inner = slice(margin, margin + tile.shape[0]), slice(margin, margin + tile.shape[1])
-            composite = composite.isel(y=inner[0], x=inner[1])
-            codes = pixels(label_image(self._label_year), tile)[0]
-            label = WORLDCOVER.encode(codes)
+            composite = self.inner(seasonal_composite(series, self.year, self.composite, self.erode_px))
+            label = WORLDCOVER.encode(pixels(label_image(self.labels_of), tile)[0])
             if (label == IGNORE).all():
-                raise LeftOut(f"{LABELS[self._label_year]} has no label in tile {tile.id}: is it on land?")
+                raise LeftOut(f"{LABELS[self.labels_of]} has no label in tile {tile.id}: is it on land?")
             layers = {name: self._layer(name, tile) for name in self.layers}
         return composite_chip(composite, label, layers=layers, min_valid=self.min_valid, source="Earth Engine")
 
     def metadata(self) -> dict[str, Any]:
         """Facts for the store, JSON values."""
-        images = {name: layer_image(name, self.year, "EPSG:4326") for name in self.layers}
         return {
             "source": f"Earth Engine {PASSES}",
             "quantity": "sigma0",
             "unit": "dB",
-            "composite": f"seasonal {self.method} of linear power",
+            "composite": f"seasonal {self.composite} of linear power",
             "year": self.year,
             "orbit_pass": self.orbit,
             "instrument_mode": "IW",
@@ -133,9 +83,9 @@ class EarthEngineSource:
             "erode_px": self.erode_px,
             "min_valid": self.min_valid,
             "labels": WORLDCOVER.name,
-            "label_asset": LABELS[self._label_year],
-            "label_year": self._label_year,
-            "layers": {name: {"asset": image.asset, "year": image.year} for name, image in images.items()},
+            "label_asset": LABELS[self.labels_of],
+            "label_year": self.labels_of,
+            "layers": {n: {"asset": LAYERS[n].asset, "year": LAYERS[n].year(self.year)} for n in self.layers},
         }
 
     def _load(self, tile: Tile) -> tuple[xr.Dataset, list[Any]]:
@@ -159,25 +109,19 @@ class EarthEngineSource:
         return dataset.load(), orbits
 
     def _layer(self, name: str, tile: Tile) -> NDArray[Any]:
-        image = layer_image(name, self.year, tile.crs).image()
-        if name == "optical":
-            return pixels(image, tile)
-        if name == "landcover_300m":
-            return pixels(image, tile)[0]
+        image = LAYERS[name].image(LAYERS[name].year(self.year), tile.crs)
+        if name in ("optical", "landcover_300m"):
+            planes = pixels(image, tile)
+            return planes if name == "optical" else planes[0]
         values = pixels(image.unmask(MISSING, False), tile)[0].astype(np.float32)
         return np.where(values == MISSING, np.float32(np.nan), values)
 
 
 def series_of(dataset: xr.Dataset, orbits: list[Any], tile: Tile) -> xr.Dataset:
-    """What xee returns, as the series that composites are made of.
+    """What xee returns, VV and VH over (time, y, x) with NaN where masked, as the series that composites are made of.
 
-    Args:
-        dataset: variables VV and VH, dims (time, y, x), NaN where masked.
-        orbits: relative orbit of each pass, in the same order.
-        tile: the grid asked for; another one is refused.
-
-    Returns:
-        vv and vh, float32 linear power, zero and below taken as missing; attribute quantity "sigma0".
+    Float32 linear power, zero and below taken as missing, with the passes' relative orbits. Another grid than the
+    tile's is refused.
     """
     import rioxarray  # noqa: F401  gives a dataset its CRS
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sardino.data.rasters.open import Raster, read_raster
@@ -113,59 +114,55 @@ class ChipFiles:
         """Per polarisation the dates as (T, H, W) dB, and the date, where known, and month of each."""
         source = self.spec.backscatter
         if source.variables:
-            rasters = {name: read_raster(self.grid.path, variable) for name, variable in source.variables.items()}
+            stacks = {name: self._decibels(read_raster(self.grid.path, v)) for name, v in source.variables.items()}
+            if any(stack.shape != self.grid.values.shape for stack in stacks.values()):
+                raise SardinoError(f"the variables of {self.grid.path} differ in size: correct the file")
             dates = self.grid.dates
-            months = [0] * len(self.grid.values) if dates is None else [_month(date) for date in dates]
-            for raster in rasters.values():
-                if raster.values.shape != self.grid.values.shape:
-                    raise SardinoError(f"the variables of {raster.path} differ in size: correct the file")
-            return {name: self._decibels(r, r.masked(source.nodata)) for name, r in rasters.items()}, dates, months
+            months = [0] * len(self.grid.values) if dates is None else pd.DatetimeIndex(dates).month.tolist()
+            return stacks, dates, months
         times = sorted({match.get("time", "") for match, _ in self._files()})
-        stacks: dict[str, list[NDArray[np.float32]]] = {}
-        for time in times:
-            for name, plane in self._planes(time).items():
-                stacks.setdefault(name, []).append(plane)
+        planes = [self._planes(time) for time in times]
+        stacks = {name: np.stack([bands[name] for bands in planes]) for name in planes[0]}
         if source.composite == "single":
-            return {name: np.stack(planes) for name, planes in stacks.items()}, None, [0] * len(times)
+            return stacks, None, [0] * len(times)
         dated = [self._date(time) for time in times]
         known = [date for date, _ in dated if date is not None]
         dates = np.array(known, "datetime64[s]") if len(known) == len(times) else None
-        return {name: np.stack(planes) for name, planes in stacks.items()}, dates, [month for _, month in dated]
+        return stacks, dates, [month for _, month in dated]
 
     def _planes(self, time: str) -> dict[str, NDArray[np.float32]]:
         """Bands of one date by name, in dB."""
         source = self.spec.backscatter
         files = {match.get("band", ""): path for match, path in self._files() if match.get("time", "") == time}
-        planes = {}
-        if "{band}" in source.files:
-            for band in source.bands:
-                if band not in files:
-                    wanted = source.files.format(chip=self.name, band=band, time=time)
-                    raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
-                raster = self._on_grid(files[band])
-                if len(raster.values) != 1:
-                    raise SardinoError(
-                        f"{raster.path} has {len(raster.values)} bands, one is expected: correct the spec"
-                    )
-                planes[source.names.get(band, band)] = self._decibels(raster, raster.masked(source.nodata))[0]
-            return planes
-        raster = self._on_grid(files[""])
-        if len(raster.values) != len(source.bands):
+        if "{band}" not in source.files:
+            return self._bands(files[""], source.bands)
+        planes: dict[str, NDArray[np.float32]] = {}
+        for band in source.bands:
+            if band not in files:
+                wanted = source.files.format(chip=self.name, band=band, time=time)
+                raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
+            planes |= self._bands(files[band], [band])
+        return planes
+
+    def _bands(self, path: Path, bands: list[str]) -> dict[str, NDArray[np.float32]]:
+        """The bands of a file that are wanted, by name, in dB."""
+        raster = self._on_grid(path)
+        if len(raster.values) != len(bands):
             raise SardinoError(
-                f"{raster.path} has {len(raster.values)} bands, the spec '{self.spec.name}' describes "
-                f"{len(source.bands)}: correct the file or the spec"
+                f"{path} has {len(raster.values)} bands, the spec '{self.spec.name}' describes {len(bands)}: correct "
+                f"the file or the spec"
             )
-        values = self._decibels(raster, raster.masked(source.nodata))
-        return {source.names.get(b, b): plane for b, plane in zip(source.bands, values, strict=True) if b}
+        names = self.spec.backscatter.names
+        return {names.get(b, b): plane for b, plane in zip(bands, self._decibels(raster), strict=True) if b}
 
     def _on_grid(self, path: Path) -> Raster:
         raster = read_raster(path)
         self.grid.require_same_grid(raster)
         return raster
 
-    def _decibels(self, raster: Raster, values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _decibels(self, raster: Raster) -> NDArray[np.float32]:
         """Stored numbers to dB by the spec's unit, refused where they cannot be of that unit."""
-        unit = self.spec.backscatter.unit
+        unit, values = self.spec.backscatter.unit, raster.masked(self.spec.backscatter.nodata)
         valid = values[np.isfinite(values)]
         if unit == "db" and valid.size and valid.min() >= 0:
             raise SardinoError(f"{raster.path} holds no negative value and can hardly be in dB: set unit to power")
@@ -230,7 +227,3 @@ def _matches(folder: Path, template: str, only_chip: str) -> list[tuple[dict[str
         if match := re.fullmatch(pattern, path.relative_to(folder).as_posix()):
             found.append(({"chip": only_chip} | match.groupdict(), path))
     return found
-
-
-def _month(date: np.datetime64) -> int:
-    return int(date.astype("datetime64[M]").astype(int)) % 12 + 1

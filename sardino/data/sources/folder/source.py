@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import Transformer
 from shapely import STRtree
 
 from sardino.data.places.splits import band_index, splits_of_bands
+from sardino.data.places.utm import transformer
 from sardino.data.rasters.open import pixel_size_m
 from sardino.data.sources.folder.chips import ChipFiles, chip_names
 from sardino.data.sources.folder.specification import FolderSpec
@@ -49,11 +50,9 @@ def import_folder(
 
     Args:
         folder: holds the files that the spec describes.
-        spec: what they are.
         out: folder of the tile store.
         tile_px: edge of a tile; what remains at a chip's right and lower edge is left out.
-        bands: number of geographic bands, at least 5; not used where spec.split is "train".
-        direction_deg: direction in which the bands follow each other, counter-clockwise from east.
+        bands, direction_deg: of the geographic bands, see `band_index`; not used where spec.split is "train".
         max_tiles_per_chip: take at most so many tiles of a chip, spread evenly over it.
         progress: wraps the loop over tile numbers.
         overwrite: replace a store that is already there.
@@ -103,17 +102,25 @@ def import_folder(
     cuts = [cut for kept in chips.values() for cut in kept]
     band = _bands_of_chips(folder, spec, chips, bands, direction_deg)
     splits = ["train"] * len(cuts) if spec.split == "train" else [str(s) for s in splits_of_bands(band)]
-    lost = _overlapping([cut.tile for cut in cuts], splits)
-    if lost:
+    if lost := _overlapping([cut.tile for cut in cuts], splits):
         dropped.append(f"{len(lost)} tiles overlap tiles of another split; tiles dropped")
     keep = [number for number in range(len(cuts)) if number not in lost]
     cuts = [cuts[number] for number in keep]
+
+    @lru_cache(maxsize=1)  # tiles come chip by chip
+    def files_of(name: str) -> ChipFiles:
+        return ChipFiles(folder, spec, name)
+
+    def chip(number: int) -> Chip:
+        cut, files = cuts[number], files_of(cuts[number].chip)
+        layers = {name: _window(layer, cut, tile_px) for name, layer in files.layers.items()}
+        return Chip(_window(files.backscatter_db, cut, tile_px), _window(files.label, cut, tile_px), layers)
 
     return write_store(
         out,
         [cut.tile for cut in cuts],
         [splits[number] for number in keep],
-        _Cutter(folder, spec, cuts, tile_px),
+        chip,
         channels=spec.channels,
         legend=spec.legend,
         product=spec.product,
@@ -138,24 +145,6 @@ def import_folder(
         progress=progress,
         overwrite=overwrite,
     )
-
-
-class _Cutter:
-    """Tile number to chip; keeps the last chip's files, as tiles come chip by chip."""
-
-    def __init__(self, folder: Path, spec: FolderSpec, cuts: Sequence[_Cut], tile_px: int) -> None:
-        self.folder, self.spec, self.cuts, self.tile_px = folder, spec, cuts, tile_px
-        self.files: ChipFiles | None = None
-
-    def __call__(self, number: int) -> Chip:
-        cut = self.cuts[number]
-        if self.files is None or self.files.name != cut.chip:
-            self.files = ChipFiles(self.folder, self.spec, cut.chip)
-        return Chip(
-            _window(self.files.backscatter_db, cut, self.tile_px),
-            _window(self.files.label, cut, self.tile_px),
-            {name: _window(layer, cut, self.tile_px) for name, layer in self.files.layers.items()},
-        )
 
 
 def _window(array: NDArray[Any], cut: _Cut, tile_px: int) -> NDArray[Any]:
@@ -197,13 +186,10 @@ def _bands_of_chips(
             f'set split = "train" in the spec'
         )
     tiles = [[cut.tile for cut in cuts] for cuts in chips.values()]
-    in_degrees = len({tile.crs for kept in tiles for tile in kept}) > 1  # map units of two zones do not compare
-    centres = []
-    for kept in tiles:
-        centre = np.mean([tile.centre for tile in kept], axis=0)
-        if in_degrees:
-            centre = Transformer.from_crs(kept[0].crs, "EPSG:4326", always_xy=True).transform(*centre)
-        centres.append(centre)
+    centres = [np.mean([tile.centre for tile in kept], axis=0) for kept in tiles]
+    if len({tile.crs for kept in tiles for tile in kept}) > 1:  # map units of two zones do not compare
+        pairs = zip(tiles, centres, strict=True)
+        centres = [transformer(kept[0].crs, "EPSG:4326").transform(*centre) for kept, centre in pairs]
     x, y = np.array(centres).T
     return np.repeat(band_index(x, y, bands, direction_deg), sizes)
 

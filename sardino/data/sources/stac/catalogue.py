@@ -7,11 +7,15 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from pystac_client import Client
+from pystac_client.exceptions import APIError
+from pystac_client.stac_api_io import StacApiIO
+from urllib3 import Retry
+
+from sardino.data.places.utm import transformer
 from sardino.data.sources.source import LeftOut, Transient
 from sardino.data.tiles.tile import Tile
-from sardino.errors import SardinoError
-
-# How long to insist when a server is slow, busy or broken: one policy for searching and for reading pixels.
+from sardino.errors import SardinoError, first_line
 
 T = TypeVar("T")
 CACHE_BYTES = 64_000_000
@@ -22,7 +26,7 @@ RETRY_CODES = (429, 500, 502, 503, 504)
 
 @dataclass(frozen=True)
 class HttpPolicy:
-    """Patience with a server.
+    """Patience with a server that is slow, busy or broken, in searching and in reading pixels alike.
 
     Args:
         attempts: tries of one request, and again of one file.
@@ -54,10 +58,8 @@ class HttpPolicy:
             "GDAL_HTTP_MERGE_CONSECUTIVE_RANGES": "YES",
         }
 
-    def urllib3(self) -> Any:
+    def urllib3(self) -> Retry:
         """urllib3's retries for searching; POST too, as a search changes nothing."""
-        from urllib3 import Retry
-
         return Retry(
             total=self.attempts - 1,
             backoff_factor=self.backoff_s,
@@ -108,30 +110,29 @@ class Catalogue:
     def search(self, collection: str, tile: Tile, start: str, end: str) -> list[Any]:
         """Items (pystac.Item) that touch a tile's bounding box between two dates, both included, by time and id.
 
-        Only collection, bbox and datetime are asked of the server: some answer `query` and `filter` with
-        nothing at all, so that everything else is for the caller to sift.
+        All pages of them, or an error. Only collection, bbox and datetime are asked of the server: some answer `query`
+        and `filter` with nothing at all, so that everything else is for the caller to sift.
 
         Raises:
             Transient: the server did not answer, or broke off.
             SardinoError: it refuses the search.
         """
-        from pystac_client.exceptions import APIError
 
         def ask() -> list[Any]:
+            where = {"bbox": _lonlat(tile), "datetime": f"{start}/{end}"}
             try:
-                client = self._client()
-                found = client.search(collections=[collection], bbox=lonlat(tile), datetime=f"{start}/{end}", limit=250)
-                return list(found.items())
+                return list(self._client().search(collections=[collection], limit=250, **where).items())
             except APIError as error:
-                status = getattr(error, "status_code", None)
+                status, said = getattr(error, "status_code", None), first_line(error)
                 if status is None or status in RETRY_CODES:
-                    raise Transient(f"{self.url} does not answer a search for {collection} ({_line(error)})") from error
+                    raise Transient(f"{self.url} does not answer a search for {collection} ({said})") from error
                 raise SardinoError(
-                    f"{self.url} refuses a search for {collection} with HTTP {status} ({_line(error)}): check the URL "
+                    f"{self.url} refuses a search for {collection} with HTTP {status} ({said}): check the URL "
                     f"and the collection's name"
                 ) from error
             except (ValueError, OSError) as error:  # half an answer, or none from the signing service
-                raise Transient(f"{self.url} broke off a search for {collection} ({_line(error)})") from error
+                said = first_line(error)
+                raise Transient(f"{self.url} broke off a search for {collection} ({said})") from error
 
         once = {item.id: item for item in self.policy.insist(ask)}
         return sorted(once.values(), key=lambda item: (str(begin(item)), item.id))
@@ -139,9 +140,6 @@ class Catalogue:
     def _client(self) -> Any:
         opened = _OPENED.__dict__.setdefault("clients", {})
         if self not in opened:
-            from pystac_client import Client
-            from pystac_client.stac_api_io import StacApiIO
-
             modifier = None
             if self.signed:
                 import planetary_computer
@@ -152,20 +150,14 @@ class Catalogue:
         return opened[self]
 
 
-def lonlat(tile: Tile) -> tuple[float, float, float, float]:
-    """(west, south, east, north) of a tile in degrees; west is larger than east across the antimeridian."""
-    from rasterio.warp import transform_bounds
-
-    if not tile.crs:
-        raise LeftOut(f"tile {tile.id} states no coordinate system: a catalogue is searched by place")
-    west, south, east, north = transform_bounds(tile.crs, "EPSG:4326", *tile.bounds, densify_pts=21)
-    return west, south, east, north
-
-
 def begin(item: Any) -> Any:
     """When an item's data begins: its datetime, or the start of its range."""
     return item.datetime or item.common_metadata.start_datetime
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+def _lonlat(tile: Tile) -> tuple[float, float, float, float]:
+    """(west, south, east, north) of a tile in degrees; west is larger than east across the antimeridian."""
+    if not tile.crs:
+        raise LeftOut(f"tile {tile.id} states no coordinate system: a catalogue is searched by place")
+    west, south, east, north = transformer(tile.crs, "EPSG:4326").transform_bounds(*tile.bounds, densify_pts=21)
+    return west, south, east, north

@@ -1,14 +1,22 @@
-"""Reading Cloud-Optimized GeoTIFFs over HTTP through odc-stac: header first, faults raised, never filled with NaN."""
+"""Reading Cloud-Optimized GeoTIFFs over HTTP through odc-stac: header first, faults raised, never filled with NaN.
+
+odc-stac is imported here, never by a thread that reads a tile: its extensions register with pystac, which another
+thread may be searching with.
+"""
 
 import logging
 import re
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+import pystac
+import rasterio
 import xarray as xr
 from odc.loader import RioDriver, RioReader
+from odc.stac import load as odc_load
+from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sardino.data.sources.source import LeftOut, Transient
 from sardino.data.sources.stac.catalogue import RETRY_CODES, HttpPolicy, begin
@@ -16,66 +24,6 @@ from sardino.data.sources.stac.catalogue import RETRY_CODES, HttpPolicy, begin
 log = logging.getLogger(__name__)
 FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/", "GDAL_HTTP_MAX_RETRY": "0"}
 """With these GDAL drops what it remembers of a file when it closes it: else a truncated read stays true forever."""
-
-
-@dataclass(frozen=True)
-class Stated:
-    """What a catalogue says of one file: the item and asset it belongs to, and its grid where given."""
-
-    name: str
-    transform: tuple[float, ...] | None = None
-    shape: tuple[int, int] | None = None
-
-
-@dataclass
-class CheckedDriver(RioDriver):
-    """odc-stac's raster driver that looks at each file's own header first and insists on each read.
-
-    Args:
-        policy: patience with the server.
-        stated: by URL, what the catalogue says.
-        notes: filled with what was odd and has been handled.
-    """
-
-    policy: HttpPolicy
-    stated: Mapping[str, Stated]
-    notes: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        super().__init__()
-
-    def capture_env(self) -> dict[str, Any]:
-        return dict(self.policy.gdal())
-
-    def open(self, src: Any, ctx: Any) -> Any:
-        return _CheckedReader(self, src, ctx)
-
-
-class _CheckedReader(RioReader):
-    def __init__(self, driver: CheckedDriver, src: Any, ctx: Any) -> None:
-        super().__init__(src, ctx)
-        self._driver = driver
-
-    def read(self, cfg: Any, dst_geobox: Any, **options: Any) -> Any:
-        import rasterio
-
-        uri = self._src.uri
-        stated = self._driver.stated.get(uri) or Stated(uri.partition("?")[0])
-
-        def attempt() -> Any:
-            try:
-                with rasterio.open(uri, sharing=False) as file:
-                    _check_header(file, stated, self._driver.notes)
-                # The second opening finds the header in GDAL's memory.
-                return super(_CheckedReader, self).read(cfg, dst_geobox, **options)
-            except rasterio.errors.RasterioError as error:
-                forget(uri)
-                raise _fault(error, stated) from error
-            except Transient:
-                forget(uri)
-                raise
-
-        return self._driver.policy.insist(attempt)
 
 
 def load(
@@ -88,53 +36,97 @@ def load(
     dtype: str,
     nodata: float,
     threads: int = 1,
-    chunks: Mapping[str, int] | None = None,
     groupby: Any = "id",
     notes: list[str] | None = None,
 ) -> xr.Dataset:
     """Assets of items on a tile's grid, one plane an item unless grouped, in the order given.
 
     Args:
-        items: pystac.Item, at least one.
-        assets: names of assets that each item has.
+        items: pystac.Item, at least one, each with all these assets.
         geobox: odc.geo.geobox.GeoBox to read into.
-        resampling: rasterio's name of the method; "nearest" for labels.
         nodata: of the result, and of files that declare none.
-        threads: files read at once; without Dask.
-        chunks: lengths of "x" and "y" for a lazy result.
-        notes: filled with what was odd and has been handled; stays empty in a lazy read.
+        threads: files read at once.
+        notes: filled with what was odd and has been handled.
 
     Raises:
         Transient: a file cannot be read now.
         LeftOut: it never can be, by name.
     """
-    from odc.stac import load as odc_load
-    from rasterio.errors import NotGeoreferencedWarning
-
     # What this warning says is looked for in each header, and refused.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
     # Each failure is raised and told by the scene's name; odc would print its URL, and a signed one is a key.
     logging.getLogger("odc.loader").setLevel(logging.CRITICAL)
     files = {name: name.partition(".")[0] for name in assets}  # "visual.2" is the second band of visual
     stated = {item.assets[name].href: _stated(item, name) for item in items for name in set(files.values())}
-    driver = CheckedDriver(policy, stated, [] if notes is None else notes)
+    driver = _CheckedDriver(policy, stated, [] if notes is None else notes)
     bands = {"data_type": dtype, "nodata": nodata}
     footprint = _around(geobox)
-    made: xr.Dataset = odc_load(
-        [_unplaced(item, sorted(set(files.values())), footprint) for item in items],
+    plain = [_unplaced(item, sorted(set(files.values())), footprint) for item in items]
+    return odc_load(
+        plain,
         list(assets),
         geobox=geobox,
         groupby=groupby,
         resampling=resampling,
         dtype=dtype,
-        chunks=None if chunks is None else dict(chunks),
         pool=threads if threads > 1 else None,
         driver=driver,
         fail_on_error=True,
         preserve_original_order=True,
         stac_cfg={"*": {"assets": {"*": bands}, "warnings": "ignore"}},
     )
-    return made
+
+
+@dataclass(frozen=True)
+class _Stated:
+    """What a catalogue says of one file: the item and asset it belongs to, and its grid where given."""
+
+    name: str
+    transform: tuple[float, ...] | None = None
+    shape: tuple[int, int] | None = None
+
+
+@dataclass
+class _CheckedDriver(RioDriver):
+    """odc-stac's raster driver that looks at each file's own header first and insists on each read."""
+
+    policy: HttpPolicy
+    stated: Mapping[str, _Stated]
+    notes: list[str]
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    def capture_env(self) -> dict[str, Any]:
+        return dict(self.policy.gdal())
+
+    def open(self, src: Any, ctx: Any) -> Any:
+        return _CheckedReader(self, src, ctx)
+
+
+class _CheckedReader(RioReader):
+    def __init__(self, driver: _CheckedDriver, src: Any, ctx: Any) -> None:
+        super().__init__(src, ctx)
+        self._driver = driver
+
+    def read(self, cfg: Any, dst_geobox: Any, **options: Any) -> Any:
+        uri = self._src.uri
+        stated = self._driver.stated.get(uri) or _Stated(uri.partition("?")[0])
+
+        def attempt() -> Any:
+            try:
+                with rasterio.open(uri, sharing=False) as file:
+                    _check_header(file, stated, self._driver.notes)
+                # The second opening finds the header in GDAL's memory.
+                return super(_CheckedReader, self).read(cfg, dst_geobox, **options)
+            except RasterioError as error:
+                _forget(uri)
+                raise _fault(error, stated) from error
+            except Transient:
+                _forget(uri)
+                raise
+
+        return self._driver.policy.insist(attempt)
 
 
 def _around(geobox: Any) -> dict[str, Any]:
@@ -150,8 +142,6 @@ def _unplaced(item: Any, assets: Sequence[str], footprint: Mapping[str, Any]) ->
     odc-stac does not open a file whose stated grid lies elsewhere, and fills with nodata: where the catalogue is
     stale the scene would vanish without a word. So each file that the search found is opened and asked itself.
     """
-    import pystac
-
     plain = pystac.Item(item.id, dict(footprint), None, begin(item), {}, collection=item.collection_id)
     for name in assets:
         own = item.assets[name]
@@ -160,18 +150,16 @@ def _unplaced(item: Any, assets: Sequence[str], footprint: Mapping[str, Any]) ->
     return plain
 
 
-def forget(uri: str) -> None:
+def _forget(uri: str) -> None:
     """Make GDAL drop what it remembers of a file."""
-    import rasterio
-
     try:
         with rasterio.Env(**FORGET), rasterio.open(uri, sharing=False):
             pass
-    except rasterio.errors.RasterioError:
+    except RasterioError:
         log.debug("%s does not open; what was remembered of it is dropped all the same", uri.partition("?")[0])
 
 
-def _check_header(file: Any, stated: Stated, notes: list[str]) -> None:
+def _check_header(file: Any, stated: _Stated, notes: list[str]) -> None:
     if file.gcps[0] and file.crs is None:
         raise LeftOut(
             f"{stated.name} has ground control points only, its place is not known to a pixel: use terrain-corrected "
@@ -181,14 +169,12 @@ def _check_header(file: Any, stated: Stated, notes: list[str]) -> None:
         # GDAL opens a file whose header was cut off, without a place; its pixels would fall beside the tile.
         raise Transient(f"{stated.name} states no place on earth, or was cut off before it could")
     grid, shape = tuple(file.transform)[:6], (file.height, file.width)
-    moved = stated.transform and any(
-        abs(a - b) > abs(grid[0]) / 100 for a, b in zip(grid, stated.transform[:6], strict=True)
-    )
-    if moved or (stated.shape and stated.shape != shape):
+    apart = [abs(a - b) for a, b in zip(grid, (stated.transform or grid)[:6], strict=True)]
+    if max(apart) > abs(grid[0]) / 100 or shape != (stated.shape or shape):
         notes.append(f"{stated.name}: the catalogue states another grid than the file; the file's was used")
 
 
-def _fault(error: Exception, stated: Stated) -> LeftOut | Transient:
+def _fault(error: Exception, stated: _Stated) -> LeftOut | Transient:
     """Whether another try may help: not when the server answers that the file is not there or not for us."""
     text = " ".join(str(cause) for cause in (error, error.__cause__) if cause)
     code = re.search(r"HTTP (?:response code|error code ?):? ?(\d{3})", text)
@@ -197,11 +183,11 @@ def _fault(error: Exception, stated: Stated) -> LeftOut | Transient:
     return Transient(f"{stated.name} cannot be read ({' '.join(text.split())[:160]})")
 
 
-def _stated(item: Any, asset: str) -> Stated:
+def _stated(item: Any, asset: str) -> _Stated:
     own, common = item.assets[asset].extra_fields, item.properties
     transform = own.get("proj:transform", common.get("proj:transform"))
     shape = own.get("proj:shape", common.get("proj:shape"))
-    return Stated(
+    return _Stated(
         f"{item.id} ({asset})",
         tuple(float(v) for v in transform) if transform else None,
         (int(shape[0]), int(shape[1])) if shape else None,
