@@ -27,36 +27,15 @@ profile = "smoke"
 data = ""
 
 # %%
-import time
-
-import rasterio
-import torch
-
-from sardino.data.sources.world.scene import write_scene
-from sardino.data.sources.world.synthetic import World
-from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.data.tiles.radiometry import CHANNELS
-from sardino.data.tiles.store import describe
-from sardino.dino.batches import open_tiles
-from sardino.dino.parallel import Parallel
-from sardino.dino.pretrain import pretrain
-from sardino.dino.recipe import Run, find_recipe
-from sardino.dino.vit import build_vit, parameter_count
 from sardino.evaluation.scores import accuracy, confusion, majority, miou
-from sardino.mapping.job import Job, make_map
-from sardino.mapping.model import default_model
-from sardino.reporting.figures.places import draw_scene
-from sardino.reporting.figures.style import preview
-from sardino.reporting.record import write_record
-from sardino.study.arm import architecture_of
-from sardino.study.preparation import open_or_prepare
-from sardino.study.workspace import Workspace
+from sardino.reporting.figures import places, style
+from sardino.study import arm, preparation, quickstart
+from sardino.study.run import open_run
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-store = open_or_prepare(space)["store"]
-arm = space.profile.arms[0]
+run = open_run("quickstart", profile, data)
+store = preparation.open_or_prepare(run.space)["store"]
+name = run.space.profile.arms[0]
 print(f"{len(store)} tiles of {store.tile_px} x {store.tile_px} pixels, {store.product}")
 print("channels:", ", ".join(store.channels))
 
@@ -68,7 +47,7 @@ print("channels:", ", ".join(store.channels))
 # statistics of the training tiles.
 
 # %%
-ids = store.ids("train", space.profile.arm(arm).regions)[:32]
+ids = store.ids("train", run.space.profile.arm(name).regions)[:32]
 normalisation = Normalisation.of_store(store, ids)
 for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisation.std, strict=True):
     print(f"{name:14s} mean {mean:7.2f} dB, standard deviation {std:5.2f} dB")
@@ -80,19 +59,10 @@ for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisa
 # say what the teacher says. Eight steps are enough to see the machinery move, not to learn.
 
 # %%
-architecture = architecture_of(space, arm, store)
-recipe = find_recipe("small", hidden=64, bottleneck=32, prototypes=64, local_crops=2)
-result = pretrain(
-    open_tiles(store, ids, None),  # in dB: views are cut before they are normalised
-    ids,
-    normalisation,
-    architecture,
-    recipe,
-    Run(steps=8, batch=8, watch_every=1),
-    Parallel(torch.device("cpu")),
-)
-history = result.history
-print(f"{parameter_count(build_vit(architecture)):,} parameters, loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
+steps = 8
+architecture = arm.architecture_of(run.space, name, store)
+history = quickstart.learn_a_little(store, ids, normalisation, architecture, steps).history
+print(f"a ViT of {architecture.depth} blocks, loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
 print(
     f"a teacher that says nothing has an entropy of ln K = {history.ln_k:.3f}; here {history.teacher_entropy[-1]:.3f}"
 )
@@ -105,19 +75,9 @@ print(
 # as a GeoTIFF, as a scene of yours would be, and mapped window by window, as `sardino attend` and `sardino map` do it.
 
 # %%
-folder = space.build / "quickstart"
-folder.mkdir(parents=True, exist_ok=True)
-scene, cover = folder / "scene.tif", folder / "reference.tif"
-write_scene(World(seed=1), "europe", scene, (240, 320), labels=cover, overwrite=True)
-alike = {"overwrite": True, "precision": "float32"}  # the same numbers on every machine
-attend = Job(scene, folder / "attention.tif", "attention", default_model("backbone"), **alike)
-classify = Job(scene, folder / "landcover.tif", "landcover", default_model("segmenter"), **alike)
-rasters = {}
-for name, job in (("attention", attend), ("landcover", classify)):
-    make_map(job)
-    with rasterio.open(job.out) as file:
-        rasters[name] = file.read()
-        print(f"{job.out.name}: {file.count} x {file.height} x {file.width}, {file.crs}, pixels of {file.res[0]:g} m")
+scene = quickstart.map_unseen_land(run.space.build / "quickstart")
+print(f"a scene of {scene.mapped.shape[0]} x {scene.mapped.shape[1]} pixels, {len(scene.attention)} attention maps")
+print("written:", ", ".join(path.name for path in scene.files))
 
 # %% [markdown]
 # Each head of the last block gives one map: how much the class token listens to each patch; 1 means as much as to any
@@ -125,15 +85,12 @@ for name, job in (("attention", attend), ("landcover", classify)):
 # real land nobody has tested it. Notebook 10 lets you click from patch to patch.
 
 # %%
-with rasterio.open(scene) as sar, rasterio.open(cover) as labels:
-    backscatter, reference = sar.read(), WORLDCOVER.encode(labels.read(1))
-mapped = WORLDCOVER.encode(rasters["landcover"][0])
 title = "Synthetic land that the networks have not seen"
-figure = draw_scene(backscatter, rasters["attention"], mapped, CHANNELS, WORLDCOVER, 10, title, reference)
-preview(figure)
+maps = (scene.backscatter, scene.attention, scene.mapped)
+style.preview(places.draw_scene(*maps, scene.channels, scene.legend, 10, title, scene.reference))
 
 # %%
-matrix = confusion(mapped, reference, len(WORLDCOVER))
+matrix = confusion(scene.mapped, scene.reference, len(scene.legend))
 scores = {"miou": float(miou(matrix)), "accuracy": float(accuracy(matrix)), "majority": float(miou(majority(matrix)))}
 print(
     f"on this scene: mIoU {scores['miou']:.2f}, {scores['accuracy']:.0%} of the pixels right; "
@@ -141,14 +98,5 @@ print(
 )
 
 # %%
-results = {"steps": 8, "loss_first": history.loss[0], "loss_last": history.loss[-1], "tiles": len(ids), "scene": scores}
-record = write_record(
-    space.record("quickstart"),
-    kind="quickstart",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=[0],
-    data=describe(store),
-    results=results,
-    started=started,
-)
+learnt = {"steps": steps, "loss_first": history.loss[0], "loss_last": history.loss[-1], "tiles": len(ids)}
+record = run.record({**learnt, "scene": scores})

@@ -25,21 +25,15 @@ profile = "smoke"
 data = ""
 
 # %%
-import time
-
 from sardino.data.places.leakage import store_leakage
 from sardino.data.tiles.store import describe, example_tiles
-from sardino.reporting.figures.pipeline import draw_pipeline
-from sardino.reporting.figures.places import draw_landcover
-from sardino.reporting.figures.splits import draw_splits
-from sardino.reporting.figures.style import preview, save_figure
-from sardino.reporting.record import write_record
+from sardino.reporting.figures import pipeline, places, splits
 from sardino.study.preparation import prepare
-from sardino.study.workspace import Workspace
+from sardino.study.run import open_run
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-stores = prepare(space)
+run = open_run("data", profile, data)
+chosen = run.space.profile
+stores = prepare(run.space)
 store = stores["store"]
 for name, made in stores.items():
     print(
@@ -52,9 +46,8 @@ for name, made in stores.items():
 # Backscatter goes in, land cover comes out; between them stands a network that first taught itself.
 
 # %%
-figure = draw_pipeline()
-save_figure(figure, space.figures, "fig1")
-preview(figure)
+figure = pipeline.draw_pipeline()
+run.save(figure, "fig1")
 
 # %% [markdown]
 # ## The splits (Figure 3)
@@ -64,9 +57,8 @@ preview(figure)
 
 # %%
 counts = store.index.groupby(["region", "split"], sort=False).size().unstack(fill_value=0)[["train", "val", "test"]]
-figure = draw_splits(store.index, f"Splits by geographic bands: {space.profile.title}")
-save_figure(figure, space.figures, "fig3")
-preview(figure)
+figure = splits.draw_splits(store.index, f"Splits by geographic bands: {chosen.title}")
+run.save(figure, "fig3")
 
 # %% tags=["nbval-check-output"]
 print(counts.to_string())
@@ -88,14 +80,12 @@ print("\n".join(leakage.lines()))
 # least three classes: nobody chose them by eye.
 
 # %%
-arm = space.profile.arms[0]
-test_ids = store.ids("test", space.profile.arm(arm).regions)
-chosen = example_tiles(store, test_ids, 2 * space.profile.examples)
-_, labels = store.read(chosen)
-gsd_m = store.metadata.get("gsd_m") or store.tile(chosen[0]).transform[0]
-figure = draw_landcover(labels, store.legend, gsd_m, f"Example land cover: {space.profile.title}")
-save_figure(figure, space.figures, "fig4")
-preview(figure)
+test_ids = store.ids("test", chosen.arm(chosen.arms[0]).regions)
+shown = example_tiles(store, test_ids, 2 * chosen.examples)
+_, labels = store.read(shown)
+gsd_m = store.metadata.get("gsd_m") or store.tile(shown[0]).transform[0]
+figure = places.draw_landcover(labels, store.legend, gsd_m, f"Example land cover: {chosen.title}")
+run.save(figure, "fig4")
 
 # %%
 shares = store.index.groupby("region", sort=False)[[f"share_{code}" for code in store.legend.codes]].mean() * 100
@@ -105,14 +95,8 @@ print(shares.T.round(1).to_string())
 
 # %%
 table = {region: {split: int(n) for split, n in row.items()} for region, row in counts.iterrows()}
-record = write_record(
-    space.record("data"),
-    kind="data",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=[space.profile.data.seed],
-    data=describe(store),
-    results={
+record = run.record(
+    {
         "tiles": table,
         "channels": store.channels,
         "legend": store.legend.to_dict(),
@@ -121,6 +105,5 @@ record = write_record(
         "metadata": {name: made.metadata for name, made in stores.items()},
         "leakage": {"overlaps": leakage.overlaps, "smallest_m": leakage.smallest_m, "verdict": leakage.sentence},
         "figures": ["fig1", "fig3", "fig4"],
-    },
-    started=started,
+    }
 )

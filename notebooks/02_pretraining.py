@@ -29,26 +29,15 @@ arm = "europe"
 seed = None  # the profile's first
 
 # %%
-import time
+import torch
 
-from sardino.data.tiles.normalisation import Normalisation
-from sardino.data.tiles.store import TileStore, describe
-from sardino.dino.batches import CROPS, chance, open_tiles
-from sardino.dino.pretrain import views_for
 from sardino.dino.recipe import PAPER
-from sardino.dino.runtime import best_device
-from sardino.reporting.figures.curves import draw_pretraining
-from sardino.reporting.figures.style import preview, save_figure
-from sardino.reporting.figures.views import draw_views
-from sardino.reporting.record import write_record
-from sardino.study.arm import architecture_of, pretrain_arm, recipe_of
-from sardino.study.workspace import Workspace
+from sardino.reporting.figures import curves, style, views
+from sardino.study.arm import begin, first_crops, pretrain_arm, recipe_of
+from sardino.study.run import open_run
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-plan = space.profile.arm(arm)
-store = TileStore.open(space.build / plan.store)
-recipe = recipe_of(space, arm, store)
+run = open_run("pretrain", profile, data, arm=arm, seed=seed)
+store, recipe = run.store, recipe_of(run.space, arm, run.store)
 
 # %% [markdown]
 # ## The recipe (Table 3)
@@ -69,12 +58,48 @@ for name in ours:
 # sees the large ones only. Nothing else is changed. Below, VV, VH and their difference as red, green and blue.
 
 # %%
-ids = store.ids("train", plan.regions)
-views = views_for(architecture_of(space, arm, store), recipe, Normalisation.of_store(store, ids))
-tile = open_tiles(store, ids[:1], None).read([0])[0]
-large, small = views(tile, views.draw(1, chance(0, CROPS, 0)))
-seen = [[view[0].numpy() for view in views_of_a_kind] for views_of_a_kind in (large, small)]
-preview(draw_views(tile[0].numpy(), *seen, store.channels, synthetic=store.synthetic))
+tiles, large, small = first_crops(run.space, arm, store, 4)  # (B, C, H, W) dB, (2, B, C, H, W), (L, B, C, h, w)
+seen = [[crop[0].numpy() for crop in crops] for crops in (large, small)]
+style.preview(views.draw_views(tiles[0].numpy(), *seen, store.channels, synthetic=store.synthetic))
+
+# %% [markdown]
+# ## One step of DINO, line by line
+#
+# Student *s* and teacher *t* are the same network, a ViT and a head, with the same weights *w* at first. Each turns
+# every crop that it sees into *K* logits. The loss is the cross-entropy between what the teacher says of one crop and
+# what the student says of another, so that no label is needed. **Centring** takes from the teacher's logits their
+# running mean *c*: else one prototype could win for all tiles. The low **temperature** sharpens: else all could win
+# alike. Gradients reach the student alone; the teacher is an exponential moving average (**EMA**) of it.
+#
+# These lines are the step that the run below takes, over four tiles. A test compares loss, centre and weights.
+
+# %%
+student, teacher, optimiser, c = begin(run.space, arm, store)
+tau_s, tau_t = recipe.student_temperature, recipe.teacher_temperature
+m_c, m_w = recipe.centre_momentum, recipe.momentum
+
+# %% tags=["one-step"]
+with torch.no_grad():
+    t = teacher(large)[0].chunk(len(large))  # logits (B, K) of each large crop
+s = student(large, small)[0].chunk(len(large) + len(small))  # and of every crop
+
+p_t = [((logits - c) / tau_t).softmax(-1) for logits in t]  # centred and sharpened
+log_p_s = [(logits / tau_s).log_softmax(-1) for logits in s]
+pairs = [(i, j) for i in range(len(t)) for j in range(len(s)) if i != j]  # never a crop with itself
+loss = -sum((p_t[i] * log_p_s[j]).sum(-1).mean() for i, j in pairs) / len(pairs)
+
+loss.backward()
+for w in student.parameters():
+    torch.nn.utils.clip_grad_norm_(w, recipe.clip)  # each tensor by itself
+optimiser.step()
+with torch.no_grad():
+    c = m_c * c + (1 - m_c) * torch.cat(t).mean(0)  # used first, moved after
+    for w_t, w_s in zip(teacher.parameters(), student.parameters(), strict=True):
+        w_t.copy_(m_w * w_t + (1 - m_w) * w_s)  # EMA
+
+# %%
+print(f"large crops {tuple(large.shape)}, small {tuple(small.shape)}, logits {tuple(s[0].shape)}, {len(pairs)} pairs")
+print(f"loss {loss.item():.3f}; a teacher that prefers nothing would give ln K = {torch.tensor(c.numel()).log():.3f}")
 
 # %% [markdown]
 # ## The run
@@ -84,7 +109,7 @@ preview(draw_views(tile[0].numpy(), *seen, store.channels, synthetic=store.synth
 # is the same run on any store, on GPUs and under `torchrun`; its `--help` has the advice on tuning.
 
 # %%
-results = pretrain_arm(space, arm, best_device(), seed)
+results = pretrain_arm(run.space, arm, seed=seed)
 
 # %% tags=["nbval-check-output"]
 print(
@@ -106,17 +131,7 @@ if probes["step"]:
     print(f"probe on validation tiles: mIoU {probes['linear'][-1]:.3f} linear, {probes['knn'][-1]:.3f} by neighbours")
 
 # %%
-name = space.profile.pretrained(arm, seed)
-record = write_record(
-    space.record(f"pretrain-{name}"),
-    kind="pretrain",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data, "arm": arm, "seed": results["seed"]},
-    seeds=[results["seed"]],
-    data=describe(store),
-    results=results,
-    started=started,
-)
-figure = draw_pretraining([record])
-save_figure(figure, space.figures, f"pretraining-{name}")
-preview(figure)
+record = run.record(results)
+name = run.space.profile.pretrained(arm, seed)
+figure = curves.draw_pretraining([record])
+run.save(figure, f"pretraining-{name}")

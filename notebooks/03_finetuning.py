@@ -12,13 +12,14 @@
 # ---
 
 # %% [markdown]
-# # 03 Fine-tuning: one row of Table 1
+# # 03 Fine-tuning: one row of Table 1 or 2
 #
 # **Is a pre-trained backbone worth having when labels are few?**
 #
 # The paper's Table 1 asks it three ways: with attention maps or with tokens as the encoding; with a backbone
 # that starts from scratch, is pre-trained and kept, or is pre-trained and trained on; with 0.1, 1 or 10 % of
-# the labels.
+# the labels. Table 2 puts a U-Net beside it: on backscatter alone (`unet`), and on backscatter and attention maps
+# (`unet_attention`, 12 channels and 3).
 #
 # One run is one row: the regions of the pre-training, the encoding, the initialisation; its cells are the label
 # fractions and seeds. All rows use the same tiles, the same steps and the same rule for what is kept.
@@ -27,24 +28,44 @@
 profile = "smoke"
 data = ""
 regions = "europe"
-encoding = "tokens"
+encoding = "tokens"  # "attention" or "tokens" for Table 1, "unet" or "unet_attention" for Table 2
 initialisation = "unfrozen"
 
 # %%
-import time
+import torch
 
-from sardino.dino.runtime import best_device
-from sardino.reporting.figures.curves import draw_losses
-from sardino.reporting.figures.style import preview
-from sardino.study.row import Experiment, choose_rate, record_row, train_cell
-from sardino.study.workspace import Workspace
+from sardino.dino.vit import encode
+from sardino.reporting.figures import curves, style
+from sardino.segmentation import segmenter, unet
+from sardino.study.row import choose_rate, open_row, record_row, train_cell
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-experiment = Experiment.open(space, regions, encoding, initialisation, best_device())
-store = experiment.store
+run, experiment = open_row(profile, data, regions, encoding, initialisation)
+tuning, store = run.space.profile.finetuning, experiment.store
 print(f"labels: {store.metadata.get('labels', store.legend.name)}")
 print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} test tiles, {len(store.legend)} classes")
+
+# %% [markdown]
+# ## Two encodings, two decoders
+#
+# The backbone turns a tile into tokens, one for each patch, and into attention maps, one for each head. Maps are
+# enlarged to the tile and pass a **U-Net**; tokens pass **convolutions** that double the resolution until each pixel
+# has its logits. Below, one test tile and networks with random weights: only shapes matter here.
+
+# %% tags=["decoders"]
+x, _ = experiment.test.read([0])  # (1, C, H, W), normalised
+vit, classes = experiment.backbone(run.seeds[0]).cpu(), len(store.legend)
+with torch.no_grad():
+    seen = encode(vit, x)
+    maps = segmenter.enlarge(seen.attention, x.shape[-1])  # bilinear, to (1, heads, H, W)
+    decoders = {
+        "attention": (unet.UNet(maps.shape[1], classes, tuning.unet_width, tuning.unet_depth), maps),
+        "tokens": (
+            unet.TokenDecoder(vit.embed_dim, classes, experiment.architecture.patch, tuning.decoder_width),
+            seen.tokens,
+        ),
+    }
+    for name, (decoder, encoded) in decoders.items():
+        print(f"{name}: {tuple(encoded.shape)} to logits {tuple(decoder(encoded).shape)}")
 
 # %% [markdown]
 # ## What the paper leaves open, and what is chosen here
@@ -59,6 +80,7 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 #   pair: `unet_depth` go down and as many come up.
 # - **Frozen.** The whole ViT with its patch embedding, in evaluation mode. What it makes of the tiles is computed once
 #   and kept on disk (`feature_cache_gb`).
+# - **Which ViT in Table 2.** That of the first pre-training, Europe: a map a head, 12 + 3 channels for ViT-Tiny.
 # - **Backbone.** The student, as the paper says, or the teacher, as DINO does: `network` of the pre-training. Each seed
 #   starts from the pre-training with the same seed.
 # - **Normalisation.** Per channel, from the pre-training's training tiles; from scratch uses the same numbers.
@@ -68,8 +90,8 @@ print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} t
 # The profile's numbers for this notebook:
 
 # %%
-print(f"network = {space.profile.arm(regions).network}")
-for name, value in space.profile.finetuning:
+print(f"network = {run.space.profile.arm(regions).network}")
+for name, value in tuning:
     print(f"{name} = {value}")
 
 # %% [markdown]
@@ -90,7 +112,7 @@ print(search)
 # once, at the end.
 
 # %%
-pairs = [(fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
+pairs = [(fraction, seed) for fraction in run.space.profile.fractions for seed in run.seeds]
 cells = [train_cell(experiment, fraction, seed, search.chosen) for fraction, seed in pairs]
 
 # %%
@@ -98,13 +120,12 @@ print(*cells, sep="\n")
 
 # %%
 losses = {f"{cell.row['fraction']:g} %, seed {cell.row['seed']}": cell.losses for cell in cells}
-title = f"{regions}, {encoding}, {initialisation}: {space.profile.title}"
-preview(draw_losses(losses, space.profile.finetuning.loss, title))
+title = f"{regions}, {encoding}, {initialisation}: {run.space.profile.title}"
+style.preview(curves.draw_losses(losses, tuning.loss, title))
 
 # %% [markdown]
 # Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its
 # interval.
 
 # %%
-arm = {"regions": regions, "encoding": encoding, "initialisation": initialisation}
-record = record_row(experiment, {"profile": profile, "data": data, **arm}, search, cells, started)
+record = record_row(run, experiment, search, cells)

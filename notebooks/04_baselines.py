@@ -12,85 +12,77 @@
 # ---
 
 # %% [markdown]
-# # 04 Baselines: one row of Table 2
+# # 04 Baselines: the U-Net, and floors below it
 #
-# **Does a plain U-Net do as well, and do attention maps help it?**
+# **Does a plain U-Net do as well, do attention maps help it, and how far does a pixel come without any network?**
 #
-# The paper's Table 2 puts a supervised U-Net on backscatter beside its ViTs, and then gives the same U-Net the
-# attention maps as further channels: 12 channels, and 12 + 3.
+# The paper's Table 2 puts a supervised U-Net on backscatter beside its ViTs, and gives the same U-Net the attention
+# maps as further channels: 12 channels, and 12 + 3. Those rows are trained by notebook 03.
 #
-# One run is one row: `unet` sees backscatter alone, `unet_attention` backscatter and the attention maps of a
-# ViT that is random and trained along (scratch), pre-trained and kept (frozen), or pre-trained and trained on
-# (unfrozen).
+# This notebook adds what the paper lacks: **floors**. A forest on the channels of single pixels costs seconds. A
+# network that does no better with the same labels has learnt nothing of shapes or places.
 
 # %% tags=["parameters"]
 profile = "smoke"
 data = ""
-encoding = "unet"
-initialisation = "scratch"
 
 # %%
-import time
+from sardino.evaluation import floors
+from sardino.reporting.tables import cells, tables
+from sardino.reporting.tables.floors import floors_markdown, floors_text
+from sardino.study.experiment import Experiment
+from sardino.study.planned import planned_records
+from sardino.study.run import open_run
 
-from sardino.dino.runtime import best_device
-from sardino.reporting.figures.curves import draw_losses
-from sardino.reporting.figures.style import preview
-from sardino.study.row import Experiment, choose_rate, record_row, train_cell
-from sardino.study.workspace import Workspace
-
-started = time.time()
-space = Workspace.open(profile, data=data)
-regions = space.profile.arms[0]
-experiment = Experiment.open(space, regions, encoding, initialisation, best_device())
+run = open_run("floors", profile, data)
+chosen = run.space.profile
+experiment = Experiment.open(run.space, chosen.arms[0], "unet", "scratch")
 store = experiment.store
-print(f"labels: {store.metadata.get('labels', store.legend.name)}")
 print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} test tiles, {len(store.legend)} classes")
 
 # %% [markdown]
-# ## What the paper leaves open, and what is chosen here
+# ## The U-Net, with and without attention maps
 #
-# - **Which ViT.** That of Europe, pre-trained on all its training tiles. Its maps, one a head, are the further
-#   channels: ViT-Tiny's three heads make 12 + 3.
-# - **U-Net.** That of notebook 03: `unet_depth` levels down and as many up, widths doubling from `unet_width`.
-# - Loss, tiles, steps, the rule for what is kept and the choice of the learning rate are those of notebook 03: the
-#   arms differ in their input alone.
-#
-# The profile's numbers for this notebook:
+# A row of Table 2 differs from another in its input alone: `unet` sees backscatter, `unet_attention` backscatter and
+# the attention maps of a ViT that is random and trained along (from scratch), pre-trained and kept (frozen), or
+# pre-trained and trained on (not frozen). The maps of all heads are enlarged to the tile and stand behind the channels.
 
-# %%
-for name, value in space.profile.finetuning:
-    print(f"{name} = {value}")
+# %% tags=["nbval-check-output"]
+for encoding in ("unet", "unet_attention"):
+    model = Experiment.open(run.space, chosen.arms[0], encoding, "scratch").segmenter(run.seeds[0])
+    x, _ = experiment.test.read([0])
+    joined = x if model.vit is None else model.join(x, model.encode(x))  # backscatter, then a map a head
+    print(f"{encoding}: {tuple(joined.shape)} to logits {tuple(model.decode(joined, x.shape[-1]).shape)}")
 
 # %% [markdown]
-# ## The learning rate
+# ## The floors
 #
-# Chosen on validation tiles, once for this arm, where the profile gives a grid.
+# Three models of single pixels: always the most frequent class of the labelled pixels; logistic regression; a random
+# forest. Each is told a pixel's channels, or these with the mean and the standard deviation of its surroundings. They
+# learn from the very tiles whose labels the cells of Tables 1 and 2 are granted, from a fixed number of pixels drawn by
+# the seed, and are scored on the same test tiles.
 
 # %%
-search = choose_rate(experiment)
-print(search)
+granted = {
+    fraction: {seed: experiment.labelled_ids(fraction, seed) for seed in run.seeds} for fraction in chosen.fractions
+}
+found = floors.floors(store.read, granted, experiment.test_ids, experiment.test_blocks, len(store.legend))
+print(found.round(3).to_string(index=False))
 
 # %% [markdown]
-# ## The cells
-#
-# One for each fraction of the labels and each seed.
+# ## Side by side
 
 # %%
-pairs = [(fraction, seed) for fraction in space.profile.fractions for seed in space.profile.seeds]
-cells = [train_cell(experiment, fraction, seed, search.chosen) for fraction, seed in pairs]
+records = planned_records(run.space, "baseline")
+trained = cells.read_cells(records, run.space.runs)
+unets = tables.table2(trained, chosen.fractions)
+print(floors_text(found, unets, trained))
 
 # %%
-print(*cells, sep="\n")
+best = found.loc[found.groupby("fraction")["miou"].idxmax()]
+for floor, unet in zip(best.itertuples(), unets[unets["encoding"] == "unet"].itertuples(), strict=True):
+    print(f"{floor.fraction:g} % of labels: U-Net {unet.miou:.3f}, best floor {floor.miou:.3f} ({floor.model})")
 
 # %%
-losses = {f"{cell.row['fraction']:g} %, seed {cell.row['seed']}": cell.losses for cell in cells}
-title = f"{encoding}, {initialisation}: {space.profile.title}"
-preview(draw_losses(losses, space.profile.finetuning.loss, title))
-
-# %% [markdown]
-# Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its
-# interval.
-
-# %%
-arm = {"encoding": encoding, "initialisation": initialisation}
-record = record_row(experiment, {"profile": profile, "data": data, **arm}, search, cells, started)
+record = run.record({"floors": found.to_dict("records"), "pixels": floors.PIXELS, "box_px": floors.BOX_PX})
+run.publish({"floors.csv": found, "floors.md": floors_markdown(found, unets, trained)}, [record])

@@ -29,55 +29,50 @@ profile = "smoke"
 data = ""
 
 # %%
-import time
+import torch
 
-import numpy as np
-import pandas as pd
+from sardino.reporting.figures import attention_scores, places
+from sardino.reporting.record import provenance
+from sardino.reporting.tables import attention as told
+from sardino.study import attention
+from sardino.study.run import open_run
 
-from sardino.data.tiles.store import TileStore, describe
-from sardino.evaluation.token_colours import token_pca
-from sardino.files import write_csv, write_text
-from sardino.reporting.figures.attention_scores import draw_attention_scores
-from sardino.reporting.figures.places import PredictionRow, draw_comparison, draw_predictions
-from sardino.reporting.figures.style import preview, save_figure
-from sardino.reporting.record import provenance, read_record, write_record
-from sardino.reporting.tables.attention import (
-    attention_markdown,
-    attention_outcome,
-    attention_summary,
-    attention_text,
-)
-from sardino.study.attention import (
-    first_by_hash,
-    gather,
-    head_summary,
-    land_cover_alignment,
-    place_columns,
-    score_heads,
-    see,
-)
-from sardino.study.workspace import Workspace
+run = open_run("attention", profile, data)
+space, store, stores = run.space, run.store, run.stores
+chosen, arm = space.profile, space.profile.arms[0]
+example_ids, maps = attention.predicted_examples(space, arm)
+backscatter, label = store.read(example_ids)
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-arm = space.profile.arms[0]
-stores = {name: TileStore.open(space.build / each.store) for name, each in space.profile.pretraining.items()}
-store = stores[arm]
+# %% [markdown]
+# ## Attention, line by line
+#
+# A block of a ViT turns its tokens *z* into queries *q* and keys *k*, in each head by itself. Attention is
+# softmax(*q k*ᵀ / √*d*): row *i* says how much token *i* takes from each other. The first row is the class token's,
+# which sums the tile up; without its own column it is a map over the patches. Times their number, 1 is an even spread.
+
+# %% tags=["attention"]
+vit, card = attention.backbone(space, arm, store)
+with torch.no_grad():
+    z = vit.norm_pre(vit._pos_embed(vit.patch_embed(attention.normalised(card, backscatter[:1]))))  # (1, 1 + n, D)
+    for block in vit.blocks[:-1]:
+        z = block(z)
+    last = vit.blocks[-1]
+    q, k, _ = last.attn.qkv(last.norm1(z)).unflatten(-1, (3, last.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)  # (1, heads, 1 + n, 1 + n)
+    class_token = weights[0, :, 0, 1:] * (z.shape[1] - 1)  # (heads, n)
+print(f"{len(class_token)} heads look at {class_token.shape[1]} patches; their largest weights are", end=" ")
+print(", ".join(f"{head.max():.1f} x even" for head in class_token))
 
 # %% [markdown]
 # ## Attention of the class token
 #
-# The last block's class token weighs every patch; each head has its own weights, and 1 is an even spread. Rollout
-# follows the weights of all heads through all blocks. Tokens are what the ViT makes of each patch; the three directions
-# in which those of many tiles differ most become red, green and blue, so that equal colours mean equal tokens.
+# The same for all examples. Rollout follows the weights of all heads through all blocks. Tokens are what the ViT makes
+# of each patch; the three directions in which those of many tiles differ most become red, green and blue, so that equal
+# colours mean equal tokens.
 
 # %%
-runs = {name: f"{name}-unfrozen" for name in (f"finetune-{arm}-attention", "baseline-unet_attention")}
-records = {name: read_record(space.record(run)) for name, run in runs.items()}
-example_ids = records[f"finetune-{arm}-attention"]["results"]["example_ids"]
-backscatter, label = store.read(example_ids)
-seen = see(space, arm, store, backscatter)
-summary = head_summary(seen.attention)
+seen = attention.see(space, arm, store, backscatter)
+summary = attention.head_summary(seen.attention)
 print(f"{seen.attention.shape[1]} heads, maps of {seen.attention.shape[2]} x {seen.attention.shape[3]} patches")
 for head, row in enumerate(summary):
     print(
@@ -85,7 +80,7 @@ for head, row in enumerate(summary):
     )
 rolled = seen.rollout / seen.rollout.mean((1, 2), keepdims=True)  # of what reaches the patches
 print(f"rollout: peak {rolled.max():.1f} x even")
-shares = token_pca(seen.tokens).explained
+shares = seen.token_variance
 print(f"the tokens' first three directions hold {', '.join(f'{share:.0%}' for share in shares)} of their variance")
 
 # %% [markdown]
@@ -96,21 +91,15 @@ print(f"the tokens' first three directions hold {', '.join(f'{share:.0%}' for sh
 # those of the legend, for prints in grey.
 
 # %%
-key = f"example_{max(space.profile.fractions):g}_{space.profile.seeds[0]}"
-maps = {name: np.load(space.runs / f"{run}.npz", allow_pickle=False)[key] for name, run in runs.items()}
-panels = (backscatter, seen.attention, maps[f"finetune-{arm}-attention"], maps["baseline-unet_attention"], label)
+panels = (backscatter, seen.attention, maps["attention"], maps["unet_attention"], label)
 placed = [bool(store.tile(tile).crs) for tile in example_ids]
-rows = [PredictionRow(*each) for each in zip(*panels, placed, strict=True)]
+rows = [places.PredictionRow(*each) for each in zip(*panels, placed, strict=True)]
 gsd_m = store.gsd_m or store.tile(example_ids[0]).transform[0]
-title = f"Predictions: {space.profile.title}"
-figure = draw_predictions(rows, store.channels, store.legend, gsd_m, title)
-save_figure(figure, space.figures, "fig2")
-save_figure(
-    draw_predictions(rows, store.channels, store.legend, gsd_m, f"{title}, all heads", heads=None),
-    space.figures,
-    "fig2_heads",
-)
-preview(figure)
+title = f"Predictions: {chosen.title}"
+figure = places.draw_predictions(rows, store.channels, store.legend, gsd_m, f"{title}, all heads", heads=None)
+run.save(figure, "fig2_heads")
+figure = places.draw_predictions(rows, store.channels, store.legend, gsd_m, title)
+run.save(figure, "fig2")
 
 # %% [markdown]
 # ## Figure 5: attention beside other views of the same place
@@ -121,24 +110,24 @@ preview(figure)
 # are shown with their own pre-trained ViT, one tile a place, the first by hash. Tiles of one ViT share a colour scale.
 
 # %%
-columns = place_columns(space, arm, store, example_ids)
-for other in [name for name in space.profile.pretraining if name not in space.profile.arms]:
-    columns += place_columns(space, other, stores[other], first_by_hash(stores[other]))
-title = f"Attention and reference layers: {space.profile.title}"
-figure = draw_comparison([column.without_tokens() for column in columns], title)
-save_figure(figure, space.figures, "fig5")
-preview(figure)
+columns = attention.place_columns(space, arm, store, example_ids)
+for other in [name for name in chosen.pretraining if name not in chosen.arms]:
+    columns += attention.place_columns(space, other, stores[other], attention.first_by_hash(stores[other]))
+title = f"Attention and reference layers: {chosen.title}"
+figure = places.draw_comparison([column.without_tokens() for column in columns], title)
+run.save(figure, "fig5")
 
 # %% [markdown]
 # Every head of every backbone, its rollout and its tokens stand in `fig5_heads` (of the first arm) and
 # `fig5_heads-<arm>`.
 
 # %%
-for name in space.profile.pretraining:
-    ids = example_ids if name in space.profile.arms else first_by_hash(stores[name])
-    where = f"{space.profile.arm(name).title} ({provenance(synthetic=stores[name].synthetic)})"
-    figure = draw_comparison(place_columns(space, name, stores[name], ids), f"All heads, {where}", heads=None)
-    save_figure(figure, space.figures, "fig5_heads" if name == arm else f"fig5_heads-{name}")
+for name in chosen.pretraining:
+    ids = example_ids if name in chosen.arms else attention.first_by_hash(stores[name])
+    where = f"{chosen.arm(name).title} ({provenance(synthetic=stores[name].synthetic)})"
+    columns = attention.place_columns(space, name, stores[name], ids)
+    figure = places.draw_comparison(columns, f"All heads, {where}", heads=None)
+    run.save(figure, "fig5_heads" if name == arm else f"fig5_heads-{name}")
 
 # %% [markdown]
 # ## Scores instead of looks
@@ -152,19 +141,14 @@ for name in space.profile.pretraining:
 # the smallest profile, hardly anything can lie beyond.
 
 # %%
-scored = {name: gather(space, name, stores[name]) for name in space.profile.pretraining}
-scores = pd.concat(
-    [score_heads(name, space.profile.arm(name).title, each, stores[name]) for name, each in scored.items()],
-    ignore_index=True,
-)
-write_csv(scores, space.results / "attention_scores.csv")
-write_text(attention_markdown(scores), space.results / "attention_scores.md")
-print(attention_text(scores))
+scored = {name: attention.gather(space, name, stores[name]) for name in chosen.pretraining}
+scores = attention.score_arms(space, scored, stores)
+run.publish({"attention_scores.csv": scores, "attention_scores.md": told.attention_markdown(scores)})
+print(told.attention_text(scores))
 
 # %%
-figure = draw_attention_scores(scores, f"What each head sees: {space.profile.title}")
-save_figure(figure, space.figures, "attention_scores")
-preview(figure)
+figure = attention_scores.draw_attention_scores(scores, f"What each head sees: {chosen.title}")
+run.save(figure, "attention_scores")
 
 # %% [markdown]
 # ## Does attention follow land cover?
@@ -174,28 +158,21 @@ preview(figure)
 # use it.
 
 # %%
-alignment, count = land_cover_alignment(scored[arm]), len(scored[arm].blocks)
+alignment, count = attention.land_cover_alignment(scored[arm]), len(scored[arm].blocks)
 for name, title in (("", "pre-trained"), ("random_", "random weights")):
     value, low, high = (alignment[name + key] for key in ("value", "low", "high"))
     print(f"{title}: explained beyond chance {value:+.3f} [{low:+.3f}, {high:+.3f}] over {count} tiles")
 
 # %%
-record = write_record(
-    space.record("attention"),
-    kind="attention",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=space.profile.seeds[:1],
-    data=describe(store),
-    results={
+record = run.record(
+    {
         "heads": summary,
         "example_ids": example_ids,
-        "fraction": max(space.profile.fractions),
+        "fraction": max(chosen.fractions),
         "figures": ["fig2", "fig5", "attention_scores", "fig2_heads", "fig5_heads"],
-        "token_variance": [float(share) for share in shares],
+        "token_variance": shares,
         "alignment": alignment,
-        "outcome": attention_outcome(scores),
-        "scores": attention_summary(scores),
-    },
-    started=started,
+        "outcome": told.attention_outcome(scores),
+        "scores": told.attention_summary(scores),
+    }
 )

@@ -26,57 +26,35 @@ profile = "smoke"
 data = ""
 
 # %%
-import time
-
-from sardino.dino.recipe import DINO, PAPER
-from sardino.dino.vit import Architecture, build_vit, parameter_count
-from sardino.files import publish_records, write_csv, write_text
+from sardino.dino import recipe, vit
 from sardino.reporting.figures.curves import draw_pretraining
 from sardino.reporting.figures.label_efficiency import draw_label_efficiency
-from sardino.reporting.figures.style import preview, save_figure
-from sardino.reporting.record import read_records, write_record
-from sardino.reporting.tables.cells import read_cells
-from sardino.reporting.tables.label_efficiency import efficiency_markdown, efficiency_table, efficiency_text
-from sardino.reporting.tables.metrics import differences_table, metrics_table
-from sardino.reporting.tables.render import (
-    table1_latex,
-    table1_markdown,
-    table1_text,
-    table2_latex,
-    table2_markdown,
-    table2_text,
-    table3_latex,
-    table3_markdown,
-    table3_text,
-)
-from sardino.reporting.tables.tables import table1, table2, table3
-from sardino.study.plan import plan
-from sardino.study.workspace import Workspace
+from sardino.reporting.tables import cells, label_efficiency, metrics, render, tables
+from sardino.study.planned import planned_records
+from sardino.study.run import open_run
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-planned = [run.name for run in plan(space.profile) if run.kind in ("data", "pretrain", "finetune", "baseline")]
-records = [record for record in read_records(space.runs) if record["name"] in planned]
-records.sort(key=lambda record: planned.index(record["name"]))
-cells = read_cells(records, space.runs)
+run = open_run("tables", profile, data)
+space, fractions = run.space, run.space.profile.fractions
+records = planned_records(space, "data", "pretrain", "finetune", "baseline")
+trained = cells.read_cells(records, space.runs)
 # Table 3 and the curves show one pre-training an arm, that with the first seed.
 pretrained = [r for r in records if r["kind"] == "pretrain" and r["seeds"] == space.profile.seeds[:1]]
 titles = {arm: space.profile.arm(arm).title for arm in space.profile.arms}
-print(f"{len(records)} records; {cells.provenance}; {cells.caution}")
+print(f"{len(records)} records; {trained.provenance}; {trained.caution}")
 
 # %% [markdown]
 # ## Table 1: attention maps against tokens
 
 # %%
-first = table1(cells, titles, space.profile.fractions)
-print(table1_text(first, cells))
+first = tables.table1(trained, titles, fractions)
+print(render.table1_text(first, trained))
 
 # %% [markdown]
 # ## Table 2: a supervised U-Net, without and with attention maps
 
 # %%
-second = table2(cells, space.profile.fractions)
-print(table2_text(second, cells))
+second = tables.table2(trained, fractions)
+print(render.table2_text(second, trained))
 
 # %% [markdown]
 # ## Table 3: how the ViTs were pre-trained
@@ -85,16 +63,16 @@ print(table2_text(second, cells))
 # of the paper's text; the 88.8 M of its table needs timm's classifier of 1000 classes besides (a note computes it).
 
 # %%
-sizes = {"tiny": Architecture(192, 12, 3, 16, 12, 448), "base": Architecture(768, 12, 12, 16, 12, 448)}
+sizes = {"tiny": vit.Architecture(192, 12, 3, 16, 12, 448), "base": vit.Architecture(768, 12, 12, 16, 12, 448)}
 built = {
     name: {
-        "architecture": {**shape.to_dict(), "parameters": parameter_count(build_vit(shape))},
-        "recipe": {**PAPER.to_dict(), "learning_rate": PAPER.base_learning_rate},
+        "architecture": {**shape.to_dict(), "parameters": vit.parameter_count(vit.build_vit(shape))},
+        "recipe": {**recipe.PAPER.to_dict(), "learning_rate": recipe.PAPER.base_learning_rate},
     }
     for name, shape in sizes.items()
 }
-third = table3(pretrained, built, DINO.to_dict())
-print(table3_text(third, cells.provenance))
+third = tables.table3(pretrained, built, recipe.DINO.to_dict())
+print(render.table3_text(third, trained.provenance))
 
 # %% [markdown]
 # ## Other scores of the same matrices
@@ -105,9 +83,9 @@ print(table3_text(third, cells.provenance))
 
 # %%
 legend = next(record for record in records if record["kind"] == "data")["results"]["legend"]
-metrics = metrics_table(cells, [each["name"] for each in legend["classes"]])
+scores = metrics.metrics_table(trained, [each["name"] for each in legend["classes"]])
 ours = ["miou", "miou_batches", "miou_all", "accuracy", "macro_f1"]
-print(metrics[["regions", "encoding", "initialisation", "fraction", *ours]].round(3).to_string(index=False))
+print(scores[["regions", "encoding", "initialisation", "fraction", *ours]].round(3).to_string(index=False))
 
 # %% [markdown]
 # ## Does pre-training help? Do attention maps?
@@ -115,7 +93,7 @@ print(metrics[["regions", "encoding", "initialisation", "fraction", *ours]].roun
 # Differences of mIoU between arms with the same seeds, labels and test tiles; their intervals are paired.
 
 # %%
-differences = differences_table(cells)
+differences = metrics.differences_table(trained)
 shown = ["comparison", "regions", "encoding", "initialisation", "fraction", "difference", "low", "high"]
 print(differences[[*shown, "paper_difference"]].round(3).to_string(index=False))
 
@@ -123,21 +101,19 @@ print(differences[[*shown, "paper_difference"]].round(3).to_string(index=False))
 # ## "A small improvement": how many labels is it worth?
 
 # %%
-efficiency = efficiency_table(cells)
-print(efficiency_text(efficiency, cells))
+efficiency = label_efficiency.efficiency_table(trained)
+print(label_efficiency.efficiency_text(efficiency, trained))
 
 # %%
-figure = draw_label_efficiency(cells, titles, space.profile.fractions)
-save_figure(figure, space.figures, "label_efficiency")
-preview(figure)
+figure = draw_label_efficiency(trained, titles, fractions)
+run.save(figure, "label_efficiency")
 
 # %% [markdown]
 # ## Did the pre-trainings learn?
 
 # %%
 figure = draw_pretraining(pretrained)
-save_figure(figure, space.figures, "pretraining")
-preview(figure)
+run.save(figure, "pretraining")
 
 # %% [markdown]
 # ## Every cell was trained
@@ -155,29 +131,21 @@ beaten = sum(row["miou"] > row["miou_majority"] for row in frozen)
 print(f"training loss fell in {fell} of {len(rows)}; frozen beats the majority class in {beaten} of {len(frozen)}")
 
 # %%
-write_csv(first, space.results / "table1.csv")
-write_csv(second, space.results / "table2.csv")
-write_csv(third, space.results / "table3.csv")
-write_csv(metrics, space.results / "metrics.csv")
-write_csv(differences, space.results / "differences.csv")
-write_csv(efficiency, space.results / "label_efficiency.csv")
-write_text(efficiency_markdown(efficiency, cells), space.results / "label_efficiency.md")
-write_text(table1_latex(first, cells), space.results / "table1.tex")
-write_text(table2_latex(second, cells), space.results / "table2.tex")
-write_text(table3_latex(third, cells.provenance), space.results / "table3.tex")
-write_text(table1_markdown(first, cells), space.results / "table1.md")
-write_text(table2_markdown(second, cells), space.results / "table2.md")
-write_text(table3_markdown(third, cells.provenance), space.results / "table3.md")
-write_text(table1_text(first, cells) + "\n" + table2_text(second, cells), space.results / "summary.txt")
-publish_records(records, space.runs, space.results / "runs")
-record = write_record(
-    space.record("tables"),
-    kind="tables",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=space.profile.seeds,
-    data=records[0]["data"],
-    results={
+texts = {
+    "table1.tex": render.table1_latex(first, trained),
+    "table2.tex": render.table2_latex(second, trained),
+    "table3.tex": render.table3_latex(third, trained.provenance),
+    "table1.md": render.table1_markdown(first, trained),
+    "table2.md": render.table2_markdown(second, trained),
+    "table3.md": render.table3_markdown(third, trained.provenance),
+    "label_efficiency.md": label_efficiency.efficiency_markdown(efficiency, trained),
+    "summary.txt": render.table1_text(first, trained) + "\n" + render.table2_text(second, trained),
+}
+frames = {"table1.csv": first, "table2.csv": second, "table3.csv": third, "metrics.csv": scores}
+more = {"differences.csv": differences, "label_efficiency.csv": efficiency}
+run.publish({**frames, **more, **texts}, records)
+record = run.record(
+    {
         "cells": len(first) + len(second),
         "trainings": len(rows),
         "loss_fell": fell,
@@ -185,5 +153,5 @@ record = write_record(
         "frozen_above_majority": beaten,
         "peak_memory_mb": max(each["peak_memory_mb"] for each in records),
     },
-    started=started,
+    data=records[0]["data"],
 )

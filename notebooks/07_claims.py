@@ -27,21 +27,15 @@ profile = "smoke"
 data = ""
 
 # %%
-import time
+from sardino.reporting.record import read_record
+from sardino.reporting.tables import cells, claims
+from sardino.study.planned import planned_records
+from sardino.study.run import open_run
 
-from sardino.files import publish_records, write_csv, write_text
-from sardino.reporting.record import read_record, read_records, write_record
-from sardino.reporting.tables.cells import read_cells
-from sardino.reporting.tables.claims import claims_markdown, claims_table, claims_text
-from sardino.study.plan import plan
-from sardino.study.workspace import Workspace
-
-started = time.time()
-space = Workspace.open(profile, data=data)
-planned = [run.name for run in plan(space.profile) if run.kind in ("finetune", "baseline")]
-records = [record for record in read_records(space.runs) if record["name"] in planned]
-cells = read_cells(records, space.runs)
-attention = read_record(space.record("attention"))
+run = open_run("claims", profile, data)
+records = planned_records(run.space, "finetune", "baseline")
+trained = cells.read_cells(records, run.space.runs)
+attention = read_record(run.space.record("attention"))
 
 # %% [markdown]
 # ## Verdicts
@@ -51,8 +45,8 @@ attention = read_record(space.record("attention"))
 # %%
 scores = attention["results"]["alignment"]
 measured = {"attention-follows-land-cover": (scores["value"], scores["low"], scores["high"])}
-claims = claims_table(cells, space.profile.arms, space.profile.fractions, measured)
-print(claims_text(claims, cells))
+table = claims.claims_table(trained, run.space.profile.arms, run.space.profile.fractions, measured)
+print(claims.claims_text(table, trained))
 
 # %% [markdown]
 # ## The paper against itself
@@ -60,20 +54,10 @@ print(claims_text(claims, cells))
 # These claims do not follow from the paper's own tables.
 
 # %% tags=["nbval-check-output"]
-for claim in claims[claims["paper_consistent"] == False].itertuples():  # noqa: E712  (None means "no number stated")
+for claim in table[table["paper_consistent"] == False].itertuples():  # noqa: E712  (None means "no number stated")
     print(f"{claim.id}: the text says {claim.paper_text_value}, the tables give {claim.paper_table_value}")
 
 # %%
-write_csv(claims, space.results / "claims.csv")
-write_text(claims_markdown(claims, cells), space.results / "claims.md")
-publish_records([attention], space.runs, space.results / "runs")
-record = write_record(
-    space.record("claims"),
-    kind="claims",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=space.profile.seeds,
-    data=records[0]["data"],
-    results={"verdicts": {str(row.id): str(row.verdict) for row in claims.itertuples()}},
-    started=started,
-)
+run.publish({"claims.csv": table, "claims.md": claims.claims_markdown(table, trained)}, [attention])
+verdicts = {str(row.id): str(row.verdict) for row in table.itertuples()}
+record = run.record({"verdicts": verdicts}, data=records[0]["data"])

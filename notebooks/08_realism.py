@@ -32,38 +32,13 @@ profile = "smoke"
 data = ""
 
 # %%
-import time
-
-import numpy as np
-
-from sardino.data.sources.folder.chips import ChipFiles, chip_names
-from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.world.synthetic import World
-from sardino.data.tiles.landcover import WORLDCOVER
-from sardino.data.tiles.radiometry import CHANNELS
-from sardino.evaluation.realism import Images, eight_bit
-from sardino.files import publish_records
-from sardino.reporting.figures.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
-from sardino.reporting.figures.style import preview, save_figure
-from sardino.reporting.record import write_record
-from sardino.study.workspace import Workspace
+from sardino.reporting.figures import realism
+from sardino.study.realism import realism_pairs
+from sardino.study.run import open_run
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-seed = space.profile.data.seed
-SIDE_PX, LATTICE, STEP = 224, 24, 19  # tiles that lie apart: every 19th of 24 x 24
-GSD_M = {"terramesh": 10.0, "los-angeles": 8.3, "finland-biomass": 10.0, "belgium-monthly": 10.0}
-TO_SIGMA0_DB = {"terramesh": float(10 * np.log10(np.cos(np.radians(38))))}  # from gamma0, at the middle of the swath
-NAMES = {
-    "Water": "Permanent water bodies",
-    "Trees": "Tree cover",
-    "Flooded vegetation": "Herbaceous wetland",
-    "Crops": "Cropland",
-    "Built area": "Built-up",
-    "Bare ground": "Bare / sparse vegetation",
-    "Rangeland": "Grassland",
-}
-
+run = open_run("realism", profile, data)
+seed = run.space.profile.data.seed
 
 # %% [markdown]
 # ## Two kinds of images
@@ -71,53 +46,9 @@ NAMES = {
 # Speckle of one date and of a season's mean differ by an order of magnitude in looks. One date is compared with one
 # date, and seasonal means with seasonal means (15 dates each in the world). The four seasons count as four images.
 
-
 # %%
-def seasons(stack, channels, band):
-    """All planes of one band, (N, H, W)."""
-    return np.concatenate([stack[:, i] for i, name in enumerate(channels) if name.rpartition("_")[2] == band.lower()])
-
-
-def synthetic(region, dates, bands=("VV", "VH")):
-    world = World(seed, dates_per_season=dates)
-    tiles = world.tiles(region, SIDE_PX, LATTICE, LATTICE)[::STEP]
-    chips = [world.chip(tile) for tile in tiles]
-    stack, labels = np.stack([c.backscatter_db for c in chips]), np.stack([c.label for c in chips])
-    planes = {band: seasons(stack, CHANNELS, band) for band in bands}
-    return Images(f"Synthetic, {region.title()}", planes, 10.0, np.tile(labels, (4, 1, 1)), tuple(WORLDCOVER.names))
-
-
-def real(name, bands=("VV", "VH"), most=16):
-    spec = FolderSpec.load(name)
-    names = chip_names(space.data / name, spec)
-    chips = [ChipFiles(space.data / name, spec, n) for n in names[:: -(-len(names) // most)]]
-    stack = np.stack([c.backscatter_db[:, :SIDE_PX, :SIDE_PX] for c in chips]) + TO_SIGMA0_DB.get(name, 0)
-    planes = {band: seasons(stack, spec.channels, band) for band in bands}
-    labels = np.stack([c.label[:SIDE_PX, :SIDE_PX] for c in chips]) if spec.labels.source == "raster" else None
-    return Images(spec.title, planes, GSD_M[name], labels, tuple(NAMES.get(n, n) for n in spec.legend.names))
-
-
-def corner(images, height, width):
-    """The same extent as the real images: correlation about an image's mean depends on it."""
-    return Images(images.title, {band: s[:, :height, :width] for band, s in images.bands.items()}, images.gsd_m)
-
-
-# %%
-one_date, season = synthetic("europe", 1), synthetic("europe", 15)
-given = {name for name in GSD_M if space.data is not None and (space.data / name).is_dir()}
-first = real("terramesh") if "terramesh" in given else None
-pairs = [Pair("One date, sigma0", one_date, first, published=True)]
-if "los-angeles" in given:
-    conus = synthetic("conus", 1, ("VH",))
-    ours = Images(conus.title, {"VH": eight_bit(conus.bands["VH"])}, 10.0)
-    pairs.append(Pair("One date, 8-bit VH", ours, real("los-angeles", ("VH",)), calibrated=False))
-for name in ("finland-biomass", "belgium-monthly"):
-    if name in given:
-        theirs = real(name)
-        pairs.append(Pair(f"Seasonal, {theirs.title}", corner(season, *theirs.bands["VH"].shape[1:]), theirs))
-if not given & {"finland-biomass", "belgium-monthly"}:
-    pairs.append(Pair("Seasonal means", season))
-print("real chips:", ", ".join(sorted(given)) or "none were given")
+pairs, given = realism_pairs(seed, run.space.data)
+print("real chips:", ", ".join(given) or "none were given")
 
 # %% [markdown]
 # ## Side by side
@@ -128,9 +59,9 @@ print("real chips:", ", ".join(sorted(given)) or "none were given")
 
 # %%
 source = "synthetic world and real chips" if given else "synthetic world"
-figure = draw_realism(pairs, f"Synthetic and real Sentinel-1: {source}" if given else "The synthetic world, measured")
-save_figure(figure, space.figures, "realism")
-preview(figure)
+title = f"Synthetic and real Sentinel-1: {source}" if given else "The synthetic world, measured"
+figure = realism.draw_realism(pairs, title)
+run.save(figure, "realism")
 
 # %% [markdown]
 # ## In numbers
@@ -140,7 +71,7 @@ preview(figure)
 # falls below 1/e; `coarse` is the share of variance between windows.
 
 # %%
-table = realism_table(pairs)
+table = realism.realism_table(pairs)
 shown = table.round(2)
 print((shown.T if len(shown) < 7 else shown).to_string(na_rep="-"))
 
@@ -151,7 +82,7 @@ print((shown.T if len(shown) < 7 else shown).to_string(na_rep="-"))
 # crops or water of another share move it by decibels.
 
 # %%
-sentences = differences(table)
+sentences = realism.differences(table)
 print("\n".join(sentences))
 
 # %% tags=["nbval-check-output"]
@@ -165,7 +96,7 @@ print((levels["synthetic"] - levels["published"]).abs().lt(1).to_string())
 # beside grassland.
 
 # %%
-by_class = {images.title: labelled_table(images) for images, _ in pairs[0].sides}
+by_class = {images.title: realism.labelled_table(images) for images, _ in pairs[0].sides}
 for title, classes in by_class.items():
     print(f"{title}\n{classes.round(1).to_string()}\n")
 
@@ -179,19 +110,13 @@ for title, classes in by_class.items():
 # - Finland and Belgium are one site each. Belgium is 1 km2.
 
 # %%
-record = write_record(
-    space.record("realism"),
-    kind="realism",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=[seed],
-    data={"source": source, "real": sorted(given), "synthetic": World(seed).metadata()},
-    results={
-        "statistics": as_record(table),
+record = run.record(
+    {
+        "statistics": realism.as_record(table),
         "differences": sentences,
         "classes": {title: classes.round(3).T.to_dict() for title, classes in by_class.items()},
         "figures": ["realism"],
     },
-    started=started,
+    data={"source": source, "real": given, "synthetic": World(seed).metadata()},
 )
-_ = publish_records([record], space.runs, space.results / "runs")
+run.publish({}, [record])

@@ -33,19 +33,16 @@ profile = "smoke"
 data = ""
 
 # %%
-import time
-
 from IPython.display import Image, Markdown, display
 
-from sardino.reporting.pages.contents import facts, illustrations, outcome, reasons, runs, tables
-from sardino.reporting.pages.readme import claims
-from sardino.reporting.record import read_records, write_record
+from sardino.reporting.pages import contents, readme
+from sardino.reporting.record import read_records
 from sardino.study.plan import plan
-from sardino.study.workspace import Workspace
+from sardino.study.run import open_run
 
-started = time.time()
-space = Workspace.open(profile, data=data)
-notebooks = {run.name: run.notebook for run in plan(space.profile)}
+run = open_run("report", profile, data)
+space = run.space
+notebooks = {each.name: each.notebook for each in plan(space.profile)}
 records = [record for record in read_records(space.results / "runs") if record["name"] in notebooks]
 records.sort(key=lambda record: list(notebooks).index(record["name"]))
 
@@ -53,7 +50,7 @@ records.sort(key=lambda record: list(notebooks).index(record["name"]))
 # ## In short
 
 # %%
-display(Markdown(f"**{space.profile.title}** (profile `{space.profile.name}`)\n\n{outcome(space.results)}"))
+display(Markdown(f"**{space.profile.title}** (profile `{space.profile.name}`)\n\n{contents.outcome(space.results)}"))
 
 # %% [markdown]
 # ## Tables
@@ -61,7 +58,7 @@ display(Markdown(f"**{space.profile.title}** (profile `{space.profile.name}`)\n\
 # The paper's tables, filled by these runs, with the paper's own values beside.
 
 # %%
-shown = tables(space.results)
+shown = contents.tables(space.results)
 for table in shown:
     display(Markdown(table))
 
@@ -72,13 +69,13 @@ for table in shown:
 # below.
 
 # %%
-display(Markdown(claims(space.results)))
+display(Markdown(readme.claims(space.results)))
 
 # %% [markdown]
 # ## Figures
 
 # %%
-figures = illustrations(space.figures)
+figures = contents.illustrations(space.figures)
 for figure in figures:
     display(Image(data=figure.png, alt=figure.alt), Markdown(figure.caption))
 
@@ -88,7 +85,7 @@ for figure in figures:
 # What the paper's text says, what its tables give, and by which rule the verdict fell.
 
 # %%
-display(Markdown(reasons(space.results)))
+display(Markdown(contents.reasons(space.results)))
 
 # %% [markdown]
 # ## Origin
@@ -96,27 +93,19 @@ display(Markdown(reasons(space.results)))
 # Revisions and fingerprints are cut to ten characters; the records in `results/` hold them whole.
 
 # %%
-display(Markdown(facts(records)))
+display(Markdown(contents.facts(records)))
 
 # %% [markdown]
 # ### Runs
 #
-# Each run is one execution of a notebook. A link opens the notebook as it was executed on the smallest profile, where
-# this file lies in the project's folder; where it lies elsewhere, the notebook's name and the revision say which one to
-# look up, in `notebooks/`. After a reproduction `build/` holds the executed notebook of every run under the run's name.
+# Each run is one execution of a notebook. A link opens one such execution, the notebook as it is published, where this
+# file lies in the project's folder; where it lies elsewhere, the notebook's name and the revision say which one to look
+# up, in `notebooks/`. After a reproduction `build/` holds the executed notebook of every run under the run's name.
 
 # %%
 executed = {path.stem for path in (space.root / "notebooks").glob("*.ipynb")}
-display(Markdown(runs(records, notebooks, executed)))
+display(Markdown(contents.runs(records, notebooks, executed)))
 
 # %%
-record = write_record(
-    space.record("report"),
-    kind="report",
-    profile=space.profile.name,
-    parameters={"profile": profile, "data": data},
-    seeds=space.profile.seeds,
-    data=records[0]["data"],
-    results={"runs": len(records), "tables": len(shown), "figures": [figure.stem for figure in figures]},
-    started=started,
-)
+shown_here = {"runs": len(records), "tables": len(shown), "figures": [figure.stem for figure in figures]}
+record = run.record(shown_here, data=records[0]["data"])

@@ -30,21 +30,18 @@ arm = ""  # a pre-training of the profile; "" for its first
 model = "built-in"  # comes with the package; "" for the arm's own, or a folder that `sardino pretrain` wrote
 
 # %%
-from sardino.explorer.answers import PATCH, Explorer, Look
-from sardino.explorer.backbone import backbone_at_hand
-from sardino.explorer.view import ExplorerView
-from sardino.reporting.figures.places import draw_exploration, empty_figure
-from sardino.reporting.figures.style import preview
+from sardino.explorer import answers, backbone, view
+from sardino.reporting.figures import places, style
 from sardino.study.preparation import open_or_prepare
 from sardino.study.workspace import Workspace
 
 space = Workspace.open(profile, data=data)
 arm = arm or space.profile.arms[0]
 store = open_or_prepare(space)[space.profile.arm(arm).store]
-backbone = backbone_at_hand(space, arm, store, model)
-explorer = Explorer(store, backbone.vit, backbone.normalisation)
+network = backbone.backbone_at_hand(space, arm, store, model)
+explorer = answers.Explorer(store, network.vit, network.normalisation)
 print(f"{space.profile.title}: {len(explorer.tiles)} test tiles of {store.product}")
-print(f"{explorer.blocks} blocks of {explorer.heads} heads; {backbone.told}")
+print(f"{explorer.blocks} blocks of {explorer.heads} heads; {network.told}")
 
 # %% [markdown]
 # ## What the class token looks at
@@ -55,9 +52,9 @@ print(f"{explorer.blocks} blocks of {explorer.heads} heads; {backbone.told}")
 
 # %%
 tile = explorer.tiles[0]
-look = Look(tile)
+look = answers.Look(tile)
 print("\n".join(explorer.words(look)))
-preview(draw_exploration(explorer.see(look), empty_figure()))
+style.preview(places.draw_exploration(explorer.see(look), places.empty_figure()))
 
 # %% [markdown]
 # ## What one patch looks at
@@ -67,9 +64,9 @@ preview(draw_exploration(explorer.see(look), empty_figure()))
 
 # %%
 middle = (explorer.grid[0] // 2, explorer.grid[1] // 2)
-look = Look(tile, PATCH, block=0, head=0, patch=middle)
+look = answers.Look(tile, answers.PATCH, block=0, head=0, patch=middle)
 print("\n".join(explorer.words(look)))
-preview(draw_exploration(explorer.see(look), empty_figure()))
+style.preview(places.draw_exploration(explorer.see(look), places.empty_figure()))
 
 # %% [markdown]
 # ## Try it
@@ -84,4 +81,4 @@ preview(draw_exploration(explorer.see(look), empty_figure()))
 # The button writes the maps of all heads as a GeoTIFF in the tile's own coordinates, for a GIS.
 
 # %%
-ExplorerView(explorer, space.build / "explorer")
+view.ExplorerView(explorer, space.build / "explorer")

@@ -5,17 +5,19 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 
 import sardino
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
-from sardino.dino.batches import Cache, MemoryTiles, open_tiles
+from sardino.dino.batches import CROPS, Cache, MemoryTiles, chance, open_tiles
 from sardino.dino.parallel import Parallel
-from sardino.dino.pretrain import pretrain
+from sardino.dino.pretrain import pretrain, views_for
 from sardino.dino.probe import ProbeTiles
 from sardino.dino.recipe import Recipe, Run, Training, find_recipe
-from sardino.dino.runtime import precision_on
+from sardino.dino.runtime import best_device, precision_on
 from sardino.dino.session import Pretrained
+from sardino.dino.step import Learner, Network
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.record import revision
 from sardino.study.stale import fingerprint, import_closure
@@ -38,12 +40,40 @@ def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architectur
     return Architecture(**shape.model_dump(), channels=len(store.channels), tile_px=store.tile_px)
 
 
-def pretrain_arm(space: Workspace, arm: str, device: torch.device, seed: int | None = None) -> dict[str, Any]:
+def first_crops(space: Workspace, arm: str, store: TileStore, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The arm's first training tiles as its networks see them before the first step.
+
+    Returns:
+        the tiles (B, C, H, W) in dB; their large crops (2, B, C, H, W), and their small ones (L, B, C, h, w), normalised.
+    """
+    ids = store.ids("train", space.profile.arm(arm).regions)
+    views = views_for(
+        architecture_of(space, arm, store), recipe_of(space, arm, store), Normalisation.of_store(store, ids)
+    )
+    tiles, _ = open_tiles(store, ids[:count], None).read(range(count))
+    return (tiles, *views(tiles, views.draw(count, chance(0, CROPS, 0))))
+
+
+def begin(
+    space: Workspace, arm: str, store: TileStore, seed: int = 0
+) -> tuple[Network, Network, torch.optim.Optimizer, Tensor]:
+    """An arm's student, teacher, optimiser at its peak learning rate, and centre (1, K), before the first step."""
+    recipe = recipe_of(space, arm, store)
+    learner = Learner(architecture_of(space, arm, store), recipe, Parallel(torch.device("cpu")), seed=seed)
+    for group, decay in zip(learner.optimiser.param_groups, (recipe.weight_decay, 0.0), strict=True):
+        group["lr"], group["weight_decay"] = recipe.learning_rate(space.profile.arm(arm).batch), decay
+    return learner.student, learner.teacher, learner.optimiser, learner.loss.centre
+
+
+def pretrain_arm(
+    space: Workspace, arm: str, device: torch.device | None = None, seed: int | None = None
+) -> dict[str, Any]:
     """Pre-train on the arm's training tiles alone, save teacher and student, return the record's results.
 
     Args:
         seed: of all that is random; None for the profile's first.
     """
+    device = device or best_device()
     profile = space.profile
     seed = profile.seeds[0] if seed is None else seed
     plan = profile.arm(arm)

@@ -1,4 +1,4 @@
-"""What an arm's pre-trained backbone makes of tiles: attention maps, rollout, tokens, and how they are spread."""
+"""What an arm's backbone makes of tiles, scored against reference layers and put into columns for Figure 5."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from sardino.evaluation.attention_nulls import alignment, block_mean, patch_clas
 from sardino.evaluation.attention_scores import Reference, attention_scores, held
 from sardino.evaluation.token_colours import token_pca
 from sardino.reporting.figures.places import ComparisonColumn
+from sardino.reporting.record import read_record
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card
 from sardino.weights.save import load_backbone
@@ -29,6 +30,14 @@ from sardino.weights.save import load_backbone
 BATCH = 64
 SEED = 0
 """Of the untrained ViT that an arm is compared with."""
+MOST = 1024
+"""Tiles that are scored at most, the first by hash: the rest would hardly narrow an interval over bands."""
+LANDCOVER = "landcover"
+"""Name of the label map among the layers."""
+COARSE_LANDCOVER = "landcover_300m"
+"""The one other layer of classes; all others are amounts."""
+TOKEN_TILES = 64
+"""Tiles beside those shown whose tokens the colours are taken from."""
 
 
 @dataclass(frozen=True)
@@ -45,72 +54,68 @@ class Seen:
     rollout: NDArray[np.float32]
     tokens: NDArray[np.float32]
 
+    @property
+    def token_variance(self) -> list[float]:
+        """Shares of the tokens' variance that their first three directions hold, those of the colours."""
+        return [float(share) for share in token_pca(self.tokens).explained]
+
+
+def predicted_examples(space: Workspace, arm: str) -> tuple[list[str], dict[str, NDArray[np.uint8]]]:
+    """The example tiles, and the maps (N, H, W) of them from attention alone and from backscatter with attention.
+
+    Both of networks that started from the pre-trained backbone and were fine-tuned, unfrozen, on the largest fraction.
+    """
+    key = f"example_{max(space.profile.fractions):g}_{space.profile.seeds[0]}"
+    runs = {"attention": f"finetune-{arm}-attention-unfrozen", "unet_attention": "baseline-unet_attention-unfrozen"}
+    ids = read_record(space.record(runs["attention"]))["results"]["example_ids"]
+    return ids, {name: np.load(space.runs / f"{run}.npz", allow_pickle=False)[key] for name, run in runs.items()}
+
+
+def backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
+    """An arm's ViT in evaluation mode, the network that it uses afterwards, and its card."""
+    network = space.profile.arm(arm).network
+    vit, card = load_backbone(space.pretrain(arm), tuple(store.channels), store.unit, network)
+    return vit.eval(), card
+
+
+def normalised(card: Card, backscatter: NDArray[np.float32]) -> Tensor:
+    """Tiles (N, C, H, W) in the store's unit, NaN where missing, as the backbone takes them."""
+    return torch.from_numpy(Normalisation.from_dict(card.normalisation).apply(backscatter))
+
 
 def see(space: Workspace, arm: str, store: TileStore, backscatter: NDArray[np.float32]) -> Seen:
-    """What the network that an arm uses afterwards makes of tiles.
-
-    Args:
-        backscatter: (N, C, H, W) in the store's unit, NaN where missing.
-    """
+    """What an arm's ViT makes of tiles (N, C, H, W) in the store's unit, NaN where missing."""
     vit, card = backbone(space, arm, store)
-    images = _normalised(card, backscatter)
-    parts = [(class_attention(vit, i)[0], rollout(vit, i), patch_tokens(vit, i)) for i in images.split(BATCH)]
+    batches = normalised(card, backscatter).split(BATCH)
+    parts = [(class_attention(vit, x)[0], rollout(vit, x), patch_tokens(vit, x)) for x in batches]
     return Seen(*(torch.cat(each).float().numpy() for each in zip(*parts, strict=True)))
 
 
 def attention_maps(
     space: Workspace, arm: str, store: TileStore, ids: Sequence[str]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Class attention of many tiles, by the arm's ViT and by an untrained one of the same architecture.
-
-    Returns:
-        (N, heads, h, w) of each.
-    """
+    """Class attention (N, heads, h, w) of many tiles: by the arm's ViT, and by an untrained one of its architecture."""
     vit, card = backbone(space, arm, store)
     torch.manual_seed(SEED)
-    untrained = build_vit(card.architecture).eval()
-    maps: tuple[list[Tensor], list[Tensor]] = ([], [])
+    networks = (vit, build_vit(card.architecture).eval())
+    parts = []
     for start in range(0, len(ids), BATCH):
-        images = _normalised(card, store.read(ids[start : start + BATCH])[0])
-        for found, network in zip(maps, (vit, untrained), strict=True):
-            found.append(class_attention(network, images)[0])
-    trained, random = (torch.cat(each).float().numpy() for each in maps)
-    return trained, random
+        images = normalised(card, store.read(ids[start : start + BATCH])[0])
+        parts.append([class_attention(network, images)[0] for network in networks])
+    trained, untrained = (torch.cat(each).float().numpy() for each in zip(*parts, strict=True))
+    return trained, untrained
 
 
 def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
-    """How concentrated each head is, averaged over tiles.
-
-    Args:
-        attention: (N, heads, h, w).
+    """How concentrated each head of (N, heads, h, w) maps is, averaged over tiles.
 
     Returns:
         per head: "mass_share", the smallest share of patches that holds 60 % of the attention
         (0.6 for an even spread), and "peak", the largest weight relative to an even spread.
     """
     flat = attention.reshape(*attention.shape[:2], -1)
-    share = held(flat).mean(-1)
-    peak = flat.max(-1) / flat.mean(-1)
+    share, peak = held(flat).mean(-1), flat.max(-1) / flat.mean(-1)
     return [{"mass_share": float(s), "peak": float(p)} for s, p in zip(share.mean(0), peak.mean(0), strict=True)]
-
-
-def backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
-    """An arm's ViT in evaluation mode, and its card."""
-    network = space.profile.arm(arm).network
-    vit, card = load_backbone(space.pretrain(arm), tuple(store.channels), store.unit, network)
-    return vit.eval(), card
-
-
-def _normalised(card: Card, backscatter: NDArray[np.float32]) -> Tensor:
-    return torch.from_numpy(Normalisation.from_dict(card.normalisation).apply(backscatter))
-
-
-# Attention of a profile's backbones scored: which tiles, against which layers, with which nulls.
-
-MOST = 1024
-"""Tiles that are scored at most, the first by hash: the rest would hardly narrow an interval over bands."""
-LANDCOVER = "landcover"
-"""Name of the label map among the layers."""
 
 
 @dataclass(frozen=True)
@@ -149,18 +154,14 @@ def gather(space: Workspace, arm: str, store: TileStore) -> Scored:
 
 
 def patch_references(store: TileStore, ids: Sequence[str], patch: int) -> list[Reference]:
-    """The label map and every layer of a store, patch by patch; optical images as their brightness.
-
-    Args:
-        patch: side in pixels.
-    """
+    """The label map and every layer of a store, by patches of so many pixels; optical images as their brightness."""
     names = tuple(store.legend.names)
-    maps = {LANDCOVER: store.read(ids)[1]} | {
-        name: store.read_layer(name, ids) for name in store.layers if name == "landcover_300m"
-    }
+    maps = {LANDCOVER: store.read(ids)[1]}
+    if COARSE_LANDCOVER in store.layers:
+        maps[COARSE_LANDCOVER] = store.read_layer(COARSE_LANDCOVER, ids)
     found = [Reference(name, patch_classes(index, patch, len(names)), names) for name, index in maps.items()]
     for name in store.layers:
-        if name == "landcover_300m":
+        if name == COARSE_LANDCOVER:
             continue
         layer = store.read_layer(name, ids).astype(np.float32)
         if name == "optical":
@@ -169,17 +170,24 @@ def patch_references(store: TileStore, ids: Sequence[str], patch: int) -> list[R
     return [each for each in found if _known(each)]
 
 
-def score_heads(arm: str, title: str, scored: Scored, store: TileStore) -> pd.DataFrame:
-    """The tidy table of one arm (sardino.evaluation.attention_scores), with where its numbers come from.
+def _known(reference: Reference) -> bool:
+    values = reference.values
+    return bool((values != IGNORE).any() if reference.classes else np.isfinite(np.asarray(values, float)).any())
 
-    Args:
-        title: of the arm, for readers.
-    """
+
+def score_arms(space: Workspace, scored: dict[str, Scored], stores: dict[str, TileStore]) -> pd.DataFrame:
+    """The tidy table of all arms."""
+    titles = {arm: space.profile.arm(arm).title for arm in scored}
+    frames = [score_heads(arm, titles[arm], each, stores[arm]) for arm, each in scored.items()]
+    return pd.concat(frames, ignore_index=True)
+
+
+def score_heads(arm: str, title: str, scored: Scored, store: TileStore) -> pd.DataFrame:
+    """The tidy table of one arm (sardino.evaluation.attention_scores), with where its numbers come from."""
     frame = attention_scores(scored.attention, scored.untrained, scored.references, scored.blocks)
-    origin = {"labels": store.legend.name, "derived": store.legend.derived, "synthetic": store.synthetic}
     for place, (name, value) in enumerate({"arm": arm, "arm_title": title, "split": scored.split}.items()):
         frame.insert(place, name, value)
-    return frame.assign(**origin)
+    return frame.assign(labels=store.legend.name, derived=store.legend.derived, synthetic=store.synthetic)
 
 
 def land_cover_alignment(scored: Scored) -> dict[str, float]:
@@ -197,26 +205,14 @@ def land_cover_alignment(scored: Scored) -> dict[str, float]:
     return result
 
 
-def _known(reference: Reference) -> bool:
-    values = reference.values
-    return bool((values != IGNORE).any() if reference.classes else np.isfinite(np.asarray(values, float)).any())
-
-
-# The columns of Figure 5: places with what a backbone makes of them, and with every layer that their store has.
-
-TOKEN_TILES = 64
-"""Tiles beside those shown whose tokens the colours are taken from."""
-
-
 def first_by_hash(store: TileStore) -> list[str]:
     """One tile of each place of a store that is not split: of each region and CRS the first by hash."""
-    index = store.index
-    groups = index.groupby(["region", "crs"], sort=False)["id"]
+    groups = store.index.groupby(["region", "crs"], sort=False)["id"]
     return [label_order([str(tile) for tile in ids])[0] for _, ids in groups]
 
 
 def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[str]) -> list[ComparisonColumn]:
-    """A column for each tile.
+    """For each tile what a backbone makes of it, with every layer that the store has.
 
     The tokens' colours are fitted to these tiles and to others of the store, the first by hash.
     """

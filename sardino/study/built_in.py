@@ -13,8 +13,9 @@ from sardino.dino.runtime import best_device
 from sardino.errors import SardinoError
 from sardino.mapping.model import PRETRAINED
 from sardino.reporting.record import read_record
+from sardino.study.experiment import Experiment
 from sardino.study.plan import plan
-from sardino.study.row import Experiment, train_cell
+from sardino.study.row import train_cell
 from sardino.study.workspace import Workspace
 from sardino.weights.page import measured_at_end
 from sardino.weights.save import load_backbone, load_segmenter, save_backbone, save_segmenter

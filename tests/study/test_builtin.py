@@ -13,8 +13,9 @@ from sardino.reporting.record import write_record
 from sardino.study import built_in as builtin
 from sardino.study.arm import pretrain_arm
 from sardino.study.built_in import best_segmenter, make_builtin
+from sardino.study.experiment import Experiment
 from sardino.study.plan import plan
-from sardino.study.row import Experiment, train_cell
+from sardino.study.row import train_cell
 from sardino.weights.save import load_backbone, load_segmenter
 
 CPU = torch.device("cpu")

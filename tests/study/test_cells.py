@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from dataclasses import replace
 from itertools import pairwise
 from types import SimpleNamespace
@@ -28,8 +27,9 @@ from sardino.segmentation.kept_features import FeatureTiles
 from sardino.study import row as cells_module
 from sardino.study.arm import pretrain_arm
 from sardino.study.attention import attention_maps, see
+from sardino.study.experiment import Experiment
 from sardino.study.preparation import open_or_prepare
-from sardino.study.row import Experiment, choose_rate, record_row, save_confusions, train_cell
+from sardino.study.row import choose_rate, record_row, save_confusions, train_cell
 from sardino.study.workspace import Workspace
 
 CPU = torch.device("cpu")
