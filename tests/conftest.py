@@ -42,7 +42,7 @@ NOTEBOOKS = {
     "01_data_preparation": ("data", ""),
     "02_pretraining": ("pretrain", 'arm = "europe"'),
     "03_finetuning": ("finetune", 'regions = "europe"\nencoding = "attention"\ninitialisation = "scratch"'),
-    "04_baselines": ("baseline", 'encoding = "unet"\ninitialisation = "scratch"'),
+    "04_baselines": ("floors", ""),
     "05_attention": ("attention", ""),
     "06_tables": ("tables", ""),
     "07_claims": ("claims", ""),

@@ -22,7 +22,8 @@ from sardino.errors import SardinoError
 from sardino.files import sha256_of, write_json
 
 FORMAT, VERSION = "sardino-run", 1
-KINDS = ("data", "pretrain", "finetune", "baseline", "attention", "tables", "claims", "quickstart", "realism", "report")
+TRAININGS = ("pretrain", "finetune", "baseline")
+KINDS = (*TRAININGS, "data", "floors", "attention", "tables", "claims", "quickstart", "realism", "report")
 TRACKED = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
 """What makes a checkout dirty: prose and results may change without changing a number."""
 UNKNOWN = "unknown"

@@ -44,7 +44,8 @@ def first_crops(space: Workspace, arm: str, store: TileStore, count: int) -> tup
     """The arm's first training tiles as its networks see them before the first step.
 
     Returns:
-        the tiles (B, C, H, W) in dB; their large crops (2, B, C, H, W), and their small ones (L, B, C, h, w), normalised.
+        the tiles (B, C, H, W) in dB; their large crops (2, B, C, H, W), and their small ones (L, B, C, h, w), both
+        normalised.
     """
     ids = store.ids("train", space.profile.arm(arm).regions)
     views = views_for(

@@ -66,7 +66,7 @@ def page(notebook: Any, title: str, template: Path = TEMPLATE) -> str:
 GALLERY_TEMPLATE = Path(__file__).with_name("gallery_template")
 UNPUBLISHED = "smoke"
 """The profile whose numbers mean nothing; it is shown where it is named."""
-DRAWS = re.compile(r'save_figure\(\w+, space\.figures, f?"([a-z0-9_]+)')
+DRAWS = re.compile(r'run\.save\(\w+, f?"([a-z0-9_]+)')
 """Where a notebook's source saves a figure; a name goes on where the figure is of one part."""
 QUESTION = re.compile(r"\*\*(.+?)\*\*", re.DOTALL)
 CAUTION = {True: "No pixel was measured: it says nothing about real land.", False: "The radar pixels were measured."}
@@ -116,7 +116,7 @@ def _opening(spaces: Sequence[Workspace]) -> str:
         "# Gallery\n\n"
         "**What do the runs look like?** Every figure here was drawn by a notebook, from its own run or from the "
         "records of others. Examples are the first by a fixed rule, not the best. Links below a figure open its PDF "
-        "and the notebook that draws it, as executed on the smallest profile; they work where this file lies in the "
+        "and an execution of the notebook that draws it; they work where this file lies in the "
         f"project's folder.\n\n{listed}\n- [Notebooks](#Notebooks)"
     )
 
@@ -170,4 +170,4 @@ def _notebooks(folder: Path) -> str:
         title = first.splitlines()[0].lstrip("# ")
         asked = QUESTION.search(first)
         lines.append(f"- [{title}](../notebooks/{path.name})" + (f": {' '.join(asked[1].split())}" if asked else ""))
-    return "## Notebooks\n\nAs they were executed on the smallest profile.\n\n" + "\n".join(lines)
+    return "## Notebooks\n\nEach as one of its runs left it.\n\n" + "\n".join(lines)

@@ -12,7 +12,7 @@ from typing import Any
 import sardino
 from sardino.errors import SardinoError
 from sardino.files import write_text
-from sardino.reporting.record import read_record
+from sardino.reporting.record import TRAININGS, read_record
 from sardino.study.plan import Run, settings
 from sardino.study.workspace import Workspace
 
@@ -127,7 +127,6 @@ def _shown(workspace: Workspace) -> Iterator[Path]:
         yield from (path for path in sorted(folder.glob(pattern)) if not path.name.startswith("."))
 
 
-TRAININGS = ("pretrain", "finetune", "baseline")
 EVIDENCE = "evidence.txt"
 TIMES = ("wall_s",)
 """Keys of results that differ from one execution to the next."""
