@@ -292,27 +292,27 @@ def notebook(
 
 @app.command()
 def notebooks(
-    cores: Annotated[int | None, typer.Option(min=1, help="CPU cores for the smoke runs before.")] = None,
+    profile: ProfileOption = "laptop",
     only: Annotated[list[str] | None, typer.Option(help="A notebook's name; all by default.")] = None,
 ) -> None:
-    """Execute the notebooks anew and rewrite the .ipynb files that readers see.
+    """Publish the executed notebooks that readers see, from the runs of a profile.
 
-    The smoke profile is brought up to date first, because later notebooks read earlier ones' records.
+    Each notebooks/NN_name.ipynb becomes one run of its source, as the last `sardino reproduce` of the profile left it;
+    prose is today's. Where the source has other code than was executed, nothing is published. The smoke profile's runs
+    go to tests/notebooks/ instead, where the tests compare new runs with them.
     """
-    from sardino.study.notebook import NotebookError, commit_notebook
-    from sardino.study.reproduce import reproduce as run_all
+    from sardino.study.notebook import NotebookError
+    from sardino.study.publish import publish_notebook
     from sardino.study.workspace import Workspace
 
-    workspace = Workspace.open("smoke")
+    workspace = Workspace.open(profile)
     sources = sorted((workspace.root / "notebooks").glob("[0-9]*.py"))
     chosen = [source for source in sources if not only or source.stem in only]
     if not chosen or (only and len(chosen) < len(set(only))):
         raise SardinoError(f"notebooks are {', '.join(source.stem for source in sources)}")
-    if code := run_all("smoke", cores=cores):
-        raise typer.Exit(code)
     for source in chosen:
         try:
-            typer.echo(commit_notebook(source, workspace.root, workspace.failed(source.stem)))
+            typer.echo(publish_notebook(workspace, source))
         except NotebookError as error:
             typer.echo(f"error: {source.name}: {error}", err=True)
             raise typer.Exit(1) from error

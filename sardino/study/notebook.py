@@ -156,15 +156,6 @@ def run_planned(
         progress.unlink(missing_ok=True)
 
 
-def commit_notebook(source: Path, root: Path, failed: Path) -> Path:
-    """Execute a notebook at its own (smoke) parameters and write the .ipynb that readers see beside it."""
-    output = source.with_suffix(".ipynb")
-    scratch = failed.with_name(f"{source.stem}.committed.ipynb")
-    run_notebook(source, {}, scratch, root=root, failed=failed)
-    os.replace(scratch, output)
-    return output
-
-
 def _check_parameters(source: Path, parameters: Mapping[str, Any], known: set[str]) -> None:
     """papermill only warns of a name that the notebook does not have, and goes on with its default."""
     if unknown := sorted(set(parameters) - known):

@@ -1,0 +1,98 @@
+"""The notebooks that readers see: of each, one run that a profile left in its build folder, under today's prose.
+
+Runs of the smoke profile become tests/notebooks/ instead, without pictures: what nbval compares a new run with.
+"""
+
+import ast
+from pathlib import Path
+
+import nbformat
+from nbformat import NotebookNode
+
+from sardino.errors import SardinoError
+from sardino.files import write_text
+from sardino.study.notebook import clean, run_notebook
+from sardino.study.plan import Run, plan
+from sardino.study.profile import Profile
+from sardino.study.workspace import Workspace
+
+REFERENCE = "smoke"
+"""The profile whose runs are compared with new ones: it is quick, and its numbers mean nothing to a reader."""
+MOST_BYTES = 1_500_000
+"""Of a notebook: code hosts render no larger ones."""
+INJECTED, COMPARED = "injected-parameters", "nbval-check-output"
+
+
+def published_notebook(workspace: Workspace, source: Path) -> Path:
+    """Where a profile's run of a notebook goes: beside its source, or among the references of the tests."""
+    name = f"{source.stem}.ipynb"
+    if workspace.profile.name == REFERENCE:
+        return workspace.root / "tests" / "notebooks" / name
+    return source.with_name(name)
+
+
+def publish_notebook(workspace: Workspace, source: Path, target: Path | None = None) -> Path:
+    """Put a notebook's representative run where readers, or the tests, look for it.
+
+    A notebook that is no part of the plan is executed at its own parameters.
+
+    Args:
+        source: notebooks/NN_name.py; its Markdown is taken, and its code, which must mean what was executed.
+        target: see `published_notebook`, by default.
+
+    Raises:
+        SardinoError: the run is missing, executed other code, or is too large to be read; says what to do.
+        NotebookError: a notebook that is no part of the plan failed.
+    """
+    target = target or published_notebook(workspace, source)
+    run = representative(workspace.profile, source.stem)
+    executed = workspace.notebook(run.name if run else source.stem)
+    if run is None:
+        run_notebook(source, {}, executed, root=workspace.root, failed=workspace.failed(source.stem))
+    again = f"run `sardino reproduce {workspace.reference}`"
+    if not executed.is_file():
+        raise SardinoError(f"{executed} does not exist: {again}")
+    notebook = nbformat.read(executed, as_version=4)
+    cells = _joined(_read(source), notebook.cells)
+    if cells is None:
+        raise SardinoError(f"{source.name} has other code than {executed}, which was executed before it: {again}")
+    notebook.cells = cells
+    if target == workspace.root / "tests" / "notebooks" / target.name:
+        for cell in cells:
+            if cell.cell_type == "code" and COMPARED not in cell.metadata.get("tags", ()):
+                cell.outputs = []
+    text = nbformat.writes(clean(notebook, source.stem, {})) + "\n"
+    if len(text) > MOST_BYTES:
+        raise SardinoError(f"{executed} has {len(text) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:g}: show less in it")
+    return write_text(text, target)
+
+
+def representative(profile: Profile, notebook: str) -> Run | None:
+    """The run that readers are shown of a notebook: of the first arm, and where there are several one in the middle."""
+    runs = {run.name: run for run in plan(profile) if run.notebook == notebook}
+    shown = f"finetune-{profile.arms[0]}-tokens-unfrozen", f"pretrain-{profile.arms[0]}"
+    return next((runs[name] for name in shown if name in runs), next(iter(runs.values()), None))
+
+
+def _read(source: Path) -> list[NotebookNode]:
+    import jupytext
+
+    return list(nbformat.v4.upgrade(jupytext.read(source, fmt="py:percent")).cells)
+
+
+def _joined(written: list[NotebookNode], executed: list[NotebookNode]) -> list[NotebookNode] | None:
+    """The source's cells with what they gave, and the cell of injected parameters; None where the code differs."""
+    given = [cell for cell in executed if INJECTED in cell.metadata.get("tags", ())]
+    codes = [cell for cell in executed if cell.cell_type == "code" and cell not in given]
+    fresh = [cell for cell in written if cell.cell_type == "code"]
+    if list(map(_meaning, codes)) != list(map(_meaning, fresh)):
+        return None
+    for cell, ran in zip(fresh, codes, strict=True):
+        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+    place = next(n for n, cell in enumerate(written) if "parameters" in cell.metadata.get("tags", ())) + 1
+    return [*written[:place], *given, *written[place:]]
+
+
+def _meaning(cell: NotebookNode) -> tuple[str, list[str]]:
+    """Two cells with equal meanings give the same outputs; comments and layout do not count."""
+    return ast.dump(ast.parse(cell.source)), list(cell.metadata.get("tags", ()))
