@@ -35,7 +35,7 @@ test: lint  ## lint, types, tests, then every notebook against a new run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 	$(BIN)/sardino reproduce smoke
 	$(BIN)/python -m pytest -q -n 0 --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval.cfg notebooks/*.ipynb
+		--nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval.cfg tests/notebooks/*.ipynb
 
 test-slurm: $(STAMP)  ## the sweep on a real SLURM of this machine (Debian: slurmctld slurmd slurm-client munge; as root)
 	$(PIP) install --no-build-isolation -e '.[slurm]'
@@ -52,8 +52,10 @@ lab: $(STAMP)  ## JupyterLab on the notebooks
 gallery: $(STAMP)  ## the published figures of all profiles on one page, results/gallery.html
 	$(BIN)/sardino gallery
 
-notebooks: $(STAMP)  ## execute the notebooks at their defaults and rewrite the committed .ipynb
-	$(BIN)/sardino notebooks
+notebooks: $(STAMP)  ## publish executed notebooks: the runs of laptop for readers, those of smoke for the tests
+	$(BIN)/sardino reproduce smoke
+	$(BIN)/sardino notebooks --profile smoke
+	$(BIN)/sardino notebooks --profile laptop
 
 lock: $(STAMP)  ## resolve requirements.lock (with hashes) and environment.yml from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

@@ -35,7 +35,7 @@ from sardino.study.run import open_run
 
 run = open_run("quickstart", profile, data)
 store = preparation.open_or_prepare(run.space)["store"]
-name = run.space.profile.arms[0]
+first = run.space.profile.arms[0]
 print(f"{len(store)} tiles of {store.tile_px} x {store.tile_px} pixels, {store.product}")
 print("channels:", ", ".join(store.channels))
 
@@ -47,7 +47,7 @@ print("channels:", ", ".join(store.channels))
 # statistics of the training tiles.
 
 # %%
-ids = store.ids("train", run.space.profile.arm(name).regions)[:32]
+ids = store.ids("train", run.space.profile.arm(first).regions)[:32]
 normalisation = Normalisation.of_store(store, ids)
 for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisation.std, strict=True):
     print(f"{name:14s} mean {mean:7.2f} dB, standard deviation {std:5.2f} dB")
@@ -60,7 +60,7 @@ for name, mean, std in zip(normalisation.channels, normalisation.mean, normalisa
 
 # %%
 steps = 8
-architecture = arm.architecture_of(run.space, name, store)
+architecture = arm.architecture_of(run.space, first, store)
 history = quickstart.learn_a_little(store, ids, normalisation, architecture, steps).history
 print(f"a ViT of {architecture.depth} blocks, loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
 print(

@@ -73,7 +73,7 @@ style.preview(views.draw_views(tiles[0].numpy(), *seen, store.channels, syntheti
 #
 # These lines are the step that the run below takes, over four tiles. A test compares loss, centre and weights.
 
-# %%
+# %% tags=["one-step"]
 student, teacher, optimiser, c = begin(run.space, arm, store)
 tau_s, tau_t = recipe.student_temperature, recipe.teacher_temperature
 m_c, m_w = recipe.centre_momentum, recipe.momentum

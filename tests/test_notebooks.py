@@ -9,16 +9,19 @@ import nbformat
 import pytest
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+REFERENCES = Path(__file__).parent / "notebooks"
 SOURCES = sorted(NOTEBOOKS.glob("[0-9][0-9]_*.py"))
-LONGEST_FUNCTION = 10
+LONGEST_FUNCTION, IMPORT_LINES = 10, 6
+MOST_BYTES = {NOTEBOOKS: 1_500_000, REFERENCES: 60_000}
 ABSOLUTE_PATH = re.compile(r"(?<![\w.:/])/(?:home|root|work|tmp|var|usr|opt|mnt|Users|private)/|\b[A-Z]:\\\\?Users\\")
 
 each_source = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+each_folder = pytest.mark.parametrize("folder", [NOTEBOOKS, REFERENCES], ids=["for readers", "for nbval"])
 
 
-def executed(source: Path) -> nbformat.NotebookNode:
-    """Return the committed .ipynb of a source, validated."""
-    notebook = nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+def executed(source: Path, folder: Path = NOTEBOOKS) -> nbformat.NotebookNode:
+    """Return an executed .ipynb of a source, validated: of a trained run for readers, or of smoke for nbval."""
+    notebook = nbformat.read(folder / f"{source.stem}.ipynb", as_version=4)
     nbformat.validate(notebook)
     return notebook
 
@@ -36,20 +39,35 @@ def outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
 def test_notebooks_are_numbered_without_a_gap_and_all_paired() -> None:
     assert SOURCES, "no notebook"
     assert [int(path.name[:2]) for path in SOURCES] == list(range(len(SOURCES)))
-    assert sorted(NOTEBOOKS.glob("*.ipynb")) == [path.with_suffix(".ipynb") for path in SOURCES]
+    for folder in (NOTEBOOKS, REFERENCES):
+        assert sorted(folder.glob("*.ipynb")) == [folder / f"{path.stem}.ipynb" for path in SOURCES]
 
 
+@each_folder
 @each_source
-def test_executed_notebook_holds_the_source_cells(source: Path) -> None:
+def test_executed_notebook_holds_the_source_cells(source: Path, folder: Path) -> None:
+    """Besides them it holds one cell, the values that this run was given, behind the cell of parameters."""
     written = [(cell.cell_type, cell.source.strip(), tags(cell)) for cell in jupytext.read(source).cells]
-    run = [(cell.cell_type, cell.source.strip(), tags(cell)) for cell in executed(source).cells]
-    assert run == written, "run 'make notebooks'"
+    ran = [(cell.cell_type, cell.source.strip(), tags(cell)) for cell in executed(source, folder).cells]
+    injected = [cell for cell in ran if cell[2] == ["injected-parameters"]]
+    assert [cell for cell in ran if cell not in injected] == written, "run 'make notebooks'"
+    places = [n for n, cell in enumerate(ran) if cell in injected]
+    assert not injected or places == [[cell[2] for cell in ran].index(["parameters"]) + 1]
 
 
+def test_notebooks_for_readers_show_one_profile_and_references_show_smoke() -> None:
+    for source in SOURCES:
+        values = [cell.source for cell in executed(source, REFERENCES).cells if "injected-parameters" in tags(cell)]
+        assert all('profile = "smoke"' in value for value in values)
+
+
+@each_folder
 @each_source
-def test_every_code_cell_ran_once_from_top_to_bottom(source: Path) -> None:
+def test_every_code_cell_ran_once_from_top_to_bottom(source: Path, folder: Path) -> None:
     """nbval passes a cell that was never executed, so that this must be asked first."""
-    counts = [cell.execution_count for cell in executed(source).cells if cell.cell_type == "code" and cell.source]
+    counts = [
+        cell.execution_count for cell in executed(source, folder).cells if cell.cell_type == "code" and cell.source
+    ]
     assert counts == list(range(1, len(counts) + 1))
     assert counts
 
@@ -67,11 +85,11 @@ def test_outputs_are_clean(source: Path) -> None:
                 assert not found, f"{mime}: {content[max(0, found.start() - 60) : found.end() + 60]}"
 
 
+@each_folder
 @each_source
-def test_file_is_small_and_free_of_run_metadata(source: Path) -> None:
-    path = source.with_suffix(".ipynb")
-    assert path.stat().st_size < 1_000_000
-    notebook = executed(source)
+def test_file_is_small_and_free_of_run_metadata(source: Path, folder: Path) -> None:
+    assert (folder / f"{source.stem}.ipynb").stat().st_size < MOST_BYTES[folder]
+    notebook = executed(source, folder)
     assert notebook.metadata.kernelspec.name == "python3"
     ids = [cell.id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
@@ -104,6 +122,24 @@ def test_notebook_calls_the_package_instead_of_defining_things(source: Path) -> 
 
 
 @each_source
+def test_a_run_is_opened_by_one_call_and_recorded_by_one(source: Path) -> None:
+    """What a record needs beside the results is known when the run is opened."""
+    text = source.read_text()
+    assert "write_record" not in text
+    explores = "Explorer(" in text  # it is no run: nothing is recorded
+    assert len(re.findall(r"\bopen_(?:run|row)\(", text)) == (0 if explores else 1)
+    assert len(re.findall(r"\brecord_row\(|\brun\.record\(", text)) == (0 if explores else 1)
+
+
+@each_source
+def test_imports_are_few(source: Path) -> None:
+    imports = [
+        node for node in ast.walk(ast.parse(source.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert sum((node.end_lineno or 0) - node.lineno + 1 for node in imports) <= IMPORT_LINES
+
+
+@each_source
 def test_notebook_asks_its_question_first(source: Path) -> None:
     first = jupytext.read(source).cells[0]
     assert first.cell_type == "markdown"
@@ -115,7 +151,7 @@ def test_a_number_that_nbval_compares_exists() -> None:
     checked = [
         (source.stem, cell.source)
         for source in SOURCES
-        for cell in executed(source).cells
-        if "nbval-check-output" in tags(cell)
+        for cell in executed(source, REFERENCES).cells
+        if "nbval-check-output" in tags(cell) and cell.outputs
     ]
     assert checked

@@ -6,7 +6,7 @@ import nbformat
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.study.notebook import NotebookError, commit_notebook, run_notebook
+from sardino.study.notebook import NotebookError, run_notebook
 
 SOURCE = """# %% [markdown]
 # # Toy
@@ -94,20 +94,3 @@ def test_a_sardino_error_speaks_for_itself(run, tmp_path):
 def test_a_notebook_that_writes_no_record_has_failed(run):
     with pytest.raises(NotebookError, match=r"without writing its record toy\.json"):
         run("record = ''")
-
-
-def test_committed_notebooks_are_paired_and_the_same_each_time(tmp_path):
-    import jupytext
-
-    source = tmp_path / "00_toy.py"
-    source.write_text("# %% [markdown]\n# # Toy\n\n# %% tags=[\"parameters\"]\nx = 1\n\n# %%\nprint({'b', 'a'}, x)\n")
-    texts = []
-    for _ in range(2):
-        output = commit_notebook(source, tmp_path, tmp_path / "failed" / "00_toy.ipynb")
-        texts.append(output.read_text())
-    assert texts[0] == texts[1] and output == tmp_path / "00_toy.ipynb"
-    committed, paired = nbformat.read(output, as_version=4), jupytext.read(source)
-    assert [(c.cell_type, c.source) for c in committed.cells] == [(c.cell_type, c.source) for c in paired.cells]
-    assert committed.metadata.jupytext.formats == "ipynb,py:percent"
-    assert all(cell.execution_count for cell in committed.cells if cell.cell_type == "code")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["00_toy.ipynb", "00_toy.py", "failed"]
