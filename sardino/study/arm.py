@@ -63,7 +63,7 @@ def begin(
     learner = Learner(architecture_of(space, arm, store), recipe, Parallel(torch.device("cpu")), seed=seed)
     for group, decay in zip(learner.optimiser.param_groups, (recipe.weight_decay, 0.0), strict=True):
         group["lr"], group["weight_decay"] = recipe.learning_rate(space.profile.arm(arm).batch), decay
-    return learner.student, learner.teacher, learner.optimiser, learner.loss.centre
+    return learner.student, learner.teacher, learner.optimiser, learner.centre
 
 
 def pretrain_arm(
@@ -135,17 +135,14 @@ def pretrain_on(
     tensorboard: bool = False,
     label: str = "pre-training",
 ) -> tuple[Pretrained, dict[str, str]]:
-    """Pre-train on a store's training tiles and save both backbones with their card.
+    """Pre-train on a store's training tiles (see `pretrain`) and save both backbones with their card.
 
     Args:
-        store, regions: the training tiles; those for validation are probed, no other is touched.
-        architecture, recipe, run, parallel: see sardino.dino.pretrain.pretrain.
+        regions: whose training tiles are learnt from; those for validation are probed, no other is touched.
         folder: of the weights, and of snapshots and the log while it runs.
         cache: see sardino.dino.batches.open_tiles.
-        code: of what makes it, kept in the snapshots.
-        mismatch: what to do with snapshots of another run: refuse, or throw away; the latter compares the code too.
+        code: of what makes it, kept in the snapshots, and compared where `mismatch` is to restart.
         restart: throw snapshots away whatever they are.
-        tensorboard, label: see pretrain.
 
     Returns:
         the result, and the sha256 of each weights file (on the first rank; elsewhere none).

@@ -23,11 +23,7 @@ from sardino.study.workspace import Workspace
 
 
 def prepare(space: Workspace, workers: int = 2) -> dict[str, TileStore]:
-    """Build every tile store the profile's arms read, replacing older ones.
-
-    Returns:
-        stores by name; "store" comes first.
-    """
+    """Build every tile store the profile's arms read, replacing older ones; by name, "store" first."""
     if space.profile.data.source == "world":
         return {"store": _from_world(space, workers)}
     if space.profile.data.source == "store":
@@ -71,33 +67,21 @@ def _from_world(space: Workspace, workers: int) -> TileStore:
         tiles, splits, bands = [tiles[n] for n in kept], [splits[n] for n in kept], [bands[n] for n in kept]
     # Simulating a tile is Python and NumPy by turns: processes use all cores where threads would wait.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        return _write_world(space, world, tiles, splits, bands, workers, pool)
-
-
-def _write_world(
-    space: Workspace,
-    world: World,
-    tiles: list[Tile],
-    splits: list[str],
-    bands: list[int],
-    workers: int,
-    pool: ProcessPoolExecutor,
-) -> TileStore:
-    return write_store(
-        space.store,
-        tiles,
-        splits,
-        lambda number: pool.submit(world.chip, tiles[number]).result(),
-        channels=CHANNELS,
-        legend=WORLDCOVER,
-        product=world.metadata()["product"],
-        synthetic=True,
-        metadata=world.metadata(),
-        bands=bands,
-        workers=workers,
-        progress=_counted,
-        overwrite=True,
-    )
+        return write_store(
+            space.store,
+            tiles,
+            splits,
+            lambda number: pool.submit(world.chip, tiles[number]).result(),
+            channels=CHANNELS,
+            legend=WORLDCOVER,
+            product=world.metadata()["product"],
+            synthetic=True,
+            metadata=world.metadata(),
+            bands=bands,
+            workers=workers,
+            progress=_counted,
+            overwrite=True,
+        )
 
 
 def _as_it_is(space: Workspace) -> TileStore:
