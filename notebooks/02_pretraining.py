@@ -65,7 +65,7 @@ style.preview(views.draw_views(tiles[0].numpy(), *seen, store.channels, syntheti
 # %% [markdown]
 # ## One step of DINO, line by line
 #
-# Student *s* and teacher *t* are the same network, a ViT and a head, with the same weights *w* at first. Each turns
+# Student *s* and teacher *t* are the same network, a ViT and a head, with the same weights *θ* at first. Each turns
 # every crop that it sees into *K* logits. The loss is the cross-entropy between what the teacher says of one crop and
 # what the student says of another, so that no label is needed. **Centring** takes from the teacher's logits their
 # running mean *c*: else one prototype could win for all tiles. The low **temperature** sharpens: else all could win
@@ -76,7 +76,7 @@ style.preview(views.draw_views(tiles[0].numpy(), *seen, store.channels, syntheti
 # %% tags=["one-step"]
 student, teacher, optimiser, c = begin(run.space, arm, store)
 tau_s, tau_t = recipe.student_temperature, recipe.teacher_temperature
-m_c, m_w = recipe.centre_momentum, recipe.momentum
+m_c, m = recipe.centre_momentum, recipe.momentum
 
 # %% tags=["one-step"]
 with torch.no_grad():
@@ -89,13 +89,13 @@ pairs = [(i, j) for i in range(len(t)) for j in range(len(s)) if i != j]  # neve
 loss = -sum((p_t[i] * log_p_s[j]).sum(-1).mean() for i, j in pairs) / len(pairs)
 
 loss.backward()
-for w in student.parameters():
-    torch.nn.utils.clip_grad_norm_(w, recipe.clip)  # each tensor by itself
+for theta_s in student.parameters():
+    torch.nn.utils.clip_grad_norm_(theta_s, recipe.clip)  # each tensor by itself
 optimiser.step()
 with torch.no_grad():
     c = m_c * c + (1 - m_c) * torch.cat(t).mean(0)  # used first, moved after
-    for w_t, w_s in zip(teacher.parameters(), student.parameters(), strict=True):
-        w_t.copy_(m_w * w_t + (1 - m_w) * w_s)  # EMA
+    for theta_t, theta_s in zip(teacher.parameters(), student.parameters(), strict=True):
+        theta_t.copy_(m * theta_t + (1 - m) * theta_s)  # EMA
 
 # %%
 print(f"large crops {tuple(large.shape)}, small {tuple(small.shape)}, logits {tuple(s[0].shape)}, {len(pairs)} pairs")
