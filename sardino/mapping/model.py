@@ -11,13 +11,12 @@ from timm.models.vision_transformer import VisionTransformer
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.recipe import Network
 from sardino.errors import SardinoError
+from sardino.files import sha256_of
 from sardino.segmentation.segmenter import Segmenter
 from sardino.weights.card import Card, SegmenterCard
-from sardino.weights.save import CARD as SEGMENTER_CARD
-from sardino.weights.save import WEIGHTS, digest_of, load_backbone, load_segmenter
+from sardino.weights.save import BACKBONE_CARD, SEGMENTER_CARD, SEGMENTER_WEIGHTS, load_backbone, load_segmenter
 
 Kind = Literal["backbone", "segmenter"]
-BACKBONE_CARD = "card.json"
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 
 
@@ -117,7 +116,7 @@ def load_vit(folder: Path, network: Network = "teacher") -> MapModel:
         raise SardinoError(f"{path} is not JSON ({error}): run the pre-training again") from None
     card = Card.from_dict(content, path)
     vit, card = load_backbone(folder, card.channels, card.unit, network)
-    return MapModel(folder, vit.eval(), card, digest_of(folder / f"{network}.safetensors"))
+    return MapModel(folder, vit.eval(), card, sha256_of(folder / f"{network}.safetensors"))
 
 
 def load_landcover(folder: Path) -> MapModel:
@@ -132,4 +131,4 @@ def load_landcover(folder: Path) -> MapModel:
             "(sardino attend)"
         )
     network, card = load_segmenter(folder)
-    return MapModel(folder, network, card, digest_of(folder / WEIGHTS))
+    return MapModel(folder, network, card, sha256_of(folder / SEGMENTER_WEIGHTS))

@@ -69,7 +69,7 @@ def test_a_missing_half_written_or_damaged_one_is_refused(saved, tmp_path):
         with pytest.raises(SardinoError, match=words):
             load_segmenter(folder)
     (folder / "segmenter.json").write_text(json.dumps(content | {"decoder": content["decoder"] | {"unet_width": 8}}))
-    with pytest.raises(SardinoError, match="does not fit its card"):
+    with pytest.raises(SardinoError, match="does not fit the architecture"):
         load_segmenter(folder)
     (folder / "segmenter.json").write_text("{")
     with pytest.raises(SardinoError, match="is not JSON"):
