@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sardino.data.places.leakage import pixel_correlogram
+from sardino.data.places.correlogram import pixel_correlogram
 from sardino.data.tiles.radiometry import to_db, to_power
 from sardino.errors import SardinoError
 

@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import os
 import re
 import unicodedata
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ import shapely
 from shapely.geometry import mapping
 from shapely.validation import explain_validity
 
-from sardino.errors import SardinoError
-
-# Areas of interest by name: countries, continents, UN and World Bank regions, and the paper's areas.
+from sardino.errors import SardinoError, first_line
+from sardino.files import write_text
 
 PAPER_AREAS: dict[str, tuple[tuple[str, ...], tuple[float, float, float, float]]] = {
     "europe": (("continent:europe",), (-25.0, 34.0, 45.0, 72.0)),
@@ -49,6 +47,69 @@ _SHORT = {
     "southamerica": "continent:south america",
     "middleeast": "paper:middle east",
 }
+FILES = (".geojson", ".json", ".gpkg", ".shp", ".parquet", ".wkt")
+_NUMBER = r"[-+]?\d+(?:\.\d*)?"
+_BOX = re.compile(rf"\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*")
+
+
+@dataclass(frozen=True)
+class Aoi:
+    """An area of interest; its name becomes the region of its tiles."""
+
+    name: str
+    polygon: Any
+    """A valid, non-empty Polygon or MultiPolygon in degrees of EPSG:4326."""
+
+    @classmethod
+    def load(cls, source: str | Path, name: str = "") -> "Aoi":
+        """The area that a user means.
+
+        Args:
+            source: a file (GeoJSON, GeoPackage, Shapefile, GeoParquet or WKT; several features are united and any
+                stated CRS is brought to EPSG:4326), "west,south,east,north" in degrees (west > east crosses the
+                antimeridian), or a place such as "luxembourg", "europe", "conus" or "continent:asia".
+            name: of the area; by default the place's or the file's.
+
+        Raises:
+            SardinoError: no such file or place, or the area is empty, crosses itself or lies off the earth.
+        """
+        text = str(source)
+        box = _BOX.fullmatch(text)
+        path = Path(text)
+        if box:
+            west, south, east, north = (float(v) for v in box.groups())
+            polygon, default = bounding_box(west, south, east, north), "box"
+        elif path.suffix.lower() in FILES or path.is_file():
+            polygons = read_polygons(path, "an area of interest").geometry
+            polygon, default = shapely.union_all(polygons.to_numpy()), path.stem
+        else:
+            polygon, default = named_area(text), plain(text.partition(":")[2] or text).replace(" ", "-")
+        return cls(name or default, _checked(polygon, f"the area '{text}'"))
+
+    def write(self, path: Path) -> Path:
+        """Write the outline as .geojson or .wkt, in degrees; returns the path."""
+        path = Path(path)
+        if path.suffix not in (".geojson", ".wkt"):
+            raise SardinoError(f"an outline is written as .geojson or .wkt, not as {path}")
+        if not path.parent.is_dir():
+            raise SardinoError(f"there is no folder {path.parent} to write {path.name} into: make it first")
+        text = self.polygon.wkt
+        if path.suffix == ".geojson":
+            feature = {"type": "Feature", "properties": {"name": self.name}, "geometry": mapping(self.polygon)}
+            text = json.dumps({"type": "FeatureCollection", "features": [feature]})
+        return write_text(text + "\n", path)
+
+
+def bounding_box(west: float, south: float, east: float, north: float) -> Any:
+    """The polygon of a box in degrees, in two parts where west > east crosses the antimeridian."""
+    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90) or west == east:
+        raise SardinoError(
+            f"a bounding box is west,south,east,north in degrees with south < north, not {west:g},{south:g},"
+            f"{east:g},{north:g}"
+        )
+    if west < east:
+        return shapely.box(west, south, east, north)
+    return shapely.union_all([shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)])
 
 
 def plain(name: str) -> str:
@@ -78,22 +139,17 @@ def named_area(name: str) -> Any:
         if shared.is_empty:
             raise SardinoError(f"nothing of '{place}' lies in '{whole}'")
         return shared
-    asked = _SHORT.get(plain(name), name)
-    kind, colon, rest = asked.partition(":")
-    if not colon:
-        kind, rest = "", asked
-    elif plain(kind).replace(" ", "_") not in KINDS:
-        raise SardinoError(f"there are no places of kind '{kind}': use {', '.join(KINDS)}")
+    kind, _, rest = _SHORT.get(plain(name), name).rpartition(":")
     wanted = plain(rest)
-    kinds = [plain(kind).replace(" ", "_")] if kind else KINDS
+    kinds = [plain(kind).replace(" ", "_")] if kind else list(KINDS)
+    if not set(kinds) <= set(KINDS):
+        raise SardinoError(f"there are no places of kind '{kind}': use {', '.join(KINDS)}")
     if "paper" in kinds and wanted in PAPER_AREAS:
         parts, bounds = PAPER_AREAS[wanted]
         united = shapely.union_all([named_area(part) for part in parts])
         return shapely.intersection(united, shapely.box(*bounds))
     table = _countries()
-    for column in kinds:
-        if column == "paper":
-            continue
+    for column in [kind for kind in kinds if kind != "paper"]:
         rows = table[[plain(value) == wanted for value in table[column]]]
         if len(rows):
             return shapely.make_valid(shapely.union_all(rows.geometry.to_numpy()))
@@ -101,20 +157,6 @@ def named_area(name: str) -> Any:
     close = difflib.get_close_matches(wanted, known, 3, 0.6) or [n for n in known if wanted and wanted in n][:3]
     hint = f"did you mean {', '.join(known[n] for n in close)}?" if close else "`sardino tiles aois` lists the names"
     raise SardinoError(f"there is no place '{name}', nor a file of that name: {hint}")
-
-
-@cache
-def _countries() -> geopandas.GeoDataFrame:
-    source = resources.files("sardino.data.places") / "countries.parquet"
-    with resources.as_file(source) as path:
-        if not path.is_file():
-            raise SardinoError("sardino was installed without its country outlines: install it again")
-        return geopandas.read_parquet(path)
-
-
-# Polygons from a file, whatever its format and coordinate system, checked and in EPSG:4326.
-
-FILES = (".geojson", ".json", ".gpkg", ".shp", ".parquet", ".wkt")
 
 
 def read_polygons(path: Path, what: str = "polygons") -> geopandas.GeoDataFrame:
@@ -140,7 +182,7 @@ def read_polygons(path: Path, what: str = "polygons") -> geopandas.GeoDataFrame:
             table = geopandas.read_file(path)
         shapes = table.geometry
     except Exception as error:
-        raise SardinoError(f"{path} cannot be read as {what} ({error})") from error
+        raise SardinoError(f"{path} cannot be read as {what} ({first_line(error)})") from error
     if shapes.crs is None:
         raise SardinoError(f"{path} states no coordinate system: add its .prj, or save it as GeoJSON in degrees")
     table = table[~(shapes.is_empty | shapes.isna())].reset_index(drop=True)
@@ -167,77 +209,13 @@ def read_polygons(path: Path, what: str = "polygons") -> geopandas.GeoDataFrame:
     return table.set_geometry(shapely.make_valid(degrees.to_numpy()), crs="EPSG:4326")
 
 
-_NUMBER = r"[-+]?\d+(?:\.\d*)?"
-_BOX = re.compile(rf"\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*,\s*({_NUMBER})\s*")
-
-
-@dataclass(frozen=True)
-class Aoi:
-    """An area of interest.
-
-    Args:
-        name: becomes the region of its tiles.
-        polygon: a valid, non-empty Polygon or MultiPolygon, degrees of EPSG:4326.
-    """
-
-    name: str
-    polygon: Any
-
-    @classmethod
-    def load(cls, source: str | Path, name: str = "") -> "Aoi":
-        """The area that a user means.
-
-        Args:
-            source: a file (GeoJSON, GeoPackage, Shapefile, GeoParquet or WKT; several features are united and any
-                stated CRS is brought to EPSG:4326), "west,south,east,north" in degrees (west > east crosses the
-                antimeridian), or a place such as "luxembourg", "europe", "conus" or "continent:asia".
-            name: of the area; by default the place's or the file's.
-
-        Raises:
-            SardinoError: no such file or place, or the area is empty, crosses itself or lies off the earth.
-        """
-        text = str(source)
-        box = _BOX.fullmatch(text)
-        path = Path(text)
-        if box:
-            west, south, east, north = (float(v) for v in box.groups())
-            polygon, default = bounding_box(west, south, east, north), "box"
-        elif path.suffix.lower() in FILES or path.is_file():
-            polygon, default = (
-                shapely.union_all(read_polygons(path, "an area of interest").geometry.to_numpy()),
-                path.stem,
-            )
-        else:
-            polygon, default = named_area(text), plain(text.partition(":")[2] or text).replace(" ", "-")
-        return cls(name or default, _checked(polygon, f"the area '{text}'"))
-
-    def write(self, path: Path) -> Path:
-        """Write the outline as .geojson or .wkt, in degrees; returns the path."""
-        path = Path(path)
-        if path.suffix not in (".geojson", ".wkt"):
-            raise SardinoError(f"an outline is written as .geojson or .wkt, not as {path}")
-        if not path.parent.is_dir():
-            raise SardinoError(f"there is no folder {path.parent} to write {path.name} into: make it first")
-        text = self.polygon.wkt
-        if path.suffix == ".geojson":
-            feature = {"type": "Feature", "properties": {"name": self.name}, "geometry": mapping(self.polygon)}
-            text = json.dumps({"type": "FeatureCollection", "features": [feature]})
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(text + "\n", "utf-8")
-        os.replace(partial, path)
-        return path
-
-
-def bounding_box(west: float, south: float, east: float, north: float) -> Any:
-    """The polygon of a box in degrees, in two parts where west > east crosses the antimeridian."""
-    if not (-180 <= west <= 180 and -180 <= east <= 180 and -90 <= south < north <= 90) or west == east:
-        raise SardinoError(
-            f"a bounding box is west,south,east,north in degrees with south < north, not {west:g},{south:g},"
-            f"{east:g},{north:g}"
-        )
-    if west < east:
-        return shapely.box(west, south, east, north)
-    return shapely.union_all([shapely.box(west, south, 180, north), shapely.box(-180, south, east, north)])
+@cache
+def _countries() -> geopandas.GeoDataFrame:
+    source = resources.files("sardino.data.places") / "countries.parquet"
+    with resources.as_file(source) as path:
+        if not path.is_file():
+            raise SardinoError("sardino was installed without its country outlines: install it again")
+        return geopandas.read_parquet(path)
 
 
 def _checked(polygon: Any, what: str) -> Any:

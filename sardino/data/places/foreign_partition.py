@@ -13,41 +13,6 @@ from sardino.errors import SardinoError
 _EQUAL_AREA = "EPSG:6933"
 
 
-def foreign_ids(
-    table: geopandas.GeoDataFrame, foreign: geopandas.GeoDataFrame, ids: Sequence[str]
-) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
-    """The foreign cell that shares most ground with each tile.
-
-    Args:
-        table: tiles, outlines in EPSG:4326.
-        foreign: cells of the other partition, in EPSG:4326.
-        ids: one id a cell.
-
-    Returns:
-        (N,) id of the cell, "" where none shares ground, the first in order of ids among equals; and (N,) the share
-        of the tile's ground that it covers, 0 to 1.
-    """
-    if len(ids) != len(foreign):
-        raise SardinoError(f"{len(ids)} ids do not name {len(foreign)} foreign cells")
-    if table.geometry.isna().any():
-        raise SardinoError("some tiles state no CRS: without a place they share no ground with other partitions")
-    ours = shapely.segmentize(table.geometry.to_numpy(), 0.05)
-    theirs = shapely.segmentize(foreign.geometry.to_numpy(), 0.05)
-    ours = geopandas.GeoSeries(ours, crs="EPSG:4326").to_crs(_EQUAL_AREA).to_numpy()
-    theirs = shapely.make_valid(geopandas.GeoSeries(theirs, crs="EPSG:4326").to_crs(_EQUAL_AREA).to_numpy())
-    tile, cell = shapely.STRtree(theirs).query(ours, predicate="intersects")
-    area = shapely.area(shapely.intersection(ours[tile], theirs[cell]))
-    names = np.array([str(name) for name in ids], object)
-    found, share = np.full(len(ours), "", object), np.zeros(len(ours))
-    # Ascending by area, and by id from last to first, so that the best is written last.
-    rank = np.argsort(np.argsort(names, kind="stable"), kind="stable")
-    for row in np.lexsort((-rank[cell], np.round(area, 3))):
-        if area[row] > 0:
-            found[tile[row]] = names[cell[row]]
-            share[tile[row]] = area[row] / shapely.area(ours[tile[row]])
-    return found, np.minimum(share, 1.0)
-
-
 def intersect_table(
     table: geopandas.GeoDataFrame, foreign: geopandas.GeoDataFrame, name: str, field: str = ""
 ) -> geopandas.GeoDataFrame:
@@ -73,3 +38,31 @@ def intersect_table(
         split = dict(zip(ids, foreign["split"].fillna(UNUSED).astype(str), strict=True))
         result[f"foreignsplit_{name}"] = [split.get(cell, UNUSED) for cell in result[f"foreignid_{name}"]]
     return result[[column for column in result if column != "geometry"] + ["geometry"]]
+
+
+def foreign_ids(
+    table: geopandas.GeoDataFrame, foreign: geopandas.GeoDataFrame, ids: Sequence[str]
+) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    """The foreign cell that shares most ground with each tile.
+
+    Returns:
+        (N,) id of the cell, "" where none shares ground, the first in order of ids among equals; and (N,) the share
+        of the tile's ground that it covers, 0 to 1.
+    """
+    if len(ids) != len(foreign):
+        raise SardinoError(f"{len(ids)} ids do not name {len(foreign)} foreign cells")
+    if table.geometry.isna().any():
+        raise SardinoError("some tiles state no CRS: without a place they share no ground with other partitions")
+    ours, theirs = (cells.geometry.segmentize(0.05).to_crs(_EQUAL_AREA).to_numpy() for cells in (table, foreign))
+    theirs = shapely.make_valid(theirs)
+    tile, cell = shapely.STRtree(theirs).query(ours, predicate="intersects")
+    area = shapely.area(shapely.intersection(ours[tile], theirs[cell]))
+    names = np.array([str(name) for name in ids], object)
+    found, share = np.full(len(ours), "", object), np.zeros(len(ours))
+    # Ascending by area, and by id from last to first, so that the best is written last.
+    rank = np.argsort(np.argsort(names, kind="stable"), kind="stable")
+    for row in np.lexsort((-rank[cell], np.round(area, 3))):
+        if area[row] > 0:
+            found[tile[row]] = names[cell[row]]
+            share[tile[row]] = area[row] / shapely.area(ours[tile[row]])
+    return found, np.minimum(share, 1.0)

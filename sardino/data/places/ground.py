@@ -18,11 +18,7 @@ _MANY = 400_000
 
 
 class Ground:
-    """Tiles on the ground, each in the CRS in which its distances are true.
-
-    Args:
-        tiles: of any CRSs; those without a CRS have no place, only overlaps within their region.
-    """
+    """Tiles of any CRSs on the ground; those without a CRS have no place, only overlaps within their region."""
 
     def __init__(self, tiles: Sequence[Tile]) -> None:
         self.tiles = list(tiles)
@@ -97,7 +93,7 @@ class Ground:
 
     def nearer_than(self, ones: NDArray[np.int64], others: NDArray[np.int64], metres: float) -> NDArray[np.int64]:
         """Which of some tiles lie nearer than so many metres, outline to outline, to any of the others."""
-        ones, others = (rows[self.crs[rows] != ""] for rows in (ones, others))
+        ones, others = self._with_place(ones), self._with_place(others)
         if not len(ones) or not len(others) or metres <= 0:
             return np.empty(0, np.int64)
         # Most are decided by the nearest centre alone.
@@ -111,21 +107,20 @@ class Ground:
             found.append(np.unique(pairs[self.distances(pairs) < metres, 0]))
         return np.unique(np.concatenate(found))
 
-    def smallest_distance(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> tuple[float, int, int] | None:
-        """(metres, tile, tile) of the nearest pair between two groups of tiles; None if one has no place."""
-        ones, others = (rows[self.crs[rows] != ""] for rows in (ones, others))
+    def smallest_distance(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> float | None:
+        """Metres between the nearest pair of two groups of tiles; None if one has no place."""
+        ones, others = self._with_place(ones), self._with_place(others)
         if not len(ones) or not len(others):
             return None
         nearest, place = cKDTree(self.earth[others]).query(self.earth[ones])
         first = np.argsort(nearest, kind="stable")[:200]
-        pairs = np.stack([ones[first], others[place[first]]], axis=1)
-        best = float(self.distances(pairs).min())
+        best = self.distances(np.stack([ones[first], others[place[first]]], axis=1)).min()
         reach = best + self.radius[ones] + self.radius[others].max()
-        close = ones[nearest <= reach]
-        candidates = np.concatenate([pairs, self._near(close, others, best)])
-        metres = self.distances(candidates)
-        row = int(metres.argmin())
-        return float(metres[row]), int(candidates[row, 0]), int(candidates[row, 1])
+        candidates = self._near(ones[nearest <= reach], others, best)
+        return float(self.distances(candidates).min(initial=best))
+
+    def _with_place(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return rows[self.crs[rows] != ""]
 
     def _near(self, ones: NDArray[np.int64], others: NDArray[np.int64], metres: float) -> NDArray[np.int64]:
         """Pairs whose circles come so near to each other; a chord through the earth is shorter than its arc."""

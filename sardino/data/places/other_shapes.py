@@ -1,7 +1,7 @@
-"""Tiles from cells that are no squares: polygons of the user, and hexagons."""
+"""Tiles from cells that are no squares side by side: polygons of the user, hexagons, and random rectangles."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import geopandas
@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from sardino.data.places.area import Aoi
 from sardino.data.places.square_grid import KEEP, MOST_TILES, Keep, area_in, belongs, nothing_fits
 from sardino.data.places.utm import (
-    SOUTH_ORIGIN,
     crs_at,
+    equator,
     metric_crs,
     reproject,
     within_zone,
@@ -28,14 +28,13 @@ Fit = Literal["around", "centred"]
 INSCRIBED = 3.0 - math.sqrt(3.0)
 """Side of the largest upright square in a hexagon with a corner to the east, in lengths of the hexagon's side."""
 _WIDEST_DEG = 12.0
+_SPREAD = 0.1
+"""Standard deviation of the place of a random cut, in lengths of the side that is cut; its mean is the middle."""
+_Zone = tuple[int, bool]
 
 
 def tiles_of_polygons(
-    polygons: geopandas.GeoDataFrame,
-    aoi: Aoi,
-    size_px: int | None = None,
-    gsd_m: float = 10.0,
-    crs: str | None = None,
+    polygons: geopandas.GeoDataFrame, aoi: Aoi, size_px: int | None = None, gsd_m: float = 10.0, crs: str | None = None
 ) -> tuple[list[Tile], NDArray[np.int64]]:
     """One tile for each polygon that shares ground with an area.
 
@@ -60,17 +59,16 @@ def tiles_of_polygons(
     shapely.prepare(aoi.polygon)
     tiles: dict[str, Tile] = {}
     rows: list[int] = []
-    shares = shapely.intersects(aoi.polygon, shapes) & ~shapely.touches(aoi.polygon, shapes)
-    for row in np.flatnonzero(shares):
-        shape = shapes[row]
-        west, south, east, north = shape.bounds
+    for row in np.flatnonzero(shapely.intersects(aoi.polygon, shapes) & ~shapely.touches(aoi.polygon, shapes)):
+        west, south, east, north = shapes[row].bounds
         if name is None and east - west > _WIDEST_DEG:
             raise SardinoError(
                 f"polygon {row} is {east - west:.0f} degrees wide, too wide for a UTM zone: name one CRS for all "
                 f"tiles, or cut the polygon at the antimeridian"
             )
         own = name or crs_at((west + east) / 2, (south + north) / 2)
-        tile = _pixel_box(aoi.name, own, reproject(shapely.segmentize(shape, 0.05), "EPSG:4326", own), gsd_m, size_px)
+        shape = reproject(shapely.segmentize(shapes[row], 0.05), "EPSG:4326", own)
+        tile = _pixel_box(aoi.name, own, shape.bounds, gsd_m, size_px)
         if tile.id not in tiles:
             tiles[tile.id] = tile
             rows.append(int(row))
@@ -90,11 +88,8 @@ def hexagons(
     """Tiles on a hexagonal lattice, in which all six neighbours of a tile are equally far.
 
     Args:
-        aoi: the area.
-        size_px: pixels per side of a tile.
-        gsd_m: pixel size in metres.
+        aoi, size_px, gsd_m, keep: as of `square_grid`.
         crs: one projected CRS in metres instead of UTM zones; cells over the border of a zone are left out.
-        keep: which tiles belong to the area.
         fit: "centred": tiles are the largest squares inside the hexagons, and never overlap; "around": the hexagons
             are the largest inside squares of this size, which cover the area whole and overlap.
 
@@ -105,58 +100,23 @@ def hexagons(
         raise SardinoError("hexagons need pixels, a pixel size above 0 m, what to keep, and a fit: around or centred")
     edge = size_px * gsd_m
     side = edge / INSCRIBED if fit == "centred" else edge / 2
-    zones: list[tuple[int, bool] | None] = [None] if crs else list(zones_of(aoi.polygon))
+    turns = np.arange(6) * math.pi / 3
+    ring = side * np.stack([np.cos(turns), np.sin(turns)], axis=1)
     tiles: list[Tile] = []
     cells: list[Any] = []
-    for zone in zones:
-        name = zone_crs(*zone) if zone else metric_crs(crs or "")
-        area = area_in(aoi, name, zone_bounds(*zone) if zone else None)
-        if area.is_empty:
-            continue
-        centres = _hexagonal(area.bounds, side, SOUTH_ORIGIN if zone and not zone[1] else 0.0)
+    for name, zone, area in _areas(aoi, crs):
+        centres = _hexagonal(area.bounds, side, equator(zone is None or zone[1]))
         corner = np.round((centres - edge / 2) / gsd_m) * gsd_m
         boxes = np.concatenate([corner, corner + edge], axis=1)
-        stays = belongs(area, boxes, keep) & (within_zone(boxes, *zone) if zone else True)
+        stays = _stays(boxes, zone, area, keep)
         tiles += [
             Tile(aoi.name, name, (gsd_m, 0.0, float(x), 0.0, -gsd_m, float(y)), (size_px, size_px))
             for x, _, _, y in boxes[stays]
         ]
-        turns = np.arange(6) * math.pi / 3
-        ring = side * np.stack([np.cos(turns), np.sin(turns)], axis=1)
         cells += list(reproject(shapely.polygons(centres[stays][:, None] + ring), name, "EPSG:4326"))
     if not tiles:
         raise nothing_fits(aoi, f"tile of {edge / 1000:g} km", keep)
     return tiles, cells
-
-
-def _hexagonal(bounds: Sequence[float], side: float, y_origin: float) -> NDArray[np.float64]:
-    """Centres (N, 2) of hexagons with a corner to the east that meet the bounds; every second column is shifted."""
-    high = side * math.sqrt(3.0)
-    columns = np.arange(math.floor(bounds[0] / (1.5 * side)) - 1, math.ceil(bounds[2] / (1.5 * side)) + 2)
-    rows = np.arange(math.floor((bounds[1] - y_origin) / high) - 1, math.ceil((bounds[3] - y_origin) / high) + 2)
-    if len(columns) * len(rows) > MOST_TILES:
-        raise SardinoError(f"the area would take more than {MOST_TILES:,} hexagons: ask for larger tiles, or cut it")
-    row, column = np.meshgrid(rows[::-1], columns, indexing="ij")
-    centres = np.stack([column * 1.5 * side, (row + (column % 2) / 2) * high + y_origin], axis=-1)
-    return np.asarray(centres.reshape(-1, 2))
-
-
-def _pixel_box(region: str, crs: str, shape: Any, gsd_m: float, size_px: int | None) -> Tile:
-    left, bottom, right, top = shape.bounds
-    if size_px is None:
-        x, y = math.floor(left / gsd_m), math.ceil(top / gsd_m)
-        columns, rows = max(1, math.ceil(right / gsd_m) - x), max(1, y - math.floor(bottom / gsd_m))
-    else:
-        x = round((left + right) / 2 / gsd_m - size_px / 2)
-        y = round((bottom + top) / 2 / gsd_m + size_px / 2)
-        columns = rows = size_px
-    return Tile(region, crs, (gsd_m, 0.0, x * gsd_m, 0.0, -gsd_m, y * gsd_m), (rows, columns))
-
-
-# Random partition: an area cut again and again at random places, into rectangles of whole pixels.
-
-_SPREAD = 0.1
-"""Standard deviation of the place of a cut, in lengths of the side that is cut; its mean is the middle."""
 
 
 def random_rectangles(
@@ -174,13 +134,11 @@ def random_rectangles(
     longer than `largest_m`. Rectangles that reach over the border of their zone are left out.
 
     Args:
-        aoi: the area.
+        aoi, gsd_m, keep: as of `square_grid`.
         largest_m: longest side of a rectangle in metres.
         size_px: take from each rectangle a square tile of so many pixels around its centre, as a tile store needs
             tiles of one size; rectangles that are smaller are left out. By default the rectangles themselves.
-        gsd_m: pixel size in metres.
         crs: one projected CRS in metres instead of UTM zones.
-        keep: which tiles belong to the area.
         seed: another seed is another partition.
 
     Raises:
@@ -192,13 +150,8 @@ def random_rectangles(
             f"rectangles of at most {largest_m:g} m need two pixels of {gsd_m:g} m, tiles inside that size, and one of "
             f"{', '.join(KEEP)} for what to keep"
         )
-    zones: list[tuple[int, bool] | None] = [None] if crs else list(zones_of(aoi.polygon))
     tiles: list[Tile] = []
-    for zone in zones:
-        name = zone_crs(*zone) if zone else metric_crs(crs or "")
-        area = area_in(aoi, name, zone_bounds(*zone) if zone else None)
-        if area.is_empty:
-            continue
+    for name, zone, area in _areas(aoi, crs):
         left, bottom = np.floor(np.array(area.bounds[:2]) / gsd_m).astype(np.int64)
         right, top = np.ceil(np.array(area.bounds[2:]) / gsd_m).astype(np.int64)
         if (right - left) * (top - bottom) > MOST_TILES * most_px**2 / 4:
@@ -211,8 +164,7 @@ def random_rectangles(
             pixels = pixels[np.minimum(*(pixels[:, 2:] - pixels[:, :2]).T) >= size_px]
             corner = (pixels[:, :2] + pixels[:, 2:] - size_px) // 2
             pixels = np.concatenate([corner, corner + size_px], axis=1)
-        boxes = pixels.astype(np.float64) * gsd_m
-        stays = belongs(area, boxes, keep) & (within_zone(boxes, *zone) if zone else True)
+        stays = _stays(pixels.astype(np.float64) * gsd_m, zone, area, keep)
         tiles += [
             Tile(aoi.name, name, (gsd_m, 0.0, x0 * gsd_m, 0.0, -gsd_m, y1 * gsd_m), (y1 - y0, x1 - x0))
             for x0, y0, x1, y1 in pixels[stays].tolist()
@@ -220,6 +172,43 @@ def random_rectangles(
     if not tiles:
         raise nothing_fits(aoi, f"rectangle of at most {largest_m / 1000:g} km", keep)
     return tiles
+
+
+def _areas(aoi: Aoi, crs: str | None) -> Iterator[tuple[str, _Zone | None, Any]]:
+    """(CRS, zone, the part of the area that lies in it): each UTM zone, or the one CRS that was asked for."""
+    for zone in zones_of(aoi.polygon) if crs is None else [None]:
+        name = zone_crs(*zone) if zone else metric_crs(str(crs))
+        area = area_in(aoi, name, zone_bounds(*zone) if zone else None)
+        if not area.is_empty:
+            yield name, zone, area
+
+
+def _stays(boxes: NDArray[np.float64], zone: _Zone | None, area: Any, keep: Keep) -> NDArray[np.bool_]:
+    return belongs(area, boxes, keep) & (within_zone(boxes, *zone) if zone else True)
+
+
+def _hexagonal(bounds: Sequence[float], side: float, y_origin: float) -> NDArray[np.float64]:
+    """Centres (N, 2) of hexagons with a corner to the east that meet the bounds; every second column is shifted."""
+    high = side * math.sqrt(3.0)
+    columns = np.arange(math.floor(bounds[0] / (1.5 * side)) - 1, math.ceil(bounds[2] / (1.5 * side)) + 2)
+    rows = np.arange(math.floor((bounds[1] - y_origin) / high) - 1, math.ceil((bounds[3] - y_origin) / high) + 2)
+    if len(columns) * len(rows) > MOST_TILES:
+        raise SardinoError(f"the area would take more than {MOST_TILES:,} hexagons: ask for larger tiles, or cut it")
+    row, column = np.meshgrid(rows[::-1], columns, indexing="ij")
+    centres = np.stack([column * 1.5 * side, (row + (column % 2) / 2) * high + y_origin], axis=-1)
+    return np.asarray(centres.reshape(-1, 2))
+
+
+def _pixel_box(region: str, crs: str, bounds: Sequence[float], gsd_m: float, size_px: int | None) -> Tile:
+    left, bottom, right, top = bounds
+    if size_px is None:
+        x, y = math.floor(left / gsd_m), math.ceil(top / gsd_m)
+        columns, rows = max(1, math.ceil(right / gsd_m) - x), max(1, y - math.floor(bottom / gsd_m))
+    else:
+        x = round((left + right) / 2 / gsd_m - size_px / 2)
+        y = round((bottom + top) / 2 / gsd_m + size_px / 2)
+        columns = rows = size_px
+    return Tile(region, crs, (gsd_m, 0.0, x * gsd_m, 0.0, -gsd_m, y * gsd_m), (rows, columns))
 
 
 def _cut(boxes: NDArray[np.int64], most_px: int, rng: np.random.Generator) -> NDArray[np.int64]:

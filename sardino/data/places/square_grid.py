@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from sardino.data.places.area import Aoi
 from sardino.data.places.utm import (
-    SOUTH_ORIGIN,
     corners,
+    equator,
+    in_hemisphere,
     metric_crs,
+    offset_from_meridian,
     reproject,
     transformer,
     within_zone,
@@ -55,12 +57,11 @@ def square_grid(
         raise SardinoError(f"a tile needs at least one pixel of a size above 0 m, not {size_px} px of {gsd_m:g} m")
     if keep not in KEEP:
         raise SardinoError(f"'{keep}' says not which tiles to keep: use {', '.join(KEEP)}")
-    tiles: list[Tile] = []
-    for name, boxes in _cells_of(aoi, step, crs, keep):
-        tiles += [
-            Tile(aoi.name, name, (gsd_m, 0.0, float(left), 0.0, -gsd_m, float(top)), (size_px, size_px))
-            for left, _, _, top in boxes
-        ]
+    tiles = [
+        Tile(aoi.name, name, (gsd_m, 0.0, float(left), 0.0, -gsd_m, float(top)), (size_px, size_px))
+        for name, boxes in _cells_of(aoi, step, crs, keep)
+        for left, _, _, top in boxes
+    ]
     if not tiles:
         raise nothing_fits(aoi, f"tile of {step / 1000:g} km", keep)
     return tiles
@@ -110,25 +111,22 @@ def _cells_of(aoi: Aoi, step: float, crs: str | None, keep: Keep) -> list[tuple[
         boxes = _lattice(area.bounds, step, 0.0)
         return [(name, boxes[belongs(area, boxes, keep)])]
     found = []
+    _, lowest, _, highest = aoi.polygon.bounds
+    highest = min(84.0, max(abs(lowest), abs(highest)))
     for number, north in zones_of(aoi.polygon):
         west, south, east, top = zone_bounds(number, north)
         # A tile may reach into the next zone, so it is held against the area on both sides of the border.
-        beyond = min(6.0, 2 * step / (111_320 * np.cos(np.radians(min(84.0, _highest_latitude(aoi))))))
+        beyond = min(6.0, 2 * step / (111_320 * np.cos(np.radians(highest))))
         around = (max(-180.0, west - beyond), south - beyond, min(180.0, east + beyond), top + beyond)
         name = zone_crs(number, north)
         area = area_in(aoi, name, around)
         if area.is_empty:
             continue
-        boxes = _lattice(area.bounds, step, 0.0 if north else SOUTH_ORIGIN)
+        boxes = _lattice(area.bounds, step, equator(north))
         boxes = boxes[_centre_in(boxes, number, north)]
         boxes = boxes[belongs(area, boxes, keep)]
         found.append((name, boxes[_stays(boxes, number, north, step)]))
     return found
-
-
-def _highest_latitude(aoi: Aoi) -> float:
-    _, south, _, north = aoi.polygon.bounds
-    return float(max(abs(south), abs(north)))
 
 
 def _lattice(bounds: tuple[float, float, float, float], step: float, y_origin: float) -> NDArray[np.float64]:
@@ -145,13 +143,8 @@ def _lattice(bounds: tuple[float, float, float, float], step: float, y_origin: f
 
 
 def _centre_in(boxes: NDArray[np.float64], number: int, north: bool) -> NDArray[np.bool_]:
-    west, _, _, _ = zone_bounds(number, north)
-    to_degrees = transformer(zone_crs(number, north), "EPSG:4326").transform
-    longitude, _ = to_degrees((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
-    offset = (longitude - (west + 3) + 180) % 360 - 180
-    equator = 0.0 if north else SOUTH_ORIGIN
-    hemisphere = boxes[:, 1] >= equator if north else boxes[:, 3] <= equator
-    return (offset >= -3) & (offset < 3) & hemisphere
+    offset, _ = offset_from_meridian((boxes[:, :2] + boxes[:, 2:]) / 2, number, north)
+    return (offset >= -3) & (offset < 3) & in_hemisphere(boxes, north)
 
 
 def _stays(boxes: NDArray[np.float64], number: int, north: bool, step: float) -> NDArray[np.bool_]:
@@ -160,10 +153,7 @@ def _stays(boxes: NDArray[np.float64], number: int, north: bool, step: float) ->
     over = np.flatnonzero(~stays)
     if not len(over):
         return stays
-    west, _, _, _ = zone_bounds(number, north)
-    points = corners(boxes[over], 4)
-    longitude, _ = transformer(zone_crs(number, north), "EPSG:4326").transform(points[..., 0], points[..., 1])
-    offset = (longitude - (west + 3) + 180) % 360 - 180
+    offset, _ = offset_from_meridian(corners(boxes[over], 4), number, north)
     for side, neighbour in ((offset.max(axis=1) > 0, number + 1), (offset.min(axis=1) < 0, number - 1)):
         chosen = over[side]
         if not len(chosen) or not 1 <= neighbour <= 60:  # none reaches over the antimeridian
@@ -184,7 +174,7 @@ def _stays(boxes: NDArray[np.float64], number: int, north: bool, step: float) ->
 
 def _beside(boxes: NDArray[np.float64], own: str, other: str, north: bool, step: float) -> NDArray[np.float64]:
     """The cells (N, 9, 4) of another zone's grid around each cell of this one."""
-    y_origin = 0.0 if north else SOUTH_ORIGIN
+    y_origin = equator(north)
     x, y = transformer(own, other).transform((boxes[:, 0] + boxes[:, 2]) / 2, (boxes[:, 1] + boxes[:, 3]) / 2)
     column, row = np.floor(np.asarray(x) / step), np.floor((np.asarray(y) - y_origin) / step)
     shift = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)])

@@ -13,8 +13,6 @@ from sardino.errors import SardinoError
 
 SOUTHERNMOST, NORTHERNMOST = -80.0, 84.0
 """Latitudes between which UTM is defined."""
-SOUTH_ORIGIN = 10_000_000.0
-"""Northing of the equator in zones of the southern hemisphere."""
 
 
 def zone_number(longitude: Any) -> Any:
@@ -110,16 +108,31 @@ def corners(boxes: NDArray[np.float64], per_edge: int = 1) -> NDArray[np.float64
     return np.stack([x, y], axis=-1)
 
 
+def offset_from_meridian(
+    points: NDArray[np.float64], number: int, north: bool
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(degrees east of a zone's central meridian, latitude) of points (..., 2) in its CRS, also beyond 180 degrees."""
+    to_degrees = transformer(zone_crs(number, north), "EPSG:4326").transform
+    longitude, latitude = to_degrees(points[..., 0], points[..., 1])
+    west, *_ = zone_bounds(number, north)
+    return (longitude - (west + 3) + 180) % 360 - 180, latitude
+
+
+def equator(north: bool) -> float:
+    """Northing of the equator in zones of a hemisphere."""
+    return 0.0 if north else 10_000_000.0
+
+
+def in_hemisphere(boxes: NDArray[np.float64], north: bool) -> NDArray[np.bool_]:
+    """Which boxes, (N, 4) in a zone's CRS, do not reach over the equator."""
+    return np.asarray(boxes[:, 1] >= equator(north) if north else boxes[:, 3] <= equator(north))
+
+
 def within_zone(boxes: NDArray[np.float64], number: int, north: bool) -> NDArray[np.bool_]:
     """Which boxes, (N, 4) in a zone's CRS, lie inside it, and so share no ground with those of another zone.
 
     A metre inside, because the meridian between two corners is not quite straight on the map.
     """
-    west, *_ = zone_bounds(number, north)
-    points = corners(boxes, 4)
-    longitude, latitude = transformer(zone_crs(number, north), "EPSG:4326").transform(points[..., 0], points[..., 1])
+    offset, latitude = offset_from_meridian(corners(boxes, 4), number, north)
     margin = 1 / (111_320 * np.cos(np.radians(np.clip(np.abs(latitude), 0, 85))))
-    offset = (longitude - (west + 3) + 180) % 360 - 180  # from the central meridian, also across the antimeridian
-    equator = SOUTH_ORIGIN if not north else 0.0
-    right_side = boxes[:, 1] >= equator if north else boxes[:, 3] <= equator
-    return (np.abs(offset) <= 3 - margin).all(axis=1) & right_side
+    return (np.abs(offset) <= 3 - margin).all(axis=1) & in_hemisphere(boxes, north)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.ndimage import gaussian_filter
 
-from sardino.data.places.leakage import Correlogram, mean_correlogram, pixel_correlogram
+from sardino.data.places.correlogram import Correlogram, mean_correlogram, pixel_correlogram
 from sardino.errors import SardinoError
 
 
