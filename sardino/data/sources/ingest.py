@@ -75,10 +75,10 @@ def ingest(
             Staging.open(folder, source).remove()
         return store
     staging = Staging.open(folder, source, restart)
-    todo = [n for n, tile in enumerate(tiles) if not (staging.has(tile.id) or staging.left_out(tile.id)[1])]
+    todo = [tile for tile in tiles if not (staging.has(tile.id) or staging.left_out(tile.id)[1])]
     make = partial(make_tile, source, attempts=attempts, wait_s=wait_s)
     with _executor(client, workers) as (pool, width):
-        for _ in progress(_make_all(pool, width * IN_FLIGHT, make, tiles, todo, staging), len(todo)):
+        for _ in progress(_make_all(pool, width * IN_FLIGHT, make, todo, staging), len(todo)):
             pass
     left_out = {tile.id: staging.left_out(tile.id)[0] for tile in tiles if not staging.has(tile.id)}
     if left_out and (strict or len(left_out) == len(tiles)):
@@ -153,16 +153,11 @@ def _unforeseen(error: BaseException) -> Outcome:
 
 
 def _make_all(
-    pool: Executor,
-    in_flight: int,
-    make: Callable[[Tile], Outcome],
-    tiles: Sequence[Tile],
-    todo: Sequence[int],
-    staging: Staging,
+    pool: Executor, in_flight: int, make: Callable[[Tile], Outcome], tiles: Sequence[Tile], staging: Staging
 ) -> Iterator[int]:
     """Make and stage tiles, few at a time; yields a number as each is done."""
     waiting: dict[Future[Outcome], int] = {}
-    upcoming = iter(todo)
+    upcoming = iter(range(len(tiles)))
     try:
         while True:
             waiting |= {pool.submit(make, tiles[n]): n for n in islice(upcoming, in_flight - len(waiting))}

@@ -156,9 +156,7 @@ def with_difference(db: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.
     return db | {"vv-vh": db["vv"] - db["vh"]} if {"vv", "vh"} <= db.keys() else db
 
 
-def seasonal_composite(
-    series: xr.Dataset, year: int, method: Method = "mean", erode_px: int = ERODE_PX, longitude: float | None = None
-) -> xr.Dataset:
+def seasonal_composite(series: xr.Dataset, year: int, method: Method = "mean", erode_px: int = ERODE_PX) -> xr.Dataset:
     """Composite the passes of a year, season by season and pixel by pixel, in linear power.
 
     Frames of one pass (same solar day and relative orbit) are joined first, so that their overlap counts
@@ -171,7 +169,6 @@ def seasonal_composite(
         year: winter starts in December of the year before; every season includes its last day.
         method: "mean", or "median" as Earth Engine scripts use (0.36 dB lower at 4.4 looks and 14 dates).
         erode_px: border to take off, in pixels of the series' grid.
-        longitude: degrees east, for the solar day; taken from the series' CRS where None.
 
     Returns:
         Dims (season, y, x): vv and vh float32 linear power, NaN where a season has no pass; count_vv and
@@ -181,7 +178,7 @@ def seasonal_composite(
         SardinoError: the series does not say what it holds, or is none.
     """
     _check(series, method, erode_px)
-    passes = join_passes(series.isel(time=in_year(series["time"].values, year)), longitude)
+    passes = join_passes(series.isel(time=in_year(series["time"].values, year)))
     season = np.array([SEASONS.index(season_of(month)) for month in passes["time"].dt.month.values], dtype=int)
     power = np.stack([passes[name].transpose("time", "y", "x").values for name in MEASURED])
     valid = (power > 0) & np.isfinite(power)
@@ -231,7 +228,10 @@ def composite_chip(
 
 
 def join_passes(series: xr.Dataset, longitude: float | None = None) -> xr.Dataset:
-    """Frames of one solar day and relative orbit as one plane: the earliest frame that is valid at a pixel."""
+    """Frames of one solar day and relative orbit as one plane: the earliest frame that is valid at a pixel.
+
+    The longitude, in degrees east, is for the solar day; it is taken from the series' CRS where None.
+    """
     times = pd.DatetimeIndex(series["time"].values)
     if longitude is None:
         longitude = _longitude(series)

@@ -50,10 +50,7 @@ class Staging:
             raise SardinoError(f"{file} is damaged ({error}): restart the ingest, or remove {folder}") from error
         if old != plan:
             keys = ", ".join(sorted(key for key in {*old, *plan} if old.get(key) != plan.get(key)))
-            raise SardinoError(
-                f"{folder} holds tiles of another plan ({keys} differ): finish that one, restart, or choose another "
-                f"store"
-            )
+            raise SardinoError(f"{folder} is of another plan ({keys} differ): finish, restart, or name another store")
         return cls(folder)
 
     def has(self, tile_id: str) -> bool:

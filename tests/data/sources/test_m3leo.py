@@ -48,7 +48,7 @@ def test_names_of_the_areas_are_those_of_the_cards() -> None:
         "europe_partitions_aschips_2f8bd3f01ddd5_miniset.geojson",
         "europe_partitions_aschips_2f8bd3f01ddd5_splits_60bands_angle09_60-20-20_miniset.csv",
     )
-    assert Area("southamerica", "M3LEO").tables[1].endswith("3219aa0f411c2_splits_60bands_angle02_60-20-20.csv")
+    assert Area("southamerica").tables[1].endswith("3219aa0f411c2_splits_60bands_angle02_60-20-20_miniset.csv")
     assert Area("pakin").repository == "M3LEO-miniset/pakin"
     assert len({name for name, _ in AREAS.values()}) == 6
     with pytest.raises(SardinoError, match="no area 'france': choose china"):

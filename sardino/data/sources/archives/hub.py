@@ -55,9 +55,7 @@ class HubFolder:
         with self._explained(""):
             found = self._hub().dataset_info(self.repository, revision=self.revision).sha
         if not found:
-            raise SardinoError(
-                f"the hub names no commit of {self.repository} at {self.revision}: name another revision"
-            )
+            raise SardinoError(f"the hub names no commit of {self.repository} at {self.revision}: name another")
         return str(found)
 
     def files(self, folder: str) -> list[HubFile]:
@@ -98,9 +96,7 @@ class HubFolder:
                 os.replace(partial, target)
                 return True
             partial.unlink()  # wrong bytes: once more from the start
-        raise SardinoError(
-            f"{file.path} of {self.repository} does not have the hash that the hub states: try again later"
-        )
+        raise SardinoError(f"{file.path} of {self.repository} does not have the hash it should: try again later")
 
     def _hub(self) -> Any:
         from huggingface_hub import HfApi

@@ -21,6 +21,7 @@ STEM = re.compile(r"(?P<aoi>.+)_partitions_(?P<kind>.+)_(?P<hash>[0-9a-f]{13})(?
 """<aoi>_partitions_<kind>_<13 hex>, with _miniset behind it in the small edition of M3LEO."""
 IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 """What a tile may be called: nothing in it leads to another folder."""
+GSD_M = 10.0
 MARKERS = (".nodata", ".skipped")
 """Files that geetiles and sartiles leave where a tile has no data."""
 
@@ -30,7 +31,6 @@ class Layout:
     """Tiles of one table (.geojson), and the folder that holds <data set>/<identifier>.tif or .nc.
 
     Args:
-        aoi: area of interest, as in the table's name.
         identifiers, tiles: names of the tiles, as given, and their places on the grid asked for.
         splits: "train", "val" or "test", or "" where the files assign none.
         bands: geographic band of each tile; 0 where the splits came from the files.
@@ -38,7 +38,6 @@ class Layout:
 
     table: Path
     folder: Path
-    aoi: str
     identifiers: tuple[str, ...]
     tiles: tuple[Tile, ...]
     splits: tuple[str, ...]
@@ -82,9 +81,7 @@ class Layout:
         return replace(self, bands=tuple(map(int, band)), splits=tuple(map(str, splits_of_bands(band))))
 
 
-def open_layout(
-    path: Path, *, splits: Path | None = None, folder: Path | None = None, tile_px: int = 432, gsd_m: float = 10.0
-) -> Layout:
+def open_layout(path: Path, *, splits: Path | None = None, tile_px: int = 432) -> Layout:
     """Read the table of tiles and their splits.
 
     The tools' tiles are rectangles in degrees. Here each becomes a square on the grid of its own UTM zone, with the
@@ -94,8 +91,7 @@ def open_layout(
         path: the .geojson table, or a folder that holds exactly one.
         splits: a .csv with the columns identifier and split; by default the one beside the table, if there is one,
             or the table's column `split`.
-        folder: where the data sets lie; by default the folder named like the table.
-        tile_px, gsd_m: edge of the square in pixels, pixel spacing in metres.
+        tile_px: edge of the square in pixels of 10 m.
 
     Raises:
         SardinoError: a file is missing, damaged or of another layout, or identifiers repeat or lead elsewhere.
@@ -104,7 +100,9 @@ def open_layout(
     match = STEM.fullmatch(table.stem)
     if match is None:
         raise SardinoError(f"{table} is not named <aoi>_partitions_<kind>_<13 hex digits>.geojson: rename it as it was")
-    data = folder or _find_folder(table, match)
+    data = table.with_suffix("")
+    if not data.is_dir() and match["subset"]:
+        data = table.parent / table.stem.removesuffix(match["subset"])
     if not data.is_dir():
         raise SardinoError(f"there is no folder {data} beside {table.name}: unpack the data sets there")
     try:
@@ -118,12 +116,12 @@ def open_layout(
     outlines = frame.geometry if frame.crs is None else frame.geometry.to_crs("EPSG:4326")
     if outlines.is_empty.any() or outlines.isna().any():
         raise SardinoError(f"{table} has tiles without an outline: write it again with `geet`")
-    tiles = [_utm_tile(match["aoi"], bounds, tile_px, gsd_m) for bounds in outlines.bounds.to_numpy().tolist()]
+    tiles = [_utm_tile(match["aoi"], bounds, tile_px) for bounds in outlines.bounds.to_numpy().tolist()]
     given = _splits(table, match, identifiers, splits, frame)
-    return Layout(table, data, match["aoi"], tuple(identifiers), tuple(tiles), tuple(given), (0,) * len(tiles))
+    return Layout(table, data, tuple(identifiers), tuple(tiles), tuple(given), (0,) * len(tiles))
 
 
-def _utm_tile(region: str, bounds: Sequence[float], tile_px: int, gsd_m: float) -> Tile:
+def _utm_tile(region: str, bounds: Sequence[float], tile_px: int) -> Tile:
     """The square on its zone's grid around the centre of bounds in degrees."""
     west, south, east, north = bounds
     if not (max(abs(west), abs(east)) <= 180 and max(abs(south), abs(north)) <= 84):
@@ -131,9 +129,9 @@ def _utm_tile(region: str, bounds: Sequence[float], tile_px: int, gsd_m: float) 
     longitude, latitude = (west + east) / 2, (south + north) / 2
     crs = crs_at(longitude, latitude)
     x, y = transformer("EPSG:4326", crs).transform(longitude, latitude)
-    half = tile_px * gsd_m / 2
-    left, top = round((x - half) / gsd_m) * gsd_m, round((y + half) / gsd_m) * gsd_m
-    return Tile(region, crs, (gsd_m, 0.0, left, 0.0, -gsd_m, top), (tile_px, tile_px))
+    half = tile_px * GSD_M / 2
+    left, top = round((x - half) / GSD_M) * GSD_M, round((y + half) / GSD_M) * GSD_M
+    return Tile(region, crs, (GSD_M, 0.0, left, 0.0, -GSD_M, top), (tile_px, tile_px))
 
 
 def _find_table(path: Path) -> Path:
@@ -148,21 +146,14 @@ def _find_table(path: Path) -> Path:
     return found[0]
 
 
-def _find_folder(table: Path, match: re.Match[str]) -> Path:
-    own = table.with_suffix("")
-    return own if own.is_dir() or not match["subset"] else table.parent / table.stem.removesuffix(match["subset"])
-
-
 def _splits(
     table: Path, match: re.Match[str], identifiers: list[str], path: Path | None, frame: geopandas.GeoDataFrame
 ) -> list[str]:
     if path is None:
-        base = table.stem.removesuffix(match["subset"] or "")
-        found = sorted(table.parent.glob(f"{base}*splits*.csv"))
-        if match["subset"]:
-            found = [file for file in found if file.stem.endswith(match["subset"])]
-        else:  # a list of a subset belongs to the subset's own table
-            found = [file for file in found if not file.stem.endswith("_miniset")]
+        own, subset = table.stem, match["subset"] or "_miniset"
+        found = sorted(table.parent.glob(f"{own.removesuffix(subset)}*splits*.csv"))
+        # A list of a subset belongs to the subset's own table.
+        found = [file for file in found if file.stem.endswith(subset) == own.endswith(subset)]
         if len(found) > 1:
             names = ", ".join(file.name for file in found)
             raise SardinoError(f"{table.parent} holds several lists of splits ({names}): choose one")

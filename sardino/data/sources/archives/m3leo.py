@@ -33,7 +33,6 @@ class Area:
     """One area of M3LEO, a key of AREAS, and the names of its files."""
 
     name: str
-    organisation: str = ORGANISATION
 
     def __post_init__(self) -> None:
         if self.name not in AREAS:
@@ -41,7 +40,7 @@ class Area:
 
     @property
     def repository(self) -> str:
-        return f"{self.organisation}/{self.name}"
+        return f"{ORGANISATION}/{self.name}"
 
     @property
     def stem(self) -> str:
@@ -51,9 +50,8 @@ class Area:
     @property
     def tables(self) -> tuple[str, str]:
         """Names of the table of tiles and of the list of splits."""
-        subset = "_miniset" if self.organisation.endswith("miniset") else ""
-        splits = f"{self.stem}_splits_60bands_angle{AREAS[self.name][1]}_60-20-20{subset}.csv"
-        return f"{self.stem}{subset}.geojson", splits
+        splits = f"{self.stem}_splits_60bands_angle{AREAS[self.name][1]}_60-20-20_miniset.csv"
+        return f"{self.stem}_miniset.geojson", splits
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,6 @@ ENCODINGS = ("db", "whole-db", "byte-db")
 """Float decibels; whole decibels in 16 bits, possibly wrapped; (dB + 30) / 30 * 255 in 8 bits, wrapped outside it."""
 COUNT_DB = 30 / 255
 """Decibels per count of "byte-db"."""
-WRAP_DB = 256 * COUNT_DB
-"""What a wrap adds or takes, 30.1 dB."""
 NO_DATA_BYTE = 255
 """Masked pixels were downloaded as 0.0 dB, the brightest count."""
 

@@ -1,6 +1,7 @@
 """Tiles from a folder laid out as by geetiles, sartiles or M3LEO: decoded, warped to metres, or left out by name."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -191,8 +192,7 @@ class ArchiveSource:
 
     def _decode(self, raster: Raster) -> Decoded:
         wanted = season_planes(raster, self.direction)
-        flat = [band for band, plane in zip(POLARISED, wanted, strict=True) if is_constant(plane)]
-        if flat:
+        if flat := [band for band, plane in zip(POLARISED, wanted, strict=True) if is_constant(plane)]:
             what = "no" if len(flat) == len(POLARISED) else "incomplete"
             raise LeftOut(
                 f"{raster.path} has {what} {DIRECTIONS[self.direction]} data, constant are {', '.join(flat)}: "
@@ -215,9 +215,7 @@ class ArchiveSource:
         if raster.nodata is not None:
             known.add(int(raster.nodata))
         if strange := sorted(set(np.unique(codes).tolist()) - known):
-            raise LeftOut(
-                f"{raster.path} holds the codes {strange[:5]}, which are no WorldCover classes ({self.codes})"
-            )
+            raise LeftOut(f"{raster.path} holds the codes {strange[:5]}, no WorldCover classes ({self.codes})")
         index = _warped(label_index(codes, self.codes)[None], raster, tile, "classes")[0]
         if (index == IGNORE).all():
             raise LeftOut(f"{raster.path} has no label inside the tile: it lies elsewhere or is all nodata")
@@ -262,12 +260,7 @@ def read_tile(folder: Path, identifier: str, variable: str = "") -> Raster:
 
 
 def label_index(codes: NDArray[Any], kind: str) -> NDArray[np.uint8]:
-    """WorldCover codes, any shape, to class indices; nodata, 0 in both kinds, becomes IGNORE and never class 0.
-
-    Args:
-        codes: "official": 10, 20 ... 100; "mapped": 1 ... 11.
-        kind: one of CODES.
-    """
+    """WorldCover codes of a kind of CODES, any shape, to class indices; nodata, 0 in both, becomes IGNORE."""
     if kind == "official":
         return WORLDCOVER.encode(codes)
     values = np.asarray(codes).astype(np.int64)
@@ -279,9 +272,7 @@ def season_planes(raster: Raster, direction: str) -> NDArray[Any]:
     names = [name.lower() for name in raster.names]
     order = names if set(S1_BANDS) <= set(names) else list(S1_BANDS)
     if len(raster.values) != len(order):
-        raise LeftOut(
-            f"{raster.path} has {len(raster.values)} bands, the seasons need {len(S1_BANDS)}: download it again"
-        )
+        raise LeftOut(f"{raster.path} has {len(raster.values)} bands, not {len(S1_BANDS)}: download it again")
     return raster.values[[order.index(band + direction) for band in POLARISED]]
 
 
@@ -319,28 +310,27 @@ def _only(layout: Layout, prefix: str) -> str:
     return found[0]
 
 
+def _readable(folder: Path, identifiers: Sequence[str]) -> Iterator[Raster]:
+    """The tiles of a data set that are there and whole."""
+    for name in identifiers:
+        with suppress(LeftOut):
+            yield read_tile(folder, name)
+
+
 def _encoding(folder: Path, identifiers: Sequence[str], direction: str) -> str:
     """The encoding of the first tile that holds data."""
-    for name in identifiers:
-        try:
-            planes = season_planes(read_tile(folder, name), direction)
-        except LeftOut:
-            continue
-        if not any(map(is_constant, planes)):
-            return recognise(planes, folder.name)
-    raise SardinoError(
-        f"no tile of {folder} holds complete {DIRECTIONS[direction]} data: choose the other direction, or download it"
-    )
+    for raster in _readable(folder, identifiers):
+        with suppress(LeftOut):
+            planes = season_planes(raster, direction)
+            if not any(map(is_constant, planes)):
+                return recognise(planes, folder.name)
+    raise SardinoError(f"no tile of {folder} holds complete {DIRECTIONS[direction]} data: try the other direction")
 
 
 def _codes(folder: Path, identifiers: Sequence[str]) -> str:
     """Official or mapped: 10 alone is tree cover in one and mangroves in the other, so other codes must tell."""
-    for name in identifiers:
-        try:
-            codes = read_tile(folder, name).values[0]
-        except LeftOut:
-            continue
-        if seen := set(np.unique(codes).tolist()) - {0, 10, IGNORE}:
+    for raster in _readable(folder, identifiers):
+        if seen := set(np.unique(raster.values[0]).tolist()) - {0, 10, IGNORE}:
             if seen <= set(range(1, 12)):
                 return "mapped"
             if seen <= set(WORLDCOVER.codes):

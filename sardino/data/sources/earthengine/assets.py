@@ -13,18 +13,11 @@ LABELS = {2020: "ESA/WorldCover/v100", 2021: "ESA/WorldCover/v200"}
 """WorldCover's editions."""
 CLOUDY = (0, 1, 3, 8, 9, 10, 11)
 """Classes of Sentinel-2's scene classification that are not clear ground."""
-_COARSE_CLASSES = {
+_COARSE_CLASSES = {code: (code,) for code in (20, 30, 40, 50, 60, 70, 90, 100)} | {
     10: (111, 112, 113, 114, 115, 116, 121, 122, 123, 124, 125, 126),
-    20: (20,),
-    30: (30,),
-    40: (40,),
-    50: (50,),
-    60: (60,),
-    70: (70,),
     80: (80, 200),
-    90: (90,),
-    100: (100,),
 }
+"""Classes of the Copernicus Global Land Cover in each of WorldCover's."""
 
 
 def passes(outline: list[list[float]], year: int, orbit: str) -> Any:

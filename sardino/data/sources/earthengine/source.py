@@ -132,13 +132,9 @@ def series_of(dataset: xr.Dataset, orbits: list[Any], tile: Tile) -> xr.Dataset:
     for axis, wanted in grid.items():
         found = dataset[axis].values
         if found.shape != wanted.shape or np.abs(found - wanted).max() > abs(a) / 100:
-            raise SardinoError(
-                f"Earth Engine returned another grid along {axis} than tile {tile.id} has: xee has changed"
-            )
-    if len(orbits) != dataset.sizes["time"] or dataset["time"].dtype.kind != "M":
-        raise Transient(
-            f"Earth Engine returned {dataset.sizes['time']} passes for {len(orbits)} orbits of tile {tile.id}"
-        )
+            raise SardinoError(f"Earth Engine gave another grid along {axis} than tile {tile.id}'s: xee has changed")
+    if len(orbits) != (times := dataset.sizes["time"]) or dataset["time"].dtype.kind != "M":
+        raise Transient(f"Earth Engine returned {times} passes for {len(orbits)} orbits of tile {tile.id}")
     planes = {}
     for name in ("VV", "VH"):
         power = dataset[name].transpose("time", "y", "x").values.astype(np.float32)

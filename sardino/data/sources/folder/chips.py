@@ -33,9 +33,7 @@ def chip_names(folder: Path, spec: FolderSpec) -> list[str]:
         raise SardinoError(f"there is no folder {folder}: name the folder that holds the chips of '{spec.name}'")
     names = {match["chip"] for match, _ in _matches(folder, spec.backscatter.files, spec.name)}
     if not names:
-        raise SardinoError(
-            f"no file in {folder} fits '{spec.backscatter.files}': correct the folder or the template of '{spec.name}'"
-        )
+        raise SardinoError(f"no file in {folder} fits '{spec.backscatter.files}': correct the folder or the template")
     return sorted(names)
 
 
@@ -62,12 +60,9 @@ class ChipFiles:
         if source.composite == "single":
             planes = {name: stack[0] for name, stack in series.items()}
             if len(months) != 1:
-                raise SardinoError(
-                    f"chip {self.name} of {self.folder} has {len(months)} dates, not one: set composite to seasonal"
-                )
+                raise SardinoError(f"chip {self.name} has {len(months)} dates, not one: set composite to seasonal")
             planes = with_difference(planes)
-            absent = [name for name in spec.channels if name not in planes]
-            if absent:
+            if absent := [name for name in spec.channels if name not in planes]:
                 raise SardinoError(f"chip {self.name} of {self.folder} has no channel {', '.join(absent)}")
             return np.stack([planes[name] for name in spec.channels])
         chosen = np.ones(len(months), bool)
@@ -99,9 +94,7 @@ class ChipFiles:
         if labels.source == "none" or not (labels.required or path.exists()):
             return np.full(self.grid.shape, IGNORE, np.uint8)
         if not path.exists():
-            raise SardinoError(
-                f"chip {self.name} has no label file {path}: add it, or set required = false in the spec"
-            )
+            raise SardinoError(f"chip {self.name} has no label file {path}: add it, or set required = false")
         raster = read_raster(path)
         self.grid.require_same_grid(raster)
         return self.spec.legend.encode(raster.values[0])
@@ -208,9 +201,7 @@ class ChipFiles:
         dates = [] if raster.dates is None else [str(date) for date in raster.dates]
         places = [place for place, date in enumerate(dates) if date.startswith(layer.date)]
         if len(places) != 1:
-            raise SardinoError(
-                f"{raster.path} has {len(places)} dates that start with '{layer.date}': set date in the spec"
-            )
+            raise SardinoError(f"{raster.path} has {len(places)} dates like '{layer.date}': set date in the spec")
         return raster.masked(layer.nodata)[places[0]]
 
 

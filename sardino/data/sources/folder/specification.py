@@ -103,8 +103,7 @@ class FolderSpec(_Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> "FolderSpec":
-        unknown = set(self.layers) - set(LAYERS)
-        if unknown:
+        if unknown := set(self.layers) - set(LAYERS):
             raise ValueError(f"unknown layer {', '.join(sorted(unknown))}: use {', '.join(LAYERS)}")
         if self.labels.source == "derived" and "optical" not in self.layers:
             raise ValueError("derived labels need a layer 'optical'")
@@ -123,15 +122,12 @@ class FolderSpec(_Strict):
     @classmethod
     def load(cls, name: str | Path) -> "FolderSpec":
         """A built-in spec by name, or one from a TOML file; SardinoError names the known specs or the wrong key."""
-        built_in = _BUILT_IN / f"{name}.toml"
-        path = Path(name)
-        if not (str(name) in built_in_specs() or path.is_file()):
-            raise SardinoError(
-                f"there is no folder spec '{name}': use {', '.join(built_in_specs())}, or the path of a TOML file"
-            )
+        known = built_in_specs()
+        path = _BUILT_IN / f"{name}.toml" if str(name) in known else Path(name)
+        if not path.is_file():
+            raise SardinoError(f"there is no folder spec '{name}': use {', '.join(known)}, or the path of a TOML file")
         try:
-            text = built_in.read_text("utf-8") if str(name) in built_in_specs() else path.read_text("utf-8")
-            return cls.model_validate(tomllib.loads(text))
+            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SardinoError(f"the folder spec {name} is not valid TOML: {error}") from error
         except ValidationError as error:

@@ -264,7 +264,4 @@ def _check_power(series: xr.Dataset, collection: str) -> None:
     sample = sample[np.isfinite(sample) & (sample != 0) & (sample > -32768)]
     if sample.size and not 0 < (middle := float(np.median(sample))) < BRIGHTEST:
         unit = "decibels" if middle < 0 else "amplitude counts"
-        raise LeftOut(
-            f"{collection} holds values around {middle:.3g}, which is no linear power but looks like {unit}: "
-            f"choose a collection in linear power, such as sentinel-1-rtc"
-        )
+        raise LeftOut(f"{collection} holds values around {middle:.3g}, which looks like {unit}: choose linear power")

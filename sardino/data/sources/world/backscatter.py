@@ -27,10 +27,8 @@ def _scatterers(scene: Landscape, grid: Grid, keys: Keys) -> NDArray[np.float32]
     """(2, H, W) power of point scatterers (walls, roofs, masts), the same in every season."""
     table = covers()
     rows, columns = grid.shape
-    step_y, step_x = grid.y[1] - grid.y[0], grid.x[1] - grid.x[0]
     x, y, name = sites_in(grid, SCATTERER_M, 0.0, keys("scatterers"))
-    column = np.clip(np.rint((x - grid.x[0]) / step_x).astype(np.int64), 0, columns - 1)
-    row = np.clip(np.rint((y - grid.y[0]) / step_y).astype(np.int64), 0, rows - 1)
+    row, column = grid.nearest(x, y)
     cover, density = scene.cover[row, column], scene.towns.density[row, column]
     chance = np.where(cover == table["industrial"], 0.16, np.where(cover == table["residential"], 0.05, 0.0))
     seen = uniform(mix(name, 3)) < chance * (0.5 + density)
@@ -53,15 +51,9 @@ def _scatterers(scene: Landscape, grid: Grid, keys: Keys) -> NDArray[np.float32]
 
 
 def mean_power(scene: Landscape, grid: Grid, keys: Keys) -> NDArray[np.float32]:
-    """Noise-free seasonal backscatter of a landscape, before the sensor adds speckle.
+    """(4, 2, H, W) linear power by season and VV, VH, free of speckle and noise, of the landscape on `grid`.
 
-    Args:
-        scene: the landscape on `grid`.
-        grid: regular sample points; the outermost four pixels are only good as padding.
-        keys: names the random fields.
-
-    Returns:
-        (4, 2, H, W) float32 linear power by season and VV, VH.
+    The outermost four pixels are only good as padding.
     """
     table, cover = covers(), scene.cover
     # Patches with edges deviate as a whole, with a little unevenness inside; nature varies smoothly.

@@ -25,7 +25,7 @@ class Landscape:
         cover: uint8 number of the cover.
         patch: hash of the field, block or lot.
         sharp: true where the patch has edges (fields, towns), false where cover varies smoothly (nature).
-        land, water, towns: the fields that cover was made from.
+        land, towns: fields that cover was made from.
         stand: float32 in standard deviations, density of natural vegetation.
     """
 
@@ -33,7 +33,6 @@ class Landscape:
     patch: Hash
     sharp: Mask
     land: Relief
-    water: Water
     towns: Settlements
     stand: Float
 
@@ -81,8 +80,7 @@ def _farms(canvas: NDArray[np.uint8], grid: Grid, fields: Parcels, region: Regio
     slow = relief(coarse, region, keys)
     promise = 0.75 * fbm(coarse, 2300, 4, keys("farm"), 0.8) - np.clip((slow.elevation - 330) / 180, 0, 4)
     promise -= 0.45 * slow.aridity.clip(0)
-    column = np.clip(np.rint((fields.x - coarse.x[0]) / COARSE_M).astype(np.int64), 0, len(coarse.x) - 1)
-    row = np.clip(np.rint((fields.y - coarse.y[0]) / COARSE_M).astype(np.int64), 0, len(coarse.y) - 1)
+    row, column = coarse.nearest(fields.x, fields.y)
     moisture = slow.moisture[row, column]
     own, custom = normal(mix(fields.id, 31)), normal(mix(fields.district, 32))
     farmed = promise[row, column] + 0.22 * own + 0.25 * custom > region.farm_level
@@ -199,4 +197,4 @@ def landscape(grid: Grid, region: Region, keys: Keys) -> Landscape:
     built = _towns(canvas, towns, land, region)
     covered = _wet(canvas, grid, land, wet, region, keys)
     patch = np.where(built, towns.lot, fields.id)
-    return Landscape(canvas, patch, (farmed | built) & ~covered, land, wet, towns, stand)
+    return Landscape(canvas, patch, (farmed | built) & ~covered, land, towns, stand)

@@ -44,6 +44,14 @@ class Grid:
             return slice(0, 0), slice(0, 0)
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
+    def nearest(self, x: Axis, y: Axis) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Row and column of the sample point nearest to each place."""
+        row, column = (
+            np.clip(np.rint((place - axis[0]) / (axis[1] - axis[0])).astype(np.int64), 0, len(axis) - 1)
+            for place, axis in ((y, self.y), (x, self.x))
+        )
+        return row, column
+
     def coarse(self, step: float, margin: float) -> "Grid":
         """A grid of absolute multiples of `step` metres that covers this one and a margin."""
         axes = [

@@ -58,14 +58,7 @@ def coarse_landcover(grid: Grid, region: Region, keys: Keys) -> NDArray[np.uint8
 def reference_layers(
     scene: Landscape, grid: Grid, inner: tuple[slice, slice], region: Region, keys: Keys
 ) -> dict[str, NDArray[Any]]:
-    """All reference layers of a chip (see sardino.data.tiles.tile.LAYERS).
-
-    Args:
-        scene: the landscape on `grid`, padded by some pixels.
-        grid: regular sample points.
-        inner: rows and columns of the chip inside the grid.
-        region, keys: the world around it.
-    """
+    """All reference layers of a chip (see sardino.data.tiles.tile.LAYERS), the `inner` rows and columns of the grid."""
     table, cover = covers(), scene.cover
     vary = smooth_noise(grid, 130, keys("canopy"))
     vegetation = np.clip(_blur(table.vegetation[cover] * (1 + 0.09 * vary), 1.0), 0, 100)

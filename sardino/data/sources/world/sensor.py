@@ -127,10 +127,7 @@ def observe(
         power: (4, 2, H, W) noise-free linear power.
         floor: (2, H, W) noise-equivalent power, or of a shape that broadcasts to it.
         coherence: (H, W) between dates, 0 to 1.
-        looks: of one acquisition.
-        dates: acquisitions per season.
-        composite: "mean" in linear power, or "median".
-        gsd_m: pixel spacing in metres.
+        looks, dates: of one acquisition; acquisitions per season.
         key: seeds the draw; polarisation, season and date are appended.
 
     Returns:

@@ -43,10 +43,7 @@ class World:
 
     def __post_init__(self) -> None:
         if self.seed < 0 or self.looks < 1 or self.dates_per_season < 1:
-            raise SardinoError(
-                f"a world needs a seed from 0, at least one look and one date per season, not {self.seed}, "
-                f"{self.looks} and {self.dates_per_season}"
-            )
+            raise SardinoError("a world needs a seed from 0, at least one look and at least one date per season")
         if self.composite not in ("mean", "median"):
             raise SardinoError(f"a world's composite is mean or median, not '{self.composite}'")
 

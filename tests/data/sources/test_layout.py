@@ -21,7 +21,7 @@ def table(tmp_path: Path) -> Path:
 
 def test_names_and_splits_are_kept_as_given(table: Path) -> None:
     layout = open_layout(table, tile_px=32)
-    assert layout.aoi == AOI and layout.folder.name == STEM
+    assert {tile.region for tile in layout.tiles} == {AOI} and layout.folder.name == STEM
     assert list(layout.identifiers) == [identifier(number) for number in range(7)]
     assert list(layout.splits) == [SPLITS[number % 5] for number in range(7)]
     assert layout == open_layout(table.parent, tile_px=32)
