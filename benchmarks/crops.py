@@ -24,7 +24,9 @@ from torchvision.transforms import v2
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.crops import crop, random_boxes, random_flips
+from sardino.dino.recipe import DINO
 from sardino.dino.views import Views, half_tile
+from sardino.dino.vit import Architecture
 from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 Contestant = Callable[[], object]
@@ -81,7 +83,8 @@ def whole_set(tiles: torch.Tensor) -> dict[str, Contestant]:
     batch, channels, side, _ = tiles.shape
     mean, std = [-12.0 + n for n in range(channels)], [2.0 + n / 4 for n in range(channels)]
     normal = Normalisation(CHANNELS, tuple(mean), tuple(std))
-    views = Views(CHANNELS, normal, side, 16, global_crops=2, global_scale=GLOBAL, local_crops=4, local_scale=LOCAL)
+    recipe = DINO.changed(global_crops=2, global_scale=GLOBAL, local_crops=4, local_scale=LOCAL)
+    views = Views(Architecture(192, 12, 3, 16, channels, side), recipe, normal)
     generator = torch.Generator().manual_seed(0)
     sizes = ((2, GLOBAL, side), (4, LOCAL, half_tile(side, 16)))
 

@@ -37,10 +37,10 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.batches import chance
 from sardino.dino.parallel import Parallel
-from sardino.dino.pretrain import views_for
 from sardino.dino.recipe import DINO, Precision, Rates
 from sardino.dino.runtime import keep_memory, precision_on
 from sardino.dino.step import Learner
+from sardino.dino.views import Views
 from sardino.dino.vit import Architecture, build_vit
 from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
@@ -66,7 +66,7 @@ def ours(
 ) -> Callable[[], object]:
     """A step of this package."""
     learner = Learner(shape, RECIPE, Parallel(device), seed=0, compiled=compiled, precision=precision)
-    views = views_for(shape, RECIPE, NORMALISATION)
+    views = Views(shape, RECIPE, NORMALISATION)
     generator = chance(0, 1)
 
     def step() -> object:
@@ -124,7 +124,7 @@ def operations(shape: Architecture, tiles: Tensor, device: torch.device) -> int:
     for network in (learner.student, learner.teacher):
         for block in network.backbone.blocks:
             block.attn.fused_attn = False
-    views = views_for(shape, RECIPE, NORMALISATION)
+    views = Views(shape, RECIPE, NORMALISATION)
     with FlopCounterMode(display=False) as counter:
         learner.step([views(tiles.to(device), views.draw(len(tiles), chance(0, 1)), None)], 1, RATES)
     return int(counter.get_total_flops())

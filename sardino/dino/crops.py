@@ -113,9 +113,15 @@ def crop_views(
     for number, size in enumerate(sizes):
         view = _grid_sample(images, boxes[number], flips[number], size)
         if statistics is not None:
-            view.sub_(statistics[0]).div_(statistics[1])
+            standardise(view, statistics)
         views.append(view if outs is None else outs[number].copy_(view))
     return views
+
+
+def standardise(view: Tensor, statistics: tuple[Tensor, Tensor]) -> Tensor:
+    """A view (B, C, h, w) to zero mean and unit variance per channel, in place."""
+    mean, std = statistics
+    return view.sub_(mean).div_(std)
 
 
 def _grid_sample(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:

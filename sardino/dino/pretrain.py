@@ -12,11 +12,10 @@ from torch import Tensor
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.batches import CROPS, LAYERS, NOISE, Order, TileSource, chance, load, seed_of
 from sardino.dino.parallel import Parallel
-from sardino.dino.recipe import Physics, Rates, Recipe, Run
+from sardino.dino.recipe import Rates, Recipe, Run
 from sardino.dino.runtime import keep_memory, stop_requests
 from sardino.dino.session import Pretrained, Probe, Session
-from sardino.dino.step import Learner, NotFinite
-from sardino.dino.step import Views as ViewsOfBatch
+from sardino.dino.step import Crops, Learner, NotFinite
 from sardino.dino.views import Views
 from sardino.dino.vit import Architecture
 from sardino.errors import SardinoError
@@ -71,7 +70,7 @@ def pretrain(
     if parallel.device.type == "cpu":
         keep_memory()
     order = Order(len(tiles), run.batch, run.seed)
-    views = views_for(architecture, recipe, normalisation, run.physics)
+    views = Views(architecture, recipe, normalisation, run.physics)
     learner = Learner(
         architecture,
         recipe,
@@ -117,29 +116,12 @@ def pretrain(
     return session.end()
 
 
-def views_for(
-    architecture: Architecture, recipe: Recipe, normalisation: Normalisation, physics: Physics | None = None
-) -> Views:
-    """The recipe's views for a ViT: large ones at the tile's size, small ones at half of it in whole patches."""
-    return Views(
-        normalisation.channels,
-        normalisation,
-        architecture.tile_px,
-        architecture.patch,
-        global_crops=recipe.global_crops,
-        global_scale=recipe.global_scale,
-        local_crops=recipe.local_crops,
-        local_scale=recipe.local_scale,
-        physics=physics or Physics(),
-    )
-
-
 def _steps(start: int, run: Run, parallel: Parallel, label: str) -> Iterator[int]:
     steps = range(start, run.steps)
     return track(steps, run.steps, label, done=start, images=run.batch) if parallel.first else iter(steps)
 
 
-def _parts(views: Views, inputs: Tensor, step: int, run: Run, parallel: Parallel) -> Iterator[ViewsOfBatch]:
+def _parts(views: Views, inputs: Tensor, step: int, run: Run, parallel: Parallel) -> Iterator[Crops]:
     """One rank's views, micro-batch by micro-batch; drawn for the whole batch, so that they do not depend on ranks."""
     draws = views.draw(run.batch, chance(run.seed, CROPS, step))
     size = len(inputs) // run.accumulate

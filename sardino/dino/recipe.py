@@ -60,7 +60,7 @@ class Recipe(Options):
         K = 65536 with its head of 22 million parameters suits a million images: 1024 serve up to 20,000, the
         reference's 65536 from 500,000, powers of two between; the head's layers shrink along. The teacher remembers
         a fifth of the run at most, so that it has left its start behind by the end. Local crops are half a tile, in
-        whole patches (sardino.dino.pretrain.views_for), whatever its size.
+        whole patches (sardino.dino.views), whatever its size.
         """
         if self.name != "small":
             return self

@@ -19,7 +19,7 @@ from sardino.dino.runtime import precision_on
 from sardino.dino.skip_unused import class_token_only, skip_dropped
 from sardino.dino.vit import Architecture, build_vit
 
-Views = tuple[Tensor, Tensor]
+Crops = tuple[Tensor, Tensor]
 """Global views (2, B, channels, H, W) and local views (L, B, channels, h, w) of a micro-batch."""
 
 
@@ -101,7 +101,7 @@ class Learner:
             device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16"
         )
 
-    def step(self, parts: Iterable[Views], count: int, rates: Rates, watched: bool = True) -> Seen:
+    def step(self, parts: Iterable[Crops], count: int, rates: Rates, watched: bool = True) -> Seen:
         """Learn from one batch, seen in `count` micro-batches of equal size.
 
         Accumulation is exact: the centre stands still while a batch is seen and moves once after it, by the mean of

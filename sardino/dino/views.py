@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.dino.crops import crop_views, random_boxes, random_flips
+from sardino.dino.crops import crop_views, random_boxes, random_flips, standardise
 from sardino.dino.radar_views import Drawn, SarViews
-from sardino.dino.recipe import Physics
+from sardino.dino.recipe import Physics, Recipe
+from sardino.dino.vit import Architecture
 from sardino.errors import SardinoError
 
 NO_PHYSICS = Physics()
@@ -45,59 +46,37 @@ class Draws:
 
 
 class Views:
-    """From tiles in dB to normalised global and local views, on the tiles' device.
+    """From tiles in dB to normalised global and local views, on the tiles' device (paper, section 2).
 
-    The views' memory is kept from call to call: a view lives until the next call.
+    Global views are as large as the tile, local ones half as large in whole patches. The views' memory is kept from
+    call to call: a view lives until the next call.
 
     Args:
-        channels: the store's channel names.
-        normalisation: mean and standard deviation per channel, in dB.
-        tile_px, patch: side of a tile and of a token, in pixels.
-        global_crops, local_crops: number of views of each kind; the teacher sees the global ones only.
-        global_scale, local_scale: smallest and largest share of the tile's area.
-        global_px, local_px: sides of the views in pixels, whole patches; None: a tile, and half a tile rounded to
-            whole patches.
+        architecture: whose tile and patch the views fit.
+        recipe: how many views of each kind, and which share of a tile's area they show.
+        normalisation: channels, and their mean and standard deviation in dB.
         physics: the radar's own variation; none by default.
 
-    Attributes:
-        missing_share: share of missing pixels, over all channels and views of the last call.
-
     Raises:
-        SardinoError: a size is no multiple of the patch, a scale lies outside 0 to 1, or the channels do not fit.
+        SardinoError: a share lies outside 0 to 1, or the channels do not fit the physics.
     """
 
     def __init__(
-        self,
-        channels: Sequence[str],
-        normalisation: Normalisation,
-        tile_px: int,
-        patch: int,
-        *,
-        global_crops: int,
-        global_scale: tuple[float, float],
-        global_px: int | None = None,
-        local_crops: int,
-        local_scale: tuple[float, float],
-        local_px: int | None = None,
-        physics: Physics = NO_PHYSICS,
+        self, architecture: Architecture, recipe: Recipe, normalisation: Normalisation, physics: Physics = NO_PHYSICS
     ) -> None:
-        normalisation.require(channels, "dB")
-        if tile_px < 1 or patch < 1 or global_crops < 1 or local_crops < 0:
-            raise SardinoError("views need a tile, a patch and a global crop of one or more: set global_crops to 2")
-        self.tile_px, self.channels = tile_px, tuple(channels)
-        global_px = tile_px if global_px is None else global_px
-        local_px = half_tile(tile_px, patch) if local_px is None else local_px
-        self.kinds = ((global_crops, global_scale, global_px), (local_crops, local_scale, local_px))
-        for name, (_, scale, px) in zip(("global", "local"), self.kinds, strict=True):
-            if px < 1 or px % patch:
+        normalisation.require(normalisation.channels, "dB")
+        self.tile_px, self.channels = architecture.tile_px, normalisation.channels
+        for name, (low, high) in (("global", recipe.global_scale), ("local", recipe.local_scale)):
+            if not 0 < low <= high <= 1:
                 raise SardinoError(
-                    f"{name} crops of {px} px are no whole patches: set {name}_px to a multiple of {patch}"
+                    f"{name}_scale {low:g} to {high:g} is no range of shares of a tile: keep it within 0 to 1"
                 )
-            if not 0 < scale[0] <= scale[1] <= 1:
-                raise SardinoError(
-                    f"{name}_scale {scale[0]:g} to {scale[1]:g} is no range of shares of a tile: keep it within 0 to 1"
-                )
-        self.physics = None if physics.off else SarViews(physics, channels)
+        local_px = half_tile(self.tile_px, architecture.patch)
+        self.kinds = (
+            (recipe.global_crops, recipe.global_scale, self.tile_px),
+            (recipe.local_crops, recipe.local_scale, local_px),
+        )
+        self.physics = None if physics.off else SarViews(physics, self.channels)
         self._statistics = (normalisation.mean, normalisation.std)
         self._constants: tuple[Tensor, Tensor] | None = None
         self._stacks: list[Tensor] = []
@@ -129,8 +108,8 @@ class Views:
             noise: draws speckle, on the tiles' device or on the CPU; needed with speckle only.
 
         Returns:
-            global views (V, B, C, global_px, global_px) and local views (V, B, C, local_px, local_px), float32, zero
-            mean and unit variance per channel, missing = 0.
+            global views (V, B, C, H, W) and local views (V, B, C, h, w), float32, zero mean and unit variance per
+            channel, missing = 0.
         """
         if tiles_db.shape != (len(draws), len(self.channels), self.tile_px, self.tile_px):
             raise SardinoError(
@@ -151,7 +130,7 @@ class Views:
             for number, view in enumerate(views):
                 self.physics(view, Drawn(*(values[number] for values in draws.physics)), noise)
                 self._missing.append(torch.count_nonzero(view.isnan()))
-                view.sub_(mean).div_(std).nan_to_num_(0)
+                standardise(view, (mean, std)).nan_to_num_(0)
         return self._stacks[0], self._stacks[1]
 
     @property

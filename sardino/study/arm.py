@@ -12,12 +12,13 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import CROPS, Cache, MemoryTiles, chance, open_tiles
 from sardino.dino.parallel import Parallel
-from sardino.dino.pretrain import pretrain, views_for
+from sardino.dino.pretrain import pretrain
 from sardino.dino.probe import ProbeTiles
 from sardino.dino.recipe import Recipe, Run, Training, find_recipe
 from sardino.dino.runtime import best_device, precision_on
 from sardino.dino.session import Pretrained
 from sardino.dino.step import Learner, Network
+from sardino.dino.views import Views
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.record import revision
 from sardino.study.stale import fingerprint, import_closure
@@ -48,9 +49,7 @@ def first_crops(space: Workspace, arm: str, store: TileStore, count: int) -> tup
         normalised.
     """
     ids = store.ids("train", space.profile.arm(arm).regions)
-    views = views_for(
-        architecture_of(space, arm, store), recipe_of(space, arm, store), Normalisation.of_store(store, ids)
-    )
+    views = Views(architecture_of(space, arm, store), recipe_of(space, arm, store), Normalisation.of_store(store, ids))
     tiles, _ = open_tiles(store, ids[:count], None).read(range(count))
     return (tiles, *views(tiles, views.draw(count, chance(0, CROPS, 0))))
 

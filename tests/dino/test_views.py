@@ -6,18 +6,19 @@ import torch
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.crops import crop, random_boxes, random_flips
-from sardino.dino.radar_views import Physics
-from sardino.dino.views import Draws, Views, half_tile
+from sardino.dino.recipe import DINO, Physics
+from sardino.dino.views import NO_PHYSICS, Draws, Views, half_tile
+from sardino.dino.vit import Architecture
 from sardino.errors import SardinoError
 
 MEAN = torch.linspace(-18, 6, 12)
 STD = torch.linspace(1, 5, 12)
 STATISTICS = Normalisation(CHANNELS, tuple(MEAN.tolist()), tuple(STD.tolist()))
-SET = {"global_crops": 2, "global_scale": (0.4, 1.0), "local_crops": 3, "local_scale": (0.05, 0.4)}
+ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=12, tile_px=32)
 
 
-def make(**changes):
-    return Views(CHANNELS, STATISTICS, 32, 8, **{**SET, **changes})
+def make(physics=NO_PHYSICS, **changes):
+    return Views(ARCHITECTURE, DINO.changed(local_crops=3, **changes), STATISTICS, physics)
 
 
 def tiles(batch=4, size=32):
@@ -150,9 +151,6 @@ def test_half_a_tile_is_whole_patches(tile_px, patch, px):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"global_px": 30}, "global_px"),
-        ({"local_px": 12}, "local_px"),
-        ({"local_px": 0}, "local_px"),
         ({"global_scale": (0.0, 1.0)}, "global_scale"),
         ({"global_scale": (0.4, 1.1)}, "global_scale"),
         ({"local_scale": (0.4, 0.05)}, "local_scale"),
@@ -171,8 +169,6 @@ def test_other_tiles_than_drawn_for_are_refused():
     for wrong in (tiles(3), tiles(4, 16), tiles()[:, :6]):
         with pytest.raises(SardinoError, match="shape"):
             views(wrong, drawn(views))
-    with pytest.raises(SardinoError, match="channels"):
-        Views(CHANNELS[:6], STATISTICS, 32, 8, **SET)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
