@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError
 
-from sardino.errors import SardinoError
+from sardino.errors import SardinoError, first_line
 
 SOUTHERNMOST, NORTHERNMOST = -80.0, 84.0
 """Latitudes between which UTM is defined."""
@@ -70,7 +70,7 @@ def transformer(source: str, target: str) -> Transformer:
     try:
         return Transformer.from_crs(source, target, always_xy=True)
     except CRSError as error:
-        raise SardinoError(f"there is no transformation from '{source}' to '{target}' ({error})") from error
+        raise SardinoError(f"there is no transformation from '{source}' to '{target}' ({first_line(error)})") from error
 
 
 def reproject(geometry: Any, source: str, target: str) -> Any:
@@ -85,7 +85,7 @@ def metric_crs(name: str) -> str:
     try:
         crs = CRS.from_user_input(name)
     except CRSError as error:
-        raise SardinoError(f"'{name}' is no coordinate system ({error}): name one as EPSG:3035") from error
+        raise SardinoError(f"'{name}' is no coordinate system ({first_line(error)}): name one as EPSG:3035") from error
     if not crs.is_projected or any(axis.unit_name not in ("metre", "meter") for axis in crs.axis_info):
         raise SardinoError(f"'{name}' is not a projected coordinate system in metres: pixels of 10 m need one")
     return crs.to_string()
