@@ -1,34 +1,35 @@
-"""Chop: any GeoTIFF, NetCDF or Zarr scene cut into the tiles of a table, one file a tile."""
+"""Chop: any GeoTIFF, NetCDF or Zarr scene cut into the tiles of a table, one file a tile, each whole or not at all."""
 
-import csv
 import math
-import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import rasterio
 import rioxarray  # noqa: F401  the accessor .rio
 import xarray as xr
+from numpy.typing import NDArray
 from pyproj import CRS, Transformer
 from rasterio.transform import Affine
 
-from sardino.data.rasters.open import Gridded, declared_nodata, kind_of, unpacked
+from sardino.data.rasters.open import Gridded, declared_nodata, kind_of, open_by_gdal, unpacked
 from sardino.data.rasters.verify import Finding, examine_file
 from sardino.data.rasters.warp import KINDS, Kind, resample, window_on
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
-
-# One file a tile: where tiles cut from a scene are written, GeoTIFF or NetCDF, each whole or not at all.
+from sardino.files import whole, write_csv
 
 LEFT_OUT = "left-out.csv"
 """Beside the tiles' files: ids of the tiles without one, and why."""
 ORIGIN = "sardino_origin"
 """Attribute or tag that says what a file was cut from."""
+_PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset", "valid_range", "_Unsigned"}
+_PLACE = {"grid_mapping", "coordinates"}
+"""Attributes of how a file packs its values and where they lie: neither holds for a tile."""
 
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
@@ -50,149 +51,6 @@ class Cut:
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
-
-
-def cut_tiles(
-    tiles: Sequence[Tile], out: Path, suffix: str, origin: str, make: Callable[[Tile, Path], None], progress: Progress
-) -> Cut:
-    """Make the file of each tile, `<id><suffix>` in a folder, and go on where a run before this one was stopped.
-
-    A file that is there is read; whole ones are kept, damaged ones made again. Tiles that `make` leaves
-    out by raising TileLeftOut are listed in LEFT_OUT with the reason.
-
-    Args:
-        origin: what the files are cut from; a folder that holds files of another origin is refused.
-        make: writes the file of a tile.
-    """
-    if not tiles:
-        raise SardinoError("there is no tile to cut: the table is empty")
-    if any(not tile.crs for tile in tiles):
-        raise SardinoError("tiles without a CRS cannot be cut from a scene: leave them out of the table")
-    out.mkdir(parents=True, exist_ok=True)
-    done = Cut()
-    for tile in progress(tiles):
-        path = out / f"{tile.id}{suffix}"
-        state = examine_file(path) if path.exists() else None
-        if isinstance(state, Finding) and state.fault == "unexamined":
-            raise SardinoError(f"{path} cannot be opened ({state.reason}): free it, or choose another folder")
-        if state is not None and not isinstance(state, Finding):
-            if (found := origin_of(path)) != origin:
-                raise SardinoError(
-                    f"{path} was cut from {found or 'something else'}, wanted is {origin}: choose another folder"
-                )
-            done.kept.append(tile.id)
-            continue
-        try:
-            make(tile, path)
-        except TileLeftOut as reason:
-            path.unlink(missing_ok=True)
-            done.left_out[tile.id] = str(reason)
-        else:
-            done.written.append(tile.id)
-    _write_left_out(out / LEFT_OUT, done.left_out)
-    return done
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A sibling to write to; it becomes `path` where no error was raised, and vanishes otherwise."""
-    # One name a tile: what a killed run left is overwritten by the next.
-    partial = path.with_name(f".{path.stem}.partial{path.suffix}")
-    partial.unlink(missing_ok=True)
-    try:
-        yield partial
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def origin_of(path: Path) -> str:
-    """What a tile's file was cut from; "" where it does not say."""
-    if path.suffix == ".nc":
-        with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as data:
-            return str(data.attrs.get(ORIGIN, ""))
-    with rasterio.open(path) as dataset:
-        return str(dataset.tags().get(ORIGIN, ""))
-
-
-def cut_grid(tile: Tile, step: float | None) -> Tile:
-    """The tile itself, or the same footprint in as many square pixels of about `step` map units as fit."""
-    if step is None:
-        return tile
-    left, bottom, right, top = tile.bounds
-    rows, columns = max(round((top - bottom) / step), 1), max(round((right - left) / step), 1)
-    return Tile(
-        tile.region,
-        tile.crs,
-        ((right - left) / columns, 0.0, left, 0.0, (bottom - top) / rows, top),
-        (rows, columns),
-    )
-
-
-def on_grid(data: xr.Dataset, grid: Tile) -> xr.Dataset:
-    """A dataset whose last dimensions are y and x, with their coordinates and the CRS by CF."""
-    a, _, c, _, e, f = grid.transform
-    rows, columns = grid.shape
-    placed = data.assign_coords(y=("y", f + e * (np.arange(rows) + 0.5)), x=("x", c + a * (np.arange(columns) + 0.5)))
-    placed = placed.rio.write_crs(grid.crs).rio.write_transform(Affine(*grid.transform))
-    return placed.rio.write_coordinate_system()
-
-
-def write_netcdf(path: Path, groups: dict[str, xr.Dataset]) -> None:
-    """Write groups of one NetCDF file; "/" is the root."""
-    with whole_file(path) as partial:
-        for number, (group, data) in enumerate(groups.items()):
-            for variable in data.data_vars.values():
-                if variable.ndim >= 2 and variable.dtype.kind in "iuf":
-                    variable.encoding.update(zlib=True, complevel=1)
-            with warnings.catch_warnings():
-                # A fill value of a variable that was masked by hand is not news.
-                warnings.filterwarnings("ignore", message="saving variable .* with floating point data")
-                data.to_netcdf(
-                    partial,
-                    mode="a" if number else "w",
-                    group=None if group == "/" else group,
-                    engine="h5netcdf",
-                )
-
-
-def write_tif(path: Path, values: Any, grid: Tile, nodata: float, bands: Sequence[str], origin: str) -> None:
-    """Write (C, H, W) values as a compressed GeoTIFF with band names."""
-    with (
-        whole_file(path) as partial,
-        rasterio.open(
-            partial,
-            "w",
-            driver="GTiff",
-            crs=CRS(grid.crs).to_wkt(),
-            transform=Affine(*grid.transform),
-            height=grid.shape[0],
-            width=grid.shape[1],
-            count=len(values),
-            dtype=values.dtype,
-            nodata=None if math.isnan(nodata) and values.dtype.kind != "f" else nodata,
-            compress="deflate",
-            predictor=3 if values.dtype.kind == "f" else 2,
-        ) as dataset,
-    ):
-        dataset.write(values)
-        dataset.descriptions = tuple(bands)
-        dataset.update_tags(**{ORIGIN: origin})
-
-
-def no_data(values: Any, nodata: float) -> bool:
-    """Whether no pixel is valid."""
-    return bool((np.isnan(values) if math.isnan(nodata) else values == nodata).all())
-
-
-def _write_left_out(path: Path, reasons: dict[str, str]) -> None:
-    if not reasons:
-        path.unlink(missing_ok=True)
-        return
-    with whole_file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["id", "reason"])
-        rows.writerows(sorted(reasons.items()))
 
 
 def chop(
@@ -243,26 +101,22 @@ def chop(
     pixels = "pixels of the tile" if tile_grid else f"pixels of {resolution or 'the scene'}"
     meaning = f"{', '.join(names)} as {kind or 'the file tells'}, nodata {'as declared' if nodata is None else nodata}"
     origin = f"{source.path.name} ({size} bytes): {meaning}, {pixels}"
+    # What has no place, such as a version, goes along as it is.
+    other = {name: v for name, v in source.data.data_vars.items() if not {"y", "x"} & set(v.dims) and v.ndim <= 1}
 
     def make(tile: Tile, path: Path) -> None:
-        step = None if tile_grid else resolution or pixel_in(source, tile)
-        grid = cut_grid(tile, step)
+        grid = cut_grid(tile, None if tile_grid else resolution or pixel_in(source, tile))
         planes = {name: cut_variable(source, name, grid, kind, nodata) for name in names}
-        if all(no_data(values.values, missing) for values, missing in planes.values()):
+        if not any(_any_valid(values.values, missing) for values, missing in planes.values()):
             raise TileLeftOut("no valid pixel")
         if tif:
-            values, missing = planes["band_data"]
-            write_tif(path, values.values, grid, missing, _band_names(source), origin)
+            _write_tif(path, *planes["band_data"], grid, _band_names(source), origin)
             return
-        described = {}
-        for name, (values, missing) in planes.items():
-            described[name] = values
+        for values, missing in planes.values():
             if not np.isnan(missing):
-                described[name].encoding["_FillValue"] = values.dtype.type(missing)
-        other = {
-            str(name): v for name, v in source.data.data_vars.items() if not {"y", "x"} & set(v.dims) and v.ndim <= 1
-        }
-        data = on_grid(xr.Dataset(described), grid).assign({n: v for n, v in other.items() if n not in described})
+                values.encoding["_FillValue"] = values.dtype.type(missing)
+        data = on_grid(xr.Dataset({name: values for name, (values, _) in planes.items()}), grid)
+        data = data.assign({name: v for name, v in other.items() if name not in planes})
         write_netcdf(path, {"/": data.assign_attrs(source.data.attrs | {ORIGIN: origin})})
 
     return cut_tiles(tiles, out, ".tif" if tif else ".nc", origin, make, progress)
@@ -291,22 +145,20 @@ def cut_variable(
         cut = resample(planes, source.crs, corner, grid.crs, grid.transform, grid.shape, meaning, missing)
     dims = [str(dim) for dim in part.dims]
     inner = {str(n): c for n, c in part.coords.items() if set(map(str, c.dims)) <= set(dims[:-2]) and c.ndim}
-    attributes = {k: v for k, v in part.attrs.items() if k not in _PACKING}
+    attributes = {k: v for k, v in part.attrs.items() if k not in _PACKING | _PLACE}
     if meaning == "classes" and nodata is None and declared_nodata(part) is None and source.holds(grid):
         missing = np.nan  # no pixel is missing, and a 0 may well be a class
     return xr.DataArray(cut.reshape(*values.shape[:-2], *grid.shape), inner, dims, attrs=attributes), missing
 
 
-_PACKING = {
-    "_FillValue",
-    "missing_value",
-    "scale_factor",
-    "add_offset",
-    "grid_mapping",
-    "coordinates",
-    "valid_range",
-    "_Unsigned",
-}
+def cut_grid(tile: Tile, step: float | None) -> Tile:
+    """The tile itself, or the same footprint in as many square pixels of about `step` map units as fit."""
+    if step is None:
+        return tile
+    left, bottom, right, top = tile.bounds
+    rows, columns = max(round((top - bottom) / step), 1), max(round((right - left) / step), 1)
+    transform = ((right - left) / columns, 0.0, left, 0.0, (bottom - top) / rows, top)
+    return Tile(tile.region, tile.crs, transform, (rows, columns))
 
 
 def pixel_in(source: Gridded, tile: Tile) -> float:
@@ -320,7 +172,110 @@ def pixel_in(source: Gridded, tile: Tile) -> float:
     return float(min(np.hypot(xs[1] - xs[0], ys[1] - ys[0]), np.hypot(xs[2] - xs[0], ys[2] - ys[0])))
 
 
-def _copied(planes: Any, place: tuple[int, int], shape: tuple[int, int], nodata: float) -> Any:
+# One file a tile, of whatever scene: also for interferograms and seasonal coherence.
+
+
+def cut_tiles(
+    tiles: Sequence[Tile], out: Path, suffix: str, origin: str, make: Callable[[Tile, Path], None], progress: Progress
+) -> Cut:
+    """Make the file of each tile, `<id><suffix>` in a folder, and go on where a run before this one was stopped.
+
+    A file that is there is read; whole ones are kept, damaged ones made again. Tiles that `make` leaves
+    out by raising TileLeftOut are listed in LEFT_OUT with the reason.
+
+    Args:
+        origin: what the files are cut from; a folder that holds files of another origin is refused.
+        make: writes the file of a tile.
+    """
+    if not tiles:
+        raise SardinoError("there is no tile to cut: the table is empty")
+    if any(not tile.crs for tile in tiles):
+        raise SardinoError("tiles without a CRS cannot be cut from a scene: leave them out of the table")
+    out.mkdir(parents=True, exist_ok=True)
+    done = Cut()
+    for tile in progress(tiles):
+        path = out / f"{tile.id}{suffix}"
+        state = examine_file(path) if path.exists() else None
+        if isinstance(state, Finding) and state.fault == "unexamined":
+            raise SardinoError(f"{path} cannot be opened ({state.reason}): free it, or choose another folder")
+        if state is not None and not isinstance(state, Finding):
+            if (found := _origin_of(path)) != origin:
+                raise SardinoError(
+                    f"{path} was cut from {found or 'something else'}, wanted is {origin}: choose another folder"
+                )
+            done.kept.append(tile.id)
+            continue
+        try:
+            make(tile, path)
+        except TileLeftOut as reason:
+            path.unlink(missing_ok=True)
+            done.left_out[tile.id] = str(reason)
+        else:
+            done.written.append(tile.id)
+    if done.left_out:
+        write_csv(pd.DataFrame(sorted(done.left_out.items()), columns=["id", "reason"]), out / LEFT_OUT)
+    else:
+        (out / LEFT_OUT).unlink(missing_ok=True)
+    return done
+
+
+def on_grid(data: xr.Dataset, grid: Tile) -> xr.Dataset:
+    """A dataset whose last dimensions are y and x, with their coordinates and the CRS by CF."""
+    a, _, c, _, e, f = grid.transform
+    rows, columns = grid.shape
+    placed = data.assign_coords(y=("y", f + e * (np.arange(rows) + 0.5)), x=("x", c + a * (np.arange(columns) + 0.5)))
+    placed = placed.rio.write_crs(grid.crs).rio.write_transform(Affine(*grid.transform))
+    return placed.rio.write_coordinate_system()
+
+
+def write_netcdf(path: Path, groups: dict[str, xr.Dataset]) -> None:
+    """Write groups of one NetCDF file; "/" is the root."""
+    with whole(path) as partial, warnings.catch_warnings():
+        # A fill value of a variable that was masked by hand is not news.
+        warnings.filterwarnings("ignore", message="saving variable .* with floating point data")
+        for number, (group, data) in enumerate(groups.items()):
+            for variable in data.data_vars.values():
+                if variable.ndim >= 2 and variable.dtype.kind in "iuf":
+                    variable.encoding.update(zlib=True, complevel=1)
+            data.to_netcdf(
+                partial, mode="a" if number else "w", group=None if group == "/" else group, engine="h5netcdf"
+            )
+
+
+def _write_tif(path: Path, values: xr.DataArray, nodata: float, grid: Tile, bands: Sequence[str], origin: str) -> None:
+    """Write (C, H, W) values as a compressed GeoTIFF with band names."""
+    floating = values.dtype.kind == "f"
+    profile: dict[str, Any] = {
+        "crs": CRS(grid.crs).to_wkt(),
+        "transform": Affine(*grid.transform),
+        "height": grid.shape[0],
+        "width": grid.shape[1],
+        "count": len(values),
+        "dtype": values.dtype,
+        "nodata": None if math.isnan(nodata) and not floating else nodata,
+        "compress": "deflate",
+        "predictor": 3 if floating else 2,
+    }
+    with whole(path) as partial, rasterio.open(partial, "w", driver="GTiff", **profile) as dataset:
+        dataset.write(values.values)
+        dataset.descriptions = tuple(bands)
+        dataset.update_tags(**{ORIGIN: origin})
+
+
+def _origin_of(path: Path) -> str:
+    """What a tile's file was cut from; "" where it does not say."""
+    if path.suffix == ".nc":
+        with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as data:
+            return str(data.attrs.get(ORIGIN, ""))
+    with open_by_gdal(path) as dataset:
+        return str(dataset.tags().get(ORIGIN, ""))
+
+
+def _any_valid(values: NDArray[Any], nodata: float) -> bool:
+    return not (np.isnan(values) if math.isnan(nodata) else values == nodata).all()
+
+
+def _copied(planes: NDArray[Any], place: tuple[int, int], shape: tuple[int, int], nodata: float) -> NDArray[Any]:
     """The window of a grid in planes, nodata where it reaches beyond them."""
     out = np.full((len(planes), *shape), nodata, planes.dtype)
     row, column = place

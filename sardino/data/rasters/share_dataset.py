@@ -1,22 +1,20 @@
-"""A dataset packed for others: store, card and checksums in one archive, each time the same byte for byte."""
+"""A dataset shared: store, card and checksums in one archive, the same byte for byte, and taken apart with mistrust."""
 
 import hashlib
 import io
 import json
-import os
 import shutil
 import tarfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import read_table
 from sardino.errors import SardinoError
-
-# The card of a dataset that is shared: licence, source, channels, units, splits, fingerprint; and its README.
+from sardino.files import sha256_of, whole
 
 CARD = "card.json"
 README = "README.md"
@@ -24,6 +22,10 @@ STORE = "store"
 CHECKSUMS = "checksums.sha256"
 PACKAGE_FORMAT = "sardino-package"
 PACKAGE_VERSION = 1
+_LARGEST_TEXT = 1 << 28
+_MOST_FILES = 10_000_000
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,45 @@ class Sharing:
     licence: str
     source: str
     notes: str = ""
-    files: Sequence[Path] = field(default_factory=tuple)
+    files: Sequence[Path] = ()
 
     def __post_init__(self) -> None:
         for name in ("title", "licence", "source"):
             if not getattr(self, name).strip():
                 raise SardinoError(f"a dataset cannot be shared without its {name}: name it with --{name}")
+
+
+def pack_dataset(
+    store: TileStore, archive: Path, sharing: Sharing, *, overwrite: bool = False, progress: Progress = iter
+) -> dict[str, Any]:
+    """Write a store with its README, card and checksums as one .tar, whole or not at all; returns the card.
+
+    The store is verified first. The archive is not compressed (backscatter hardly shrinks, and a reader
+    can seek), its entries are sorted and carry no time, user or mode of this machine: the same store
+    makes the same bytes.
+
+    Raises:
+        SardinoError: a damaged store, a name taken twice, or a path that cannot be written.
+    """
+    archive = Path(archive)
+    if archive.suffix != ".tar":
+        raise SardinoError(f"a package is a .tar file, not {archive}")
+    if archive.exists() and not overwrite:
+        raise SardinoError(f"{archive} exists already: remove it, or ask to overwrite it")
+    if not archive.parent.is_dir():
+        raise SardinoError(f"there is no folder {archive.parent} to write {archive.name} into: make it first")
+    store.verify()
+    card = card_of(store, sharing)
+    entries = _entries(store, sharing, card)
+    try:
+        with whole(archive) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
+            sums = ""
+            for name in progress(sorted(entries)):
+                sums += f"{_add(tar, f'{archive.stem}/{name}', entries[name])}  {name}\n"
+            _add(tar, f"{archive.stem}/{CHECKSUMS}", sums.encode())
+    except OSError as error:
+        raise SardinoError(f"{archive} cannot be written ({error}): is the disk full?") from error
+    return card
 
 
 def card_of(store: TileStore, sharing: Sharing) -> dict[str, Any]:
@@ -114,59 +149,6 @@ or without sardino: `xarray.open_zarr("{STORE}/tiles.zarr")`, `geopandas.read_pa
 {notes and chr(10) + notes.rstrip() + chr(10)}"""
 
 
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
-
-
-def pack_dataset(
-    store: TileStore, archive: Path, sharing: Sharing, *, overwrite: bool = False, progress: Progress = iter
-) -> dict[str, Any]:
-    """Write a store with its README, card and checksums as one .tar, whole or not at all.
-
-    The store is verified first. The archive is not compressed (backscatter hardly shrinks, and a reader
-    can seek), its entries are sorted and carry no time, user or mode of this machine: the same store
-    makes the same bytes.
-
-    Returns:
-        The card.
-
-    Raises:
-        SardinoError: a damaged store, a name taken twice, or a path that cannot be written.
-    """
-    archive = Path(archive)
-    if archive.suffix != ".tar":
-        raise SardinoError(f"a package is a .tar file, not {archive}")
-    if archive.exists() and not overwrite:
-        raise SardinoError(f"{archive} exists already: remove it, or ask to overwrite it")
-    if not archive.parent.is_dir():
-        raise SardinoError(f"there is no folder {archive.parent} to write {archive.name} into: make it first")
-    store.verify()
-    card = card_of(store, sharing)
-    entries = _entries(store, sharing, card)
-    partial = archive.with_name(archive.name + ".partial")
-    lines = []
-    top = archive.stem
-    try:
-        with tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
-            for name in progress(sorted(entries)):
-                content = entries[name]
-                digest = hashlib.sha256()
-                if isinstance(content, bytes):
-                    digest.update(content)
-                    tar.addfile(_header(f"{top}/{name}", len(content)), io.BytesIO(content))
-                else:
-                    with content.open("rb") as file:
-                        tar.addfile(_header(f"{top}/{name}", content.stat().st_size), _Hashed(file, digest))
-                lines.append(f"{digest.hexdigest()}  {name}\n")
-            sums = "".join(lines).encode()
-            tar.addfile(_header(f"{top}/{CHECKSUMS}", len(sums)), io.BytesIO(sums))
-        os.replace(partial, archive)
-    except OSError as error:
-        raise SardinoError(f"{archive} cannot be written ({error}): is the disk full?") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return card
-
-
 def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[str, Path | bytes]:
     """Name in the archive to file or content."""
     entries: dict[str, Path | bytes] = {
@@ -191,33 +173,19 @@ def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[s
     return entries
 
 
-def _header(name: str, size: int) -> tarfile.TarInfo:
-    info = tarfile.TarInfo(name)
-    info.size, info.mode = size, 0o644
-    return info
-
-
-class _Hashed:
-    """A file that is hashed while it is read."""
-
-    def __init__(self, file: Any, digest: Any) -> None:
-        self._file, self._digest = file, digest
-
-    def read(self, size: int = -1) -> bytes:
-        block: bytes = self._file.read(size)
-        self._digest.update(block)
-        return block
-
-
-# Unpacking a shared dataset: nothing is written outside, nothing unexpected is taken, every checksum is held.
-
-_LARGEST_SUMS = 1 << 28
-_MOST_FILES = 10_000_000
-_BLOCK = 1 << 20
+def _add(tar: tarfile.TarFile, name: str, content: Path | bytes) -> str:
+    """Add a file or a content without a word of this machine; its checksum."""
+    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        info = tarfile.TarInfo(name)
+        info.size, info.mode = file.seek(0, io.SEEK_END), 0o644
+        file.seek(0)
+        tar.addfile(info, file)
+    return digest
 
 
 def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) -> dict[str, Any]:
-    """Unpack a package into a new folder, whole or not at all.
+    """Unpack a package into a new folder, whole or not at all; returns its card.
 
     Only plain files with plain relative names are taken; links, devices, sparse and compressed
     archives, names that lead outside or come twice, files that the checksums do not list, and more
@@ -227,9 +195,6 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
         archive: .tar file made by `pack_dataset`.
         folder: to make; it must not exist.
         progress: wraps the loop over files, for example `tqdm`.
-
-    Returns:
-        The package's card.
 
     Raises:
         SardinoError: anything of the above, by name, or a damaged archive.
@@ -244,16 +209,22 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
     try:
         with tarfile.open(archive, "r:") as tar:
             members = _checked(archive, tar)
-            _check_room(archive, folder.parent, sum(member.size for member in members.values()))
-            # One name a folder: what a killed run left is overwritten by the next.
-            partial = folder.with_name(f".{folder.name}.partial")
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir()
-            try:
-                card = _extract(archive, tar, members, partial, progress)
-                os.rename(partial, folder)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+            needed, free = sum(member.size for member in members.values()), shutil.disk_usage(folder.parent).free
+            if needed > free:
+                raise SardinoError(
+                    f"{archive} needs {needed / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB left"
+                )
+            texts = {name: _text(archive, tar, members[name]) for name in (CHECKSUMS, CARD)}
+            sums, card = _sums(archive, texts[CHECKSUMS], members.keys() - {CHECKSUMS}), _card(archive, texts[CARD])
+            with whole(folder) as partial:
+                for name in progress(list(members)):
+                    _extract(tar, members[name], partial / name)
+                    if name != CHECKSUMS and sha256_of(partial / name) != sums[name]:
+                        raise SardinoError(
+                            f"{archive} is damaged: {name} does not match its checksum; copy the archive again"
+                        )
+                if TileStore.open(partial / STORE).fingerprint != card.get("fingerprint"):
+                    raise SardinoError(f"{archive} contradicts itself: its card is of another store")
     except tarfile.TarError as error:
         raise SardinoError(f"{archive} is no package, or damaged ({error}): copy it again") from error
     except OSError as error:
@@ -295,52 +266,26 @@ def _harmless(name: str) -> bool:
     return plain and not path.is_absolute() and not {"..", "."} & set(name.split("/")) and len(name) < 1024
 
 
-def _check_room(archive: Path, folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise SardinoError(f"{archive} needs {needed / 1e9:.1f} GB, {folder} has {free / 1e9:.1f} GB left")
+def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    """Copy a plain file's bytes to a new file, and nothing else that its header says."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source = tar.extractfile(member)
+    assert source is not None  # _checked took plain files only
+    with source, target.open("xb") as file:
+        shutil.copyfileobj(source, file)
 
 
-def _extract(
-    archive: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo], into: Path, progress: Progress
-) -> dict[str, Any]:
-    """Write every file, each checked against its checksum, and open the store; the card."""
-    sums = _sums(archive, tar, members)
-    card = _card(archive, tar, members[CARD])
-    for name in progress([name for name in members if name != CHECKSUMS]):
-        target = into / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        digest = hashlib.sha256()
-        source = tar.extractfile(members[name])
-        assert source is not None  # _checked took plain files only
-        with source, target.open("xb") as file:
-            while block := source.read(_BLOCK):
-                digest.update(block)
-                file.write(block)
-        if digest.hexdigest() != sums[name]:
-            raise SardinoError(f"{archive} is damaged: {name} does not match its checksum; copy the archive again")
-    source = tar.extractfile(members[CHECKSUMS])
-    assert source is not None
-    (into / CHECKSUMS).write_bytes(source.read())
-    store = TileStore.open(into / STORE)
-    if store.fingerprint != card.get("fingerprint"):
-        raise SardinoError(f"{archive} contradicts itself: its card is of another store")
-    return card
-
-
-def _sums(archive: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]) -> dict[str, str]:
+def _sums(archive: Path, text: str, names: set[str]) -> dict[str, str]:
     """Checksum by name, for exactly the files that the archive holds."""
-    text = _text(archive, tar, members[CHECKSUMS])
     sums = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
-    differing = sorted(set(sums) ^ (members.keys() - {CHECKSUMS}))
-    if differing:
+    if differing := sorted(set(sums) ^ names):
         raise SardinoError(f"{archive} and its checksums do not list the same files: {differing[0]} is the first")
     return sums
 
 
-def _card(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[str, Any]:
+def _card(archive: Path, text: str) -> dict[str, Any]:
     try:
-        card = json.loads(_text(archive, tar, member))
+        card = json.loads(text)
     except ValueError as error:
         raise SardinoError(f"{archive} has a damaged {CARD} ({error}): copy it again") from error
     if not isinstance(card, dict) or card.get("format") != PACKAGE_FORMAT:
@@ -351,7 +296,7 @@ def _card(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> dict[
 
 
 def _text(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    if member.size > _LARGEST_SUMS:
+    if member.size > _LARGEST_TEXT:
         raise SardinoError(f"{archive} holds a {member.name} of {member.size} bytes: do not trust it")
     source = tar.extractfile(member)
     assert source is not None  # _checked took plain files only
