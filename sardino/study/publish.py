@@ -23,28 +23,23 @@ MOST_BYTES = 1_500_000
 INJECTED, COMPARED = "injected-parameters", "nbval-check-output"
 
 
-def published_notebook(workspace: Workspace, source: Path) -> Path:
-    """Where a profile's run of a notebook goes: beside its source, or among the references of the tests."""
-    name = f"{source.stem}.ipynb"
-    if workspace.profile.name == REFERENCE:
-        return workspace.root / "tests" / "notebooks" / name
-    return source.with_name(name)
-
-
-def publish_notebook(workspace: Workspace, source: Path, target: Path | None = None) -> Path:
+def publish_notebook(workspace: Workspace, source: Path, reference: bool | None = None) -> Path:
     """Put a notebook's representative run where readers, or the tests, look for it.
 
     A notebook that is no part of the plan is executed at its own parameters.
 
     Args:
         source: notebooks/NN_name.py; its Markdown is taken, and its code, which must mean what was executed.
-        target: see `published_notebook`, by default.
+        reference: for the tests, in tests/notebooks/ and with outputs of the compared cells alone, instead of beside
+            its source; by default where the profile is REFERENCE.
 
     Raises:
         SardinoError: the run is missing, executed other code, or is too large to be read; says what to do.
         NotebookError: a notebook that is no part of the plan failed.
     """
-    target = target or published_notebook(workspace, source)
+    if reference is None:
+        reference = workspace.profile.name == REFERENCE
+    target = (workspace.root / "tests" / "notebooks" if reference else source.parent) / f"{source.stem}.ipynb"
     run = representative(workspace.profile, source.stem)
     executed = workspace.notebook(run.name if run else source.stem)
     if run is None:
@@ -57,7 +52,7 @@ def publish_notebook(workspace: Workspace, source: Path, target: Path | None = N
     if cells is None:
         raise SardinoError(f"{source.name} has other code than {executed}, which was executed before it: {again}")
     notebook.cells = cells
-    if target == workspace.root / "tests" / "notebooks" / target.name:
+    if reference:
         for cell in cells:
             if cell.cell_type == "code" and COMPARED not in cell.metadata.get("tags", ()):
                 cell.outputs = []
@@ -89,6 +84,8 @@ def _joined(written: list[NotebookNode], executed: list[NotebookNode]) -> list[N
         return None
     for cell, ran in zip(fresh, codes, strict=True):
         cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+    for cell in given:
+        cell.source = cell.source.strip()
     place = next(n for n, cell in enumerate(written) if "parameters" in cell.metadata.get("tags", ())) + 1
     return [*written[:place], *given, *written[place:]]
 
