@@ -22,12 +22,12 @@ import psutil
 
 from sardino.errors import SardinoError
 from sardino.reporting.pages.benchmarks import Row, write_benchmark
-from sardino.reporting.record import read_record
-from sardino.study.stale import EVIDENCE, TRAININGS
+from sardino.reporting.record import TRAININGS, read_record
+from sardino.study.stale import DEPENDENCIES
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
-DRAWING = "sardino/reporting/curves.py"
+DRAWING = "sardino/reporting/figures/curves.py"
 NOTHING_CHANGED_S = 15.0
 
 
@@ -80,8 +80,8 @@ class Sweep:
         return {path.stem: path.read_bytes() for path in self._record_files()}
 
     def done(self) -> dict[str, bytes]:
-        """Records of the runs that ended: with their notebook, and the evidence that they were made from."""
-        kept = (self.root / "build" / self.profile / "kept").glob(f"*/{EVIDENCE}")
+        """Records of the runs that ended: with their notebook, and the dependencies that they were made from."""
+        kept = (self.root / "build" / self.profile / "kept").glob(f"*/{DEPENDENCIES}")
         return {path.parent.name: (path.parent / f"{path.parent.name}.json").read_bytes() for path in kept}
 
     def unreadable(self) -> int:

@@ -7,9 +7,10 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:  # a sweep that finds nothing to do should not wait for pandas
+    import pandas as pd
 
 
 @contextmanager
@@ -48,7 +49,7 @@ def write_json(value: Any, path: Path) -> Path:
     return write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
-def write_csv(frame: pd.DataFrame, path: Path) -> Path:
+def write_csv(frame: "pd.DataFrame", path: Path) -> Path:
     """A tidy frame as CSV, numbers to six decimals so that two machines' files can be compared by eye."""
     return write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"), path)
 

@@ -80,33 +80,25 @@ def plan(
         str, typer.Option(help="What a run gets: here (measured now), cpu-1, rtx4090, a100, h100.")
     ] = "here",
     csv: Annotated[Path | None, typer.Option(help="Write the table to this file as well.")] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="With what the runs took, and write forecast.csv.")
-    ] = False,
-    calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Take cpu-1's speed from what the published trainings took.")
-    ] = False,
+    compare: Annotated[bool, typer.Option("--compare", help="Beside what the runs took.")] = False,
 ) -> None:
     """List the runs of a profile with predicted operations, memory, disk and hours on a device.
 
     Nothing is run: operations are counted on the real networks at the profile's sizes.
     """
     from sardino.files import write_text
-    from sardino.study.forecast import Forecast, as_csv, find_device, forecast
+    from sardino.study.forecast import as_csv, find_device, forecast
     from sardino.study.profile import Profile
 
     loaded = Profile.load(named or profile)
-    if calibrate:
-        _calibrate(named or profile)
-        return
     given = find_device(device, loaded.threads)
     rows = forecast(loaded, given)
     typer.echo(f"{loaded.title}: {len(rows)} runs\non {given.title} ({given.source})")
-    if csv is not None:
-        write_text(as_csv(rows, Forecast), csv)
     if compare:
-        _compare(named or profile, rows)
+        _compare(named or profile, rows, csv)
         return
+    if csv is not None:
+        write_text(as_csv(rows), csv)
     _table([_cells(row) for row in rows], HEAD)
     typer.echo(
         f"total {sum(row.tflop for row in rows):.3g} TFLOP, {sum(row.hours for row in rows):.3g} h in a row, "
@@ -130,14 +122,13 @@ def _cells(row: "Forecast") -> list[str]:
     return texts + [f"{value:.3g}" for value in (row.tflop, row.memory_gb, row.disk_gb, row.hours)]
 
 
-def _compare(profile: str, rows: "list[Forecast]") -> None:
+def _compare(profile: str, rows: "list[Forecast]", csv: Path | None) -> None:
     """Predicted beside actual, of the runs that have a record in build/ or results/."""
     from sardino.files import write_text
-    from sardino.study.forecast import Taken, as_csv, taken
+    from sardino.study.forecast import as_csv, compare
     from sardino.study.workspace import Workspace
 
-    workspace = Workspace.open(profile)
-    found = taken(workspace, rows)
+    found = compare(Workspace.open(profile), rows)
     if not found:
         raise SardinoError(f"profile '{profile}' has no record to compare with: run `sardino reproduce {profile}`")
     head = ["run", "predicted s", "took s", "took/predicted", "predicted GB", "peak GB"]
@@ -147,20 +138,8 @@ def _compare(profile: str, rows: "list[Forecast]") -> None:
     )
     took, predicted = sum(t.took_s for t in found), sum(t.predicted_s for t in found)
     typer.echo(f"together {took:.4g} s, predicted {predicted:.4g} s: {took / predicted:.2f} times")
-    path = workspace.results / "forecast.csv"
-    write_text(as_csv(found, Taken), path)
-    typer.echo(path)
-
-
-def _calibrate(profile: str) -> None:
-    from sardino.study.forecast import calibrate
-    from sardino.study.workspace import Workspace
-
-    speed = calibrate(Workspace.open(profile))
-    typer.echo(
-        f"cpu-1: {speed.matrix_gflops:.3g} GFLOP/s in products, {speed.convolution_gflops:.3g} in convolutions, from "
-        f"{speed.runs} trainings of `{speed.profile}` on {speed.cpu}"
-    )
+    if csv is not None:
+        write_text(as_csv(found), csv)
 
 
 def _table(rows: list[list[str]], head: list[str]) -> None:

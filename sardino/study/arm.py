@@ -21,7 +21,7 @@ from sardino.dino.step import Learner, Network
 from sardino.dino.views import Views
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.record import revision
-from sardino.study.stale import fingerprint, import_closure
+from sardino.study.stale import hash_of_code, imported_files
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card
 from sardino.weights.page import measured_at_end
@@ -93,7 +93,7 @@ def pretrain_arm(
         folder,
         cache=profile.data.cache,
         # The code's own content, because a working tree changes under one revision.
-        code=fingerprint(import_closure(Path(__file__), Path(sardino.__file__).parent)),
+        code=hash_of_code(imported_files(Path(__file__), Path(sardino.__file__).parent)),
         mismatch="restart",
         label=f"pre-training {profile.pretrained(arm, seed)}",
     )

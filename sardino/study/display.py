@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -15,7 +15,7 @@ from sardino.study.workspace import Workspace
 PLAIN_INTERVAL_S = 30.0
 """Seconds between lines where the output is a file or a pipe."""
 PRIOR = 0.5
-"""Weight of the profile's expected time, as a share of all work, against what this session has measured."""
+"""Weight of the predicted time, as a share of all work, against what this session has measured."""
 
 
 @dataclass
@@ -24,13 +24,13 @@ class Progress:
 
     Args:
         stale: the runs Snakemake is going to execute.
-        expected_s: how long they would take on the profile's hardware.
+        expected_s: how long each is predicted to take on the profile's hardware, by name.
         out: where to write; a terminal gets a block that is drawn anew, anything else plain lines.
     """
 
     workspace: Workspace
-    stale: Sequence[Run]
-    expected_s: float
+    stale: Sequence[Run] = ()
+    expected_s: Mapping[str, float] = field(default_factory=dict)
     out: TextIO = field(default_factory=lambda: sys.stdout)
     started: float = field(default_factory=time.time)
 
@@ -70,12 +70,12 @@ class Progress:
         return [run for run in self.stale if _newer(self.workspace.progress(run.name), self.started)]
 
     def time_left_s(self) -> float:
-        """Work left over the speed so far; at the start the profile's expected time stands in for a speed."""
-        total = sum(run.cost for run in self.stale)
-        done = sum(run.cost for run in (*self.finished(), *self.failures()))
-        done += sum(run.cost * self._share(run) for run in self.running())
-        prior = PRIOR * total
-        speed = (done + prior) / (time.time() - self.started + PRIOR * self.expected_s)
+        """What is left of the predicted time, over the speed of work so far; at the start that is one."""
+        expected = {run.name: self.expected_s.get(run.name, 0.0) for run in self.stale}
+        total = sum(expected.values())
+        done = sum(expected[run.name] for run in (*self.finished(), *self.failures()))
+        done += sum(expected[run.name] * self._share(run) for run in self.running())
+        speed = (done + PRIOR * total) / (time.time() - self.started + PRIOR * total)
         return (total - done) / max(speed, 1e-9)
 
     def update(self) -> None:

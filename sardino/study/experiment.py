@@ -20,7 +20,7 @@ from sardino.errors import SardinoError
 from sardino.segmentation import kept_features as features_module
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
-from sardino.study.stale import fingerprint, import_closure
+from sardino.study.stale import hash_of_code, imported_files
 from sardino.study.workspace import Workspace
 from sardino.weights.save import load_backbone
 
@@ -180,7 +180,7 @@ class Experiment:
             about = {
                 "data": self.store.fingerprint,
                 "normalisation": self.normalisation.to_dict(),
-                "code": fingerprint([source, *import_closure(source, Path(sardino.__file__).parent)]),
+                "code": hash_of_code([source, *imported_files(source, Path(sardino.__file__).parent)]),
             }
             tiles = StoreTiles(self.store, ids, self.normalisation)
             most = profile.finetuning.feature_cache_gb * 1e9

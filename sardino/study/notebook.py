@@ -1,4 +1,4 @@
-"""The notebook runner: one py:percent source, checked parameters, a fresh kernel, a clean transcript."""
+"""The notebook runner: one py:percent source, checked parameters, a fresh kernel, a notebook fit to be committed."""
 
 import hashlib
 import os
@@ -12,15 +12,25 @@ from typing import Any
 from nbformat import NotebookNode
 
 from sardino.errors import SardinoError
+from sardino.files import write_text
+from sardino.progress import write_beat
 from sardino.study.plan import Run
 from sardino.study.report import publish_report
-from sardino.study.stale import evidence_with_needs, keep, restore
+from sardino.study.stale import bring_back, dependencies, set_aside
 from sardino.study.workspace import Workspace
 
 FINAL = ".final"
 """Suffix of the mark beside a failed notebook that another try would fail the same way."""
 TRACEBACK_LINES = 12
 """Lines of a failed cell's traceback that the terminal shows; the notebook holds all."""
+KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
+"""papermill refuses a notebook without one; a fixed one keeps differences small."""
+PAIRING = {"formats": "ipynb,py:percent"}
+"""Opened in Jupyter, the notebook stays paired with its py:percent source."""
+PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)/(s|it)\b|\b\d+it \[")
+WIDGET_HINT = re.compile(r"TqdmWarning: IProgress not found|from \.autonotebook import tqdm")
+"""A dependency's remark that progress widgets are not installed: about one machine, not about the result."""
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
 class NotebookError(Exception):
@@ -41,6 +51,65 @@ class NotebookError(Exception):
         return f"{self.tail}\n{self.path}" if self.tail else self.sentence
 
 
+def run_planned(
+    workspace: Workspace,
+    run: Run,
+    threads: int = 1,
+    extra: Mapping[str, Any] | None = None,
+    if_stale: bool = False,
+    attempt: int = 1,
+) -> bool:
+    """Execute one run of the plan: its record, notebook and heartbeat lie in the workspace.
+
+    Args:
+        extra: parameters that replace the plan's.
+        if_stale: leave it at the record of the last execution if nothing it depends on has changed.
+        attempt: counted from 1; a later one is not made where the last failed for good.
+
+    Returns:
+        False if the last record was kept.
+    """
+    failed, beat = workspace.failed(run.name), workspace.progress(run.name)
+    if attempt > 1 and failed.with_suffix(FINAL).is_file():
+        raise SardinoError(failed.with_suffix(".txt").read_text(encoding="utf-8").strip())
+    known = {} if extra else dependencies(workspace, run)
+    write_beat(beat, "", 0, 0)
+    try:
+        if if_stale and known and bring_back(workspace, run, known):
+            return False
+        run_notebook(
+            workspace.root / "notebooks" / f"{run.notebook}.py",
+            {**_given(workspace), **run.parameters, **(extra or {})},
+            workspace.notebook(run.name),
+            root=workspace.root,
+            failed=failed,
+            record=workspace.record(run.name),
+            threads=threads,
+            environment={"SARDINO_PROGRESS": str(beat)},
+        )
+        if run.kind == "report":
+            publish_report(workspace)
+        if known:
+            set_aside(workspace, run, known)
+        return True
+    except SardinoError as error:
+        write_text(f"{error}\n", failed.with_suffix(".txt"))
+        raise
+    finally:
+        beat.unlink(missing_ok=True)
+
+
+def make_report(workspace: Workspace) -> Path:
+    """Execute the report's notebook on a profile's published results and write results/<profile>/report.html.
+
+    Raises:
+        NotebookError: the notebook failed, for one because nothing is published.
+    """
+    source, output = workspace.root / "notebooks" / "09_report.py", workspace.notebook("report")
+    run_notebook(source, _given(workspace), output, root=workspace.root, failed=workspace.failed("report"))
+    return publish_report(workspace)
+
+
 def run_notebook(
     source: Path,
     parameters: Mapping[str, Any],
@@ -52,7 +121,7 @@ def run_notebook(
     threads: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> None:
-    """Execute a py:percent notebook in a fresh kernel and write its clean transcript.
+    """Execute a py:percent notebook in a fresh kernel and write it, cleaned of what tells about one machine.
 
     Args:
         source: the .py file.
@@ -98,62 +167,39 @@ def run_notebook(
     if error is None and record is not None and not record.is_file():
         error = NotebookError(f"{source.name} ended without writing its record {record.name}", failed)
     text = nbformat.writes(clean(content, source.stem, _relative_paths(root, parameters)))
-    _write(output if error is None else failed, text + "\n")
+    write_text(text + "\n", failed if error else output)
     if error is not None:
         if record is not None:
             record.unlink(missing_ok=True)
-        _write(failed.with_suffix(".txt"), error.sentence + "\n")
+        write_text(error.sentence + "\n", failed.with_suffix(".txt"))
         if error.final:
-            _write(failed.with_suffix(FINAL), "")
+            write_text("", failed.with_suffix(FINAL))
         raise error
 
 
-def run_planned(
-    workspace: Workspace,
-    run: Run,
-    threads: int = 1,
-    extra: Mapping[str, Any] | None = None,
-    if_stale: bool = False,
-    attempt: int = 1,
-) -> bool:
-    """Execute one run of the plan: its record, transcript and heartbeat lie in the workspace.
+def clean(notebook: NotebookNode, name: str, replacements: Mapping[str, str]) -> NotebookNode:
+    """Take out of an executed notebook what differs from run to run or tells about one machine, in place.
 
-    Args:
-        extra: parameters that replace the plan's.
-        if_stale: leave it at the record of the last execution if nothing it depends on has changed.
-        attempt: counted from 1; a later one is not made where the last failed for good.
-
-    Returns:
-        False if the last record was kept.
+    Cell ids come from the notebook's name and the cell's index; timestamps, durations, progress bars and the split of
+    printed text into pieces go; `replacements` turns absolute paths into relative ones.
     """
-    if attempt > 1 and workspace.failed(run.name).with_suffix(FINAL).is_file():
-        raise SardinoError(workspace.failed(run.name).with_suffix(".txt").read_text(encoding="utf-8").strip())
-    known = {} if extra else evidence_with_needs(workspace, run)
-    progress = workspace.progress(run.name)
-    _write(progress, '{"label": "", "done": 0, "total": 0}\n')
-    try:
-        if if_stale and known and restore(workspace, run, known):
-            return False
-        run_notebook(
-            workspace.root / "notebooks" / f"{run.notebook}.py",
-            {"profile": workspace.reference, "data": str(workspace.data or ""), **run.parameters, **(extra or {})},
-            workspace.notebook(run.name),
-            root=workspace.root,
-            failed=workspace.failed(run.name),
-            record=workspace.record(run.name),
-            threads=threads,
-            environment={"SARDINO_PROGRESS": str(progress)},
-        )
-        if run.kind == "report":
-            publish_report(workspace)
-        if known:
-            keep(workspace, run, known)
-        return True
-    except SardinoError as error:
-        _write(workspace.failed(run.name).with_suffix(".txt"), f"{error}\n")
-        raise
-    finally:
-        progress.unlink(missing_ok=True)
+    version = notebook.metadata.get("language_info", {})
+    language = {key: version[key] for key in ("name", "file_extension", "mimetype") if key in version}
+    notebook.metadata = NotebookNode({"kernelspec": KERNELSPEC, "language_info": language, "jupytext": PAIRING})
+    for index, cell in enumerate(notebook.cells):
+        cell["id"] = hashlib.sha256(f"{name}:{index}".encode()).hexdigest()[:8]
+        tags = cell.metadata.get("tags", [])
+        cell.metadata = NotebookNode({"tags": tags} if tags else {})
+        if cell.cell_type == "code":
+            cell.outputs = [_replaced(output, replacements) for output in _outputs(cell.outputs)]
+            if "injected-parameters" in tags:
+                cell.source = _replaced(cell.source, replacements)
+    return notebook
+
+
+def _given(workspace: Workspace) -> dict[str, str]:
+    """Parameters that every notebook has."""
+    return {"profile": workspace.reference, "data": str(workspace.data or "")}
 
 
 def _check_parameters(source: Path, parameters: Mapping[str, Any], known: set[str]) -> None:
@@ -176,18 +222,17 @@ def _error_of(fault: Any, path: Path) -> NotebookError:
 
 
 def _relative_paths(root: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What stands in a transcript for folders of this machine."""
+    """What a notebook says instead of folders of this machine."""
     paths = {f"{root}{os.sep}": "", str(root): ".", str(Path.home()): "~"}
-    data = str(parameters.get("data") or "")
-    if Path(data).is_absolute():
-        paths[data] = Path(data).name
-    return paths
+    data = Path(parameters.get("data") or "")
+    return {**paths, str(data): data.name} if data.is_absolute() else paths
 
 
 @contextmanager
 def _environment(threads: int, temporary: str, extra: Mapping[str, str] | None) -> Iterator[None]:
     """The kernel's environment: it is fixed before the kernel starts, because hashing and threads read it once."""
-    wanted = {
+    before = dict(os.environ)
+    os.environ |= {
         "PYTHONHASHSEED": "0",
         "TZ": "UTC",
         "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -201,76 +246,25 @@ def _environment(threads: int, temporary: str, extra: Mapping[str, str] | None) 
         "IPYTHONDIR": temporary,
         **(extra or {}),
     }
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
-
-
-# The transcript: an executed notebook without what differs from run to run or tells about one machine.
-
-KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
-"""papermill refuses a notebook without one; a fixed one keeps differences small."""
-PAIRING = {"formats": "ipynb,py:percent"}
-"""Opened in Jupyter, the notebook stays paired with its py:percent source."""
-
-PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)/(s|it)\b|\b\d+it \[")
-WIDGET_HINT = re.compile(r"TqdmWarning: IProgress not found|from \.autonotebook import tqdm")
-"""A dependency's remark that progress widgets are not installed: about one machine, not about the result."""
-ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-
-
-def clean(notebook: NotebookNode, name: str, replacements: Mapping[str, str]) -> NotebookNode:
-    """Make an executed notebook fit to be committed, in place.
-
-    Cell ids come from the notebook's name and the cell's index; timestamps, durations,
-    progress bars and the split of printed text into pieces go; `replacements` turns
-    absolute paths into relative ones.
-    """
-    version = notebook.metadata.get("language_info", {})
-    notebook.metadata = NotebookNode(
-        {
-            "kernelspec": KERNELSPEC,
-            "language_info": {key: version[key] for key in ("name", "file_extension", "mimetype") if key in version},
-            "jupytext": PAIRING,
-        }
-    )
-    for index, cell in enumerate(notebook.cells):
-        cell["id"] = hashlib.sha256(f"{name}:{index}".encode()).hexdigest()[:8]
-        tags = cell.metadata.get("tags")
-        cell.metadata = NotebookNode({"tags": tags} if tags else {})
-        if cell.cell_type == "code":
-            cell.outputs = [_replaced(output, replacements) for output in _outputs(cell.outputs)]
-            if tags and "injected-parameters" in tags:
-                cell.source = _replaced(cell.source, replacements)
-    return notebook
+        os.environ.clear()
+        os.environ |= before
 
 
 def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
     """Outputs with printed text joined and progress bars dropped."""
-    kept: list[NotebookNode] = []
+    joined: list[NotebookNode] = []
     for output in outputs:
-        if output.output_type == "stream" and kept and kept[-1].get("name") == output.name:
-            kept[-1].text += output.text
+        if output.output_type == "stream" and joined and joined[-1].get("name") == output.name:
+            joined[-1].text += output.text
         elif "application/vnd.jupyter.widget-view+json" not in output.get("data", {}):
-            kept.append(output)
-    for output in kept:
+            joined.append(output)
+    for output in joined:
         if output.output_type == "stream":
             output.text = _final_lines(output.text)
-    return [output for output in kept if output.output_type != "stream" or output.text.strip()]
+    return [output for output in joined if output.output_type != "stream" or output.text.strip()]
 
 
 def _final_lines(text: str) -> str:
@@ -288,26 +282,7 @@ def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:
     if isinstance(value, list):
         return [_replaced(item, replacements) for item in value]
     if isinstance(value, dict):
-        for key, item in value.items():
+        for key in value:
             if not str(key).startswith("image/"):
-                value[key] = _replaced(item, replacements)
+                value[key] = _replaced(value[key], replacements)
     return value
-
-
-def make_report(workspace: Workspace) -> Path:
-    """Execute the report's notebook on a profile's published results and write its HTML.
-
-    Returns:
-        results/<profile>/report.html.
-
-    Raises:
-        NotebookError: the notebook failed, for one because nothing is published.
-    """
-    run_notebook(
-        workspace.root / "notebooks" / "09_report.py",
-        {"profile": workspace.reference, "data": str(workspace.data or "")},
-        workspace.notebook("report"),
-        root=workspace.root,
-        failed=workspace.failed("report"),
-    )
-    return publish_report(workspace)

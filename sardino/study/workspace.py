@@ -66,6 +66,11 @@ class Workspace:
         """The JSON record of a run, its last act."""
         return self.build / "runs" / f"{run}.json"
 
+    def newest_record(self, run: str) -> Path:
+        """The record of a run in build/, or the published one where there is none."""
+        record = self.record(run)
+        return record if record.is_file() else self.results / "runs" / record.name
+
     @property
     def runs(self) -> Path:
         return self.build / "runs"

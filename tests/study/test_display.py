@@ -10,11 +10,8 @@ from sardino.study.display import Progress, duration
 from sardino.study.plan import Run
 from sardino.study.workspace import Workspace
 
-RUNS = [
-    Run("data", "01", "data", cost=10.0),
-    Run("a", "02", "pretrain", cost=30.0),
-    Run("b", "03", "finetune", cost=60.0),
-]
+RUNS = [Run("data", "01", "data"), Run("a", "02", "pretrain"), Run("b", "03", "finetune")]
+EXPECTED_S = {"data": 10.0, "a": 30.0, "b": 60.0}
 
 
 @pytest.fixture
@@ -23,7 +20,7 @@ def progress(tmp_path):
     space = Workspace.open("smoke", root=tmp_path)
     for folder in ("runs", "progress", "failed", "notebooks"):
         (space.build / folder).mkdir(parents=True)
-    return Progress(space, RUNS, 100.0, io.StringIO(), time.time() - 50)
+    return Progress(space, RUNS, EXPECTED_S, io.StringIO(), time.time() - 50)
 
 
 def test_each_end_is_told_once_with_its_count(progress):

@@ -17,16 +17,8 @@ from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import write_record
 from sardino.segmentation.segmenter import build_segmenter
-from sardino.study.forecast import (
-    TABLE,
-    Forecast,
-    as_csv,
-    find_device,
-    forecast,
-    pretraining_tile,
-    supervised_tile,
-    taken,
-)
+from sardino.study.forecast import DEVICES, as_csv, compare, find_device, forecast
+from sardino.study.operations import Work, pretraining_tile, supervised_tile
 from sardino.study.plan import plan
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
@@ -42,7 +34,7 @@ def test_pretraining_counts_what_a_real_step_does():
     with FlopCounterMode(display=False) as counter:
         learner.step([views], 1, Rates.at(0, 10, 5, 3, recipe))
     tile = pretraining_tile(SHAPE, recipe)
-    assert 3 * (tile.matrix + tile.convolution) == pytest.approx(counter.get_total_flops(), rel=0.01)
+    assert 3 * tile.operations == pytest.approx(counter.get_total_flops(), rel=0.01)
     assert tile.parameters == sum(p.numel() for p in learner.student.parameters()) == tile.trained
 
 
@@ -55,7 +47,7 @@ def test_a_cell_counts_what_a_real_step_does(encoding, frozen):
     with FlopCounterMode(display=False) as counter:
         model(torch.zeros(2, 12, 32, 32)).sum().backward()
     tile = supervised_tile(encoding, frozen, SHAPE, 11, **sizes)
-    assert 2 * (tile.step.matrix + tile.step.convolution) == counter.get_total_flops()
+    assert 2 * tile.step.operations == counter.get_total_flops()
     assert tile.step.parameters == sum(p.numel() for p in model.parameters())
     assert tile.decode.matrix <= tile.step.matrix and tile.forward.convolution <= tile.step.convolution
     assert tile.step.kept > 0
@@ -111,7 +103,7 @@ def test_a_frozen_arm_costs_less_and_takes_disk_where_its_features_are_kept():
 
 
 def test_a_device_is_known_by_name_and_an_unknown_one_is_refused():
-    assert all(device.source and device.seconds(1e12, 1e12) > 0 for device in TABLE)
+    assert all(device.source and device.seconds(Work(1e12, 1e12)) > 0 for device in DEVICES)
     with pytest.raises(SardinoError, match="no device is named 'abacus': there are here, cpu-1"):
         find_device("abacus")
 
@@ -131,22 +123,26 @@ def test_the_table_is_printed_and_written(tmp_path):
     written = list(csv.DictReader(io.StringIO(out.read_text())))
     assert [line["name"] for line in written] == [run.name for run in plan(Profile.load("smoke"))]
     rows = forecast(Profile.load("smoke"), DEVICE)
-    assert written == list(csv.DictReader(io.StringIO(as_csv(rows, Forecast))))
+    assert written == list(csv.DictReader(io.StringIO(as_csv(rows))))
 
 
-def test_predictions_stand_beside_what_runs_took(project, monkeypatch):
+def test_predictions_stand_beside_what_runs_took(project, monkeypatch, tmp_path):
+    """Times are printed, and written where one asks for it: published files do not change with them."""
     monkeypatch.chdir(project.root)
-    done = CliRunner().invoke(app, ["plan", "smoke", "--device", "cpu-1", "--compare"])
+    asked = ["plan", "smoke", "--device", "cpu-1", "--compare"]
+    done = CliRunner().invoke(app, asked)
     assert done.exit_code == 2 and "has no record to compare with" in done.stderr
     space = Workspace.open("smoke", root=project.root)
     write_record(
         space.results / "runs/data.json", kind="data", profile="smoke", parameters={}, seeds=[0], data={}, results={},
         started=0.0,
     )  # fmt: skip
-    done = CliRunner().invoke(app, ["plan", "smoke", "--device", "cpu-1", "--compare"])
+    out = tmp_path / "compared.csv"
+    done = CliRunner().invoke(app, [*asked, "--csv", str(out)])
     assert done.exit_code == 0, done.output
-    (line,) = csv.DictReader(io.StringIO((space.results / "forecast.csv").read_text()))
+    (line,) = csv.DictReader(io.StringIO(out.read_text()))
     took = json.loads((space.results / "runs/data.json").read_text())["wall_s"]
     assert line["name"] == "data" and float(line["took_s"]) == pytest.approx(took, rel=1e-3)
-    (found,) = taken(space, forecast(space.profile, DEVICE))
+    (found,) = compare(space, forecast(space.profile, DEVICE))
     assert found.ratio == pytest.approx(found.took_s / found.predicted_s)
+    assert [path.name for path in space.results.iterdir()] == ["runs"]

@@ -11,7 +11,7 @@ from sardino.study.profile import Profile, known_profiles
 def test_runs_have_one_name_each_and_follow_what_they_need(name):
     seen: set[str] = set()
     for run in plan(Profile.load(name)):
-        assert run.name not in seen and set(run.needs) <= seen and run.cost > 0
+        assert run.name not in seen and set(run.needs) <= seen
         seen.add(run.name)
 
 
@@ -57,12 +57,8 @@ def test_another_seed_leaves_the_pretrainings_of_the_first_as_they_are():
     assert settings(three, more["pretrain-all-seed1"])["seeds"] == [1]
 
 
-def test_a_search_and_seeds_cost_and_a_cache_does_not_make_stale():
+def test_a_cache_does_not_make_stale():
     one = Profile.load("laptop")
-    searched = one.model_copy(update={"finetuning": one.finetuning.model_copy(update={"lr_grid": [1e-3, 1e-2, 1e-1]})})
-    for run, more in zip(plan(one), plan(searched), strict=True):
-        trains = run.kind in ("finetune", "baseline")
-        assert (more.cost > 1.5 * run.cost) if trains and "frozen" not in run.name else more.cost >= run.cost
     kept = one.model_copy(update={"finetuning": one.finetuning.model_copy(update={"feature_cache_gb": 0})})
     assert all(settings(one, run) == settings(kept, run) for run in plan(one))
 

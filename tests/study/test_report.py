@@ -13,7 +13,7 @@ import sardino
 from sardino.reporting.pages.contents import illustrations
 from sardino.study.notebook import NotebookError, make_report
 from sardino.study.plan import plan
-from sardino.study.stale import code_files, evidence_with_needs, published
+from sardino.study.stale import code_files, dependencies, hash_of_published
 from sardino.study.workspace import Workspace
 
 ROOT = Path(sardino.__file__).parents[1]
@@ -80,15 +80,15 @@ def test_it_shows_all_tables_claims_figures_and_runs(page, space):
 
 
 def test_a_redrawn_figure_or_another_frame_makes_it_stale(space):
-    before = published(space)
+    before = hash_of_published(space)
     figure = space.figures / "fig1.png"
     content = figure.read_bytes()
     figure.write_bytes(content + b"\0")
-    assert published(space) != before
+    assert hash_of_published(space) != before
     figure.write_bytes(content)
-    assert published(space) == before
+    assert hash_of_published(space) == before
     run = {run.name: run for run in plan(space.profile)}["report"]
-    assert evidence_with_needs(space, replace(run, needs=()))["published"] == before
+    assert dependencies(space, replace(run, needs=()))["published"] == before
     assert {"report.py", "report.css", "index.html.j2"} <= {path.name for path in code_files(space, run)}
 
 

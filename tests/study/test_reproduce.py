@@ -1,5 +1,6 @@
 """Snakemake runs what is stale and nothing else; the tests follow one project through its life, in this order."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -36,7 +37,7 @@ def again(project, capsys):
 def _training_code(project):
     """The toy pre-training depends on a module that the others do not import, and draws with another."""
     (project.root / "sardino/reporting/toy_curves.py").write_text("COLOUR = 'red'\n")
-    imports = "from sardino.reporting.toy_curves import COLOUR\nfrom sardino.dino.recipe import SMALL"
+    imports = "from sardino.reporting.toy_curves import COLOUR\nimport sardino.dino.health"
     project.notebook("02_pretraining", imports=imports)
 
 
@@ -59,7 +60,7 @@ def test_everything_wanted_runs_on_one_thread_each(again, project):
 def test_a_second_time_nothing_runs_whatever_is_touched_or_edited_elsewhere(again, project):
     (project.root / "sardino/reporting/unrelated.py").write_text("x = 2\n")
     (project.root / "sardino/reporting/toy_curves.py").write_text("COLOUR = 'blue'\n")
-    recipe = project.root / "sardino/dino/recipe.py"
+    recipe = project.root / "sardino/dino/health.py"
     recipe.write_text(recipe.read_text() + "\n# a comment\n")
     for path in (project.root / "notebooks").iterdir():
         os.utime(path)
@@ -69,7 +70,7 @@ def test_a_second_time_nothing_runs_whatever_is_touched_or_edited_elsewhere(agai
 
 
 def test_editing_an_imported_file_runs_its_dependants_alone(again, project):
-    recipe = project.root / "sardino/dino/recipe.py"
+    recipe = project.root / "sardino/dino/health.py"
     recipe.write_text(recipe.read_text() + "\nADDED = 1\n")
     code, executed, _ = again()
     assert code == 0 and executed == {"pretrain-europe"}
@@ -128,19 +129,27 @@ def test_a_run_is_tried_again_but_not_where_its_input_is_at_fault(again, project
 
 
 def test_a_repaired_run_goes_on_past_a_dead_lock_but_not_beside_a_living_reproduction(again, project):
-    hold = project.root / "build/smoke/reproduce.pid"
-    born = psutil.Process().create_time()
-    hold.write_text(json.dumps([[os.getpid(), born]]))
-    with pytest.raises(SardinoError, match=f"running as process {os.getpid()}"):
-        again()
-    hold.write_text(json.dumps([[os.getpid(), born - 1000]]))  # the number is in use again, by another process
+    """A Snakemake whose parent was killed is alive: it was given the file of the lock."""
+    path = project.root / "build/smoke/reproduce.lock"
+    with path.open("a+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock.truncate(0)
+        lock.write("123")
+        lock.flush()
+        orphan = subprocess.Popen(["sleep", "60"], pass_fds=[lock.fileno()])
+    try:
+        with pytest.raises(SardinoError, match="running as process 123: wait for it"):
+            again()
+    finally:
+        orphan.kill()
+        orphan.wait()
     locks = project.root / "build/smoke/.snakemake/locks"
     locks.mkdir(exist_ok=True)
     (locks / "0.output.lock").write_text(str(project.root / "build/smoke/runs/data.json"))
     project.notebook("02_pretraining")
     code, executed, _ = again()
     assert code == 0 and executed == {"pretrain-europe"}
-    assert not hold.exists() and not (project.root / "build/smoke/failed/pretrain-europe.ipynb").exists()
+    assert not (project.root / "build/smoke/failed/pretrain-europe.ipynb").exists()
 
 
 def test_stopping_ends_every_process_and_leaves_no_half_result(again, project):
@@ -163,7 +172,7 @@ def test_stopping_ends_every_process_and_leaves_no_half_result(again, project):
         process.wait()
     assert process.returncode == 130 and "the same command goes on" in printed
     assert not psutil.wait_procs(family, timeout=5)[1]
-    assert WANTED[1] not in project.records() and not (project.root / "build/smoke/reproduce.pid").exists()
+    assert WANTED[1] not in project.records()
     project.notebook("03_finetuning")
     code, executed, _ = again()
     assert code == 0 and WANTED[1] in executed

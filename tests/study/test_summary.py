@@ -7,7 +7,7 @@ import pytest
 
 from sardino.reporting.record import write_record
 from sardino.study.plan import plan
-from sardino.study.reproduce import MemoryMeter, publish_summary
+from sardino.study.reproduce import memory_mb, publish_summary
 from sardino.study.workspace import Workspace
 
 
@@ -47,10 +47,8 @@ def test_children_count_towards_memory():
     child = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert child.stdin is not None and child.stdout is not None
     child.stdout.readline()
-    own, alone = MemoryMeter(), MemoryMeter()
-    own.sample(os.getpid())
+    own = memory_mb(os.getpid())
     child.stdin.close()
     child.wait()
     child.stdout.close()
-    alone.sample(os.getpid())
-    assert own.peak_mb - alone.peak_mb > 60
+    assert own - memory_mb(os.getpid()) > 60

@@ -1,9 +1,9 @@
-"""The closure holds what a source imports, however it is written, and nothing else."""
+"""The files of a run are what its source imports, however it is written, and nothing else."""
 
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.study.stale import fingerprint, import_closure
+from sardino.study.stale import hash_of_code, imported_files
 
 
 @pytest.fixture
@@ -27,10 +27,10 @@ def package(tmp_path):
     return tmp_path / "sardino"
 
 
-def closure(package, code):
+def imported(package, code):
     source = package.parent / "notebook.py"
     source.write_text("# %% [markdown]\n# prose\n# %%\n# %matplotlib inline\n" + code)
-    return {path.relative_to(package).as_posix() for path in import_closure(source, package)}
+    return {path.relative_to(package).as_posix() for path in imported_files(source, package)}
 
 
 TILES = {"__init__.py", "errors.py", "tiles/__init__.py", "tiles/grid.py", "tiles/legend.csv"}
@@ -49,25 +49,25 @@ TILES = {"__init__.py", "errors.py", "tiles/__init__.py", "tiles/grid.py", "tile
         ("from sardinopsis import errors", set()),
     ],
 )
-def test_closure_follows_every_form_of_import(package, code, expected):
-    assert closure(package, code) == expected
+def test_files_follow_every_form_of_import(package, code, expected):
+    assert imported(package, code) == expected
 
 
 def test_code_that_a_source_does_not_import_is_not_in_it(package):
-    assert not any(name.startswith("reporting") for name in closure(package, "from sardino.training import loop"))
+    assert not any(name.startswith("reporting") for name in imported(package, "from sardino.training import loop"))
 
 
-def test_the_fingerprint_sees_code_and_data_but_no_comment_or_layout(package):
+def test_the_hash_sees_code_and_data_but_no_comment_or_layout(package):
     files = [package / "tiles" / "grid.py", package / "tiles" / "legend.csv"]
-    before = fingerprint(files)
+    before = hash_of_code(files)
     files[0].write_text("# why\nfrom sardino.errors import (\n    x,\n)\n")
-    assert fingerprint(files) == before
+    assert hash_of_code(files) == before
     files[0].write_text("from sardino.errors import x as y")
-    changed = fingerprint(files)
+    changed = hash_of_code(files)
     files[1].write_text("1,3")
-    assert len({before, changed, fingerprint(files)}) == 3
+    assert len({before, changed, hash_of_code(files)}) == 3
 
 
 def test_a_source_that_is_no_python_is_named(package):
     with pytest.raises(SardinoError, match=r"notebook\.py cannot be read as Python"):
-        closure(package, "def :")
+        imported(package, "def :")
