@@ -37,7 +37,7 @@ def again(project, capsys):
 def _training_code(project):
     """The toy pre-training depends on a module that the others do not import, and draws with another."""
     (project.root / "sardino/reporting/toy_curves.py").write_text("COLOUR = 'red'\n")
-    imports = "from sardino.reporting.toy_curves import COLOUR\nimport sardino.dino.health"
+    imports = "from sardino.reporting.toy_curves import COLOUR\nimport sardino.data.tiles.radiometry"
     project.notebook("02_pretraining", imports=imports)
 
 
@@ -60,8 +60,8 @@ def test_everything_wanted_runs_on_one_thread_each(again, project):
 def test_a_second_time_nothing_runs_whatever_is_touched_or_edited_elsewhere(again, project):
     (project.root / "sardino/reporting/unrelated.py").write_text("x = 2\n")
     (project.root / "sardino/reporting/toy_curves.py").write_text("COLOUR = 'blue'\n")
-    recipe = project.root / "sardino/dino/health.py"
-    recipe.write_text(recipe.read_text() + "\n# a comment\n")
+    module = project.root / "sardino/data/tiles/radiometry.py"
+    module.write_text(module.read_text() + "\n# a comment\n")
     for path in (project.root / "notebooks").iterdir():
         os.utime(path)
     code, executed, printed = again()
@@ -70,8 +70,8 @@ def test_a_second_time_nothing_runs_whatever_is_touched_or_edited_elsewhere(agai
 
 
 def test_editing_an_imported_file_runs_its_dependants_alone(again, project):
-    recipe = project.root / "sardino/dino/health.py"
-    recipe.write_text(recipe.read_text() + "\nADDED = 1\n")
+    module = project.root / "sardino/data/tiles/radiometry.py"
+    module.write_text(module.read_text() + "\nADDED = 1\n")
     code, executed, _ = again()
     assert code == 0 and executed == {"pretrain-europe"}
 
