@@ -1,69 +1,18 @@
-"""How far attention follows land cover, against a null that keeps both maps' own texture."""
+"""How far attention follows land cover, against nulls: the labels moved round the tile, and a map of position alone.
 
-import warnings
+Learned positions imprint a pattern on attention that is the same in every tile. A head that is all pattern can still
+agree with a land-cover map, where tiles are alike in layout; so its mean map over other tiles is a null for its scores,
+and the variance that this map explains says how much of the head is pattern.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
-from sardino.evaluation.bootstrap import DRAWS, widened
-
-# Means over tiles with their intervals over geographic bands, for many scores at once. The intervals are those of
-# sardino.evaluation.bootstrap: bands are resampled whole, because neighbouring tiles are alike, and the spread is
-# widened to Student's t, because bands are few.
+from sardino.evaluation.bootstrap import Blocks, band_means, band_ratios
 
 Float = NDArray[np.float64]
-Blocks = NDArray[np.integer]
-
-
-def band_means(values: Float, blocks: Blocks, rng: np.random.Generator) -> Float:
-    """Mean over tiles of each row, and its 95 % interval; tiles that are NaN are left out.
-
-    Args:
-        values: (K, T).
-        blocks, rng: as for `band_ratios`.
-
-    Returns:
-        (K, 3) mean, low, high.
-    """
-    return band_ratios(values, np.where(np.isfinite(values), 1.0, np.nan), blocks, rng)
-
-
-def band_ratios(numerator: Float, denominator: Float, blocks: Blocks, rng: np.random.Generator) -> Float:
-    """Sum over tiles of each row over the sum of another, and its 95 % interval.
-
-    Args:
-        numerator, denominator: (K, T); a tile that is NaN in either is left out of the row.
-        blocks: (T,) geographic band of each tile, the unit that is resampled.
-        rng: of the draws.
-
-    Returns:
-        (K, 3) ratio, low, high. All NaN where a row has no tile; low and high are NaN where its tiles are of one band,
-        which says nothing of other places.
-
-    Raises:
-        SardinoError: shapes disagree.
-    """
-    if numerator.shape != denominator.shape or numerator.ndim != 2 or numerator.shape[1] != len(blocks):
-        raise SardinoError(f"scores {numerator.shape} and {denominator.shape} need a band per tile, got {len(blocks)}")
-    result = np.full((len(numerator), 3), np.nan)
-    valid = np.isfinite(numerator) & np.isfinite(denominator)
-    patterns, row_pattern = np.unique(valid, axis=0, return_inverse=True)
-    for number, tiles in enumerate(patterns):
-        rows = np.flatnonzero(row_pattern.ravel() == number)
-        if not tiles.any():
-            continue
-        names, member = np.unique(np.asarray(blocks)[tiles], return_inverse=True)
-        belongs = (member == np.arange(len(names))[:, None]).astype(np.float64)  # (bands, tiles)
-        above, below = (belongs @ each[np.ix_(rows, tiles)].T for each in (numerator, denominator))  # (bands, rows)
-        result[rows, 0] = above.sum(0) / below.sum(0)
-        if len(names) > 1:
-            weight = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=DRAWS)
-            drawn = (weight @ above) / (weight @ below)
-            copies = result[rows, 0] + widened(drawn, len(names), rng)
-            result[rows, 1:] = np.quantile(copies, [0.025, 0.975], axis=0).T
-    return result
 
 
 def explained(attention: NDArray[np.floating], label: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -131,12 +80,6 @@ def block_mean(
     return (float(mean), float(low), float(high)) if np.isfinite(low) else (float(mean),) * 3
 
 
-# What the place of a patch in its tile tells of its attention: the score of a map that never looks at the tile.
-# Learned positions imprint a pattern on attention that is the same in every tile. A head that is all pattern can
-# still agree with a land-cover map, where tiles are alike in layout; so its mean map over other tiles is a null for
-# its scores, and the variance that this map explains says how much of the head is pattern.
-
-
 def others_mean(attention: NDArray[np.floating], blocks: Blocks) -> Float:
     """For each tile, each head's mean map over the tiles of all other bands: neighbours may be alike.
 
@@ -183,24 +126,3 @@ def position_share(attention: NDArray[np.floating], blocks: Blocks, rng: np.rand
     left, low, high = band_ratios(error.T, spread.T, blocks, rng).T
     # An error below 0 does not exist; it is Student's tails of a few bands.
     return 1 - np.stack([left, high, np.maximum(low, 0)], axis=1)
-
-
-# What the pixels of a patch amount to: their most frequent class, their mean.
-
-
-def patch_classes(label: NDArray[np.uint8], patch: int, classes: int) -> NDArray[np.uint8]:
-    """Most frequent class of each patch, (N, H, W) to (N, H / patch, W / patch); IGNORE where no pixel is labelled."""
-    tiles, height, width = label.shape
-    blocks = label.reshape(tiles, height // patch, patch, width // patch, patch)
-    counts = np.stack([(blocks == c).sum((2, 4)) for c in range(classes)], axis=-1)
-    return np.where(counts.sum(-1) > 0, counts.argmax(-1), IGNORE).astype(np.uint8)
-
-
-def patch_means(amount: NDArray[np.floating], patch: int) -> NDArray[np.float64]:
-    """Mean of each patch's known pixels, (N, H, W) to (N, H / patch, W / patch); NaN where more than half are NaN."""
-    tiles, height, width = amount.shape
-    blocks = amount.reshape(tiles, height // patch, patch, width // patch, patch).astype(np.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a patch without a known pixel is NaN, as it should be
-        means = np.nanmean(blocks, axis=(2, 4))
-    return np.where(2 * np.isfinite(blocks).sum((2, 4)) >= patch**2, means, np.nan)

@@ -8,7 +8,6 @@ import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from torch import Tensor
 from sardino.dino.batches import TileSource, in_batches
 from sardino.dino.vit import head_count, patch_px
 from sardino.errors import SardinoError
+from sardino.files import sha256_of
 from sardino.segmentation.segmenter import Segmenter
 
 ARRAYS = ("features.npy", "labels.npy")
@@ -165,9 +165,8 @@ def _read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     try:
         digests = json.loads((folder / CARD).read_text(encoding="utf-8"))
         for name in ARRAYS:
-            with (folder / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != digests[name]:
-                    raise ValueError(f"{name} is not what was written")
+            if sha256_of(folder / name) != digests[name]:
+                raise ValueError(f"{name} is not what was written")
         values, labels = (np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ARRAYS)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the kept ones were damaged ({type(error).__name__})") from error
@@ -197,26 +196,15 @@ def _make(model: Segmenter, tiles: TileSource, done: Path, device: torch.device)
 
 def _write(model: Segmenter, tiles: TileSource, folder: Path, device: torch.device) -> dict[str, str]:
     """Both arrays batch by batch, no larger in memory than one; their digests."""
-    digests = {name: hashlib.sha256() for name in ARRAYS}
     with (folder / ARRAYS[0]).open("wb") as features, (folder / ARRAYS[1]).open("wb") as labels:
-        for number, (x, y) in enumerate(in_batches(tiles, BATCH)):
-            parts = (model.encode(x.to(device)).float().cpu().numpy(), y.cpu().numpy())
-            for name, file, part in zip(ARRAYS, (features, labels), parts, strict=True):
-                block = np.ascontiguousarray(part).tobytes()
-                if not number:
-                    block = _head(part, len(tiles)) + block
-                file.write(block)
-                digests[name].update(block)
-    return {name: digest.hexdigest() for name, digest in digests.items()}
-
-
-def _head(part: NDArray[Any], count: int) -> bytes:
-    """The first bytes of a .npy file that will hold `count` rows like these."""
-    head = BytesIO()
-    shape = (count, *part.shape[1:])
-    described = {"descr": np.lib.format.dtype_to_descr(part.dtype), "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(head, described)
-    return head.getvalue()
+        for x, y in in_batches(tiles, BATCH):
+            for file, part in ((features, model.encode(x.to(device)).float().cpu().numpy()), (labels, y.cpu().numpy())):
+                if not file.tell():
+                    kind, shape = np.lib.format.dtype_to_descr(part.dtype), (len(tiles), *part.shape[1:])
+                    head = {"descr": kind, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(file, head)
+                file.write(np.ascontiguousarray(part).data)
+    return {name: sha256_of(folder / name) for name in ARRAYS}
 
 
 def _put_away(folder: Path) -> None:

@@ -18,8 +18,10 @@ from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Tile
 from sardino.dino.attention import class_attention, patch_tokens, rollout
 from sardino.dino.vit import build_vit
-from sardino.evaluation.attention_nulls import alignment, block_mean, patch_classes, patch_means
-from sardino.evaluation.attention_scores import Reference, attention_scores, held
+from sardino.evaluation.attention_nulls import alignment, block_mean
+from sardino.evaluation.attention_scores import Reference, attention_scores
+from sardino.evaluation.map_scores import attention_mask
+from sardino.evaluation.patches import patch_classes, patch_means
 from sardino.evaluation.token_colours import token_pca
 from sardino.reporting.figures.places import ComparisonColumn
 from sardino.reporting.record import read_record
@@ -114,7 +116,7 @@ def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
         (0.6 for an even spread), and "peak", the largest weight relative to an even spread.
     """
     flat = attention.reshape(*attention.shape[:2], -1)
-    share, peak = held(flat).mean(-1), flat.max(-1) / flat.mean(-1)
+    share, peak = attention_mask(flat).mean(-1), flat.max(-1) / flat.mean(-1)
     return [{"mass_share": float(s), "peak": float(p)} for s, p in zip(share.mean(0), peak.mean(0), strict=True)]
 
 

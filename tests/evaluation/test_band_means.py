@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.attention_nulls import band_means, band_ratios
+from sardino.evaluation.bootstrap import band_means, band_ratios
 
 BANDS = np.repeat(np.arange(6), 5)
 

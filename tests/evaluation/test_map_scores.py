@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score, jaccard_score, mutual_info_score, roc_auc_score
 
 from sardino.errors import SardinoError
-from sardino.evaluation.attention_scores import amount_scores, class_scores, held
+from sardino.evaluation.map_scores import amount_scores, attention_mask, class_scores
 
 MAPS, REFERENCES, PATCHES = 4, 5, 40
 
@@ -28,7 +28,7 @@ def test_scores_of_classes_are_scikit_learns(rng: np.random.Generator, levels: i
             assert found["auc"][m, r] == pytest.approx(roc_auc_score(truth, score))
             assert found["separation"][m, r] == pytest.approx(abs(2 * roc_auc_score(truth, score) - 1))
             assert found["average_precision"][m, r] == pytest.approx(average_precision_score(truth, score))
-            mask = held(maps[m])[counted[r]]
+            mask = attention_mask(maps[m])[counted[r]]
             assert found["jaccard"][m, r] == pytest.approx(jaccard_score(truth, mask))
 
 
@@ -58,9 +58,9 @@ def test_what_cannot_be_scored_is_nan() -> None:
 
 
 def test_a_mask_is_the_fewest_patches_that_hold_the_mass() -> None:
-    np.testing.assert_array_equal(held(np.array([[1.0, 5, 1, 3]])), [[False, True, False, True]])
-    assert held(np.ones((1, 10))).sum() == 6
-    assert held(np.array([[9.0, 1, 0]])).sum() == 1
+    np.testing.assert_array_equal(attention_mask(np.array([[1.0, 5, 1, 3]])), [[False, True, False, True]])
+    assert attention_mask(np.ones((1, 10))).sum() == 6
+    assert attention_mask(np.array([[9.0, 1, 0]])).sum() == 1
 
 
 def test_shapes_that_differ_are_refused() -> None:

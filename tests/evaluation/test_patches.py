@@ -3,7 +3,7 @@
 import numpy as np
 
 from sardino.data.tiles.landcover import IGNORE
-from sardino.evaluation.attention_nulls import patch_classes, patch_means
+from sardino.evaluation.patches import patch_classes, patch_means
 
 
 def test_patches_take_their_most_frequent_class() -> None:
