@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,7 @@ class Scene(ABC):
         unit: of its bands: "db", "linear", "amplitude", "" where it does not say, its own word where that is another.
         product: what the bands are, such as "Sentinel-1 gamma0"; "" where it does not say.
         chunk_rows: rows that the file holds together, so that reading them at once decodes nothing twice.
+        files: that a VRT is made of.
     """
 
     path: Path
@@ -56,6 +57,7 @@ class Scene(ABC):
     unit: str
     product: str
     chunk_rows: int
+    files: tuple[str, ...] = field(default=(), kw_only=True)
 
     @abstractmethod
     def reading(self, bands: Sequence[int], threads: int) -> AbstractContextManager[Read]:
@@ -65,9 +67,17 @@ class Scene(ABC):
             threads: that decode.
         """
 
-    @abstractmethod
     def state(self) -> list[list[Any]]:
-        """Name, size and time of last change of every file behind the scene: another state is another scene."""
+        """Name, bytes and nanoseconds of the last change of every file behind the scene: another is another scene.
+
+        A Zarr folder counts by its number of files, their bytes and the newest of them.
+        """
+        if self.path.is_dir():
+            found = [file.stat() for file in self.path.rglob("*") if file.is_file()]
+            newest = max((about.st_mtime_ns for about in found), default=0)
+            return [[self.path.name, len(found), sum(about.st_size for about in found), newest]]
+        files = [file for file in map(Path, self.files) if file.is_file()] or [self.path]
+        return [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def open_scene(path: Path) -> Scene:
@@ -91,9 +101,7 @@ def open_scene(path: Path) -> Scene:
 
 @dataclass(frozen=True)
 class RasterScene(Scene):
-    """By rasterio: GeoTIFF, VRT, JPEG 2000 and the rest; also the files that a VRT is made of."""
-
-    files: tuple[str, ...] = ()
+    """By rasterio: GeoTIFF, VRT, JPEG 2000 and the rest."""
 
     @contextmanager
     def reading(self, bands: Sequence[int], threads: int) -> Iterator[Read]:
@@ -122,10 +130,6 @@ class RasterScene(Scene):
                 return values * scales + offsets if scaled else values
 
             yield read
-
-    def state(self) -> list[list[Any]]:
-        """See `Scene`."""
-        return [_file_state(file) for file in map(Path, self.files) if file.is_file()] or [_file_state(self.path)]
 
 
 def _open_raster(path: Path) -> RasterScene:
@@ -176,14 +180,6 @@ class StackScene(Scene):
             yield read
         finally:
             source.data.close()
-
-    def state(self) -> list[list[Any]]:
-        """See `Scene`; a Zarr folder counts by its number of files, their bytes and the newest of them."""
-        if self.path.is_file():
-            return [_file_state(self.path)]
-        found = [file.stat() for file in self.path.rglob("*") if file.is_file()]
-        newest = max((about.st_mtime_ns for about in found), default=0)
-        return [[self.path.name, len(found), sum(about.st_size for about in found), newest]]
 
 
 def _open_stack(path: Path) -> StackScene:
@@ -242,9 +238,3 @@ def _label(variable: xr.DataArray, dim: str, place: int) -> str:
 def _rows_at_once(held: int, most: int) -> int:
     """Rows to read at once of a file that holds so many together."""
     return min(held, most) if held >= _LEAST_ROWS else math.ceil(_LEAST_ROWS / held) * held
-
-
-def _file_state(path: Path) -> list[Any]:
-    """[name, bytes, nanoseconds of the last change] of one file."""
-    about = path.stat()
-    return [path.name, about.st_size, about.st_mtime_ns]
