@@ -21,7 +21,7 @@ import argparse
 import multiprocessing
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -44,7 +44,8 @@ from sardino.dino.batches import open_tiles
 from sardino.dino.recipe import Precision
 from sardino.dino.runtime import has_bfloat16
 from sardino.dino.vit import Architecture
-from sardino.mapping.job import Job, batch_of, layout_of, make_map, opened
+from sardino.mapping.job import Job
+from sardino.mapping.scene_map import batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
 from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import peak_memory_mb, revision
@@ -156,7 +157,7 @@ def speed(job: Job, rounds: int) -> tuple[float, float, float]:
             for images in batches:
                 network(images) if job.kind == "landcover" else product.predict(images)
         between = time.perf_counter()
-        make_map(replace(job, overwrite=True))
+        make_map(job.changed(overwrite=True))
         times.append((between - started, time.perf_counter() - between))
     bare, whole = np.array(times[1:]).T  # the first warms libraries up
     return layout.windows / median(bare), layout.windows / median(whole), median(bare / whole)
@@ -189,7 +190,7 @@ def memory(job: Job, large: Path) -> tuple[float, float]:
     fresh, peaks = multiprocessing.get_context("spawn"), []
     for scene in (job.scene, large):
         answer = fresh.Queue()
-        child = fresh.Process(target=_peak, args=(replace(job, scene=scene, overwrite=True), answer))
+        child = fresh.Process(target=_peak, args=(job.changed(scene=scene, overwrite=True), answer))
         child.start()
         peaks.append(float(answer.get(timeout=1800)))
         child.join()
@@ -209,7 +210,7 @@ def crop(scene: Path, path: Path, top: int, left: int, side: int) -> Path:
 
 
 def mapped(job: Job) -> NDArray[np.uint8]:
-    make_map(replace(job, overwrite=True))
+    make_map(job.changed(overwrite=True))
     with rasterio.open(job.out) as dataset:
         codes: NDArray[np.uint8] = dataset.read(1)
     return codes
@@ -240,14 +241,14 @@ def one_pass(job: Job) -> NDArray[np.uint8]:
 
 def seams(name: str, job: Job, folder: Path, side: int, convolutional: bool) -> list[Row]:
     """Agreement at borders and away from them, with one pass and with shifted windows, in percent of pixels."""
-    part = replace(job, scene=crop(job.scene, folder / "part.tif", 0, 0, side))
+    part = job.changed(scene=crop(job.scene, folder / "part.tif", 0, 0, side))
     source, product = opened(part)
     layout = layout_of(part, source, product)
     border, ours = at_borders(layout), mapped(part)
     same = ours == one_pass(part)
     rows = [versus(f"Seams, {name}: agrees with one pass over the scene, at borders", same, border, convolutional)]
     shift = layout.rows.stride // 2 // product.model.step_px * product.model.step_px or product.model.step_px
-    moved = replace(part, scene=crop(job.scene, folder / "moved.tif", shift, shift, side))
+    moved = part.changed(scene=crop(job.scene, folder / "moved.tif", shift, shift, side))
     same = ours[shift:, shift:] == mapped(moved)[:-shift, :-shift]
     rows.append(versus(f"Seams, {name}: agrees with windows shifted by {shift} px, at borders", same,
                        border[shift:, shift:], False))  # fmt: skip
@@ -271,7 +272,7 @@ def in_place(jobs: list[Job], folder: Path) -> Row:
         with rasterio.open(degrees, "r+") as dataset:
             dataset.crs, dataset.transform = "EPSG:4326", Affine(1.4e-4, 0, 3.1234567, 0, -9e-5, 49.7654321)
         for scene in (crop(job.scene, folder / "metres.tif", 40, 24, side), degrees):
-            make_map(replace(job, scene=scene, overwrite=True))
+            make_map(job.changed(scene=scene, overwrite=True))
             with rasterio.open(scene) as before, rasterio.open(job.out) as after:
                 cell = before.width / after.width
                 ends = [(0.0, 0.0), (after.width, 0.0), (0.0, after.height), (after.width, after.height)]
@@ -299,23 +300,35 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
             models[encoding] = trained(store, folder / encoding, encoding, size)
         jobs = {
             key: Job(
-                scene, folder / f"{key}.tif", "landcover", path, device="cpu", threads=threads, precision="float32"
+                scene=scene,
+                out=folder / f"{key}.tif",
+                kind="landcover",
+                model=path,
+                device="cpu",
+                threads=threads,
+                precision="float32",
             )
             for key, path in models.items()
         }
         vit = attention or models["unet_attention"]
         attend = Job(
-            scene, folder / "attention.tif", "attention", vit, device="cpu", threads=threads, precision="float32"
+            scene=scene,
+            out=folder / "attention.tif",
+            kind="attention",
+            model=vit,
+            device="cpu",
+            threads=threads,
+            precision="float32",
         )
         rows = []
         large = fourfold(scene, folder / "large.tif")
-        timed = {key: replace(job, scene=large) for key, job in {**jobs, "attention": attend}.items()}
+        timed = {key: job.changed(scene=large) for key, job in {**jobs, "attention": attend}.items()}
         if size is FULL:
             # Slower networks, so that the smaller scene is long enough.
             for key in ("unet", "tokens"):
                 paper = trained(store, folder / f"paper_{key}", key, PAPER)
-                timed[f"paper {key}"] = replace(jobs[key], model=paper, out=folder / f"paper_{key}.tif")
-            timed["paper attention"] = replace(attend, model=paper, out=folder / "paper_attention.tif")
+                timed[f"paper {key}"] = jobs[key].changed(model=paper, out=folder / f"paper_{key}.tif")
+            timed["paper attention"] = attend.changed(model=paper, out=folder / "paper_attention.tif")
         for name, job in timed.items():
             of_paper, key = name.startswith("paper "), name.removeprefix("paper ")
             side = size.tiles * size.tile_px * (1 if of_paper else 2)
@@ -323,7 +336,7 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
             title += ", paper's size" if of_paper else ""
             for precision in PRECISIONS if has_bfloat16(torch.device("cpu")) else PRECISIONS[:1]:
                 rounds = PAPER.rounds if of_paper else size.rounds
-                bare, whole, ratio = speed(replace(job, precision=precision), rounds)
+                bare, whole, ratio = speed(job.changed(precision=precision), rounds)
                 peer = "bare network, same windows"
                 title_of = f"{title}: a scene of {side} px, {threads} CPU threads, {precision}"
                 rows.append(Row(title_of, whole, "windows/s", peer, bare, ratio, SHARE))

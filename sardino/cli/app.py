@@ -149,12 +149,14 @@ def _table(rows: list[list[str]], head: list[str]) -> None:
 
 
 class Verbs(TyperGroup):
-    """The verbs; a SardinoError in any of them becomes its sentence."""
+    """The verbs; a fault of the input, or what the system says of a file, becomes one sentence and exit code 2."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except SardinoError as error:
+        except BrokenPipeError:
+            raise  # of a pager that was left: typer ends quietly
+        except (SardinoError, OSError) as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from error
 

@@ -2,7 +2,6 @@
 
 import copy
 import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,36 +19,80 @@ from sardino.data.rasters.scene import Read
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.recipe import Precision
 from sardino.dino.runtime import precision_on
-from sardino.mapping.channels import FittedScene
+from sardino.mapping.channels import ModelScene
 from sardino.mapping.products import Product
-from sardino.mapping.resume import Unfinished
+from sardino.mapping.resume import PartialMap
 from sardino.mapping.windows import Layout
 
-# Rows of windows as a model takes them, read ahead of it in a thread: each pixel is read once a stripe.
-
+ROWS_AHEAD = 2
+"""Rows of windows that are read while one is in use."""
+BATCHES_AHEAD = 2
+"""Batches that wait beside those being computed, so that no thread waits for the sums."""
 _FEW_ROWS = 32
 
 
+@torch.inference_mode()
+def blend_scene(
+    source: ModelScene,
+    layout: Layout,
+    product: Product,
+    partial: PartialMap,
+    *,
+    batch: int,
+    device: torch.device,
+    threads: int,
+    precision: Precision = "auto",
+) -> Generator[int, None, None]:
+    """Fill the rasters of an unfinished map from where it stands; yields the number of windows after each batch.
+
+    Rows that are final are written and noted in the journal, so that an interruption costs the open rows alone; going
+    on gives the same bits on the same device with the same batch, however many threads there are.
+    """
+    begin = partial.done
+    if begin[0] >= len(layout.stripes):
+        return
+    blend, stripe = Blend(product.planes, layout, device), -1
+    first = begin[0], _first_needed(layout, begin[1])
+    rows = window_rows(source, layout, product.model.normalisation, first, threads)
+    with ahead(rows) as coming, Prediction(product, layout, device, threads, precision) as prediction:
+        for each, maps in prediction.each(batches(coming, layout, batch)):
+            row = each.row
+            if row.stripe != stripe:
+                stripe = row.stripe
+                blend.begin(stripe)
+            blend.add(each.places, maps)
+            again = (stripe, row.number) < begin
+            if not again:
+                yield each.windows
+            if not each.last:
+                continue
+            sums = blend.take(layout.rows.final(row.number) - layout.rows.starts[row.number])
+            if not again:
+                _write(sums, row, layout, product, partial)
+                last = row.number + 1 == len(layout.rows.starts)
+                partial.reached(*((stripe + 1, 0) if last else (stripe, row.number + 1)))
+
+
 @dataclass(frozen=True)
-class Strip:
+class WindowRow:
     """What the windows of one row of a stripe see.
 
     Args:
-        stripe, row: which.
+        stripe, number: which.
         images: (C, window, width) float32, normalised, missing pixels 0; padded so beyond the scene.
         valid: (window, width) bool, in cells: whether any pixel of a cell has any channel.
     """
 
     stripe: int
-    row: int
+    number: int
     images: NDArray[np.float32]
     valid: NDArray[np.bool_]
 
 
-def strips(
-    source: FittedScene, layout: Layout, normalisation: Normalisation, begin: tuple[int, int], threads: int = 1
-) -> Iterator[Strip]:
-    """Every row of every stripe from `begin` (stripe, row) on, stripe by stripe and down.
+def window_rows(
+    source: ModelScene, layout: Layout, normalisation: Normalisation, begin: tuple[int, int], threads: int = 1
+) -> Iterator[WindowRow]:
+    """Every row of every stripe from `begin` (stripe, row) on, stripe by stripe and down, a pixel read once a stripe.
 
     Raises:
         SardinoError: a part of the scene cannot be read.
@@ -61,49 +104,27 @@ def strips(
 
 
 @contextmanager
-def ahead(items: Iterator[Strip], depth: int = 1) -> Iterator[Iterator[Strip]]:
-    """Make items in a thread, at most `depth` beyond the one in use; on leaving, the thread has ended."""
-    waiting: queue.Queue[Strip | BaseException | None] = queue.Queue(depth)
-    left = threading.Event()
+def ahead(rows: Iterator[WindowRow]) -> Iterator[Iterator[WindowRow]]:
+    """Read rows in a thread of their own, a few beyond the one in use; on leaving, the thread has ended."""
+    with ThreadPoolExecutor(1, "sardino-scene") as reader:
+        waiting = deque(reader.submit(next, rows, None) for _ in range(ROWS_AHEAD))
 
-    def put(item: Strip | BaseException | None) -> bool:
-        while not left.is_set():
-            try:
-                waiting.put(item, timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
+        def each() -> Iterator[WindowRow]:
+            while (row := waiting.popleft().result()) is not None:
+                waiting.append(reader.submit(next, rows, None))
+                yield row
 
-    def make() -> None:
         try:
-            for item in items:
-                if not put(item):
-                    return
-            put(None)
-        except BaseException as error:  # raised again where the items are used
-            put(error)
+            yield each()
         finally:
-            items.close()  # type: ignore[attr-defined]  # a generator, which closes its file in its own thread
-
-    def taken() -> Iterator[Strip]:
-        while (item := waiting.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    thread = threading.Thread(target=make, name="sardino-scene", daemon=True)
-    thread.start()
-    try:
-        yield taken()
-    finally:
-        left.set()
-        thread.join()
+            for row in waiting:
+                row.cancel()
+            reader.submit(rows.close)  # type: ignore[attr-defined]  # a generator, which closes its file in its thread
 
 
 def _stripe(
-    read: Read, source: FittedScene, layout: Layout, normalisation: Normalisation, stripe: int, first: int
-) -> Iterator[Strip]:
+    read: Read, source: ModelScene, layout: Layout, normalisation: Normalisation, stripe: int, first: int
+) -> Iterator[WindowRow]:
     height, width = source.scene.shape
     chunk = source.scene.chunk_rows
     cell, window = layout.cell, layout.rows.window
@@ -131,7 +152,7 @@ def _stripe(
             bottom = behind
         here = slice(start - top, stop - top)
         in_cells = seen[here].reshape(window, cell, wide // cell, cell)
-        yield Strip(stripe, row, images[:, here].copy(), np.logical_or.reduce(in_cells, axis=(1, 3)))
+        yield WindowRow(stripe, row, images[:, here].copy(), np.logical_or.reduce(in_cells, axis=(1, 3)))
 
 
 def _normalise(
@@ -145,24 +166,18 @@ def _normalise(
         seen[some, :width] = np.logical_or.reduce(np.isfinite(db[:, some]), axis=0)
 
 
-# Windows through the network: on a GPU batch after batch, on a CPU as many batches at once as it has threads.
-
-AHEAD = 2
-"""Batches that wait beside those being computed, so that no thread waits for the sums."""
-
-
 @dataclass(frozen=True)
 class Batch:
     """Windows of one row of a stripe.
 
     Args:
-        strip: the row that they are in.
+        row: that they are in.
         places: first cell of each, from the stripe's left edge.
         skipped: windows before these that have no valid cell: nobody reads the cells that they alone would tell.
         last: whether the row ends with them.
     """
 
-    strip: Strip
+    row: WindowRow
     places: tuple[int, ...]
     skipped: int
     last: bool
@@ -172,17 +187,17 @@ class Batch:
         return len(self.places) + self.skipped
 
 
-def batches(coming: Iterator[Strip], layout: Layout, most: int) -> Iterator[Batch]:
+def batches(coming: Iterator[WindowRow], layout: Layout, most: int) -> Iterator[Batch]:
     """All windows, `most` at once; anew with each row, so that a run that goes on computes in the same batches."""
     width = layout.columns.window
-    for strip in coming:
-        first, behind = layout.stripes[strip.stripe]
+    for row in coming:
+        first, behind = layout.stripes[row.stripe]
         left = layout.columns.starts[first]
         places = [start - left for start in layout.columns.starts[first:behind]]
-        seen = [place for place in places if strip.valid[:, place : place + width].any()]
+        seen = [place for place in places if row.valid[:, place : place + width].any()]
         for start in range(0, max(len(seen), 1), most):
             skipped = len(places) - len(seen) if start == 0 else 0
-            yield Batch(strip, tuple(seen[start : start + most]), skipped, start + most >= len(seen))
+            yield Batch(row, tuple(seen[start : start + most]), skipped, start + most >= len(seen))
 
 
 class Prediction:
@@ -231,7 +246,7 @@ class Prediction:
         waiting: deque[tuple[Batch, Callable[[], Tensor]]] = deque()
         for batch in coming:
             waiting.append((batch, self._submit(batch)))
-            if len(waiting) >= self.threads + AHEAD:
+            if len(waiting) >= self.threads + BATCHES_AHEAD:
                 done, maps = waiting.popleft()
                 yield done, maps()
         while waiting:
@@ -257,7 +272,7 @@ class Prediction:
         if not batch.places:
             return torch.empty(0)
         cell, width = self.layout.cell, self.layout.columns.window
-        images = torch.from_numpy(batch.strip.images)
+        images = torch.from_numpy(batch.row.images)
         windows = torch.stack([images[:, :, p * cell : (p + width) * cell] for p in batch.places])
         product = self._products.get()
         try:
@@ -304,65 +319,21 @@ class Blend:
         return done
 
 
-@torch.inference_mode()
-def blend_scene(
-    source: FittedScene,
-    layout: Layout,
-    product: Product,
-    normalisation: Normalisation,
-    unfinished: Unfinished,
-    *,
-    batch: int,
-    device: torch.device,
-    threads: int,
-    precision: Precision = "auto",
-) -> Generator[int, None, None]:
-    """Fill the rasters of an unfinished map from where it stands; yields the number of windows after each batch.
-
-    Rows that are final are written and noted in the journal, so that an interruption costs the open rows alone; going
-    on gives the same bits on the same device with the same batch, however many threads there are.
-    """
-    begin = unfinished.done
-    if begin[0] >= len(layout.stripes):
-        return
-    blend, reached, stripe = Blend(product.planes, layout, device), _first_needed(layout, begin[1]), -1
-    with (
-        ahead(strips(source, layout, normalisation, (begin[0], reached), threads)) as coming,
-        Prediction(product, layout, device, threads, precision) as prediction,
-    ):
-        for each, maps in prediction.each(batches(coming, layout, batch)):
-            strip = each.strip
-            if strip.stripe != stripe:
-                stripe = strip.stripe
-                blend.begin(stripe)
-            blend.add(each.places, maps)
-            again = (stripe, strip.row) < begin
-            if not again:
-                yield each.windows
-            if not each.last:
-                continue
-            sums = blend.take(layout.rows.final(strip.row) - layout.rows.starts[strip.row])
-            if not again:
-                _write(sums, strip, layout, product, unfinished)
-                last = strip.row + 1 == len(layout.rows.starts)
-                unfinished.reached(*((stripe + 1, 0) if last else (stripe, strip.row + 1)))
-
-
-def _write(sums: Tensor, strip: Strip, layout: Layout, product: Product, unfinished: Unfinished) -> None:
+def _write(sums: Tensor, row: WindowRow, layout: Layout, product: Product, partial: PartialMap) -> None:
     """Finish complete rows of a stripe: what came from the stripe before, what goes to the next, the values."""
-    left, own, right = layout.span(strip.stripe)
-    top, height = layout.rows.starts[strip.row], sums.shape[1]
-    if strip.stripe > 0:
-        _, before, behind = layout.span(strip.stripe - 1)
-        carried = unfinished.carried[(strip.stripe - 1) % 2].read(top, 0, height, behind - before)
+    left, own, right = layout.span(row.stripe)
+    top, height = layout.rows.starts[row.number], sums.shape[1]
+    if row.stripe > 0:
+        _, before, behind = layout.span(row.stripe - 1)
+        carried = partial.carried[(row.stripe - 1) % 2].read(top, 0, height, behind - before)
         sums[:, :, : behind - before] += torch.from_numpy(carried).to(sums.device)
-    if strip.stripe + 1 < len(layout.stripes) and right > own:
+    if row.stripe + 1 < len(layout.stripes) and right > own:
         onward = sums[:, :, own - left :].cpu().numpy()
-        unfinished.write(unfinished.carried[strip.stripe % 2], onward, top, 0)
+        partial.write(partial.carried[row.stripe % 2], onward, top, 0)
     total = np.outer(layout.rows.total[top : top + height], layout.columns.total[left:own]).astype(np.float32)
     blended = sums[:, :, : own - left] / torch.from_numpy(total).to(sums.device)
-    for name, values in product.finish(blended, strip.valid[:height, : own - left]).items():
-        unfinished.write(unfinished.rasters[name], values, top, left)
+    for name, values in product.finish(blended, row.valid[:height, : own - left]).items():
+        partial.write(partial.rasters[name], values, top, left)
 
 
 def _first_needed(layout: Layout, row: int) -> int:

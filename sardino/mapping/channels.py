@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,12 @@ from sardino.data.places.utm import crs_at
 from sardino.data.rasters.scene import Read, Scene
 from sardino.data.tiles.radiometry import to_db
 from sardino.errors import SardinoError
+from sardino.mapping.job import Unit
 from sardino.mapping.model import MapModel
 
-# Which bands of a scene are which channels of a model, and how they become decibels.
-
-Unit = Literal["db", "linear", "amplitude"]
-UNITS = ("db", "linear", "amplitude")
+TOLERANCE = 0.1
+"""Share by which a pixel may be larger or smaller than those that the model has seen."""
+QUANTITIES = ("gamma0", "sigma0", "beta0")
 
 
 @dataclass(frozen=True)
@@ -47,62 +47,8 @@ class Channels:
         return np.stack([db[a] - db[b[0]] if b else db[a] for a, *b in self.made_of])
 
 
-def match(path: Path, names: Sequence[str], channels: Sequence[str], unit: str) -> Channels:
-    """Find a model's channels among the bands of a scene, by name.
-
-    A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
-
-    Args:
-        path: of the scene, named in what is refused.
-        names: of its bands, "" for a band without one.
-        channels: of the model, in order.
-        unit: of the bands: "db", "linear" or "amplitude"; anything else is refused.
-
-    Raises:
-        SardinoError: bands without names, of the same name or of other names; a unit that is not known.
-    """
-    wanted = ",".join(channels)
-    if not any(names):
-        raise SardinoError(
-            f"{path} does not name its {len(names)} bands and the model takes {len(channels)} channels: "
-            f"say what they are, in the file's order, for example --channels {wanted}"
-        )
-    found = {name: number for number, name in enumerate(names) if name}
-    if twice := sorted({name for name in found if list(names).count(name) > 1} & set(channels)):
-        raise SardinoError(f"{path} has more than one band {', '.join(twice)}: name its bands with --channels")
-    parts = [_parts(channel, found) for channel in channels]
-    if missing := [channel for channel, part in zip(channels, parts, strict=True) if not part]:
-        raise SardinoError(
-            f"{path} has the bands {', '.join(name or '(no name)' for name in names)}, and the model needs "
-            f"{', '.join(missing)} too: add them (gdal_merge.py -separate), use a model of these channels, or, where "
-            f"only the names differ, give names to the bands in the file's order with --channels"
-        )
-    if unit not in UNITS:
-        said = f"is in '{unit}'" if unit else "does not say its unit"
-        raise SardinoError(
-            f"{path} {said}: say --unit db, or --unit linear (power) or amplitude, which are converted to decibels"
-        )
-    bands = list(dict.fromkeys(found[name] for part in parts for name in part))
-    place = {number: at for at, number in enumerate(bands)}
-    return Channels(tuple(bands), tuple(tuple(place[found[name]] for name in part) for part in parts), unit)  # type: ignore[arg-type]  # checked above
-
-
-def _parts(channel: str, found: dict[str, int]) -> tuple[str, ...]:
-    """The band or the two bands that a channel is made of; none where they are not there."""
-    if channel in found:
-        return (channel,)
-    season, _, pair = channel.rpartition("_")
-    parts = tuple(f"{season}_{name}" if season else name for name in pair.split("-"))
-    return parts if len(parts) == 2 and set(parts) <= set(found) else ()
-
-
-TOLERANCE = 0.1
-"""Share by which a pixel may be larger or smaller than those that the model has seen."""
-_QUANTITIES = ("gamma0", "sigma0", "beta0")
-
-
 @dataclass(frozen=True)
-class FittedScene:
+class ModelScene:
     """A scene whose bands are a model's channels.
 
     Args:
@@ -122,12 +68,12 @@ class FittedScene:
             yield lambda *window: self.channels.of(read(*window))
 
 
-def fitted(scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: str = "") -> FittedScene:
+def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: Unit | None = None) -> ModelScene:
     """A scene as a model's input.
 
     Args:
         channels: names of the scene's bands in its order, where it has none or others.
-        unit: "db", "linear" or "amplitude", where the file does not say.
+        unit: where the file does not say.
 
     Raises:
         SardinoError: other channels, another unit or another pixel size, with the command that converts it.
@@ -138,9 +84,9 @@ def fitted(scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: st
         raise SardinoError(f"{scene.path} says that it is in {scene.unit}, not {unit}: leave --unit out")
     if model.unit != "dB":
         raise SardinoError(f"{model.folder} was trained on backscatter in {model.unit}: only dB can be mapped")
+    doubts = (*_size_doubts(scene, model), *_product_doubts(scene, model))
     names = tuple(channels) or scene.names
-    doubts = [*_size_doubts(scene, model), *_product_doubts(scene, model)]
-    return FittedScene(scene, match(scene.path, names, model.channels, unit or scene.unit), tuple(doubts))
+    return ModelScene(scene, _match_channels(scene.path, names, model.channels, unit or scene.unit), doubts)
 
 
 def pixel_on_ground(scene: Scene) -> tuple[float, float]:
@@ -152,6 +98,47 @@ def pixel_on_ground(scene: Scene) -> tuple[float, float]:
     lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(xs, ys)
     _, _, metres = Geod(ellps="WGS84").inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
     return float(metres[0]) / 8, float(metres[1]) / 8
+
+
+def _match_channels(path: Path, names: Sequence[str], channels: Sequence[str], unit: str) -> Channels:
+    """Find a model's channels among the bands of a scene, by name ("" for a band without one).
+
+    A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
+    """
+    wanted = ",".join(channels)
+    if not any(names):
+        raise SardinoError(
+            f"{path} does not name its {len(names)} bands and the model takes {len(channels)} channels: "
+            f"say what they are, in the file's order, for example --channels {wanted}"
+        )
+    found = {name: number for number, name in enumerate(names) if name}
+    if twice := sorted({name for name in found if list(names).count(name) > 1} & set(channels)):
+        raise SardinoError(f"{path} has more than one band {', '.join(twice)}: name its bands with --channels")
+    parts = [_parts(channel, found) for channel in channels]
+    if missing := [channel for channel, part in zip(channels, parts, strict=True) if not part]:
+        raise SardinoError(
+            f"{path} has the bands {', '.join(name or '(no name)' for name in names)}, and the model needs "
+            f"{', '.join(missing)} too: add them (gdal_merge.py -separate), use a model of these channels, or, where "
+            f"only the names differ, give names to the bands in the file's order with --channels"
+        )
+    if unit not in get_args(Unit):
+        said = f"is in '{unit}'" if unit else "does not say its unit"
+        raise SardinoError(
+            f"{path} {said}: say --unit db, or --unit linear (power) or amplitude, which are converted to decibels"
+        )
+    bands = list(dict.fromkeys(found[name] for part in parts for name in part))
+    place = {number: at for at, number in enumerate(bands)}
+    made_of = tuple(tuple(place[found[name]] for name in part) for part in parts)
+    return Channels(tuple(bands), made_of, cast(Unit, unit))
+
+
+def _parts(channel: str, found: dict[str, int]) -> tuple[str, ...]:
+    """The band or the two bands that a channel is made of; none where they are not there."""
+    if channel in found:
+        return (channel,)
+    season, _, pair = channel.rpartition("_")
+    parts = tuple(f"{season}_{name}" if season else name for name in pair.split("-"))
+    return parts if len(parts) == 2 and set(parts) <= set(found) else ()
 
 
 def _size_doubts(scene: Scene, model: MapModel) -> list[str]:
@@ -181,9 +168,7 @@ def _metric_crs(scene: Scene) -> str:
 
 
 def _product_doubts(scene: Scene, model: MapModel) -> list[str]:
-    theirs, ours = (
-        {name for name in _QUANTITIES if name in text.lower()} for text in (scene.product, model.product)
-    )  # fmt: skip
+    theirs, ours = ({q for q in QUANTITIES if q in text.lower()} for text in (scene.product, model.product))
     if theirs and ours and not theirs & ours:
         return [
             f"{scene.path} holds {', '.join(theirs)} and the model was trained on {', '.join(ours)}: slopes differ by "

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sardino.errors import SardinoError
-from sardino.mapping.job import Job, make_map
+from sardino.mapping.job import Job
+from sardino.mapping.scene_map import make_map
 
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 

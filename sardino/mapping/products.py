@@ -1,8 +1,8 @@
-"""Attention of the class token over a whole scene: a band a head, at the size of patches or of pixels."""
+"""What a map shows: attention of the class token, a band a head, or land cover and how sure the model is of it."""
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch.nn.functional as F
@@ -12,57 +12,15 @@ from torch import Tensor, nn
 
 from sardino.data.rasters.geotiff import GeoTiff
 from sardino.data.rasters.scene import Scene
-from sardino.data.rasters.warp import Transform
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.dino.attention import block_count, class_attention
 from sardino.dino.vit import head_count
 from sardino.errors import SardinoError
+from sardino.mapping.job import ATTENTION, CONFIDENCE, LANDCOVER
 from sardino.mapping.model import MapModel
 from sardino.weights.card import SegmenterCard
 
-# What a map shows: the two products, and what any product tells the engine.
-
-
-class Product(Protocol):
-    """What is predicted of each window, blended, and written."""
-
-    @property
-    def network(self) -> nn.Module:
-        """To be moved to the device."""
-
-    @property
-    def planes(self) -> int:
-        """Values of a cell that are blended."""
-
-    @property
-    def cell(self) -> int:
-        """Pixels along a side of a cell."""
-
-    def predict(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) normalised to (B, planes, H / cell, W / cell) float32."""
-
-    def finish(self, blended: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """(planes, h, w) and what is no nodata to (bands, h, w) of each raster, by the names of `rasters`."""
-
-    def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
-        """What is written."""
-
-    def identity(self) -> dict[str, Any]:
-        """What decides the values beside the scene, as JSON values."""
-
-
-def cell_transform(scene: Scene, cell: int) -> Transform:
-    """Transform of a map whose cells are `cell` pixels wide and high."""
-    a, b, c, d, e, f = scene.transform
-    return a * cell, b, c, d, e * cell, f
-
-
-def cell_shape(scene: Scene, cell: int) -> tuple[int, int]:
-    """(rows, columns) of such a map; a cell that the scene fills in part counts."""
-    return -(-scene.shape[0] // cell), -(-scene.shape[1] // cell)
-
-
-ATTENTION = "attention"
+NO_CONFIDENCE = 255
 
 
 @dataclass(frozen=True)
@@ -89,14 +47,16 @@ class AttentionMap:
 
     @property
     def planes(self) -> int:
+        """Values of a cell that are blended: one a head."""
         return head_count(cast(VisionTransformer, self.model.network))
 
     @property
     def cell(self) -> int:
+        """Pixels along a side of a cell of the map."""
         return 1 if self.full_size else self.model.card.architecture.patch
 
     def predict(self, images: Tensor) -> Tensor:
-        """See `Product`."""
+        """(B, C, H, W) normalised to (B, planes, H / cell, W / cell) float32."""
         (maps,) = class_attention(self.model.network, images, [self.block])
         maps = maps.float()
         if self.full_size:
@@ -104,58 +64,40 @@ class AttentionMap:
         return maps
 
     def finish(self, blended: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """See `Product`: NaN where a cell has no valid pixel."""
+        """(planes, h, w) to (bands, h, w) of each raster, by the names of `rasters`; NaN where no pixel is valid."""
         return {ATTENTION: np.where(valid, blended.cpu().numpy(), np.float32(np.nan))}
 
     def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
-        """See `Product`."""
+        """What is written; a cell that the scene fills in part counts."""
+        a, b, c, d, e, f = scene.transform
+        rows, columns = scene.shape
         what = GeoTiff(
             scene.crs,
-            cell_transform(scene, self.cell),
-            cell_shape(scene, self.cell),
+            (a * self.cell, b, c, d, e * self.cell, f),
+            (-(-rows // self.cell), -(-columns // self.cell)),
             [f"head {number}" for number in range(1, self.planes + 1)],
             "float32",
             math.nan,
             tags={
                 "unit": "attention of the class token, 1 is an even spread over a window",
                 "block": f"{self.block % self._blocks + 1} of {self._blocks}",
-                **origin(self.model, scene),
+                **_origin(self.model, scene),
             },
         )
         return {ATTENTION: what}
 
     def identity(self) -> dict[str, Any]:
-        """See `Product`."""
-        block = self.block % self._blocks
-        return {"kind": ATTENTION, "block": block, "full_size": self.full_size, "weights": self.model.sha256}
+        """What decides the values beside scene and model, as JSON values."""
+        return {"kind": ATTENTION, "block": self.block % self._blocks, "full_size": self.full_size}
 
     @property
     def _blocks(self) -> int:
         return block_count(self.model.network)
 
 
-def origin(model: MapModel, scene: Scene) -> dict[str, str]:
-    """Tags that tell where a map comes from."""
-    said = {
-        "scene": scene.path.name,
-        "model": model.folder.resolve().name,
-        "weights_sha256": model.sha256,
-        "code_revision": model.card.code_revision,
-        "trained_on_synthetic": str(model.synthetic).lower(),
-        "product": scene.product,
-    }
-    return {name: text for name, text in said.items() if text}
-
-
-# Land cover over a whole scene: codes of the legend with its colours, and how sure the model is of them.
-
-LANDCOVER, CONFIDENCE = "landcover", "confidence"
-NO_CONFIDENCE = 255
-
-
 @dataclass(frozen=True)
 class LandCoverMap:
-    """The class of the highest probability, the windows' probabilities blended.
+    """The class of the highest probability, the windows' probabilities blended; members as those of AttentionMap.
 
     Args:
         model: a segmenter.
@@ -164,6 +106,7 @@ class LandCoverMap:
 
     model: MapModel
     confidence: bool = False
+    cell = 1
 
     @property
     def network(self) -> nn.Module:
@@ -177,17 +120,12 @@ class LandCoverMap:
     def planes(self) -> int:
         return len(self.legend)
 
-    @property
-    def cell(self) -> int:
-        return 1
-
     def predict(self, images: Tensor) -> Tensor:
-        """See `Product`."""
         logits: Tensor = self.model.network(images)
         return logits.float().softmax(1)
 
     def finish(self, blended: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
-        """See `Product`: nodata where a pixel has no valid channel."""
+        """Codes, and percent; nodata where a pixel has no valid channel."""
         highest, place = blended.max(0)
         index = np.where(valid, place.cpu().numpy(), IGNORE).astype(np.uint8)
         made: dict[str, NDArray[Any]] = {LANDCOVER: self.legend.decode(index, self._nodata)[None]}
@@ -197,25 +135,35 @@ class LandCoverMap:
         return made
 
     def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
-        """See `Product`."""
-        legend = self.legend
-        grid = scene.crs, scene.transform, scene.shape
-        tags = {
-            "classes": "; ".join(f"{c.code} {c.name}" for c in legend.classes),
-            "legend": legend.name,
-            **origin(self.model, scene),
-        }
+        legend, grid, origin = self.legend, (scene.crs, scene.transform, scene.shape), _origin(self.model, scene)
+        classes = "; ".join(f"{c.code} {c.name}" for c in legend.classes)
+        tags = {"classes": classes, "legend": legend.name, **origin}
         colors = dict(zip(legend.codes, legend.colors, strict=True))
         what = {LANDCOVER: GeoTiff(*grid, ["land cover"], "uint8", self._nodata, colors, tags)}
         if self.confidence:
-            said = {"unit": "percent", "meaning": "blended probability of the class shown", **origin(self.model, scene)}
+            said = {"unit": "percent", "meaning": "blended probability of the class shown", **origin}
             what[CONFIDENCE] = GeoTiff(*grid, ["confidence"], "uint8", NO_CONFIDENCE, {}, said)
         return what
 
     def identity(self) -> dict[str, Any]:
-        """See `Product`."""
-        return {"kind": LANDCOVER, "confidence": self.confidence, "weights": self.model.sha256}
+        return {"kind": LANDCOVER, "confidence": self.confidence}
 
     @property
     def _nodata(self) -> int:
         return 0 if 0 not in self.legend.codes else IGNORE
+
+
+Product = AttentionMap | LandCoverMap
+
+
+def _origin(model: MapModel, scene: Scene) -> dict[str, str]:
+    """Tags that tell where a map comes from."""
+    said = {
+        "scene": scene.path.name,
+        "model": model.folder.resolve().name,
+        "weights_sha256": model.sha256,
+        "code_revision": model.card.code_revision,
+        "trained_on_synthetic": str(model.synthetic).lower(),
+        "product": scene.product,
+    }
+    return {name: text for name, text in said.items() if text}

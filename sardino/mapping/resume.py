@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +82,8 @@ class RawRaster:
 
 
 @dataclass
-class Unfinished:
-    """The folder of an unfinished map; `open_unfinished` makes or finds it.
+class PartialMap:
+    """The folder of an unfinished map; `open_partial_map` makes or finds it.
 
     Args:
         folder: beside the map.
@@ -133,7 +132,7 @@ class Unfinished:
             raise self._full(error) from error
         self.done, self.noted = (stripe, row), time.monotonic()
 
-    def finish(self, name: str, path: Path, what: GeoTiff, progress: Callable[[Iterable[Any]], Iterable[Any]]) -> None:
+    def finish(self, name: str, path: Path, what: GeoTiff) -> None:
         """Make one raster a Cloud-Optimized GeoTIFF, which appears whole or not at all.
 
         It is compared with the raw raster first, pixel by pixel.
@@ -151,8 +150,9 @@ class Unfinished:
                         raise OSError(errno.ENOSPC, "the file does not hold what was written to it")
 
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             with write_geotiff(path, what, overwrite=True, verify=verify) as canvas:
-                for row, column in progress(places):
+                for row, column in places:
                     values = raw.read(row, column, min(_SIDE, rows - row), min(_SIDE, columns - column))
                     canvas.lay(values, row, column)
         except OSError as error:
@@ -175,9 +175,9 @@ class Unfinished:
         )
 
 
-def open_unfinished(
+def open_partial_map(
     out: Path, what: dict[str, GeoTiff], identity: dict[str, Any], layout: Layout, planes: int, restart: bool
-) -> tuple[Unfinished, Layout]:
+) -> tuple[PartialMap, Layout]:
     """The unfinished map of a path: a new one, or the one that an interrupted run of the same map has left.
 
     A run with another batch would choose other stripes; it keeps those that it finds.
@@ -198,7 +198,7 @@ def open_unfinished(
     """
     folder = out.with_name(f".{out.name}.unfinished")
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         lock = _locked(folder, out)
     except OSError as error:
         raise SardinoError(
@@ -222,7 +222,7 @@ def _opened(
     planes: int,
     restart: bool,
     lock: FileLock,
-) -> tuple[Unfinished, Layout]:
+) -> tuple[PartialMap, Layout]:
     old = None if restart else _journal(folder)
     if old and old["of"] != identity:
         differ = sorted(key for key in {*old["of"], *identity} if old["of"].get(key) != identity.get(key))
@@ -239,19 +239,19 @@ def _opened(
     carried = [
         RawRaster(folder / f"carried{n}.raw", (planes, layout.rows.size, layout.carried), "float32") for n in (0, 1)
     ]
-    unfinished = Unfinished(folder, rasters, (carried[0], carried[1]), identity, layout.across, (0, 0), lock)
+    partial = PartialMap(folder, rasters, (carried[0], carried[1]), identity, layout.across, (0, 0), lock)
     files = [*rasters.values(), *carried]
     if old and all(_sized(raster) for raster in files):
-        unfinished.done = (old["done"][0], old["done"][1])
-        return unfinished, layout
+        partial.done = (old["done"][0], old["done"][1])
+        return partial, layout
     for stale in sorted(folder.iterdir(), key=lambda path: path.name != JOURNAL):  # the journal first
         if stale.name != LOCK:
             stale.unlink()
     _require_room(out, files)
     for raster in files:
         raster.make()
-    unfinished.reached(0, 0)
-    return unfinished, layout
+    partial.reached(0, 0)
+    return partial, layout
 
 
 def _locked(folder: Path, out: Path) -> FileLock:

@@ -1,7 +1,7 @@
 """The quickstart's two networks: one that learns for a few steps, and those that come with the package."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +21,9 @@ from sardino.dino.pretrain import pretrain
 from sardino.dino.recipe import Run, find_recipe
 from sardino.dino.session import Pretrained
 from sardino.dino.vit import Architecture
-from sardino.mapping.job import Job, make_map
+from sardino.mapping.job import Job
 from sardino.mapping.model import default_model
+from sardino.mapping.scene_map import make_map
 
 UNSEEN = 1
 """Seed of a world that the package's networks were not trained on."""
@@ -72,14 +73,14 @@ def map_unseen_land(folder: Path) -> MappedScene:
     write_scene(World(seed=UNSEEN), "europe", scene, EXTENT_PX, labels=cover, overwrite=True)
     # float32: the same numbers on every machine
     attend = Job(
-        scene,
-        folder / "attention.tif",
-        "attention",
-        default_model("backbone"),
+        scene=scene,
+        out=folder / "attention.tif",
+        kind="attention",
+        model=default_model("backbone"),
         overwrite=True,
         precision="float32",
     )
-    classify = replace(attend, out=folder / "landcover.tif", kind="landcover", model=default_model("segmenter"))
+    classify = attend.changed(out=folder / "landcover.tif", kind="landcover", model=default_model("segmenter"))
     for job in (attend, classify):
         make_map(job)
     pixels = [_read(path) for path in (scene, cover, classify.out, attend.out)]

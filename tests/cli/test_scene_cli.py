@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from sardino.cli.app import app
 from sardino.data.tiles.radiometry import CHANNELS
-from sardino.mapping import job as scene_map
-from sardino.mapping import model
+from sardino.mapping import model, scene_map
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
 from made import backbone, backscatter, segmenter, write_scene
@@ -82,12 +81,12 @@ def test_several_scenes_go_into_a_folder(place):
         (["map", "scene.tif", "-o", "m.tif"], "holds no segmenter of its own: .* give it with --model FOLDER"),
         (["attend", "scene.tif", "-o", "a.tif"], "holds no backbone of its own: .* give it with --model FOLDER"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "backbone"], "holds a backbone, which tells no classes"),
-        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--unit", "K"], "--unit is db, linear, amplitude"),
-        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--device", "tpu"], "--device is cuda, mps"),
-        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--precision", "half"], "--precision is auto"),
+        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--unit", "K"], "value for '--unit'"),
+        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--device", "tpu"], "value for '--device'"),
+        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--precision", "half"], "value for '--precision'"),
         (["map", "scene.tif", "b.tif", "-o", "m.tif", "--model", "segmenter"], "go into a folder"),
         (["map", "scene.tif", "-o", "m", "--model", "segmenter", "--dask", "tcp://127.0.0.1:1"], "no Dask scheduler"),
-        (["attend", "scene.tif", "-o", "a.tif", "--model", "backbone", "--network", "both"], "teacher or student"),
+        (["attend", "scene.tif", "-o", "a.tif", "--model", "backbone", "--network", "both"], "value for '--network'"),
         (["attend", "scene.tif", "-o", "a.tif", "--model", "backbone", "--block", "7"], "there is no block 7"),
     ],
 )  # fmt: skip

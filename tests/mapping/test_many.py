@@ -13,7 +13,10 @@ from sardino.mapping.many import make_all
 def jobs(tmp_path):
     model = segmenter(tmp_path / "model")
     scenes = [write_scene(tmp_path / f"s{n}.tif", backscatter(60 + 10 * n, 50, seed=n)) for n in range(3)]
-    return [Job(s, s.with_suffix(".map.tif"), "landcover", model, device="cpu", threads=1) for s in scenes]
+    return [
+        Job(scene=s, out=s.with_suffix(".map.tif"), kind="landcover", model=model, device="cpu", threads=1)
+        for s in scenes
+    ]
 
 
 def test_a_cluster_gives_what_this_process_gives(jobs):

@@ -9,16 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made import backbone, backscatter, read, segmenter, write_scene
 
 from sardino.errors import SardinoError
-from sardino.mapping import job as scene_map
-from sardino.mapping import resume as unfinished
-from sardino.mapping.job import Job, make_map
+from sardino.mapping import resume, scene_map
+from sardino.mapping.job import Job
+from sardino.mapping.scene_map import make_map
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,19 +40,27 @@ def whole(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def narrow(monkeypatch):
     monkeypatch.setattr(scene_map, "MEMORY", 400_000)
-    monkeypatch.setattr(unfinished, "EVERY_S", 0.0)  # a whole run takes less than a second
+    monkeypatch.setattr(resume, "EVERY_S", 0.0)  # a whole run takes less than a second
 
 
 def landcover(scene, out, **changed):
     job = Job(
-        scene, out / "map.tif", "landcover", scene.parent / "unet", confidence=out / "sure.tif", device="cpu",
-        threads=1, batch=2, overlap_px=20,
+        scene=scene, out=out / "map.tif", kind="landcover", model=scene.parent / "unet", confidence=out / "sure.tif",
+        device="cpu", threads=1, batch=2, overlap_px=20,
     )  # fmt: skip
-    return replace(job, **changed)
+    return job.changed(**changed)
 
 
 def attention(scene, out):
-    return Job(scene, out / "att.tif", "attention", scene.parent / "backbone", device="cpu", threads=1, batch=2)
+    return Job(
+        scene=scene,
+        out=out / "att.tif",
+        kind="attention",
+        model=scene.parent / "backbone",
+        device="cpu",
+        threads=1,
+        batch=2,
+    )
 
 
 class Interruption(Exception):
@@ -82,7 +89,7 @@ def test_interrupted_at_random_moments_it_comes_out_byte_for_byte(whole, tmp_pat
     moments, job, stops, reached = random.Random(seed), kind(whole, tmp_path), 0, []
     while True:
         try:
-            make_map(replace(job, threads=moments.choice([1, 3])), stop_after(moments.randrange(3, 12)))
+            make_map(job.changed(threads=moments.choice([1, 3])), stop_after(moments.randrange(3, 12)))
             break
         except Interruption:
             stops += 1
@@ -98,7 +105,7 @@ def test_a_map_is_made_by_one_process_at_a_time(whole, tmp_path):
     def track(counts, total, done):
         for each in counts:
             if not refused:
-                for again in (job, replace(job, overwrite=True)):
+                for again in (job, job.changed(overwrite=True)):
                     with pytest.raises(SardinoError, match=r"another process is making .*map.tif") as fault:
                         make_map(again)
                     refused.append(fault)
@@ -118,7 +125,7 @@ def test_a_place_that_cannot_be_written_is_told(whole, tmp_path):
 
 def test_killed_between_its_two_files_it_makes_the_second(whole, tmp_path, monkeypatch):
     job, made = landcover(whole, tmp_path), []
-    finish = unfinished.Unfinished.finish
+    finish = resume.PartialMap.finish
 
     def one_only(self, name, *given):
         if made:
@@ -126,7 +133,7 @@ def test_killed_between_its_two_files_it_makes_the_second(whole, tmp_path, monke
         made.append(name)
         finish(self, name, *given)
 
-    monkeypatch.setattr(unfinished.Unfinished, "finish", one_only)
+    monkeypatch.setattr(resume.PartialMap, "finish", one_only)
     with pytest.raises(Interruption):
         make_map(job)
     assert job.confidence.exists() and not job.out.exists()
@@ -141,8 +148,8 @@ def test_sigkill_at_any_moment_is_survived(whole, tmp_path):
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
 from pathlib import Path
-from sardino.mapping import job as scene_map, resume as unfinished
-scene_map.MEMORY, unfinished.EVERY_S = 400_000, 0.05
+from sardino.mapping import resume, scene_map
+scene_map.MEMORY, resume.EVERY_S = 400_000, 0.05
 from test_resume import landcover
 import time
 def slow(counts, total, done):
@@ -175,7 +182,7 @@ def test_a_journal_of_another_scene_model_or_option_is_not_continued(whole, tmp_
         ({"confidence": None}, "product"),
     ):
         with pytest.raises(SardinoError, match=f"unfinished map of another {differs}: .*--overwrite"):
-            make_map(replace(landcover(whole, tmp_path), **changed))
+            make_map(landcover(whole, tmp_path).changed(**changed))
     make_map(landcover(whole, tmp_path, model=whole.parent / "other", overwrite=True))
     assert (read(tmp_path / "map.tif") != read(whole.parent / "map.tif")).mean() > 0.1
 
@@ -200,7 +207,7 @@ def test_damaged_leftovers_are_thrown_away(whole, tmp_path):
 
 
 def test_a_full_disk_is_told_and_can_be_emptied(whole, tmp_path, monkeypatch):
-    write, written = unfinished.RawRaster.write, []
+    write, written = resume.RawRaster.write, []
 
     def full(self, *given):
         written.append(self)
@@ -208,7 +215,7 @@ def test_a_full_disk_is_told_and_can_be_emptied(whole, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
         write(self, *given)
 
-    monkeypatch.setattr(unfinished.RawRaster, "write", full)
+    monkeypatch.setattr(resume.RawRaster, "write", full)
     with pytest.raises(SardinoError, match=r"the disk is full\): free some disk, and the same command goes on"):
         make_map(landcover(whole, tmp_path))
     assert [path.name for path in tmp_path.iterdir()] == [".map.tif.unfinished"]
@@ -222,7 +229,7 @@ def test_a_disk_that_fills_while_the_geotiff_is_made_leaves_none(whole, tmp_path
     """The real thing: the system itself refuses files over a size, which the raw raster has not and GDAL's has."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    job = replace(attention(whole, tmp_path), batch=8)
+    job = attention(whole, tmp_path).changed(batch=8)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
         with pytest.raises(SardinoError, match="cannot be written"):
@@ -236,7 +243,7 @@ def test_a_disk_that_fills_while_the_geotiff_is_made_leaves_none(whole, tmp_path
 
 
 def test_a_map_without_room_is_refused_before_it_begins(whole, tmp_path, monkeypatch):
-    monkeypatch.setattr(unfinished.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(resume.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(SardinoError, match=r"needs up to .* GB beside .* free some disk, or write elsewhere"):
         make_map(landcover(whole, tmp_path))
     assert list(tmp_path.iterdir()) == []

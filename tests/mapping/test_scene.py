@@ -15,9 +15,10 @@ from rasterio.transform import Affine
 from sardino.data.rasters.scene import open_scene
 from sardino.data.tiles.radiometry import to_power
 from sardino.errors import SardinoError
-from sardino.mapping.channels import fitted, pixel_on_ground
-from sardino.mapping.job import Job, make_map
+from sardino.mapping.channels import match_scene, pixel_on_ground
+from sardino.mapping.job import Job
 from sardino.mapping.model import load_landcover
+from sardino.mapping.scene_map import make_map
 
 ROWS, COLUMNS = 70, 90
 VALUES = backscatter(ROWS, COLUMNS)
@@ -31,7 +32,7 @@ def model(tmp_path_factory):
 
 def pixels(path, model, **options):
     """What the model is given of a whole scene, in dB."""
-    scene = fitted(open_scene(path), model, **options)
+    scene = match_scene(open_scene(path), model, **options)
     with scene.reading() as window:
         return window(0, scene.scene.shape[0], 0, scene.scene.shape[1])
 
@@ -41,8 +42,8 @@ def test_a_mosaic_is_taken_as_it_is(tmp_path, model):
     np.testing.assert_array_equal(pixels(path, model), VALUES)
     scene = open_scene(path)
     assert (scene.unit, scene.product, scene.chunk_rows) == ("db", "Sentinel-1 gamma0", 64)
-    assert fitted(scene, model).doubts == ()
-    with fitted(scene, model).reading() as window:
+    assert match_scene(scene, model).doubts == ()
+    with match_scene(scene, model).reading() as window:
         np.testing.assert_array_equal(window(2, 5, 80, 90), VALUES[:, 2:5, 80:90])
 
 
@@ -138,9 +139,9 @@ def test_a_stack_is_a_scene(tmp_path, model, kind, suffix):
     np.testing.assert_allclose(pixels(path, model), VALUES, atol=1e-4)
     scene = open_scene(path)
     assert scene.transform == (10, 0, ORIGIN[0], 0, -10, ORIGIN[1]) and scene.shape == (ROWS, COLUMNS)
-    job = Job(path, tmp_path / f"{kind}.tif", "landcover", model.folder, device="cpu", threads=1)
+    job = Job(scene=path, out=tmp_path / f"{kind}.tif", kind="landcover", model=model.folder, device="cpu", threads=1)
     make_map(job)
-    make_map(replace(job, scene=write_scene(tmp_path / "s.tif", VALUES), out=tmp_path / "same.tif"))
+    make_map(job.changed(scene=write_scene(tmp_path / "s.tif", VALUES), out=tmp_path / "same.tif"))
     assert np.mean(read(job.out) != read(tmp_path / "same.tif")) < 0.001
 
 
@@ -184,7 +185,7 @@ REFUSED = {
 def test_a_scene_that_does_not_fit_is_refused_with_what_to_do(tmp_path, model, case):
     changed, words = REFUSED[case]
     path = write_scene(tmp_path / "s.tif", VALUES, **changed)
-    job = Job(path, tmp_path / "map.tif", "landcover", model.folder, device="cpu")
+    job = Job(scene=path, out=tmp_path / "map.tif", kind="landcover", model=model.folder, device="cpu")
     with pytest.raises(SardinoError, match=words):
         make_map(job)
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.tif"]
@@ -193,19 +194,18 @@ def test_a_scene_that_does_not_fit_is_refused_with_what_to_do(tmp_path, model, c
 def test_options_that_contradict_the_scene_are_refused(tmp_path, model):
     path = write_scene(tmp_path / "s.tif", VALUES)
     with pytest.raises(SardinoError, match="has 3 bands, and --channels names 2"):
-        fitted(open_scene(path), model, channels=("a", "b"))
+        match_scene(open_scene(path), model, channels=("a", "b"))
     with pytest.raises(SardinoError, match="says that it is in db, not linear: leave --unit out"):
-        fitted(open_scene(path), model, unit="linear")
+        match_scene(open_scene(path), model, unit="linear")
     with pytest.raises(SardinoError, match="there is no scene"):
         open_scene(tmp_path / "none.tif")
     (tmp_path / "text.tif").write_text("no raster")
     with pytest.raises(SardinoError, match=r"cannot be read .* is it a raster, and whole"):
         open_scene(tmp_path / "text.tif")
-    job = Job(path, path, "landcover", model.folder)
+    job = Job(scene=path, out=path, kind="landcover", model=model.folder)
     for changed, words in (
         ({}, "would be overwritten by its map"),
         ({"out": tmp_path / "map.png"}, "a map is a .tif file"),
-        ({"out": tmp_path / "none" / "map.tif"}, "no folder .* make it first"),
         ({"out": tmp_path / "text.tif"}, "exists already: remove it, or say --overwrite"),
         ({"out": tmp_path / "m.tif", "confidence": tmp_path / "text.tif"}, "exists already"),
         ({"out": tmp_path / "m.tif", "window_px": 30}, "a window is a multiple of 4 px"),
@@ -214,20 +214,20 @@ def test_options_that_contradict_the_scene_are_refused(tmp_path, model):
         ({"out": tmp_path / "m.tif", "kind": "attention"}, "a plain U-Net without attention"),
     ):
         with pytest.raises(SardinoError, match=words):
-            make_map(replace(job, **changed))
+            make_map(job.changed(**changed))
     assert not (tmp_path / "m.tif").exists()
 
 
 def test_what_cannot_be_checked_is_said(tmp_path, model):
     sigma = write_scene(tmp_path / "s.tif", VALUES, tags={"unit": "dB", "product": "Sentinel-1 GRD, sigma0"})
-    (doubt,) = fitted(open_scene(sigma), model).doubts
+    (doubt,) = match_scene(open_scene(sigma), model).doubts
     assert "holds sigma0 and the model was trained on gamma0" in doubt
     silent = replace(model, card=replace(model.card, trained_on={}))
-    (doubt,) = fitted(open_scene(sigma), silent).doubts
+    (doubt,) = match_scene(open_scene(sigma), silent).doubts
     assert "does not say of what pixel size" in doubt
     other = replace(model, card=replace(model.card, unit="linear", normalisation=NORMALISATION | {"unit": "linear"}))
     with pytest.raises(SardinoError, match="trained on backscatter in linear: only dB"):
-        fitted(open_scene(sigma), other)
+        match_scene(open_scene(sigma), other)
 
 
 def test_a_scene_cut_short_is_refused_and_leaves_no_map(tmp_path, model):
@@ -235,5 +235,5 @@ def test_a_scene_cut_short_is_refused_and_leaves_no_map(tmp_path, model):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(SardinoError, match="cannot be read"):
-        make_map(Job(path, tmp_path / "map.tif", "landcover", model.folder, device="cpu"))
+        make_map(Job(scene=path, out=tmp_path / "map.tif", kind="landcover", model=model.folder, device="cpu"))
     assert not (tmp_path / "map.tif").exists()

@@ -1,7 +1,5 @@
 """Maps are what a plain loop in memory gives, in their place on the earth, whatever the scene's size and gaps."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import rasterio
@@ -14,10 +12,11 @@ from rio_cogeo.cogeo import cog_info, cog_validate
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.dino.attention import class_attention
 from sardino.errors import SardinoError
-from sardino.mapping import job as scene_map
-from sardino.mapping.job import Job, make_map
+from sardino.mapping import scene_map
+from sardino.mapping.job import Job
 from sardino.mapping.model import load_landcover, load_vit
 from sardino.mapping.products import LandCoverMap
+from sardino.mapping.scene_map import make_map
 from sardino.mapping.windows import Axis
 
 ROWS, COLUMNS = 150, 171
@@ -42,8 +41,8 @@ def scene(tmp_path):
 
 def landcover_job(scene, model, **changed):
     return Job(
-        scene, scene.with_name("map.tif"), "landcover", model, confidence=scene.with_name("sure.tif"),
-        **PLAIN, **changed,
+        scene=scene, out=scene.with_name("map.tif"), kind="landcover", model=model,
+        confidence=scene.with_name("sure.tif"), **PLAIN, **changed,
     )  # fmt: skip
 
 
@@ -106,7 +105,7 @@ def test_stripes_leave_no_trace(scene, models, monkeypatch, memory):
     made = []
     layout = scene_map.layout_of
     monkeypatch.setattr(scene_map, "layout_of", lambda *given: made.append(layout(*given)) or made[-1])
-    make_map(replace(job, overwrite=True))
+    make_map(job.changed(overwrite=True))
     assert len(made[0].stripes) > 2
     assert np.mean(read(job.out) != whole[0]) < 1e-3
     np.testing.assert_allclose(read(job.confidence).astype(int), whole[1].astype(int), atol=1)
@@ -115,7 +114,9 @@ def test_stripes_leave_no_trace(scene, models, monkeypatch, memory):
 @torch.inference_mode()
 @pytest.mark.parametrize("block", [0, -1])
 def test_attention_is_that_of_a_plain_loop_at_the_size_of_patches(scene, models, block):
-    job = Job(scene, scene.with_name("a.tif"), "attention", models / "backbone", block=block, **PLAIN)
+    job = Job(
+        scene=scene, out=scene.with_name("a.tif"), kind="attention", model=models / "backbone", block=block, **PLAIN
+    )
     make_map(job)
     model = load_vit(models / "backbone")
     values = read(scene)
@@ -129,15 +130,17 @@ def test_attention_is_that_of_a_plain_loop_at_the_size_of_patches(scene, models,
 
 def test_attention_at_full_size_and_of_the_vit_in_a_segmenter(scene, models):
     write_scene(scene, backscatter(144, 168))
-    job = Job(scene, scene.with_name("a.tif"), "attention", models / "tokens", full_size=True, **PLAIN)
+    job = Job(
+        scene=scene, out=scene.with_name("a.tif"), kind="attention", model=models / "tokens", full_size=True, **PLAIN
+    )
     make_map(job)
-    small = replace(job, out=scene.with_name("b.tif"), full_size=False)
+    small = job.changed(out=scene.with_name("b.tif"), full_size=False)
     make_map(small)
     full, cells = read(job.out), read(small.out)
     assert full.shape == (3, 144, 168)
     centres = full.reshape(3, 18, 8, 21, 8)[:, :, 3:5, :, 3:5].mean((2, 4))
     assert np.corrcoef(centres.ravel(), cells.ravel())[0, 1] > 0.98
-    student = replace(job, out=scene.with_name("c.tif"), model=models / "backbone", network="student")
+    student = job.changed(out=scene.with_name("c.tif"), model=models / "backbone", network="student")
     make_map(student)
     assert not np.allclose(read(student.out), full)
 
@@ -149,8 +152,8 @@ def test_threads_change_no_bit(scene, models, kind):
     for threads in (1, 2, 5):
         job = landcover_job(scene, models / kind, batch=1)
         if kind == "backbone":
-            job = replace(job, kind="attention", confidence=None)
-        job = replace(job, out=scene.with_name(f"{threads}.tif"), threads=threads, overwrite=True)
+            job = job.changed(kind="attention", confidence=None)
+        job = job.changed(out=scene.with_name(f"{threads}.tif"), threads=threads, overwrite=True)
         before = torch.get_num_threads()
         make_map(job)
         assert torch.get_num_threads() == before
@@ -159,8 +162,8 @@ def test_threads_change_no_bit(scene, models, kind):
 
 
 def test_half_precision_gives_nearly_the_same_maps_and_says_so(scene, models):
-    full = Job(scene, scene.with_name("full.tif"), "attention", models / "backbone", **PLAIN)
-    half = replace(full, out=scene.with_name("half.tif"), precision="bfloat16", threads=2)
+    full = Job(scene=scene, out=scene.with_name("full.tif"), kind="attention", model=models / "backbone", **PLAIN)
+    half = full.changed(out=scene.with_name("half.tif"), precision="bfloat16", threads=2)
     make_map(full)
     make_map(half)
     assert 0 < np.abs(read(full.out) - read(half.out)).max() < 0.1 * read(full.out).max()
@@ -168,7 +171,7 @@ def test_half_precision_gives_nearly_the_same_maps_and_says_so(scene, models):
         with rasterio.open(job.out) as dataset:
             assert dataset.tags()["precision"] == job.precision
     with pytest.raises(SardinoError, match="--precision float32"):
-        make_map(replace(half, device="mps", overwrite=True))
+        make_map(half.changed(device="mps", overwrite=True))
 
 
 def test_a_convolutional_network_gives_what_it_gives_of_the_whole_scene(tmp_path, models):
@@ -194,7 +197,7 @@ def test_a_pixel_lies_where_it_lay(tmp_path, models, crs, transform):
     scene = write_scene(tmp_path / "scene.tif", backscatter(60, 70), crs=crs, transform=transform)
     job = landcover_job(scene, models / "unet")
     make_map(job)
-    attention = Job(scene, tmp_path / "a.tif", "attention", models / "backbone", **PLAIN)
+    attention = Job(scene=scene, out=tmp_path / "a.tif", kind="attention", model=models / "backbone", **PLAIN)
     make_map(attention)
     there = Transformer.from_crs(crs, "EPSG:3035", always_xy=True)
     for path, cell in ((job.out, 1), (job.confidence, 1), (attention.out, 8)):
@@ -229,7 +232,9 @@ def test_missing_pixels_are_nodata_and_windows_without_any_are_not_computed(tmp_
     monkeypatch.undo()
     assert sum(calls) < 36
     assert_landcover(job, values)
-    make_map(attention := Job(scene, tmp_path / "a.tif", "attention", models / "backbone", **PLAIN))
+    make_map(
+        attention := Job(scene=scene, out=tmp_path / "a.tif", kind="attention", model=models / "backbone", **PLAIN)
+    )
     maps = read(attention.out)
     assert np.isnan(maps[:, :8, :10]).all() and np.isfinite(maps[:, 9:]).all() and np.isfinite(maps[:, :, 10:]).all()
 

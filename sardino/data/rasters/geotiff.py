@@ -94,7 +94,7 @@ def write_geotiff(
             nobody that the disk was full when it closed a file.
 
     Raises:
-        SardinoError: the path is taken, its folder is missing, or the disk is full.
+        SardinoError: the path is taken, or the disk is full.
     """
     from rio_cogeo.cogeo import cog_translate
     from rio_cogeo.profiles import cog_profiles
@@ -104,13 +104,11 @@ def write_geotiff(
         raise SardinoError(f"a raster is written as a .tif file, not {path}")
     if path.exists() and not overwrite:
         raise SardinoError(f"{path} exists already: remove it, or ask to overwrite it")
-    if not path.parent.is_dir():
-        raise SardinoError(f"there is no folder {path.parent} to write {path.name} into: make it first")
     # A folder for two files and rio-cogeo's own; one name a raster, so that the next run overwrites the gigabytes that
     # a killed one left.
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     flat, finished = folder / "flat.tif", folder / "cog.tif"
     predictor = 1 if what.colors or what.stepped else 3 if what.dtype.startswith("float") else 2
     try:

@@ -64,13 +64,11 @@ def write_table(table: geopandas.GeoDataFrame, path: Path) -> None:
     """Write a tile table, whole or not at all: GeoParquet (.parquet) or GeoJSON (.geojson) by the suffix.
 
     Raises:
-        SardinoError: another suffix, no such folder, or no tile table.
+        SardinoError: another suffix, or no tile table.
     """
     path = Path(path)
     _check_suffix(path)
     _check_columns(table, path)
-    if not path.parent.is_dir():
-        raise SardinoError(f"there is no folder {path.parent} to write {path.name} into: make it first")
     with whole(path) as partial:
         if path.suffix == ".parquet":
             table.to_parquet(partial, index=False)

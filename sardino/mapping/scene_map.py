@@ -1,0 +1,139 @@
+"""A scene in, a map out: opened, checked, predicted, blended and made a Cloud-Optimized GeoTIFF."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from sardino.data.rasters.scene import open_scene
+from sardino.dino.runtime import best_device, cores, precision_on
+from sardino.errors import SardinoError
+from sardino.mapping.blend import blend_scene
+from sardino.mapping.channels import ModelScene, match_scene
+from sardino.mapping.job import Job
+from sardino.mapping.model import load_landcover, load_vit
+from sardino.mapping.products import AttentionMap, LandCoverMap, Product
+from sardino.mapping.resume import open_partial_map
+from sardino.mapping.windows import Layout, stride_of
+
+MEMORY, FEWEST = 128 * 2**20, 4
+"""Bytes that the rows of a stripe may take, which bounds its width; but so many windows it has: what it shares with the
+next stripe is read twice."""
+Track = Callable[[Iterator[int], int, int], Iterable[int]]
+"""Wraps the loop over windows: given their counts batch by batch, how many there are, and how many are done."""
+
+
+def make_map(
+    job: Job,
+    track: Track = lambda counts, total, done: counts,
+    say: Callable[[str], None] = lambda sentence: None,
+) -> list[str]:
+    """Make the map, or go on with it.
+
+    Args:
+        job: what to do.
+        track: shows how far the windows are.
+        say: is told each doubt before the work begins.
+
+    Returns:
+        What could not be checked or may matter, as sentences.
+
+    Raises:
+        SardinoError: an input that does not fit, a file that is in the way, a full disk.
+    """
+    _check_targets(job)
+    device = _device(job)
+    precision = precision_on(device, job.precision)
+    source, product = opened(job)
+    for doubt in source.doubts:
+        say(doubt)
+    layout = layout_of(job, source, product)
+    rasters = {
+        name: replace(raster, tags={**raster.tags, "precision": precision})
+        for name, raster in product.rasters(source.scene).items()
+    }
+    identity = _identity(source, product, layout, precision)
+    partial, layout = open_partial_map(job.out, rasters, identity, layout, product.planes, job.overwrite)
+    counts = blend_scene(
+        source,
+        layout,
+        product,
+        partial,
+        batch=batch_of(job, layout, device),
+        device=device,
+        threads=job.threads or cores(),
+        precision=precision,
+    )
+    with closing(partial), closing(counts):  # an interruption ends the reading thread too
+        for _ in track(counts, layout.windows, layout.before(*partial.done)):
+            pass
+        for name, path in job.targets.items():
+            partial.finish(name, path, rasters[name])
+        partial.remove()
+    return list(source.doubts)
+
+
+def opened(job: Job) -> tuple[ModelScene, Product]:
+    """The scene of a job, checked against its model, and what is made of it."""
+    product: Product
+    if job.kind == "attention":
+        product = AttentionMap(load_vit(job.model, job.network), job.block, job.full_size)
+    else:
+        product = LandCoverMap(load_landcover(job.model), job.confidence is not None)
+    return match_scene(open_scene(job.scene), product.model, job.channels, job.unit), product
+
+
+def layout_of(job: Job, source: ModelScene, product: Product) -> Layout:
+    """Where the windows of a job lie; a stripe is as wide as memory allows, in whole batches."""
+    model = product.model
+    window = job.window_px or model.window_px
+    stride = stride_of(window, job.overlap_px, model.step_px)
+    one = Layout.of(source.scene.shape, window, stride, product.cell, 1)
+    batch = batch_of(job, one, _device(job))
+    read = source.scene.chunk_rows
+    # Rows held, read, waiting, predicted and summed, and the open sums with their copies, of one column of pixels.
+    column = 4 * (len(model.channels) * (5 * window + 2 * read) + 3 * product.planes * window // product.cell**2)
+    across = max(FEWEST, int(MEMORY / column - window) // stride + 1)
+    return replace(one, across=max(batch, across // batch * batch))
+
+
+def batch_of(job: Job, layout: Layout, device: torch.device) -> int:
+    """Windows at once."""
+    if job.batch:
+        return job.batch
+    if device.type != "cpu":
+        return 64
+    side = layout.rows.window * layout.cell
+    return max(1, min(8, round(8 * (96 / side) ** 2)))
+
+
+def _device(job: Job) -> torch.device:
+    return torch.device(job.device) if job.device else best_device()
+
+
+def _check_targets(job: Job) -> None:
+    targets = list(job.targets.values())
+    if len({path.resolve() for path in [*targets, job.scene]}) <= len(targets):
+        raise SardinoError(f"{job.scene} would be overwritten by its map: choose another name")
+    # A run that was killed between its two files has left the one that comes first, and goes on.
+    going_on = job.out.with_name(f".{job.out.name}.unfinished").exists()
+    for path in targets:
+        if path.suffix.lower() not in (".tif", ".tiff"):
+            raise SardinoError(f"a map is a .tif file, not {path}")
+        if path.exists() and not job.overwrite and not (going_on and path != job.out):
+            raise SardinoError(f"{path} exists already: remove it, or say --overwrite")
+
+
+def _identity(source: ModelScene, product: Product, layout: Layout, precision: str) -> dict[str, Any]:
+    """What decides the values: an unfinished map of another identity is not gone on with."""
+    scene, made = source.scene, product.identity()
+    return {
+        "scene": [str(scene.path.name), scene.state(), scene.crs, list(scene.transform), list(scene.shape)],
+        "model": product.model.sha256,
+        "product": made,
+        "windows": [layout.rows.window * layout.cell, layout.rows.stride * layout.cell],
+        "bands": [list(source.channels.bands), [list(p) for p in source.channels.made_of], source.channels.unit],
+        "precision": precision,
+    }
