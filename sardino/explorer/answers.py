@@ -16,7 +16,8 @@ from sardino.data.tiles.store import TileStore, example_tiles
 from sardino.data.tiles.tile import georeferenced
 from sardino.dino.attention import block_count, class_attention, patch_attention, patch_grid, rollout
 from sardino.errors import SardinoError
-from sardino.reporting.figures.places import REFERENCE, Exploration, has_values
+from sardino.reporting.figures.exploration import Exploration
+from sardino.reporting.figures.places import REFERENCE, has_values
 
 CLASS, PATCH, ROLLOUT = "class token", "patch", "rollout"
 """From where to look: the class token, a patch, or the class token through all blocks."""

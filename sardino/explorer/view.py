@@ -10,7 +10,7 @@ from ipympl.backend_nbagg import Canvas, FigureManager
 
 from sardino.errors import SardinoError
 from sardino.explorer.answers import CLASS, PATCH, ROLLOUT, Explorer, Look
-from sardino.reporting.figures.places import draw_exploration, empty_figure, layer_title, patch_at
+from sardino.reporting.figures.exploration import draw_exploration, empty_figure, layer_title, patch_at
 
 DPI = 86
 """At which the figure fits a notebook beside JupyterLab's file list on a laptop's screen."""

@@ -20,8 +20,8 @@ from html_page import QUIET
 from PIL import Image
 
 import sardino
-from sardino.reporting.figures.places import BOTTOM, GAP, MARGIN, SIZE
-from sardino.reporting.figures.places import EXPLORED_SIDE as SIDE
+from sardino.reporting.figures.exploration import BOTTOM, GAP, MARGIN, SIZE
+from sardino.reporting.figures.exploration import EXPLORED_SIDE as SIDE
 from sardino.study.notebook import KERNELSPEC
 
 ROOT = Path(sardino.__file__).parents[1]

@@ -9,9 +9,9 @@ from sardino.reporting.figures.panels import (
     LEAST,
     attention_bar,
     attention_scale,
+    class_legend,
     draw_attention,
     north_arrow,
-    numbered_legend,
 )
 
 OTHER = Legend("Another", (LandCoverClass(1, "Water", "#1A5BAB"), LandCoverClass(2, "Trees", "#358221")))
@@ -22,7 +22,7 @@ def test_classes_are_numbered_in_the_legend_and_where_they_have_room() -> None:
     left, right = figure.subplots(1, 2)
     index = np.zeros((40, 40), np.uint8)
     index[:20], index[30:, 30:], index[39, 0] = 4, IGNORE, 7
-    numbered_legend(figure, [(left, index, WORLDCOVER), (right, np.ones((40, 40), np.uint8), OTHER)], 1.0)
+    class_legend(figure, [(left, index, WORLDCOVER), (right, np.ones((40, 40), np.uint8), OTHER)], 1.0)
     (legend,) = figure.legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels == ["1 Tree cover", "2 Built-up", "3 Permanent water bodies", "No label", "4 Trees"]

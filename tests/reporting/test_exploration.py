@@ -8,14 +8,8 @@ from matplotlib.patches import Rectangle
 
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
 from sardino.data.tiles.radiometry import CHANNELS
-from sardino.reporting.figures.places import (
-    REFERENCE,
-    Exploration,
-    draw_exploration,
-    empty_figure,
-    has_values,
-    patch_at,
-)
+from sardino.reporting.figures.exploration import Exploration, draw_exploration, empty_figure, patch_at
+from sardino.reporting.figures.places import REFERENCE, has_values
 
 RNG = np.random.default_rng(0)
 

@@ -1,11 +1,11 @@
-"""Arrays as pictures: SAR composites, class colours, legends, scale bars."""
+"""The panels of figures with maps: backscatter, classes, amounts and attention; scale bars, north, legends, scales."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm, to_rgb
+from matplotlib.colors import LogNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Patch
@@ -16,10 +16,57 @@ from scipy.ndimage import distance_transform_edt
 
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.errors import SardinoError
-from sardino.reporting.figures.style import INK, MUTED, PALE
+from sardino.reporting.figures.style import INK, MUTED, PALE, captioned, new_figure
 
 PREFERRED_SEASON = "summer"
 UNLABELLED = "#FFFFFF"
+ClassPanel = tuple[Axes, NDArray[np.uint8], Legend]
+"""A panel that shows a class map, its indices (H, W) and their legend."""
+ROOM = 0.055
+"""Inches: half of what a number needs around it."""
+CMAP = "cividis"
+"""Of attention: even steps in lightness, in grey too and with any colour vision."""
+LEAST = 1.02
+"""Times an even spread: no scale of attention is narrower on either side."""
+APART = {True: 0.14, False: 0.3}
+"""Inches, of an upright bar and of one that lies: numbers nearer to each other would touch."""
+
+
+def map_grid(
+    title: str, legends: Iterable[Legend | None], size: tuple[float, float], shape: tuple[int, int], **options: Any
+) -> tuple[Figure, NDArray[Any]]:
+    """A figure of close panels.
+
+    Args:
+        title: says what the data are; derived labels are named even where it does not.
+        size: width and height, inches.
+        shape: rows and columns of panels.
+        options: for `Figure.subplots`, and `gap`, inches between rows and between columns.
+    """
+    figure = new_figure(*size)
+    figure.suptitle(captioned(title, legends))
+    rows, columns = options.pop("gap", (0.04, 0.03))
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.set(h_pad=rows, w_pad=columns, hspace=0.0, wspace=0.0)
+    return figure, figure.subplots(*shape, squeeze=False, **options)
+
+
+def draw_sar(
+    axes: Axes, backscatter_db: NDArray[np.floating], channels: Sequence[str], gsd_m: float | None, placed: bool
+) -> None:
+    """(C, H, W) dB as a picture; a scale bar where the pixel size is known, north where the tile's place is."""
+    bare(axes).imshow(sar_composite(backscatter_db, channels))
+    if gsd_m is not None:
+        scale_bar(axes, backscatter_db.shape[-1], gsd_m)
+    if placed:
+        north_arrow(axes)
+
+
+def draw_classes(axes: Axes, index: NDArray[np.uint8], legend: Legend) -> ClassPanel:
+    """(H, W) class indices in their legend's colours."""
+    bare(axes).imshow(class_image(index, legend))
+    return axes, index, legend
 
 
 def sar_composite(backscatter_db: NDArray[np.floating], channels: Sequence[str]) -> NDArray[np.float64]:
@@ -62,14 +109,6 @@ def class_handles(pairs: Iterable[tuple[NDArray[np.uint8], Legend]]) -> list[Pat
         if IGNORE in present:
             seen[("No label", UNLABELLED)] = None
     return [Patch(facecolor=colour, edgecolor=MUTED, linewidth=0.4, label=name) for name, colour in seen]
-
-
-def class_legend(figure: Figure, pairs: Iterable[tuple[NDArray[np.uint8], Legend]]) -> None:
-    """The classes that occur, below all panels."""
-    handles = class_handles(pairs)
-    if handles:
-        columns = max(1, min(len(handles), round(figure.get_figwidth() / 1.5)))
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.4, columnspacing=1.4)
 
 
 def bare(axes: Axes) -> Axes:
@@ -115,49 +154,6 @@ def scale_bar(axes: Axes, width_px: int, gsd_m: float) -> None:
     axes.add_artist(bar)
 
 
-def tight(figure: Figure, rows: float = 0.04, columns: float = 0.03) -> None:
-    """Panels close together; inches between them."""
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.set(h_pad=rows, w_pad=columns, hspace=0.0, wspace=0.0)
-
-
-def _polarisation(channel: str) -> str:
-    return channel.lower().rpartition("_")[2]
-
-
-def _rank(channel: str) -> int:
-    """The preferred season last, so that it wins."""
-    return int(channel.lower().startswith(PREFERRED_SEASON))
-
-
-def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    if not finite.size:
-        return 0.0, 1.0
-    low, high = np.percentile(finite, [2, 98])
-    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
-
-
-def _stretch(values: NDArray[np.floating]) -> NDArray[np.float64]:
-    low, high = _limits(np.asarray(values, np.float64))
-    return np.where(np.isfinite(values), np.clip((values - low) / (high - low), 0, 1), 1.0)
-
-
-def _round_length(metres: float) -> float:
-    """The largest 1, 2 or 5 times a power of ten that is not longer."""
-    power = 10.0 ** np.floor(np.log10(metres))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= metres * (1 + 1e-9)))
-
-
-# What makes a picture a map: where north is, and class numbers that survive a print in grey.
-
-ClassPanel = tuple[Axes, NDArray[np.uint8], Legend]
-"""A panel that shows a class map, its indices (H, W) and their legend."""
-ROOM = 0.055
-"""Inches: half of what a number needs around it."""
-
-
 def north_arrow(axes: Axes) -> None:
     """An arrow to the north of the tile's grid, in the upper right corner: rows of tiles run from north to south."""
     box = {"boxstyle": "square,pad=0.25", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
@@ -176,59 +172,37 @@ def north_arrow(axes: Axes) -> None:
     )
 
 
-def numbered_legend(figure: Figure, panels: Sequence[ClassPanel], inches: float) -> None:
-    """The classes that occur, numbered, below all panels; and each number on its largest area, where it has room.
+def class_legend(
+    figure: Figure, panels: Sequence[ClassPanel], inches: float | None = None, per_column: float = 1.6
+) -> None:
+    """The classes that occur, below all panels; numbered, and each number on its largest area, where it has room.
 
     Official colours of different classes are the same grey: a print needs the numbers.
 
     Args:
-        inches: side of a panel.
+        inches: side of a panel; None: without numbers.
+        per_column: inches that a name of the legend takes.
     """
     handles = class_handles((index, legend) for _, index, legend in panels)
+    if not handles:
+        return
+    columns = max(1, min(len(handles), round(figure.get_figwidth() / per_column)))
+    style: dict[str, Any] = {"loc": "outside lower center", "ncols": columns, "columnspacing": 1.4}
+    if inches is None:
+        figure.legend(handles=handles, handlelength=1.4, **style)
+        return
     numbers: dict[tuple[str, str], int] = {}
     for handle in handles:
-        name, colour = str(handle.get_label()), _hex(handle)
+        name = str(handle.get_label())
         if name != "No label":
-            numbers[name, colour] = len(numbers) + 1
+            numbers[name, to_hex(handle.get_facecolor())] = len(numbers) + 1
             handle.set_label(f"{len(numbers)} {name}")
     for axes, index, legend in panels:
         for place, each in enumerate(legend.classes):
-            if number := numbers.get((each.name, _key(each.color))):
+            if number := numbers.get((each.name, to_hex(each.color))):
                 _mark(axes, index == place, ROOM / inches, str(number), each.color)
-    if handles:
-        columns = max(1, min(len(handles), round(figure.get_figwidth() / 1.6)))
-        names = ", ".join(dict.fromkeys(legend.name for _, _, legend in panels))
-        found = figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.4)
-        found.set_title(names, {"size": 7.5})
-
-
-def _mark(axes: Axes, mask: NDArray[np.bool_], room: float, text: str, colour: str) -> None:
-    """The number at the point of a class that lies deepest in it."""
-    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
-    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
-    if depth[row, column] < room * mask.shape[1]:
-        return
-    lightness = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
-    ink = "white" if lightness < 0.5 else "black"
-    axes.text(float(column), float(row), text, ha="center", va="center_baseline", fontsize=7, color=ink)
-
-
-def _hex(handle: Patch) -> str:
-    return _key(handle.get_facecolor())
-
-
-def _key(colour: object) -> str:
-    return "".join(f"{round(255 * part):02x}" for part in to_rgb(colour))
-
-
-# Attention as a picture: one logarithmic scale per head, the same in all tiles, and a bar that says where even is.
-
-CMAP = "cividis"
-"""Even steps in lightness, in grey too and with any colour vision."""
-LEAST = 1.02
-"""Times an even spread: no scale is narrower on either side."""
-APART = {True: 0.14, False: 0.3}
-"""Inches, of an upright bar and of one that lies: numbers nearer to each other would touch."""
+    names = ", ".join(dict.fromkeys(legend.name for _, _, legend in panels))
+    figure.legend(handles=handles, **style).set_title(names, {"size": 7.5})
 
 
 def attention_scale(maps: Sequence[NDArray[np.floating]]) -> LogNorm:
@@ -284,6 +258,45 @@ def attention_bar(
         # Numbers at the ends stay within the panel's width, so that all columns are of one width.
         place = np.log(tick / low) / np.log(high / low) * inches
         label.set_horizontalalignment("left" if place < 0.15 else "right" if place > inches - 0.15 else "center")
+
+
+def _polarisation(channel: str) -> str:
+    return channel.lower().rpartition("_")[2]
+
+
+def _rank(channel: str) -> int:
+    """The preferred season last, so that it wins."""
+    return int(channel.lower().startswith(PREFERRED_SEASON))
+
+
+def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return 0.0, 1.0
+    low, high = np.percentile(finite, [2, 98])
+    return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
+
+
+def _stretch(values: NDArray[np.floating]) -> NDArray[np.float64]:
+    low, high = _limits(np.asarray(values, np.float64))
+    return np.where(np.isfinite(values), np.clip((values - low) / (high - low), 0, 1), 1.0)
+
+
+def _round_length(metres: float) -> float:
+    """The largest 1, 2 or 5 times a power of ten that is not longer."""
+    power = 10.0 ** np.floor(np.log10(metres))
+    return float(max(step * power for step in (1, 2, 5) if step * power <= metres * (1 + 1e-9)))
+
+
+def _mark(axes: Axes, mask: NDArray[np.bool_], room: float, text: str, colour: str) -> None:
+    """The number at the point of a class that lies deepest in it."""
+    depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+    row, column = np.unravel_index(int(depth.argmax()), depth.shape)
+    if depth[row, column] < room * mask.shape[1]:
+        return
+    lightness = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
+    ink = "white" if lightness < 0.5 else "black"
+    axes.text(float(column), float(row), text, ha="center", va="center_baseline", fontsize=7, color=ink)
 
 
 def _ticks(low: float, high: float, apart: float) -> dict[float, str]:

@@ -1,0 +1,166 @@
+"""The explorer's figure: a tile as radar sees it, where the model looks, and what another product says is there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from sardino.data.tiles.landcover import Legend
+from sardino.reporting.figures.panels import (
+    bare,
+    class_handles,
+    class_image,
+    heat,
+    not_available,
+    sar_composite,
+    scale_bar,
+)
+from sardino.reporting.figures.places import AMOUNTS, CLASSES, REFERENCE
+from sardino.reporting.figures.style import INK, STYLE, captioned
+
+TITLES = {"optical": "Optical image", "landcover_300m": "Land cover at 300 m"}
+TITLES |= {name: title for name, (title, *_) in AMOUNTS.items()}
+EXPLORED_SIDE, GAP, MARGIN, TOP, BOTTOM = 2.95, 0.3, 0.1, 0.3, 1.05
+"""Inches. Panels stay where they are whatever is shown, so that nothing jumps under the pointer."""
+LEGIBLE = rc_context({**STYLE, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "xtick.labelsize": 8})
+"""A screen has fewer dots to an inch than paper."""
+SIZE = (3 * EXPLORED_SIDE + 2 * GAP + 2 * MARGIN, EXPLORED_SIDE + TOP + BOTTOM)
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """One look at one tile.
+
+    Args:
+        sar: (C, H, W) backscatter in dB, of the channels named.
+        attention: (h, w) over equal cells of the tile; 1 is an even spread.
+        said: what the attention map is, its heading.
+        patch: (row, column) of the cell that looks; None where no single cell does.
+        layer: REFERENCE or a name of sardino.data.tiles.tile.LAYERS.
+        values: the layer's pixels, (3, H, W) uint8 for "optical", else (H, W); None where the tile has none.
+        legend: of the labels.
+        gsd_m: metres per pixel; None where unknown.
+    """
+
+    sar: NDArray[np.floating]
+    channels: Sequence[str]
+    attention: NDArray[np.floating]
+    said: str
+    patch: tuple[int, int] | None
+    layer: str
+    values: NDArray[Any] | None
+    legend: Legend
+    gsd_m: float | None = None
+
+    @property
+    def cell(self) -> tuple[float, float]:
+        """(height, width) of a patch in pixels."""
+        return self.sar.shape[1] / self.attention.shape[0], self.sar.shape[2] / self.attention.shape[1]
+
+
+def empty_figure(dpi: float = 90) -> Figure:
+    """The figure that `draw_exploration` fills again and again; dots per inch of a screen with one dot per pixel."""
+    return Figure(figsize=SIZE, dpi=dpi, facecolor="white")
+
+
+def layer_title(layer: str, legend: Legend) -> str:
+    """A layer's name for people; labels that were computed from an image say so."""
+    return captioned(legend.name, [legend]) if layer == REFERENCE else TITLES.get(layer, layer)
+
+
+@LEGIBLE
+def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
+    """Three panels, one pixel grid: SAR, attention, layer; the looking patch is framed in each of them.
+
+    Args:
+        seen: what to show.
+        figure: of `empty_figure`; what it held is replaced.
+    """
+    figure.clear()
+    sar, attention, layer = panels = [_panel(figure, number) for number in range(3)]
+    sar.imshow(sar_composite(seen.sar, seen.channels))
+    sar.set_title("Radar backscatter")
+    if seen.gsd_m is not None:
+        scale_bar(sar, seen.sar.shape[-1], seen.gsd_m)
+    height, width = seen.sar.shape[1:]
+    over_the_tile = (-0.5, width - 0.5, height - 0.5, -0.5)
+    drawn = heat(attention, seen.attention, cmap="viridis", extent=over_the_tile)
+    attention.set_title(seen.said)
+    _bar(figure, 1, drawn, "times an even share (1 = even)", extend="both")
+    layer.set_title(layer_title(seen.layer, seen.legend))
+    _draw_layer(figure, layer, seen)
+    for axes in panels:
+        axes.set(xlim=over_the_tile[:2], ylim=over_the_tile[2:])
+        if seen.patch is not None:
+            _frame(axes, seen)
+    return figure
+
+
+def patch_at(x: float, y: float, seen: Exploration) -> tuple[int, int]:
+    """(row, column) of the patch at a point of a panel, in pixels of the tile; the nearest one for its very edge."""
+    height, width = seen.cell
+    row, column = int((y + 0.5) // height), int((x + 0.5) // width)
+    rows, columns = seen.attention.shape
+    return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
+
+
+def _panel(figure: Figure, number: int) -> Axes:
+    return bare(figure.add_axes(_place(number, BOTTOM, EXPLORED_SIDE, EXPLORED_SIDE)))
+
+
+def _place(number: int, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
+    """A box in the column of a panel, in the figure's own unit."""
+    left = MARGIN + number * (EXPLORED_SIDE + GAP) + (EXPLORED_SIDE - width) / 2
+    return left / SIZE[0], bottom / SIZE[1], width / SIZE[0], height / SIZE[1]
+
+
+def _bar(figure: Figure, number: int, drawn: ScalarMappable, unit: str, extend: str = "neither") -> None:
+    axes = figure.add_axes(_place(number, BOTTOM - 0.25, 0.85 * EXPLORED_SIDE, 0.11))
+    bar = figure.colorbar(drawn, cax=axes, orientation="horizontal", extend=extend, ticks=MaxNLocator(5))
+    bar.outline.set_linewidth(0.4)
+    bar.set_label(unit, color=INK, labelpad=2)
+    axes.tick_params(length=2, pad=1.5)
+
+
+def _draw_layer(figure: Figure, axes: Axes, seen: Exploration) -> None:
+    values, name = seen.values, seen.layer
+    if values is None:
+        axes.set_title(layer_title(name, seen.legend))
+        not_available(axes, "this tile has none")
+        axes.set(aspect="auto")
+    elif name == "optical":
+        axes.imshow(np.moveaxis(values, 0, -1))
+    elif name in CLASSES:
+        axes.imshow(class_image(values, seen.legend))
+        left, bottom, width, height = _place(2, 0, EXPLORED_SIDE + 0.1, BOTTOM - 0.08)
+        figure.legend(
+            handles=class_handles([(values, seen.legend)]),
+            loc="upper center",
+            bbox_to_anchor=(left, bottom, width, height),
+            ncols=2,
+            borderaxespad=0,
+            handlelength=1.2,
+            columnspacing=1.0,
+            labelspacing=0.25,
+        )
+    else:
+        _, colours, floor, ceiling = AMOUNTS.get(name, ("", "cividis", None, None))
+        limits = None if floor is None or ceiling is None else (floor, ceiling)
+        _bar(figure, 2, heat(axes, values, limits, cmap=colours), layer_title(name, seen.legend))
+
+
+def _frame(axes: Axes, seen: Exploration) -> None:
+    """White round black: it shows on any ground and needs no colour."""
+    height, width = seen.cell
+    row, column = seen.patch or (0, 0)
+    corner = (column * width - 0.5, row * height - 0.5)
+    for colour, line in (("white", 3.4), ("black", 1.4)):
+        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line, zorder=5))
