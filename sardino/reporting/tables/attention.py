@@ -9,7 +9,7 @@ import pandas as pd
 from sardino.data.tiles.tile import LAYERS
 from sardino.evaluation.attention_scores import MIDDLE, POSITION
 from sardino.reporting.record import provenance
-from sardino.reporting.tables.render import aligned, markdown
+from sardino.reporting.tables.render import aligned, document, markdown
 
 SHOWN = "separation"
 """The measure of the figure and of the table: a rank correlation, whichever way it points."""
@@ -73,26 +73,24 @@ def head_cells(part: pd.DataFrame, head: int) -> dict[Column, Cell]:
 
 def position_of(part: pd.DataFrame, head: int) -> str:
     """A head's position share for readers."""
-    row = part[(part["head"] == head) & (part["measure"] == POSITION)].iloc[0]
-    return "-" if pd.isna(row["value"]) else f"{max(0.0, float(row['value'])):.0%}".replace("%", " %")
+    return _percent(_share(part, head))
 
 
 def attention_markdown(frame: pd.DataFrame) -> str:
     """The table as Markdown, with what came out and how to read it."""
-    parts = [f"**{_heading(frame)}**", markdown(*_grid(frame)), attention_outcome(frame), HOW_TO_READ]
-    return "\n\n".join(parts) + "\n"
+    return document(_heading(frame), markdown(*_grid(frame)), attention_outcome(frame), HOW_TO_READ, bold=True)
 
 
 def attention_text(frame: pd.DataFrame) -> str:
     """The table as plain text, with what came out."""
-    return f"{_heading(frame)}\n\n{aligned(*_grid(frame))}\n\n{attention_outcome(frame)}\n"
+    return document(_heading(frame), aligned(*_grid(frame)), attention_outcome(frame))
 
 
 def attention_outcome(frame: pd.DataFrame) -> str:
     """How many pairs of a head and a layer lie beyond every null, arm by arm, in a sentence each."""
     told = []
     for _, part in frame.groupby("arm", sort=False):
-        cells = [cell for head in sorted(part["head"].unique()) for cell in head_cells(part, head).values()]
+        cells = [cell for head in _heads(part) for cell in head_cells(part, head).values()]
         seen = [cell for cell in cells if cell.seen]
         shares = part.loc[part["measure"] == POSITION, ["value", "random"]]
         untrained = shares["random"].max()
@@ -110,25 +108,35 @@ def attention_summary(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Per arm and head, for the record: position share, and what the head has most of beyond its nulls."""
     rows = []
     for arm, part in frame.groupby("arm", sort=False):
-        for head in sorted(part["head"].unique()):
-            share = part[(part["head"] == head) & (part["measure"] == POSITION)]["value"].iloc[0]
+        for head in _heads(part):
+            share = _share(part, head)
             best = {
                 title: {"beyond": cell.beyond, "low": cell.low, "high": cell.high, "way": cell.way}
                 for (_, _, title), cell in _best(head_cells(part, head))
             }
-            position = None if pd.isna(share) else float(share)
-            rows.append({"arm": str(arm), "head": int(head), "position_share": position, "sees": best})
+            rows.append(
+                {"arm": str(arm), "head": int(head), "position_share": None if pd.isna(share) else share, "sees": best}
+            )
     return rows
 
 
 def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     rows = []
     for _, part in frame.groupby("arm", sort=False):
-        for head in sorted(part["head"].unique()):
+        for head in _heads(part):
             best = _best(head_cells(part, head))
             told = "; ".join(f"{title} {cell}" for (_, _, title), cell in best) or "nothing beyond its nulls"
             rows.append([str(part["arm_title"].iloc[0]), str(head), position_of(part, head), told])
     return ["Backbone", "Head", "Position", f"Sees most (at most {BEST})"], rows
+
+
+def _heads(part: pd.DataFrame) -> list[int]:
+    return sorted(part["head"].unique())
+
+
+def _share(part: pd.DataFrame, head: int) -> float:
+    """A head's position share; NaN where it is not known."""
+    return float(part[(part["head"] == head) & (part["measure"] == POSITION)]["value"].iloc[0])
 
 
 def _best(cells: dict[Column, Cell]) -> Sequence[tuple[Column, Cell]]:

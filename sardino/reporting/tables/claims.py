@@ -22,7 +22,7 @@ from sardino.reporting.tables.contrasts import (
     verdict,
 )
 from sardino.reporting.tables.paper_claims import CLAIMS, Claim
-from sardino.reporting.tables.render import aligned, interval, markdown
+from sardino.reporting.tables.render import aligned, document, interval, markdown
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]
 COLUMNS += ["ours", "low", "high", "verdict", "why"]
@@ -92,7 +92,7 @@ def claims_markdown(frame: pd.DataFrame, cells: Cells) -> str:
         for r in frame.itertuples()
     ]
     head = ["id", "claim", "paper's text", "paper's tables", "ours [95 % interval]", "verdict", "why"]
-    return f"**{_title(cells)}**\n\n{markdown(head, rows)}\n\n{cells.caution} {RULE}\n"
+    return document(_title(cells), markdown(head, rows), f"{cells.caution} {RULE}", bold=True)
 
 
 def claims_text(frame: pd.DataFrame, cells: Cells) -> str:
@@ -101,8 +101,8 @@ def claims_text(frame: pd.DataFrame, cells: Cells) -> str:
         [r.id, r.paper_text_value, {True: "yes", False: "NO"}.get(r.paper_consistent, "-"), interval(r), r.verdict]
         for r in frame.itertuples()
     ]
-    grid = aligned(["claim", "paper's text", "its tables agree", "ours [95 %]", "verdict"], rows)
-    return f"{_title(cells)}\n\n{grid}\n\n{cells.caution}\n"
+    head = ["claim", "paper's text", "its tables agree", "ours [95 %]", "verdict"]
+    return document(_title(cells), aligned(head, rows), cells.caution)
 
 
 def _title(cells: Cells) -> str:

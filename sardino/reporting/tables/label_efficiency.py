@@ -9,7 +9,7 @@ import pandas as pd
 from sardino.evaluation.label_efficiency import Factor, factor, labels_needed
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import BASELINES, TITLES, CellKey, paper_cells
-from sardino.reporting.tables.render import aligned, markdown
+from sardino.reporting.tables.render import aligned, document, markdown
 
 COLUMNS = ["table", "regions", "encoding", "initialisation", "baseline", "fraction", "labelled_tiles", "seeds"]
 COLUMNS += ["factor", "low", "high", "least", "most", "told", "paper_told", "labels", "derived", "synthetic"]
@@ -57,12 +57,12 @@ def paper_factor(key: CellKey, baseline: Sequence[CellKey]) -> str:
 
 def efficiency_text(frame: pd.DataFrame, cells: Cells) -> str:
     """The factors as plain text."""
-    return f"{_title(cells)}\n\n{aligned(*_grid(frame))}\n\n{HOW_TO_READ} {cells.caution}\n"
+    return document(_title(cells), aligned(*_grid(frame)), f"{HOW_TO_READ} {cells.caution}")
 
 
 def efficiency_markdown(frame: pd.DataFrame, cells: Cells) -> str:
     """The factors as Markdown."""
-    return f"**{_title(cells)}**\n\n{markdown(*_grid(frame))}\n\n{HOW_TO_READ} {cells.caution}\n"
+    return document(_title(cells), markdown(*_grid(frame)), f"{HOW_TO_READ} {cells.caution}", bold=True)
 
 
 def _arms(keys: Any) -> list[tuple[CellKey, list[CellKey]]]:

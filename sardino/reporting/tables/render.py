@@ -1,4 +1,4 @@
-"""Tables for readers: Markdown and plain text, laid out like the paper's, our numbers beside its own."""
+"""The one writer of tables for readers: Markdown, plain text and LaTeX, laid out like the paper's."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,47 +10,84 @@ from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import INITIALISATIONS, TITLES, paper_arm
 
 HOW_TO_READ = "Each cell: this run's mIoU [its interval] (the paper's)."
+SPECIAL = str.maketrans(
+    {
+        **{character: f"\\{character}" for character in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': "''",
+    }
+)
 
 
 def table1_markdown(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 1 as Markdown, one grid per arm."""
-    parts = [f"**{title1(cells)}**"]
+    parts = []
     for arm, part in frame.groupby("regions", sort=False):
-        parts += [f"**{arm_heading(str(arm), part)}**", markdown(*_grid(part))]
-    return "\n\n".join([*parts, notes(cells)]) + "\n"
+        parts += [f"**{_arm_heading(str(arm), part)}**", markdown(*_grid(part))]
+    return document(_title1(cells), *parts, _notes(cells), bold=True)
 
 
 def table1_text(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 1 as plain text of at most 120 columns, one grid per arm and encoding."""
-    parts = [title1(cells)]
+    parts = []
     for arm, part in frame.groupby("regions", sort=False):
-        parts.append(arm_heading(str(arm), part))
-        parts += [aligned(*_grid(group)) for _, group in part.groupby("encoding", sort=False)]
-    return "\n\n".join([*parts, notes(cells)]) + "\n"
+        grids = [aligned(*_grid(group)) for _, group in part.groupby("encoding", sort=False)]
+        parts += [_arm_heading(str(arm), part), *grids]
+    return document(_title1(cells), *parts, _notes(cells))
+
+
+def table1_latex(frame: pd.DataFrame, cells: Cells) -> str:
+    """Table 1: arms, encodings and initialisations down, fractions across."""
+    keys = {"Pre-trained on": "regions_title", "Read from": "encoding", "Backbone": "initialisation"}
+    parts = frame.groupby("regions", sort=False)
+    others = [_arm_heading(str(arm), part) for arm, part in parts if paper_arm(str(arm)) != arm]
+    return _latex(*_scores(frame, keys), _title1(cells), [*others, _notes(cells)], "tab:miou-vit")
 
 
 def table2_markdown(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 2 as Markdown."""
-    return f"**{title2(cells)}**\n\n{markdown(*_grid(frame))}\n\n{notes(cells)}\n"
+    return document(_title2(cells), markdown(*_grid(frame)), _notes(cells), bold=True)
 
 
 def table2_text(frame: pd.DataFrame, cells: Cells) -> str:
     """Table 2 as plain text, one grid per U-Net."""
     grids = [aligned(*_grid(group)) for _, group in frame.groupby("encoding", sort=False)]
-    return "\n\n".join([title2(cells), *grids, notes(cells)]) + "\n"
+    return document(_title2(cells), *grids, _notes(cells))
+
+
+def table2_latex(frame: pd.DataFrame, cells: Cells) -> str:
+    """Table 2: U-Nets and initialisations down, fractions across."""
+    keys = {"Model": "encoding", "Backbone": "initialisation"}
+    return _latex(*_scores(frame, keys), _title2(cells), [_notes(cells)], "tab:miou-unet")
 
 
 def table3_markdown(frame: pd.DataFrame, where: str) -> str:
     """Table 3 as Markdown, its differences as numbered notes; `where` says which data the runs saw."""
-    heads, rows, remarks = numbered(frame)
-    return "\n\n".join([f"**{title3(where)}**", markdown(heads, rows), "\n".join(remarks)]).rstrip() + "\n"
+    heads, rows, remarks = _numbered(frame)
+    return document(_title3(where), markdown(heads, rows), "\n".join(remarks), bold=True)
 
 
 def table3_text(frame: pd.DataFrame, where: str) -> str:
     """Table 3 as plain text, its differences as numbered notes."""
-    heads, rows, remarks = numbered(frame)
+    heads, rows, remarks = _numbered(frame)
     folded = [textwrap.fill(note, 120, subsequent_indent="   ") for note in remarks]
-    return "\n\n".join([title3(where), aligned(heads, rows), "\n".join(folded)]).rstrip() + "\n"
+    return document(_title3(where), aligned(heads, rows), "\n".join(folded))
+
+
+def table3_latex(frame: pd.DataFrame, where: str) -> str:
+    """Table 3: a parameter a row, its differences as numbered notes."""
+    heads, rows, remarks = _numbered(frame)
+    return _latex(heads, rows, _title3(where), remarks, "tab:pretraining")
+
+
+def document(title: str, *parts: str, bold: bool = False) -> str:
+    """A title, in Markdown bold, and what stands below it."""
+    return "\n\n".join([f"**{title}**" if bold else title, *parts]).rstrip() + "\n"
 
 
 def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -67,34 +104,41 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
-def title1(cells: Cells) -> str:
-    """Heading of Table 1, with the source of its pixels."""
+def entry(row: Any) -> str:
+    """One cell: our mIoU, its interval, the paper's."""
+    beside = "-" if pd.isna(row.paper_miou) else f"{row.paper_miou:.3f}"
+    return f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({beside})"
+
+
+def interval(row: Any) -> str:
+    """A difference and its interval; "-" where nothing was run."""
+    return "-" if pd.isna(row.ours) else f"{row.ours:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
+
+
+def escaped(text: str) -> str:
+    """Plain text as LaTeX prints it."""
+    return text.translate(SPECIAL)
+
+
+def _title1(cells: Cells) -> str:
     return f"Table 1 ({cells.provenance}). mIoU of land-cover maps from attention maps and from tokens"
 
 
-def title2(cells: Cells) -> str:
-    """Heading of Table 2."""
+def _title2(cells: Cells) -> str:
     return f"Table 2 ({cells.provenance}). mIoU of a supervised U-Net, without and with attention maps"
 
 
-def title3(where: str) -> str:
-    """Heading of Table 3."""
+def _title3(where: str) -> str:
     return f"Table 3 ({where}). Pre-training parameters, the paper's beside this run's"
 
 
-def numbered(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
-    """Heads and rows without the differences, each parameter with the number of its note; the notes, each once."""
-    heads = [name for name in frame.columns if name != "difference"]
-    rows: list[list[str]] = []
-    numbers: dict[str, int] = {}
-    for row in frame.astype(str).to_dict("records"):
-        if row["difference"]:
-            row["parameter"] += f" [{numbers.setdefault(row['difference'], len(numbers) + 1)}]"
-        rows.append([row[name] for name in heads])
-    return heads, rows, [f"{number}. {note}" for note, number in numbers.items()]
+def _notes(cells: Cells) -> str:
+    """What stands below Tables 1 and 2."""
+    floor = f"Always predicting the most frequent class scores {cells.miou_majority:.3f}."
+    return f"{HOW_TO_READ} {cells.caution} {floor} Reference: {cells.labels}."
 
 
-def arm_heading(arm: str, part: pd.DataFrame) -> str:
+def _arm_heading(arm: str, part: pd.DataFrame) -> str:
     """An arm's title; one that is not the paper's says so."""
     title = str(part["regions_title"].iloc[0])
     if paper_arm(arm) == arm:
@@ -117,65 +161,6 @@ def _grid(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return [corner, *heads], [[TITLES[row], *(told.get((*c, row), "-") for c in columns)] for row in present]
 
 
-def entry(row: Any) -> str:
-    """One cell: our mIoU, its interval, the paper's."""
-    beside = "-" if pd.isna(row.paper_miou) else f"{row.paper_miou:.3f}"
-    return f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({beside})"
-
-
-def interval(row: Any) -> str:
-    """A difference and its interval; "-" where nothing was run."""
-    return "-" if pd.isna(row.ours) else f"{row.ours:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
-
-
-def notes(cells: Cells) -> str:
-    """What stands below Tables 1 and 2."""
-    floor = f"Always predicting the most frequent class scores {cells.miou_majority:.3f}."
-    return f"{HOW_TO_READ} {cells.caution} {floor} Reference: {cells.labels}."
-
-
-# Tables for papers: LaTeX with booktabs, our numbers with their intervals, the paper's beside.
-
-SPECIAL = str.maketrans(
-    {
-        **{character: f"\\{character}" for character in "&%$#_{}"},
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        "<": r"\textless{}",
-        ">": r"\textgreater{}",
-        "|": r"\textbar{}",
-        '"': "''",
-    }
-)
-
-
-def escaped(text: str) -> str:
-    """Plain text as LaTeX prints it."""
-    return text.translate(SPECIAL)
-
-
-def table1_latex(frame: pd.DataFrame, cells: Cells) -> str:
-    """Table 1: arms, encodings and initialisations down, fractions across."""
-    keys = {"Pre-trained on": "regions_title", "Read from": "encoding", "Backbone": "initialisation"}
-    others = [
-        arm_heading(str(arm), part) for arm, part in frame.groupby("regions", sort=False) if paper_arm(arm) != arm
-    ]
-    return _document(*_scores(frame, keys), title1(cells), [*others, notes(cells)], "tab:miou-vit")
-
-
-def table2_latex(frame: pd.DataFrame, cells: Cells) -> str:
-    """Table 2: U-Nets and initialisations down, fractions across."""
-    keys = {"Model": "encoding", "Backbone": "initialisation"}
-    return _document(*_scores(frame, keys), title2(cells), [notes(cells)], "tab:miou-unet")
-
-
-def table3_latex(frame: pd.DataFrame, where: str) -> str:
-    """Table 3: a parameter a row, its differences as numbered notes."""
-    heads, rows, remarks = numbered(frame)
-    return _document(heads, rows, title3(where), remarks, "tab:pretraining")
-
-
 def _scores(frame: pd.DataFrame, keys: dict[str, str]) -> tuple[list[str], list[list[str]]]:
     """Heads and rows; a key that repeats the row above is left blank."""
     fractions = list(dict.fromkeys(frame["fraction"]))
@@ -190,7 +175,19 @@ def _scores(frame: pd.DataFrame, keys: dict[str, str]) -> tuple[list[str], list[
     return [*keys, *(f"{fraction:g} % of labels" for fraction in fractions)], rows
 
 
-def _document(
+def _numbered(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], list[str]]:
+    """Heads and rows without the differences, each parameter with the number of its note; the notes, each once."""
+    heads = [name for name in frame.columns if name != "difference"]
+    rows: list[list[str]] = []
+    numbers: dict[str, int] = {}
+    for row in frame.astype(str).to_dict("records"):
+        if row["difference"]:
+            row["parameter"] += f" [{numbers.setdefault(row['difference'], len(numbers) + 1)}]"
+        rows.append([row[name] for name in heads])
+    return heads, rows, [f"{number}. {note}" for note, number in numbers.items()]
+
+
+def _latex(
     heads: Sequence[str], rows: Sequence[Sequence[Any]], caption: str, remarks: Sequence[str], label: str
 ) -> str:
     """A table environment; needs the packages booktabs and graphicx."""
