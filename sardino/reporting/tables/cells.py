@@ -25,13 +25,11 @@ class Cells:
     """All cells of one profile, on one set of test tiles.
 
     Args:
-        profile: name of the profile.
         confusions: per cell (seeds, tiles, n, n) pixel counts.
         labelled: per cell the number of labelled training tiles.
         blocks: (tiles,) geographic band of each test tile.
         seeds: the training seeds, the same for every cell.
-        labels: name of the reference labels.
-        derived: the labels were computed from another image.
+        labels: name of the reference labels; derived: they were computed from another image.
         synthetic: pixels and labels are of the synthetic world.
     """
 
@@ -77,6 +75,11 @@ class Cells:
         return provenance(synthetic=self.synthetic, derived=self.derived)
 
     @property
+    def source(self) -> dict[str, Any]:
+        """What the rows of every table say about the reference labels."""
+        return {"labels": self.labels, "derived": self.derived, "synthetic": self.synthetic}
+
+    @property
     def caution(self) -> str:
         """What the intervals hold, in one sentence."""
         bands = len(np.unique(self.blocks))
@@ -92,11 +95,7 @@ class Cells:
 
 
 def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
-    """Gather the cells of all fine-tuning and baseline records.
-
-    Args:
-        records: of one profile; other kinds are passed over.
-        folder: where the records' .npz files lie.
+    """Gather the cells of all fine-tuning and baseline records of one profile, whose .npz files lie in a folder.
 
     Raises:
         SardinoError: none of these kinds, a missing or damaged .npz, a cell told twice, or runs that
@@ -135,7 +134,7 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
 
 
 def _cells_of(record: Mapping[str, Any], folder: Path) -> list[tuple[Mapping[str, Any], NDArray[np.int64]]]:
-    """Each cell of a record with its (tiles, n, n) matrices, checked against the mIoU the record states."""
+    """A record's cells with their (tiles, n, n) matrices, checked against the mIoU the record states."""
     path = folder / record["results"]["confusion_file"]
     try:
         with np.load(path, allow_pickle=False) as arrays:

@@ -41,10 +41,8 @@ def claims_table(
     """Every claim of the paper's sections 3 and 4 with its verdict.
 
     Args:
-        cells: of all fine-tuning and baseline runs.
         arms: the profile's fine-tuned arms; the first that is not "all" stands where the paper has Europe.
         fractions: the profile's percentages of labels.
-        measured: see Measured.
 
     Returns:
         COLUMNS; ours, low and high are differences of mIoU, or what was measured; NaN where nothing was run.

@@ -126,12 +126,12 @@ def all_of(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def paper_value(contrast: Contrast) -> float:
-    """The contrast of the paper's own tables, mIoU."""
+    """Of the paper's own tables, mIoU."""
     return contrast.value(paper_cells().__getitem__)
 
 
 def paper_percent(contrast: Contrast) -> float:
-    """The contrast of the paper's own tables, relative, percent."""
+    """Of the paper's own tables, relative, percent."""
     return contrast.relative(paper_cells().__getitem__)
 
 

@@ -1,6 +1,7 @@
 """What pre-training and attention maps are worth in labels: a table of factors, and the curves they are read from."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,10 @@ def efficiency_table(cells: Cells) -> pd.DataFrame:
         scores = np.array([cells.miou(each) for each in baseline])
         copies = np.stack([cells.copies(each) for each in baseline], axis=-1)
         found = factor(labels, (scores, copies), cells.labelled[key], (cells.miou(key), cells.copies(key)))
-        place = (key.table, key.regions, key.encoding, key.initialisation, _name(baseline[0]), key.fraction)
-        numbers = (found.value, found.low, found.high, found.least, found.most)
-        told = (str(found), paper_factor(key, baseline))
-        source = (cells.labels, cells.derived, cells.synthetic)
-        rows.append([*place, cells.labelled[key], len(cells.seeds), *numbers, *told, *source])
+        row = asdict(key) | {"baseline": f"{baseline[0].encoding} {baseline[0].initialisation}"}
+        row |= {"labelled_tiles": cells.labelled[key], "seeds": len(cells.seeds)}
+        row |= {"factor": found.value, "low": found.low, "high": found.high, "least": found.least, "most": found.most}
+        rows.append({**row, "told": str(found), "paper_told": paper_factor(key, baseline), **cells.source})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -76,10 +76,6 @@ def _arms(keys: Any) -> list[tuple[CellKey, list[CellKey]]]:
         for encoding in encodings:
             found.append((key, [CellKey(key.table, key.regions, encoding, "scratch", f) for f in fractions]))
     return found
-
-
-def _name(baseline: CellKey) -> str:
-    return f"{baseline.encoding} {baseline.initialisation}"
 
 
 def _title(cells: Cells) -> str:

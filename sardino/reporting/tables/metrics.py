@@ -1,7 +1,7 @@
 """Every score of every cell, and the differences between arms, as tidy frames."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,6 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
     because its batches cut across bands. A class in neither reference nor prediction of any seed has no IoU.
 
     Args:
-        cells: of all runs.
         classes: names of the legend, in the order of the matrices.
     """
     rows = []
@@ -33,14 +32,14 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
         if matrices.shape[-1] != len(classes):
             raise SardinoError(f"the cell '{key}' has {matrices.shape[-1]} classes, the legend {len(classes)}")
         summed = matrices.sum(1)
-        row = {**_place(key), "labelled_tiles": cells.labelled[key], "seeds": len(cells.seeds)}
+        row = {**asdict(key), "labelled_tiles": cells.labelled[key], "seeds": len(cells.seeds)}
         row |= {"test_tiles": len(cells.blocks), "bands": len(np.unique(cells.blocks))}
         for name, statistic in SCORES.items():
             low, high = cells.interval(key, statistic)
             row |= {name: float(statistic(summed).mean()), f"{name}_low": low, f"{name}_high": high}
         row["miou_batches"] = float(np.mean([miou_batches(each) for each in matrices]))
         row |= dict(zip(_columns(classes), _mean_of_known(class_iou(summed)), strict=True))
-        rows.append({**row, **_labels(cells)})
+        rows.append({**row, **cells.source})
     return pd.DataFrame(rows)
 
 
@@ -59,7 +58,7 @@ def differences_table(cells: Cells) -> pd.DataFrame:
         rows.append(
             {
                 "comparison": name,
-                **_place(better),
+                **asdict(better),
                 "labelled_tiles": cells.labelled[better],
                 "seeds": len(cells.seeds),
                 "miou": cells.miou(better),
@@ -68,7 +67,7 @@ def differences_table(cells: Cells) -> pd.DataFrame:
                 "low": low,
                 "high": high,
                 "paper_difference": paper_value(contrast) if known else np.nan,
-                **_labels(cells),
+                **cells.source,
             }
         )
     return pd.DataFrame(rows)
@@ -80,32 +79,17 @@ def _pairs(keys: Sequence[CellKey]) -> list[tuple[str, CellKey, CellKey]]:
     plain, beside = BASELINES
     found: list[tuple[str, CellKey, CellKey]] = []
     for key in keys:
-        scratch = CellKey(key.table, key.regions, key.encoding, "scratch", key.fraction)
         if key.initialisation != "scratch":
-            found.append((f"{TITLES[key.initialisation].lower()} - from scratch", key, scratch))
+            name = f"{TITLES[key.initialisation].lower()} - from scratch"
+            found.append((name, key, replace(key, initialisation="scratch")))
         if key.encoding == tokens:
-            rival = CellKey(key.table, key.regions, attention, key.initialisation, key.fraction)
-            found.append(("tokens - attention maps", key, rival))
+            found.append(("tokens - attention maps", key, replace(key, encoding=attention)))
         if key.encoding == beside:
-            rival = CellKey(key.table, key.regions, plain, "scratch", key.fraction)
+            rival = replace(key, encoding=plain, initialisation="scratch")
             found.append(("U-Net with - without attention maps", key, rival))
     there = set(keys)
     order = list(dict.fromkeys(name for name, *_ in found))
     return sorted((pair for pair in found if pair[2] in there), key=lambda pair: order.index(pair[0]))
-
-
-def _place(key: CellKey) -> dict[str, Any]:
-    return {
-        "table": key.table,
-        "regions": key.regions,
-        "encoding": key.encoding,
-        "initialisation": key.initialisation,
-        "fraction": key.fraction,
-    }
-
-
-def _labels(cells: Cells) -> dict[str, Any]:
-    return {"labels": cells.labels, "derived": cells.derived, "synthetic": cells.synthetic}
 
 
 def _columns(classes: Sequence[str]) -> list[str]:

@@ -76,10 +76,8 @@ def _built(place: str, size: str, stated: float, results: Results, entry: Mappin
     value = look_up(results, place)
     if value is None or rounds_to(value, stated):
         return ""
-    name = f"ViT {size.title()}"
-    text = (
-        f"{name} has {as_text(value)} as built, {100 * (value / stated - 1):+.1f} % of the table's {as_text(stated)}."
-    )
+    over = f"{100 * (value / stated - 1):+.1f} %"
+    text = f"ViT {size.title()} has {as_text(value)} as built, {over} of the table's {as_text(stated)}."
     if (said := entry.get(f"{size}_text")) is not None:
         agrees = "what was built, rounded" if rounds_to(value, said) else "neither"
         text += f" The paper's text says {as_text(said)}: {agrees}."
@@ -109,9 +107,8 @@ def _ours(place: str, entry: Mapping[str, Any], runs: Mapping[str, Results]) -> 
 
 def _scaled(value: float, paper: float, results: Results) -> str:
     recipe, tiles, steps = (look_up(results, place) for place in ("recipe.name", "tiles", "steps"))
-    if None in (recipe, tiles, steps):
-        return ""
-    return f"recipe '{recipe}', scaled to {as_text(tiles)} tiles and {as_text(steps)} steps"
+    known = None not in (recipe, tiles, steps)
+    return f"recipe '{recipe}', scaled to {as_text(tiles)} tiles and {as_text(steps)} steps" if known else ""
 
 
 def _rate(value: float, paper: float, results: Results) -> str:

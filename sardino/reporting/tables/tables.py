@@ -1,6 +1,7 @@
 """Tables 1, 2 and 3 as tidy frames: our number, its interval, the paper's."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,6 @@ def table1(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) 
     """Attention maps against tokens (paper, Table 1): one row per arm, encoding, initialisation and fraction.
 
     Args:
-        cells: of all fine-tuning runs.
         titles: the profile's pre-training arms in order, with their headings.
         fractions: percent of labels; one that the paper lacks gets no paper_miou.
 
@@ -41,7 +41,7 @@ def table1(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) 
         for initialisation in INITIALISATIONS
         for fraction in fractions
     ]
-    rows = [{"regions": key.regions, "regions_title": titles[key.regions], **_row(cells, key)} for key in keys]
+    rows = [{"regions_title": titles[key.regions], **_row(cells, key)} for key in keys]
     return pd.DataFrame(rows, columns=["regions", "regions_title", *SCORES, *LABELS])
 
 
@@ -87,22 +87,14 @@ def table3(
 
 def _row(cells: Cells, key: CellKey) -> dict[str, Any]:
     low, high = cells.interval(key)
-    counterpart = CellKey(key.table, paper_arm(key.regions) if key.table == 1 else "", *_rest(key))
+    counterpart = replace(key, regions=paper_arm(key.regions) if key.table == 1 else "")
     return {
-        "encoding": key.encoding,
-        "initialisation": key.initialisation,
-        "fraction": key.fraction,
+        **asdict(key),
         "labelled_tiles": cells.labelled[key],
         "seeds": len(cells.seeds),
         "miou": cells.miou(key),
         "low": low,
         "high": high,
         "paper_miou": paper_cells().get(counterpart, np.nan),
-        "labels": cells.labels,
-        "derived": cells.derived,
-        "synthetic": cells.synthetic,
+        **cells.source,
     }
-
-
-def _rest(key: CellKey) -> tuple[str, str, float]:
-    return key.encoding, key.initialisation, key.fraction
