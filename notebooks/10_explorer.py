@@ -31,7 +31,7 @@ model = "built-in"  # comes with the package; "" for the arm's own, or a folder 
 
 # %%
 from sardino.explorer import answers, backbone, view
-from sardino.reporting.figures import places, style
+from sardino.reporting.figures import exploration, style
 from sardino.study.preparation import open_or_prepare
 from sardino.study.workspace import Workspace
 
@@ -54,7 +54,7 @@ print(f"{explorer.blocks} blocks of {explorer.heads} heads; {network.told}")
 tile = explorer.tiles[0]
 look = answers.Look(tile)
 print("\n".join(explorer.words(look)))
-style.preview(places.draw_exploration(explorer.see(look), places.empty_figure()))
+style.preview(exploration.draw_exploration(explorer.see(look), exploration.empty_figure()))
 
 # %% [markdown]
 # ## What one patch looks at
@@ -66,7 +66,7 @@ style.preview(places.draw_exploration(explorer.see(look), places.empty_figure())
 middle = (explorer.grid[0] // 2, explorer.grid[1] // 2)
 look = answers.Look(tile, answers.PATCH, block=0, head=0, patch=middle)
 print("\n".join(explorer.words(look)))
-style.preview(places.draw_exploration(explorer.see(look), places.empty_figure()))
+style.preview(exploration.draw_exploration(explorer.see(look), exploration.empty_figure()))
 
 # %% [markdown]
 # ## Try it
