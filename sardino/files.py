@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,22 +58,3 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def publish_records(records: Iterable[Mapping[str, Any]], source: Path, target: Path) -> list[Path]:
-    """Copy the records a table was made from, with their confusion matrices, beside the table.
-
-    Args:
-        records: as read from `source`.
-        source, target: folders; target is made.
-    """
-    written = []
-    for record in records:
-        names = [f"{record['name']}.json"]
-        if file := record["results"].get("confusion_file"):
-            names.append(file)
-        for name in names:
-            with whole(target / name) as partial:
-                shutil.copyfile(source / name, partial)
-            written.append(target / name)
-    return written

@@ -6,10 +6,11 @@ import json
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ import psutil
 
 import sardino
 from sardino.errors import SardinoError
-from sardino.files import sha256_of, write_json
+from sardino.files import sha256_of, whole, write_json
 
 FORMAT, VERSION = "sardino-run", 1
 TRAININGS = ("pretrain", "finetune", "baseline")
 KINDS = (*TRAININGS, "data", "floors", "attention", "tables", "claims", "quickstart", "realism", "report")
 TRACKED = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
 """What makes a checkout dirty: prose and results may change without changing a number."""
+TIMES = ("wall_s", "data_wait", "images_per_s", "memory_gib", "peak_memory_mb")
+"""Keys of results that differ from one execution to the next: times and memory."""
 UNKNOWN = "unknown"
 
 
@@ -116,6 +119,34 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
+def substance(record: Mapping[str, Any]) -> str:
+    """Hash of what a record says, not of when and where it was made."""
+    said = {key: record[key] for key in ("kind", "parameters", "data", "results")}
+    return hashlib.sha256(json.dumps(_timeless(said), sort_keys=True).encode()).hexdigest()
+
+
+def publish_records(records: Iterable[Mapping[str, Any]], source: Path, target: Path) -> list[Path]:
+    """Copy the records a table was made from, with their confusion matrices, beside the table.
+
+    A published record that says the same is kept: a run again that finds the same changes no file by its times alone.
+
+    Args:
+        records: as read from `source`.
+        source, target: folders; target is made.
+    """
+    written = []
+    for record in records:
+        names = [f"{record['name']}.json"]
+        if file := record["results"].get("confusion_file"):
+            names.append(file)
+        if not (all((target / name).is_file() for name in names) and _says(target / names[0], record)):
+            for name in names:
+                with whole(target / name) as partial:
+                    shutil.copyfile(source / name, partial)
+        written += [target / name for name in names]
+    return written
+
+
 def read_records(folder: Path) -> list[dict[str, Any]]:
     """All records of a folder, by file name."""
     return [read_record(path) for path in sorted(folder.glob("*.json")) if not path.name.startswith(".")]
@@ -151,6 +182,21 @@ def peak_memory_mb() -> float:
         return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def _says(path: Path, record: Mapping[str, Any]) -> bool:
+    """Whether a published record is whole and says the same as another, of the same lock."""
+    try:
+        published = read_record(path)
+    except SardinoError:
+        return False
+    return substance(published) == substance(record) and published.get("lock_sha256") == record.get("lock_sha256")
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _timeless(item) for key, item in value.items() if key not in TIMES}
+    return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any, place: str) -> Any:

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from sardino.data.tiles.store import TileStore, describe
-from sardino.files import publish_records, write_csv, write_text
+from sardino.files import write_csv, write_text
 from sardino.reporting.figures.style import Preview, preview, save_figure
-from sardino.reporting.record import write_record
+from sardino.reporting.record import publish_records, write_record
 from sardino.study.workspace import Workspace
 
 

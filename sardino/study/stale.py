@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import sardino
 from sardino.errors import SardinoError
 from sardino.files import write_text
-from sardino.reporting.record import TRAININGS, read_record
+from sardino.reporting.record import TRAININGS, read_record, substance
 from sardino.study.plan import Run, settings
 from sardino.study.workspace import Workspace
 
@@ -20,8 +19,6 @@ DEPENDENCIES = "dependencies.json"
 """Beside what a run made, once all of it is set aside."""
 DATA = (".csv", ".toml")
 """Files that a module may read from its own folder or a folder in it."""
-TIMES = ("wall_s",)
-"""Keys of results that differ from one execution to the next."""
 
 
 def own_dependencies(workspace: Workspace, run: Run) -> dict[str, str]:
@@ -36,7 +33,7 @@ def own_dependencies(workspace: Workspace, run: Run) -> dict[str, str]:
 
 def dependencies(workspace: Workspace, run: Run) -> dict[str, str]:
     """A run's own dependencies, what the records of the needed runs say, and for the report what is published."""
-    needs = {f"needs {name}": _hash_of_record(read_record(workspace.record(name))) for name in run.needs}
+    needs = {f"needs {name}": substance(read_record(workspace.record(name))) for name in run.needs}
     shown = {"published": hash_of_published(workspace)} if run.kind == "report" else {}
     return {**own_dependencies(workspace, run), **needs, **shown}
 
@@ -136,18 +133,6 @@ def hash_of_published(workspace: Workspace) -> str:
 
 def _aside(workspace: Workspace, run: Run) -> Path:
     return workspace.build / "kept" / run.name
-
-
-def _hash_of_record(record: dict[str, Any]) -> str:
-    """Of what a record says, not of when and where it was made."""
-    said = {key: record[key] for key in ("kind", "parameters", "data", "results")}
-    return hashlib.sha256(json.dumps(_timeless(said), sort_keys=True).encode()).hexdigest()
-
-
-def _timeless(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _timeless(item) for key, item in value.items() if key not in TIMES}
-    return [_timeless(item) for item in value] if isinstance(value, list) else value
 
 
 def _hash_of(files: Iterable[tuple[Path, bytes]]) -> str:

@@ -10,7 +10,8 @@ import pytest
 
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import miou
-from sardino.files import publish_records, write_csv
+from sardino.files import write_csv
+from sardino.reporting.record import publish_records
 from sardino.reporting.tables.cells import read_cells
 from sardino.reporting.tables.render import (
     table1_markdown,
@@ -183,3 +184,19 @@ def test_records_are_published_with_their_matrices(runs, tmp_path: Path) -> None
     assert {path.suffix for path in written} == {".json", ".npz"}
     assert len(list((tmp_path / "published").iterdir())) == len(written) == 2 * len(records)
     assert read_cells(records, tmp_path / "published").seeds == (0, 1)
+
+
+def test_a_published_record_that_says_the_same_stays_as_it_is(runs, tmp_path: Path) -> None:
+    record = {"format": "sardino-run", "version": 1, **runs(rising)[0]}
+    source, path = tmp_path / f"{record['name']}.json", tmp_path / "published" / f"{record['name']}.json"
+    source.write_text(json.dumps(record))
+    publish_records([record], tmp_path, path.parent)
+    first = path.read_bytes()
+    later = {**record, "finished": "later", "wall_s": 9.0}
+    source.write_text(json.dumps(later))
+    publish_records([later], tmp_path, path.parent)
+    assert path.read_bytes() == first
+    other = {**later, "results": {**record["results"], "loss": "another"}}
+    source.write_text(json.dumps(other))
+    publish_records([other], tmp_path, path.parent)
+    assert json.loads(path.read_text())["results"]["loss"] == "another"
