@@ -187,7 +187,14 @@ def test_records_are_published_with_their_matrices(runs, tmp_path: Path) -> None
 
 
 def test_a_published_record_that_says_the_same_stays_as_it_is(runs, tmp_path: Path) -> None:
-    record = {"format": "sardino-run", "version": 1, **runs(rising)[0]}
+    record = {
+        "format": "sardino-run",
+        "version": 1,
+        "profile": "laptop",
+        "parameters": {},
+        "data": {},
+        **runs(rising)[0],
+    }
     source, path = tmp_path / f"{record['name']}.json", tmp_path / "published" / f"{record['name']}.json"
     source.write_text(json.dumps(record))
     publish_records([record], tmp_path, path.parent)
