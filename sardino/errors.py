@@ -1,8 +1,16 @@
-"""The one exception that ends a run with a sentence instead of a traceback, and the first line of others."""
+"""The exceptions that end a command with a sentence instead of a traceback, and the first line of others."""
 
 
 class SardinoError(Exception):
     """A fault of the input or the set-up, said in one sentence that names the file and the remedy."""
+
+    exit_code = 2
+
+
+class RunFailed(Exception):
+    """Something that a command started failed on its own."""
+
+    exit_code = 1
 
 
 def first_line(error: BaseException) -> str:

@@ -1,17 +1,28 @@
-"""Options that are declared as the fields of a class, as options of a command."""
+"""Options of commands: declared as the fields of a class, or shared by several verbs; and what verbs print alike."""
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, Any, get_args, get_origin
 
-import typer
 from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
+from typer import Option, echo
 
+from sardino.errors import SardinoError
 from sardino.options import Flag, Options
 
 Command = Callable[..., None]
+
+OverwriteOption = Annotated[bool, Option("--overwrite", help="Replace a file that is already there.")]
+DirectionOption = Annotated[
+    float,
+    Option(
+        help="Direction in which bands follow each other on the ground, degrees from east, counter-clockwise: 0 goes "
+        "east, bands run north-south; 90 goes north."
+    ),
+]
+AngleOption = Annotated[float | None, Option("--angle", hidden=True, help="The old name of --direction.")]
 
 
 def with_options(declared: type[Options], *without: str, **defaults: Any) -> Callable[[Command], Command]:
@@ -55,6 +66,29 @@ def with_options(declared: type[Options], *without: str, **defaults: Any) -> Cal
     return decorate
 
 
+def columns_and_rows(text: str, flag: str, example: str) -> tuple[int, int]:
+    """The two numbers, above 0, of an option such as 8x8."""
+    columns, _, rows = text.partition("x")
+    if not (columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
+        raise SardinoError(f"{flag} takes columns x rows, for example {example}, not '{text}'")
+    return int(columns), int(rows)
+
+
+def shown(things: str) -> Callable[..., Iterable[Any]]:
+    """What the data rooms wrap a loop in, given its items and, where they have no length, their number."""
+    from sardino.progress import track
+
+    return lambda items, total=None: track(items, len(items) if total is None else total, things)
+
+
+def show_table(rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of cells in columns."""
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
 def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
     """The option of a field, as typer reads it."""
     known = {type(each): each for each in field.metadata}
@@ -63,7 +97,7 @@ def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
     if Gt in known and int in (field.annotation, *get_args(field.annotation)):
         least = known[Gt].gt + 1
     most = known[Le].le if Le in known else None
-    option = typer.Option(flag, min=least, max=most, help=field.description)
+    option = Option(flag, min=least, max=most, help=field.description)
     kind: Any = str if _of_words(field) else field.annotation
     default = "" if _of_words(field) else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

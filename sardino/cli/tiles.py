@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from sardino.cli.flags import DirectionOption
 from sardino.errors import SardinoError
 
 if TYPE_CHECKING:
@@ -205,13 +206,7 @@ def split(
         Literal["bands", "blocks", "inherited"], typer.Option(help="Inherited: from a foreign partition's splits.")
     ] = "bands",
     bands: Annotated[int, typer.Option(help="Number of bands; 60 in the paper. geetiles: --nbands.")] = 60,
-    bearing: Annotated[
-        float,
-        typer.Option(
-            help="Direction in which bands follow each other, degrees clockwise from north ON THE GROUND: 90 goes "
-            "east, bands run north-south. geetiles' --angle was in radians of the bounding box."
-        ),
-    ] = 60.0,
+    direction: DirectionOption = 30.0,
     block_km: Annotated[float, typer.Option(help="Edge of a block in kilometres.")] = 50.0,
     percent: Annotated[
         str, typer.Option(help="Train/val/test shares of the tiles. --train_pct, --val_pct, --test_pct.")
@@ -226,11 +221,15 @@ def split(
     ] = None,
     drop: Annotated[bool, typer.Option("--drop", help="Leave out tiles of split 'none'.")] = False,
     out: Annotated[Path | None, typer.Option(help="Table to write; the same file by default.")] = None,
+    bearing: Annotated[
+        float | None, typer.Option(hidden=True, help="The old name of --direction, degrees clockwise from north.")
+    ] = None,
 ) -> None:
     """Share tiles out to train, val and test, region by region (geetiles split).
 
     Bands and blocks are balanced by number of tiles. No ground is ever in two splits: of two overlapping tiles the
     one used for learning is dropped. Look at `sardino tiles leakage` for the buffer that the pixels ask for.
+    geetiles' --angle was in radians of the bounding box; --direction is in degrees on the ground.
     """
     from sardino.data.places.splits import direction_of_bearing, split_table
     from sardino.data.tiles.table import read_table, write_table
@@ -242,7 +241,7 @@ def split(
         read_table(tiles),
         kind,
         bands=bands,
-        direction_deg=direction_of_bearing(bearing),
+        direction_deg=direction if bearing is None else direction_of_bearing(bearing),
         block_km=block_km,
         percent=[int(share) for share in shares],
         buffer_m=buffer_m,

@@ -11,7 +11,7 @@ from typing import Any
 
 from nbformat import NotebookNode
 
-from sardino.errors import SardinoError
+from sardino.errors import RunFailed, SardinoError
 from sardino.files import write_text
 from sardino.progress import write_beat
 from sardino.study.plan import Run
@@ -33,7 +33,7 @@ WIDGET_HINT = re.compile(r"TqdmWarning: IProgress not found|from \.autonotebook 
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
-class NotebookError(Exception):
+class NotebookError(RunFailed):
     """A notebook stopped half way.
 
     Args:

@@ -91,8 +91,6 @@ class Aoi:
         path = Path(path)
         if path.suffix not in (".geojson", ".wkt"):
             raise SardinoError(f"an outline is written as .geojson or .wkt, not as {path}")
-        if not path.parent.is_dir():
-            raise SardinoError(f"there is no folder {path.parent} to write {path.name} into: make it first")
         text = self.polygon.wkt
         if path.suffix == ".geojson":
             feature = {"type": "Feature", "properties": {"name": self.name}, "geometry": mapping(self.polygon)}

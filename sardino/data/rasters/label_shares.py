@@ -259,8 +259,8 @@ def shares_from_polygons(tiles: Sequence[Tile], polygons: geopandas.GeoDataFrame
 
 def write_polygons(polygons: geopandas.GeoDataFrame, path: Path) -> None:
     """Write polygons with their columns, whole or not at all: GeoParquet (.parquet) or GeoJSON by the suffix."""
-    if path.suffix not in (".parquet", ".geojson") or not path.parent.is_dir():
-        raise SardinoError(f"polygons are written to a .parquet or .geojson file of a folder that exists, not {path}")
+    if path.suffix not in (".parquet", ".geojson"):
+        raise SardinoError(f"polygons are written to a .parquet or .geojson file, not {path}")
     with whole(path) as partial:
         if path.suffix == ".parquet":
             polygons.to_parquet(partial)

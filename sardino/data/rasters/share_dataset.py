@@ -69,8 +69,6 @@ def pack_dataset(
         raise SardinoError(f"a package is a .tar file, not {archive}")
     if archive.exists() and not overwrite:
         raise SardinoError(f"{archive} exists already: remove it, or ask to overwrite it")
-    if not archive.parent.is_dir():
-        raise SardinoError(f"there is no folder {archive.parent} to write {archive.name} into: make it first")
     store.verify()
     card = card_of(store, sharing)
     entries = _entries(store, sharing, card)
@@ -204,16 +202,13 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
         raise SardinoError(f"there is no package {archive}")
     if folder.exists() or folder.is_symlink():
         raise SardinoError(f"{folder} exists already: unpack into a new folder")
-    if not folder.parent.is_dir():
-        raise SardinoError(f"there is no folder {folder.parent} to unpack into: make it first")
     try:
         with tarfile.open(archive, "r:") as tar:
             members = _checked(archive, tar)
-            needed, free = sum(member.size for member in members.values()), shutil.disk_usage(folder.parent).free
+            place = next(parent for parent in folder.absolute().parents if parent.is_dir())
+            needed, free = sum(member.size for member in members.values()), shutil.disk_usage(place).free
             if needed > free:
-                raise SardinoError(
-                    f"{archive} needs {needed / 1e9:.1f} GB, {folder.parent} has {free / 1e9:.1f} GB left"
-                )
+                raise SardinoError(f"{archive} needs {needed / 1e9:.1f} GB, {place} has {free / 1e9:.1f} GB left")
             texts = {name: _text(archive, tar, members[name]) for name in (CHECKSUMS, CARD)}
             sums, card = _sums(archive, texts[CHECKSUMS], members.keys() - {CHECKSUMS}), _card(archive, texts[CARD])
             with whole(folder) as partial:
