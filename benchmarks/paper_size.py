@@ -1,20 +1,155 @@
-"""The paper's sizes on one GPU within minutes: pre-training, fine-tuning and their speed, on the synthetic world.
+"""The paper's sizes within minutes: the speed of pre-training, of each row of its tables, and of maps.
 
-    python benchmarks/paper_size.py --minutes 9 --out OUT
+    python benchmarks/paper_size.py --minutes 9              # the best device there is
+    python benchmarks/paper_size.py --device cpu --batch 2   # two cores; most rows of the tables are left out
 
-Tiles of 448 px with 12 channels; ViT-Tiny/16 pre-trained on Europe and ViT-Base/16 on Europe, CONUS and
-China; every row of the paper's Tables 1 and 2 on a few label fractions, one seed. What is not the paper's
-is the number of tiles and of steps: what fits in the minutes, recorded with the results. Written after each
-stage: paper_size.json (everything), paper_size_rows.json (speed, as benchmark rows), paper_size.md (tables).
-Needs the layers below `sardino.study` only, and none of the tile store's libraries.
+The profile `paper-size` says what is run: tiles of 448 px with 12 channels of the synthetic world, ViT-Tiny/16 and
+ViT-Base/16, the paper's recipe; what is not the paper's is the number of tiles and of steps. It calls what the
+notebooks call, in this process and a temporary folder. A stage that would begin after the minutes is left out and
+named, one under way is finished. Rows are written after each stage.
 """
 
+import argparse
+import statistics
 import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-if __name__ == "__main__":
-    # As a script it finds its modules, and the package, in the checkout that it lies in.
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from benchmarks.at_paper_size.command import main
+import torch
 
-    raise SystemExit(main(__doc__))
+from sardino.data.sources.world.scene import write_scene
+from sardino.data.sources.world.synthetic import World
+from sardino.dino.runtime import best_device, cores
+from sardino.errors import SardinoError, first_line
+from sardino.mapping.job import Job
+from sardino.mapping.scene_map import make_map
+from sardino.reporting.pages.benchmarks import Row, write_benchmark
+from sardino.study.arm import pretrain_arm
+from sardino.study.experiment import Experiment
+from sardino.study.plan import Run, plan
+from sardino.study.preparation import prepare
+from sardino.study.row import train_cell
+from sardino.study.workspace import Workspace
+
+ROOT = Path(__file__).resolve().parents[1]
+SCENE_TILES = 3
+"""Side of the scene that is mapped, in tiles."""
+
+
+def with_batch(space: Workspace, arm: str, batch: int) -> Workspace:
+    """The same workspace, where an arm's pre-training takes another number of tiles a step."""
+    profile = space.profile
+    changed = {**profile.pretraining, arm: profile.arm(arm).model_copy(update={"batch": batch})}
+    return replace(space, profile=profile.model_copy(update={"pretraining": changed}))
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages of one run; each yields its figures.
+
+    Args:
+        space: a profile of the synthetic world, and an empty build folder.
+        device: of training and maps.
+    """
+
+    space: Workspace
+    device: torch.device
+
+    def data(self) -> Iterator[Row]:
+        """Tile stores on all cores, and the scene."""
+        workers, started = min(cores(), 16), time.perf_counter()
+        tiles = sum(len(store.index) for store in prepare(self.space, workers).values())
+        name = f"Synthetic world to store, {self.space.profile.data.tile_px} px, {workers} processes"
+        yield Row(name, tiles / (time.perf_counter() - started), "tiles/s")
+        side = SCENE_TILES * self.space.profile.data.tile_px
+        write_scene(World(seed=1), "europe", self.scene, (side, side))
+
+    def pretraining(self, run: Run) -> Iterator[Row]:
+        """Steps after the first, and maps of the network's attention; a batch that does not fit a GPU is halved."""
+        arm, space = run.parameters["arm"], self.space
+        while True:
+            batch = space.profile.arm(arm).batch
+            try:
+                results = pretrain_arm(space, arm, self.device)
+                break
+            except torch.OutOfMemoryError:
+                if batch < 4:
+                    raise
+            space = with_batch(space, arm, batch // 2)  # outside the handler, which keeps the failed step's memory
+        speeds, memory = results["curves"]["images_per_s"], results["curves"]["memory_gib"]
+        name = f"{run.name}: {results['steps']} steps, batch {batch}, {results['precision']}"
+        yield Row(name, statistics.median(speeds[1:] or speeds), "tiles/s")
+        yield Row(f"{name}, most memory", max(memory), "GiB")
+        yield self.map(run, "attention", space.pretrain(arm))
+
+    def cell(self, run: Run) -> Iterator[Row]:
+        """One training at the most labels with its test, and a map of land cover, once for each kind of network."""
+        profile, given = self.space.profile, run.parameters
+        experiment = Experiment.open(
+            self.space, given["regions"], given["encoding"], given["initialisation"], self.device
+        )
+        cell = train_cell(experiment, max(profile.fractions), profile.seeds[0], profile.finetuning.lr)
+        name = f"{run.name}: {cell.row['steps']} steps, batch {profile.finetuning.batch}, and the test"
+        yield Row(name, cell.row["wall_s"], "s")
+        if given["initialisation"] == "unfrozen" or given["encoding"] == "unet":
+            yield self.map(run, "landcover", self.space.segmenter(run.name))
+
+    def map(self, run: Run, kind: str, model: Path) -> Row:
+        """Speed of one map from the model's file to the map's, reading and writing included."""
+        started, out = time.perf_counter(), self.space.build / f"{run.name}.tif"
+        job = {"scene": self.scene, "out": out, "kind": kind, "model": model, "device": self.device.type}
+        make_map(Job.model_validate(job))
+        megapixels = (SCENE_TILES * self.space.profile.data.tile_px) ** 2 / 1e6
+        name = f"{run.name}: map of {kind}, {megapixels:.3g} megapixels"
+        return Row(name, megapixels / (time.perf_counter() - started), "Mpx/s")
+
+    @property
+    def scene(self) -> Path:
+        return self.space.build / "scene.tif"
+
+
+def measure(space: Workspace, device: torch.device, ends: float, out: Path) -> str:
+    """Stage after stage until time.monotonic() is `ends`; the table of what was measured, and what was not and why."""
+    stages, runs = Stages(space, device), plan(space.profile)
+    rows, left_out, done = list(stages.data()), [], {"data"}
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} CPU threads"
+    ordered = [(run, stages.pretraining) for run in runs if run.kind == "pretrain"]
+    ordered += [(run, stages.cell) for run in runs if run.kind in ("finetune", "baseline")]
+    for run, stage in ordered:
+        if time.monotonic() > ends:
+            left_out.append(f"{run.name} (the time was spent)")
+        elif not done.issuperset(run.needs):
+            left_out.append(f"{run.name} (what it starts from is missing)")
+        else:
+            print(run.name, flush=True)
+            try:
+                rows += [replace(row, name=f"{row.name}, {where}") for row in stage(run)]
+                done.add(run.name)
+            except (SardinoError, torch.OutOfMemoryError) as error:
+                left_out.append(f"{run.name} ({first_line(error)})")
+        table = write_benchmark(rows, out)
+    return f"{table}\n\nLeft out: {', '.join(left_out)}." if left_out else table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=9.0, help="after which no further stage begins")
+    parser.add_argument("--device", choices=("cuda", "mps", "cpu"), help="the best there is by default")
+    parser.add_argument("--batch", type=int, help="tiles of a pre-training step; by default the profile's")
+    parser.add_argument("--profile", default="paper-size", help="another one of the synthetic world, or a .toml file")
+    parser.add_argument("--out", type=Path, default=ROOT / "results/benchmarks/paper_size.json", help="where rows go")
+    asked = parser.parse_args()
+    ends = time.monotonic() + 60 * asked.minutes
+    device = torch.device(asked.device) if asked.device else best_device()
+    with tempfile.TemporaryDirectory(prefix="sardino-paper-size-") as build:
+        space = replace(Workspace.open(asked.profile, root=ROOT), build=Path(build))
+        for arm in space.profile.pretraining if asked.batch else ():
+            space = with_batch(space, arm, asked.batch)
+        print(measure(space, device, ends, asked.out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

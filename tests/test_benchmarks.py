@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from sardino.reporting.pages.benchmarks import read_benchmark
+from sardino.study.profile import FOLDER
 
 ROOT = Path(__file__).parents[1]
 
@@ -47,3 +48,25 @@ def test_learning_is_measured_and_drawn(tmp_path: Path) -> None:
     written = read_benchmark(tmp_path / "learning.json")
     assert len(written) == 13 and [row["bar"] for row in written].count(1.0) == 2  # one bar a seed
     assert all((tmp_path / f"learning.{suffix}").is_file() for suffix in ("csv", "png", "pdf"))
+
+
+def test_the_papers_sizes_are_measured_on_a_minute_profile(tmp_path: Path) -> None:
+    """Two pre-trainings with a map each, the ten rows of one arm, a map of each of their four kinds of network."""
+    text = (FOLDER / "smoke.toml").read_text(encoding="utf-8")
+    for old, new in (
+        ("bands = 10", "bands = 5"),
+        ("europe = [10, 6], conus = [5, 4], china = [5, 4]", "europe = [5, 3], conus = [5, 1], china = [5, 1]"),
+        ('title = "Europe, CONUS, China"', 'title = "All"\nfinetune = false'),
+        ("steps = 20\nbatch = 4", "steps = 2\nbatch = 2"),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (tmp_path / "minute.toml").write_text(text, encoding="utf-8")
+    out = tmp_path / "paper_size.json"
+    options = ["--device", "cpu", "--batch", "4", "--profile", str(tmp_path / "minute.toml"), "--out", str(out)]
+    command = [sys.executable, "benchmarks/paper_size.py", *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    written = read_benchmark(out)
+    assert "Left out" not in done.stdout and all(row["value"] > 0 for row in written)
+    assert [row["unit"] for row in written].count("s") == 10 and len(written) == 1 + 2 * 3 + 10 + 4

@@ -1,1 +1,0 @@
-"""The run at the paper's size, one module per idea; `benchmarks/paper_size.py` is its command."""
