@@ -10,7 +10,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sardino.errors import SardinoError
-from sardino.study.doctor import direct_dependencies, environment, locked, pinned
+from sardino.study.environment import direct_dependencies, environment, locked, pinned
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT, LOCK, ENVIRONMENT = ROOT / "pyproject.toml", ROOT / "requirements.lock", ROOT / "environment.yml"

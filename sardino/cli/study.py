@@ -136,7 +136,7 @@ def gallery(
     profile: Annotated[list[str] | None, Argument(help="Profiles to show; all that are published.")] = None,
 ) -> None:
     """Write the published figures of all profiles as one HTML page, results/gallery.html; nothing is run."""
-    from sardino.study.report import make_gallery
+    from sardino.study.gallery import make_gallery
 
     echo(make_gallery(profile or ()))
 

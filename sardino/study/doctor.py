@@ -3,105 +3,19 @@
 import importlib
 import importlib.metadata as metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
 
-from sardino.errors import SardinoError
-from sardino.files import write_text
+from sardino.errors import SardinoError, first_line
 from sardino.reporting.record import hardware
+from sardino.study.environment import locked
 from sardino.study.workspace import project_root
-
-# environment.yml for conda users, written from pyproject.toml and requirements.lock so that all three agree.
-
-CONDA_PYTHON = "3.11"
-HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
-
-HEADER = """\
-# Written by `make lock` from pyproject.toml and requirements.lock; edit those instead.
-#   conda env create -f environment.yml && conda activate sardino
-# The direct dependencies at the lock's versions. requirements.lock pins everything, with hashes.
-"""
-
-
-def direct_dependencies(pyproject: Path) -> list[Requirement]:
-    """Return what pyproject.toml asks for by name, runtime first, then the extra `dev`."""
-    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
-
-
-def locked(lock: Path) -> list[tuple[Requirement, int]]:
-    """Return each requirement of a hash lock with the number of hashes that stand under it.
-
-    Raises SardinoError for a line that is not `name==version [; marker]` with its hashes.
-    """
-    rows = []
-    for entry in lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
-        line = HASH.sub("", entry).strip()
-        if not line or line.startswith("#"):
-            continue
-        try:
-            requirement = Requirement(line)
-        except ValueError as error:
-            raise SardinoError(f"{lock}: cannot read '{line[:80]}'; write the lock again with 'make lock'") from error
-        rows.append((requirement, len(HASH.findall(entry))))
-    return rows
-
-
-def pinned(name: str, lock: Path, python: str = CONDA_PYTHON) -> str:
-    """Return the version that the lock gives a package on CPython `python` under Linux.
-
-    Raises SardinoError when the lock holds no version, or more than one, for that Python.
-    """
-    target = {
-        "python_version": python,
-        "python_full_version": f"{python}.99",  # the newest patch release: what conda installs
-        "sys_platform": "linux",
-        "platform_system": "Linux",
-        "os_name": "posix",
-        "platform_machine": "x86_64",
-        "implementation_name": "cpython",
-        "platform_python_implementation": "CPython",
-    }
-    versions = [
-        str(requirement.specifier).removeprefix("==")
-        for requirement, _ in locked(lock)
-        if canonicalize_name(requirement.name) == canonicalize_name(name)
-        and (requirement.marker is None or requirement.marker.evaluate(target))
-    ]
-    if len(versions) != 1:
-        found = ", ".join(versions) or "no version"
-        raise SardinoError(f"{lock}: {found} of {name} for Python {python}; write the lock again with 'make lock'")
-    return versions[0]
-
-
-def environment(pyproject: Path, lock: Path) -> str:
-    """Return the text of environment.yml: conda's Python and pip, then the direct dependencies pinned by the lock."""
-    pins = [f"{item.name}=={pinned(item.name, lock)}" for item in direct_dependencies(pyproject)]
-    lines = ["name: sardino", "channels:", "  - conda-forge", "dependencies:", f"  - python={CONDA_PYTHON}", "  - pip"]
-    lines += ["  - pip:", *(f"      - {pin}" for pin in pins), "      - -e ."]
-    return HEADER + "\n".join(lines) + "\n"
-
-
-def main(root: Path) -> None:
-    """Write root/environment.yml."""
-    write_text(environment(root / "pyproject.toml", root / "requirements.lock"), root / "environment.yml")
-
-
-if __name__ == "__main__":
-    try:
-        main(Path.cwd())
-    except SardinoError as error:
-        sys.exit(str(error))
-
 
 GIB = 2**30
 MEMORY_GIB = 6.0  # below this the laptop profile may be killed in the middle of a notebook
@@ -118,6 +32,8 @@ SHOWN = (
     "papermill",
     "snakemake",
 )
+COMPILED = ("torch", "torchvision", "timm", "rasterio", "zarr")
+"""Import only where their libraries fit each other and the system."""
 
 
 @dataclass(frozen=True)
@@ -146,7 +62,7 @@ def examine(root: Path | None = None, data: Path | None = None) -> Machine:
     """Look at the machine, the environment and the project folder (by default the one around the current folder)."""
     root = root.resolve() if root else _project()
     packages = _packages()
-    broken = {name: why for name in ("torch", "torchvision", "timm", "rasterio", "zarr") if (why := _failure(name))}
+    broken = {name: why for name in COMPILED if (why := _failure(name))}
     memory, free = _memory()
     found = hardware()
     return Machine(
@@ -159,7 +75,8 @@ def examine(root: Path | None = None, data: Path | None = None) -> Machine:
         cpu=found["cpu"],
         cores=found["cores"],
         accelerator=found["gpu"],
-        threads=_threads() if "torch" not in broken else 0,
+        # Imported here, so that a broken torch is reported by name instead of stopping the report.
+        threads=importlib.import_module("torch").get_num_threads() if "torch" not in broken else 0,
         memory_gib=memory / GIB,
         memory_free_gib=free / GIB,
         disk_free_gib=shutil.disk_usage(root).free / GIB,
@@ -169,9 +86,8 @@ def examine(root: Path | None = None, data: Path | None = None) -> Machine:
     )
 
 
-def report(machine: Machine | None = None) -> list[tuple[str, str]]:
-    """Return (what, value) rows for reading; what is merely optional says so in its value."""
-    m = machine or examine()
+def report(m: Machine) -> list[tuple[str, str]]:
+    """(what, value) rows for reading; what is merely optional says so in its value."""
     pair = "match" if _paired(m) else "DO NOT MATCH"
     return [
         ("python", ".".join(map(str, m.python))),
@@ -188,9 +104,8 @@ def report(machine: Machine | None = None) -> list[tuple[str, str]]:
     ]
 
 
-def problems(machine: Machine | None = None) -> list[str]:
-    """Return one sentence with its remedy for each thing that would stop or spoil a run."""
-    m = machine or examine()
+def problems(m: Machine) -> list[str]:
+    """One sentence with its remedy for each thing that would stop or spoil a run."""
     found = []
     again = "remove .venv and run any make target to install it again"
     if m.python < (3, 11):
@@ -225,7 +140,7 @@ def problems(machine: Machine | None = None) -> list[str]:
 
 
 def _packages() -> dict[str, str | None]:
-    """Return the installed version of every runtime dependency that this package declares."""
+    """The installed version of every runtime dependency that this package declares."""
     versions: dict[str, str | None] = {}
     for line in metadata.requires("sardino") or []:
         requirement = Requirement(line)
@@ -239,7 +154,7 @@ def _packages() -> dict[str, str | None]:
 
 
 def _drift(lock: Path, packages: dict[str, str | None]) -> dict[str, tuple[str, str]]:
-    """Return the direct dependencies whose installed version is not the lock's; none outside a checkout."""
+    """The direct dependencies whose installed version is not the lock's; none outside a checkout."""
     if not lock.is_file():
         return {}
     differ = {}
@@ -254,7 +169,7 @@ def _drift(lock: Path, packages: dict[str, str | None]) -> dict[str, tuple[str, 
 
 
 def _torch_of_torchvision() -> str:
-    """Return the versions of torch that torchvision's own metadata accept, "" where it accepts any."""
+    """The versions of torch that torchvision's own metadata accept, "" where it accepts any."""
     try:
         lines = metadata.requires("torchvision") or []
     except metadata.PackageNotFoundError:
@@ -271,25 +186,18 @@ def _paired(machine: Machine) -> bool:
 
 
 def _failure(module: str) -> str | None:
-    """Return why a compiled package does not import; a wrong torch, or a missing system library, shows only here."""
+    """Why a compiled package does not import; a wrong torch, or a missing system library, shows only here."""
     try:
         importlib.import_module(module)
         if module == "torchvision":
             importlib.import_module("torch").ops.torchvision.nms  # noqa: B018  raises where the pair does not match
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
-        return str(error).splitlines()[0][:200]
+        return first_line(error)
     return None
 
 
-def _threads() -> int:
-    """Return torch's thread count."""
-    import torch  # here, so that a broken torch is reported by name instead of stopping the report
-
-    return torch.get_num_threads()
-
-
 def _project() -> Path:
-    """Return the project around the current folder, or that folder where there is none."""
+    """The project around the current folder, or that folder where there is none."""
     try:
         return project_root()
     except SardinoError:
@@ -297,7 +205,7 @@ def _project() -> Path:
 
 
 def _memory() -> tuple[float, float]:
-    """Return total and free memory in bytes, within the container's limit where one is set."""
+    """Total and free memory in bytes, within the container's limit where one is set."""
     memory = psutil.virtual_memory()
     total, free = float(memory.total), float(memory.available)
     try:
@@ -309,7 +217,7 @@ def _memory() -> tuple[float, float]:
 
 
 def _revision(root: Path) -> str | None:
-    """Return the commit of the project, with "+" where the working tree differs from it; None outside git."""
+    """The commit of the project, with "+" where the working tree differs from it; None outside git."""
     try:
         git = ["git", "-C", str(root)]
         head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)

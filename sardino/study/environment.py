@@ -1,0 +1,91 @@
+"""The lock, and environment.yml for conda users, written from it and pyproject.toml so that all three agree.
+
+python -m sardino.study.environment    # as `make lock` does
+"""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from sardino.errors import SardinoError
+from sardino.files import write_text
+
+CONDA_PYTHON = "3.11"
+CONDA_MACHINE = {
+    "sys_platform": "linux",
+    "platform_system": "Linux",
+    "os_name": "posix",
+    "platform_machine": "x86_64",
+    "implementation_name": "cpython",
+    "platform_python_implementation": "CPython",
+}
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
+HEADER = """\
+# Written by `make lock` from pyproject.toml and requirements.lock; edit those instead.
+#   conda env create -f environment.yml && conda activate sardino
+# The direct dependencies at the lock's versions. requirements.lock pins everything, with hashes.
+"""
+
+
+def direct_dependencies(pyproject: Path) -> list[Requirement]:
+    """What pyproject.toml asks for by name, runtime first, then the extra `dev`."""
+    project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
+    return [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+
+
+def locked(lock: Path) -> list[tuple[Requirement, int]]:
+    """Each requirement of a hash lock, and how many hashes stand under it.
+
+    Raises:
+        SardinoError: a line is not `name==version [; marker]` with its hashes.
+    """
+    rows = []
+    for entry in lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        line = HASH.sub("", entry).strip()
+        if not line or line.startswith("#"):
+            continue
+        try:
+            requirement = Requirement(line)
+        except ValueError as error:
+            raise SardinoError(f"{lock}: cannot read '{line[:80]}'; write the lock again with 'make lock'") from error
+        rows.append((requirement, len(HASH.findall(entry))))
+    return rows
+
+
+def pinned(name: str, lock: Path, python: str = CONDA_PYTHON) -> str:
+    """The version that the lock gives a package on CPython `python` under Linux.
+
+    Raises:
+        SardinoError: the lock holds no version, or more than one, for that Python.
+    """
+    # .99 stands for the newest patch release, which is what conda installs.
+    target = {**CONDA_MACHINE, "python_version": python, "python_full_version": f"{python}.99"}
+    versions = [
+        str(requirement.specifier).removeprefix("==")
+        for requirement, _ in locked(lock)
+        if canonicalize_name(requirement.name) == canonicalize_name(name)
+        and (requirement.marker is None or requirement.marker.evaluate(target))
+    ]
+    if len(versions) != 1:
+        found = ", ".join(versions) or "no version"
+        raise SardinoError(f"{lock}: {found} of {name} for Python {python}; write the lock again with 'make lock'")
+    return versions[0]
+
+
+def environment(pyproject: Path, lock: Path) -> str:
+    """The text of environment.yml: conda's Python and pip, then the direct dependencies pinned by the lock."""
+    pins = [f"{item.name}=={pinned(item.name, lock)}" for item in direct_dependencies(pyproject)]
+    lines = ["name: sardino", "channels:", "  - conda-forge", "dependencies:", f"  - python={CONDA_PYTHON}", "  - pip"]
+    lines += ["  - pip:", *(f"      - {pin}" for pin in pins), "      - -e ."]
+    return HEADER + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    try:
+        write_text(environment(Path("pyproject.toml"), Path("requirements.lock")), Path("environment.yml"))
+    except SardinoError as error:
+        sys.exit(str(error))
