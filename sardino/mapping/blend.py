@@ -19,7 +19,7 @@ from sardino.data.rasters.scene import Read
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.recipe import Precision
 from sardino.dino.runtime import precision_on
-from sardino.mapping.channels import ModelScene
+from sardino.mapping.model import ModelScene
 from sardino.mapping.products import Product
 from sardino.mapping.resume import PartialMap
 from sardino.mapping.windows import Layout
@@ -34,21 +34,20 @@ _FEW_ROWS = 32
 @torch.inference_mode()
 def blend_scene(
     source: ModelScene,
-    layout: Layout,
     product: Product,
     partial: PartialMap,
     *,
     batch: int,
     device: torch.device,
     threads: int,
-    precision: Precision = "auto",
+    precision: Precision,
 ) -> Generator[int, None, None]:
     """Fill the rasters of an unfinished map from where it stands; yields the number of windows after each batch.
 
     Rows that are final are written and noted in the journal, so that an interruption costs the open rows alone; going
     on gives the same bits on the same device with the same batch, however many threads there are.
     """
-    begin = partial.done
+    layout, begin = partial.layout, partial.done
     if begin[0] >= len(layout.stripes):
         return
     blend, stripe = Blend(product.planes, layout, device), -1
@@ -78,7 +77,6 @@ class WindowRow:
     """What the windows of one row of a stripe see.
 
     Args:
-        stripe, number: which.
         images: (C, window, width) float32, normalised, missing pixels 0; padded so beyond the scene.
         valid: (window, width) bool, in cells: whether any pixel of a cell has any channel.
     """
@@ -171,7 +169,6 @@ class Batch:
     """Windows of one row of a stripe.
 
     Args:
-        row: that they are in.
         places: first cell of each, from the stripe's left edge.
         skipped: windows before these that have no valid cell: nobody reads the cells that they alone would tell.
         last: whether the row ends with them.
@@ -205,17 +202,10 @@ class Prediction:
 
     On a CPU each thread takes whole batches, alone: threads that share one batch wait for each other at every layer,
     and for the thread that reads the scene.
-
-    Args:
-        product: what is predicted.
-        layout: of the scene.
-        device: of the network.
-        threads: of a CPU.
-        precision: of matrix products; bfloat16 where the hardware has it by default.
     """
 
     def __init__(
-        self, product: Product, layout: Layout, device: torch.device, threads: int, precision: Precision = "auto"
+        self, product: Product, layout: Layout, device: torch.device, threads: int, precision: Precision
     ) -> None:
         self.layout, self.device = layout, device
         self.half = precision_on(device, precision) == "bfloat16"
@@ -285,13 +275,7 @@ class Prediction:
 
 
 class Blend:
-    """The open rows of one stripe: weighted sums of what its windows say.
-
-    Args:
-        planes: that are blended.
-        layout: of the scene.
-        device: of the sums.
-    """
+    """The open rows of one stripe: weighted sums of what its windows say."""
 
     def __init__(self, planes: int, layout: Layout, device: torch.device) -> None:
         self.planes, self.layout, self.device = planes, layout, device

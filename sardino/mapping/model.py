@@ -1,35 +1,40 @@
-"""The model of a map: a backbone or a segmenter read from its folder, and what it must be used with."""
+"""The model of a map, and a scene as its input: what does not fit is refused with the command that converts it."""
 
 import json
 import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast, get_args
 
+import numpy as np
+from numpy.typing import NDArray
+from pyproj import CRS, Geod, Transformer
 from timm.models.vision_transformer import VisionTransformer
 
+from sardino.data.places.utm import crs_at
+from sardino.data.rasters.scene import Read, Scene
 from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.radiometry import to_db
 from sardino.dino.recipe import Network
 from sardino.errors import SardinoError
 from sardino.files import sha256_of
+from sardino.mapping.job import Unit
 from sardino.segmentation.segmenter import Segmenter
 from sardino.weights.card import Card, SegmenterCard
 from sardino.weights.save import BACKBONE_CARD, SEGMENTER_CARD, SEGMENTER_WEIGHTS, load_backbone, load_segmenter
 
 Kind = Literal["backbone", "segmenter"]
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
+TOLERANCE = 0.1
+"""Share by which a pixel may be larger or smaller than those that the model has seen."""
+QUANTITIES = ("gamma0", "sigma0", "beta0")
 
 
 @dataclass(frozen=True)
 class MapModel:
-    """A network in evaluation mode on the CPU, and its card.
-
-    Args:
-        folder: it was read from.
-        network: a ViT or a segmenter.
-        card: of either.
-        sha256: of the weights' file.
-    """
+    """A network in evaluation mode on the CPU, its card, and the hash of its weights' file."""
 
     folder: Path
     network: VisionTransformer | Segmenter
@@ -80,11 +85,7 @@ class MapModel:
 
 
 def default_model(kind: Kind) -> Path:
-    """Folder of the model that comes with the package.
-
-    Raises:
-        SardinoError: this copy of the package has none.
-    """
+    """Folder of the model that comes with the package; refused where this copy of the package has none."""
     folder = PRETRAINED / f"world-{kind}"
     if not folder.is_dir():
         made = "`sardino pretrain` and `sardino reproduce` make" if kind == "backbone" else "`sardino reproduce` makes"
@@ -120,11 +121,7 @@ def load_vit(folder: Path, network: Network = "teacher") -> MapModel:
 
 
 def load_landcover(folder: Path) -> MapModel:
-    """A segmenter.
-
-    Raises:
-        SardinoError: none is there, or it is damaged.
-    """
+    """A segmenter; refused where none is there, or it is damaged."""
     if (folder / BACKBONE_CARD).is_file() and not (folder / SEGMENTER_CARD).is_file():
         raise SardinoError(
             f"{folder} holds a backbone, which tells no classes: give a segmenter, or map its attention "
@@ -132,3 +129,158 @@ def load_landcover(folder: Path) -> MapModel:
         )
     network, card = load_segmenter(folder)
     return MapModel(folder, network, card, sha256_of(folder / SEGMENTER_WEIGHTS))
+
+
+@dataclass(frozen=True)
+class Channels:
+    """How the channels of a model are made of a scene's bands.
+
+    Args:
+        bands: numbers of the bands to read, from 0.
+        made_of: per channel the place in `bands` of its band; of two bands, whose decibels are subtracted.
+        unit: of the bands.
+    """
+
+    bands: tuple[int, ...]
+    made_of: tuple[tuple[int, ...], ...]
+    unit: Unit
+
+    def of(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(bands, h, w) with NaN as read to (channels, h, w) float32 dB with NaN; power of 0 or less is missing."""
+        if self.unit == "db":
+            db = planes
+        else:
+            db = to_db(planes if self.unit == "linear" else np.where(planes > 0, planes, np.nan) ** 2)
+        if self.made_of == tuple((number,) for number in range(len(db))):
+            return db
+        return np.stack([db[a] - db[b[0]] if b else db[a] for a, *b in self.made_of])
+
+
+@dataclass(frozen=True)
+class ModelScene:
+    """A scene whose bands are a model's channels.
+
+    Args:
+        scene: where they lie.
+        channels: how they are made.
+        doubts: what could not be checked or may matter, as sentences.
+    """
+
+    scene: Scene
+    channels: Channels
+    doubts: tuple[str, ...]
+
+    @contextmanager
+    def reading(self, threads: int = 1) -> Iterator[Read]:
+        """Read windows as the model's channels in dB, float32 with NaN."""
+        with self.scene.reading(self.channels.bands, threads) as read:
+            yield lambda *window: self.channels.of(read(*window))
+
+
+def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: Unit | None = None) -> ModelScene:
+    """A scene as a model's input.
+
+    Args:
+        channels: names of the scene's bands in its order, where it has none or others.
+        unit: where the file does not say.
+
+    Raises:
+        SardinoError: other channels, another unit or another pixel size, with the command that converts it.
+    """
+    if channels and len(channels) != len(scene.names):
+        raise SardinoError(f"{scene.path} has {len(scene.names)} bands, and --channels names {len(channels)}")
+    if unit and scene.unit and scene.unit != unit:
+        raise SardinoError(f"{scene.path} says that it is in {scene.unit}, not {unit}: leave --unit out")
+    if model.unit != "dB":
+        raise SardinoError(f"{model.folder} was trained on backscatter in {model.unit}: only dB can be mapped")
+    doubts = (*_size_doubts(scene, model), *_product_doubts(scene, model))
+    names = tuple(channels) or scene.names
+    return ModelScene(scene, _match_channels(scene.path, names, model.channels, unit or scene.unit), doubts)
+
+
+def pixel_on_ground(scene: Scene) -> tuple[float, float]:
+    """Width and height in metres of a pixel at the scene's centre, on the ellipsoid, whatever the CRS."""
+    a, _, c, _, e, f = scene.transform
+    x, y = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
+    # Over several pixels, that rounding does not count; over few, that the curvature does not.
+    xs, ys = np.array([x, x + 8 * a, x]), np.array([y, y, y + 8 * e])
+    lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(xs, ys)
+    _, _, metres = Geod(ellps="WGS84").inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
+    return float(metres[0]) / 8, float(metres[1]) / 8
+
+
+def _match_channels(path: Path, names: Sequence[str], channels: Sequence[str], unit: str) -> Channels:
+    """Find a model's channels among the bands of a scene, by name ("" for a band without one).
+
+    A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
+    """
+    wanted = ",".join(channels)
+    if not any(names):
+        raise SardinoError(
+            f"{path} does not name its {len(names)} bands and the model takes {len(channels)} channels: "
+            f"say what they are, in the file's order, for example --channels {wanted}"
+        )
+    found = {name: number for number, name in enumerate(names) if name}
+    if twice := sorted({name for name in found if list(names).count(name) > 1} & set(channels)):
+        raise SardinoError(f"{path} has more than one band {', '.join(twice)}: name its bands with --channels")
+    parts = [_parts(channel, found) for channel in channels]
+    if missing := [channel for channel, part in zip(channels, parts, strict=True) if not part]:
+        raise SardinoError(
+            f"{path} has the bands {', '.join(name or '(no name)' for name in names)}, and the model needs "
+            f"{', '.join(missing)} too: add them (gdal_merge.py -separate), use a model of these channels, or, where "
+            f"only the names differ, give names to the bands in the file's order with --channels"
+        )
+    if unit not in get_args(Unit):
+        said = f"is in '{unit}'" if unit else "does not say its unit"
+        raise SardinoError(
+            f"{path} {said}: say --unit db, or --unit linear (power) or amplitude, which are converted to decibels"
+        )
+    bands = list(dict.fromkeys(found[name] for part in parts for name in part))
+    place = {number: at for at, number in enumerate(bands)}
+    made_of = tuple(tuple(place[found[name]] for name in part) for part in parts)
+    return Channels(tuple(bands), made_of, cast(Unit, unit))
+
+
+def _parts(channel: str, found: dict[str, int]) -> tuple[str, ...]:
+    """The band or the two bands that a channel is made of; none where they are not there."""
+    if channel in found:
+        return (channel,)
+    season, _, pair = channel.rpartition("_")
+    parts = tuple(f"{season}_{name}" if season else name for name in pair.split("-"))
+    return parts if len(parts) == 2 and set(parts) <= set(found) else ()
+
+
+def _size_doubts(scene: Scene, model: MapModel) -> list[str]:
+    if model.gsd_m is None:
+        return [f"{model.folder} does not say of what pixel size it was trained: results may be meaningless"]
+    width, height = pixel_on_ground(scene)
+    if all(abs(side / model.gsd_m - 1) <= TOLERANCE for side in (width, height)):
+        return []
+    raise SardinoError(
+        f"{scene.path} has pixels of {width:.3g} x {height:.3g} m on the ground, and the model was trained on "
+        f"{model.gsd_m:g} m: warp it, as linear power and not as decibels if it becomes coarser, with gdalwarp "
+        f"-t_srs {_metric_crs(scene)} -tr {model.gsd_m:g} {model.gsd_m:g} -r "
+        f"{'average' if max(width, height) < model.gsd_m else 'bilinear'} {scene.path} warped.tif"
+    )
+
+
+def _metric_crs(scene: Scene) -> str:
+    """The scene's own CRS where its unit is the metre on the ground, else the UTM zone of its centre."""
+    crs = CRS.from_user_input(scene.crs)
+    a, _, c, _, e, f = scene.transform
+    width, _ = pixel_on_ground(scene)
+    if crs.is_projected and abs(width / a - 1) < TOLERANCE:
+        return scene.crs if len(scene.crs) < 20 else "the CRS it has"
+    centre = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
+    lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(*centre)
+    return crs_at(lon, lat)
+
+
+def _product_doubts(scene: Scene, model: MapModel) -> list[str]:
+    theirs, ours = ({q for q in QUANTITIES if q in text.lower()} for text in (scene.product, model.product))
+    if theirs and ours and not theirs & ours:
+        return [
+            f"{scene.path} holds {', '.join(theirs)} and the model was trained on {', '.join(ours)}: slopes differ by "
+            "decibels, so trust flat land only"
+        ]
+    return []

@@ -5,7 +5,9 @@ import json
 import os
 import shutil
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +30,7 @@ _SIDE = 2048
 
 
 class RawRaster:
-    """Pixels in a plain file, band by band and row by row; made full of zeros, which take no disk.
-
-    Args:
-        path: of the file.
-        shape: (bands, rows, columns).
-        dtype: of the pixels.
-    """
+    """Pixels in a plain file, band by band and row by row; shape is (bands, rows, columns)."""
 
     def __init__(self, path: Path, shape: tuple[int, int, int], dtype: str) -> None:
         self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
@@ -43,16 +39,17 @@ class RawRaster:
     def bytes(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
 
+    @property
+    def whole(self) -> bool:
+        return self.path.is_file() and self.path.stat().st_size == self.bytes
+
     def make(self) -> None:
+        """Full of zeros, which take no disk."""
         with self.path.open("wb") as file:
             file.truncate(self.bytes)
 
     def write(self, values: NDArray[Any], row: int, column: int) -> None:
-        """Put (bands, h, w) at a place.
-
-        Raises:
-            OSError: the disk is full.
-        """
+        """Put (bands, h, w) at a place; an OSError where the disk is full."""
         with self.path.open("r+b", buffering=0) as file:
             for number, plane in enumerate(np.ascontiguousarray(values, self.dtype)):
                 lines = [plane] if plane.shape[1] == self.shape[2] else plane
@@ -86,13 +83,12 @@ class PartialMap:
     """The folder of an unfinished map; `open_partial_map` makes or finds it.
 
     Args:
-        folder: beside the map.
         rasters: that are made, by name.
         carried: two rasters of what one stripe says of the next one's cells, for even and odd stripes.
         identity: what decides the values.
-        across: windows of a stripe.
-        done: stripe and row from which it goes on.
+        layout: with the stripes that it was begun with.
         lock: held until it is closed: nobody else makes the same map.
+        done: stripe and row from which it goes on.
         noted: when that was noted.
     """
 
@@ -100,21 +96,15 @@ class PartialMap:
     rasters: dict[str, RawRaster]
     carried: tuple[RawRaster, RawRaster]
     identity: dict[str, Any]
-    across: int
-    done: tuple[int, int]
+    layout: Layout
     lock: FileLock
+    done: tuple[int, int] = (0, 0)
     noted: float = 0.0
 
     def write(self, raster: RawRaster, values: NDArray[Any], row: int, column: int) -> None:
-        """Put values into one of the rasters.
-
-        Raises:
-            SardinoError: the disk is full; what is journalled stays.
-        """
-        try:
+        """Put values into one of the rasters; where the disk is full, what is journalled stays."""
+        with self._writing():
             raster.write(values, row, column)
-        except OSError as error:
-            raise self._full(error) from error
 
     def reached(self, stripe: int, row: int) -> None:
         """See on the disk everything before a row of a stripe and note it; within a second of the last note, do not.
@@ -123,13 +113,11 @@ class PartialMap:
         """
         if row > 0 and time.monotonic() - self.noted < EVERY_S:
             return
-        try:
+        with self._writing():
             for raster in (*self.rasters.values(), *self.carried):
                 raster.sync()
-            content = {"format": FORMAT, "of": self.identity, "across": self.across, "done": [stripe, row]}
+            content = {"format": FORMAT, "of": self.identity, "across": self.layout.across, "done": [stripe, row]}
             write_json(content, self.folder / JOURNAL)
-        except OSError as error:
-            raise self._full(error) from error
         self.done, self.noted = (stripe, row), time.monotonic()
 
     def finish(self, name: str, path: Path, what: GeoTiff) -> None:
@@ -139,24 +127,27 @@ class PartialMap:
         """
         raw = self.rasters[name]
         _, rows, columns = raw.shape
-        places = [(row, column) for row in range(0, rows, _SIDE) for column in range(0, columns, _SIDE)]
+        windows = [
+            Window(column, row, min(_SIDE, columns - column), min(_SIDE, rows - row))
+            for row in range(0, rows, _SIDE)
+            for column in range(0, columns, _SIDE)
+        ]
+
+        def values(window: Window) -> NDArray[Any]:
+            return raw.read(window.row_off, window.col_off, window.height, window.width)
 
         def verify(finished: Path) -> None:
             with rasterio.open(finished) as dataset:
-                for row, column in places:
-                    window = Window(column, row, min(_SIDE, columns - column), min(_SIDE, rows - row))
-                    wanted = raw.read(row, column, window.height, window.width)
+                for window in windows:
+                    wanted = values(window)
                     if not np.array_equal(dataset.read(window=window), wanted, equal_nan=wanted.dtype.kind == "f"):
                         raise OSError(errno.ENOSPC, "the file does not hold what was written to it")
 
-        try:
+        with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_geotiff(path, what, overwrite=True, verify=verify) as canvas:
-                for row, column in places:
-                    values = raw.read(row, column, min(_SIDE, rows - row), min(_SIDE, columns - column))
-                    canvas.lay(values, row, column)
-        except OSError as error:
-            raise self._full(error) from error
+                for window in windows:
+                    canvas.lay(values(window), window.row_off, window.col_off)
 
     def remove(self) -> None:
         """Remove the folder, its journal first: a removal that is killed leaves nothing to go on from."""
@@ -168,35 +159,36 @@ class PartialMap:
         """Leave it to whoever goes on."""
         self.lock.release()
 
-    def _full(self, error: OSError) -> SardinoError:
-        cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
-        return SardinoError(
-            f"{self.folder} cannot be written ({cause}): free some disk, and the same command goes on where it stopped"
-        )
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
+            raise SardinoError(
+                f"{self.folder} cannot be written ({cause}): free some disk, and the same command goes on where it "
+                "stopped"
+            ) from error
 
 
 def open_partial_map(
     out: Path, what: dict[str, GeoTiff], identity: dict[str, Any], layout: Layout, planes: int, restart: bool
-) -> tuple[PartialMap, Layout]:
+) -> PartialMap:
     """The unfinished map of a path: a new one, or the one that an interrupted run of the same map has left.
 
     A run with another batch would choose other stripes; it keeps those that it finds.
 
     Args:
-        out: the map.
-        what: its rasters.
+        out, what: the map and its rasters.
         identity: what decides the values: scene, model, options.
         layout: of a new one.
         planes: that are blended.
         restart: throw away what is there.
 
-    Returns:
-        It, and the layout to go on with.
-
     Raises:
         SardinoError: what is there is of another map, or the disk has no room.
     """
-    folder = out.with_name(f".{out.name}.unfinished")
+    folder = folder_of(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = _locked(folder, out)
@@ -205,53 +197,40 @@ def open_partial_map(
             f"{folder} cannot be made ({error}): free some disk, or write the map into a folder that is yours"
         ) from error
     try:
-        return _opened(folder, out, what, json.loads(json.dumps(identity)), layout, planes, restart, lock)
+        old = None if restart else _journal(folder)
+        identity = json.loads(json.dumps(identity))  # as a journal gives it back
+        if old:
+            _require_same(old["of"], identity, folder)
+            layout = replace(layout, across=old["across"])
+        rasters = {
+            name: RawRaster(folder / f"{name}.raw", (len(each.bands), *each.shape), each.dtype)
+            for name, each in what.items()
+        }
+        over = planes, layout.rows.size, layout.carried
+        carried = tuple(RawRaster(folder / f"carried{number}.raw", over, "float32") for number in (0, 1))
+        partial = PartialMap(folder, rasters, (carried[0], carried[1]), identity, layout, lock)
+        files = [*rasters.values(), *carried]
+        if old and all(raster.whole for raster in files):
+            partial.done = (old["done"][0], old["done"][1])
+            return partial
+        for stale in sorted(folder.iterdir(), key=lambda path: path.name != JOURNAL):  # the journal first
+            if stale.name != LOCK:
+                stale.unlink()
+        _require_room(out, files)
+        for raster in files:
+            raster.make()
+        partial.reached(0, 0)
     except BaseException:
         lock.release()
         if not (folder / JOURNAL).exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
+    return partial
 
 
-def _opened(
-    folder: Path,
-    out: Path,
-    what: dict[str, GeoTiff],
-    identity: dict[str, Any],
-    layout: Layout,
-    planes: int,
-    restart: bool,
-    lock: FileLock,
-) -> tuple[PartialMap, Layout]:
-    old = None if restart else _journal(folder)
-    if old and old["of"] != identity:
-        differ = sorted(key for key in {*old["of"], *identity} if old["of"].get(key) != identity.get(key))
-        raise SardinoError(
-            f"{folder} holds an unfinished map of another {', '.join(differ)}: finish that one with its own command, "
-            f"throw it away with --overwrite, or choose another name for the map"
-        )
-    if old:
-        layout = Layout(layout.rows, layout.columns, layout.cell, old["across"])
-    rasters = {
-        name: RawRaster(folder / f"{name}.raw", (len(each.bands), *each.shape), each.dtype)
-        for name, each in what.items()
-    }
-    carried = [
-        RawRaster(folder / f"carried{n}.raw", (planes, layout.rows.size, layout.carried), "float32") for n in (0, 1)
-    ]
-    partial = PartialMap(folder, rasters, (carried[0], carried[1]), identity, layout.across, (0, 0), lock)
-    files = [*rasters.values(), *carried]
-    if old and all(_sized(raster) for raster in files):
-        partial.done = (old["done"][0], old["done"][1])
-        return partial, layout
-    for stale in sorted(folder.iterdir(), key=lambda path: path.name != JOURNAL):  # the journal first
-        if stale.name != LOCK:
-            stale.unlink()
-    _require_room(out, files)
-    for raster in files:
-        raster.make()
-    partial.reached(0, 0)
-    return partial, layout
+def folder_of(out: Path) -> Path:
+    """Where a map lies while it is made."""
+    return out.with_name(f".{out.name}.unfinished")
 
 
 def _locked(folder: Path, out: Path) -> FileLock:
@@ -275,8 +254,12 @@ def _journal(folder: Path) -> dict[str, Any] | None:
     return content if content.get("format") == FORMAT else None
 
 
-def _sized(raster: RawRaster) -> bool:
-    return raster.path.is_file() and raster.path.stat().st_size == raster.bytes
+def _require_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
+    if differ := sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
+        raise SardinoError(
+            f"{folder} holds an unfinished map of another {', '.join(differ)}: finish that one with its own command, "
+            f"throw it away with --overwrite, or choose another name for the map"
+        )
 
 
 def _require_room(out: Path, files: list[RawRaster]) -> None:

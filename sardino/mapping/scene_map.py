@@ -11,11 +11,10 @@ from sardino.data.rasters.scene import open_scene
 from sardino.dino.runtime import best_device, cores, precision_on
 from sardino.errors import SardinoError
 from sardino.mapping.blend import blend_scene
-from sardino.mapping.channels import ModelScene, match_scene
 from sardino.mapping.job import Job
-from sardino.mapping.model import load_landcover, load_vit
+from sardino.mapping.model import ModelScene, load_landcover, load_vit, match_scene
 from sardino.mapping.products import AttentionMap, LandCoverMap, Product
-from sardino.mapping.resume import open_partial_map
+from sardino.mapping.resume import folder_of, open_partial_map
 from sardino.mapping.windows import Layout, stride_of
 
 MEMORY, FEWEST = 128 * 2**20, 4
@@ -33,12 +32,11 @@ def make_map(
     """Make the map, or go on with it.
 
     Args:
-        job: what to do.
         track: shows how far the windows are.
         say: is told each doubt before the work begins.
 
     Returns:
-        What could not be checked or may matter, as sentences.
+        The doubts: what could not be checked or may matter, as sentences.
 
     Raises:
         SardinoError: an input that does not fit, a file that is in the way, a full disk.
@@ -55,19 +53,11 @@ def make_map(
         for name, raster in product.rasters(source.scene).items()
     }
     identity = _identity(source, product, layout, precision)
-    partial, layout = open_partial_map(job.out, rasters, identity, layout, product.planes, job.overwrite)
-    counts = blend_scene(
-        source,
-        layout,
-        product,
-        partial,
-        batch=batch_of(job, layout, device),
-        device=device,
-        threads=job.threads or cores(),
-        precision=precision,
-    )
+    partial = open_partial_map(job.out, rasters, identity, layout, product.planes, job.overwrite)
+    batch, threads = batch_of(job, partial.layout, device), job.threads or cores()
+    counts = blend_scene(source, product, partial, batch=batch, device=device, threads=threads, precision=precision)
     with closing(partial), closing(counts):  # an interruption ends the reading thread too
-        for _ in track(counts, layout.windows, layout.before(*partial.done)):
+        for _ in track(counts, layout.windows, partial.layout.before(*partial.done)):
             pass
         for name, path in job.targets.items():
             partial.finish(name, path, rasters[name])
@@ -118,7 +108,7 @@ def _check_targets(job: Job) -> None:
     if len({path.resolve() for path in [*targets, job.scene]}) <= len(targets):
         raise SardinoError(f"{job.scene} would be overwritten by its map: choose another name")
     # A run that was killed between its two files has left the one that comes first, and goes on.
-    going_on = job.out.with_name(f".{job.out.name}.unfinished").exists()
+    going_on = folder_of(job.out).exists()
     for path in targets:
         if path.suffix.lower() not in (".tif", ".tiff"):
             raise SardinoError(f"a map is a .tif file, not {path}")
@@ -128,11 +118,11 @@ def _check_targets(job: Job) -> None:
 
 def _identity(source: ModelScene, product: Product, layout: Layout, precision: str) -> dict[str, Any]:
     """What decides the values: an unfinished map of another identity is not gone on with."""
-    scene, made = source.scene, product.identity()
+    scene = source.scene
     return {
         "scene": [str(scene.path.name), scene.state(), scene.crs, list(scene.transform), list(scene.shape)],
         "model": product.model.sha256,
-        "product": made,
+        "product": product.identity(),
         "windows": [layout.rows.window * layout.cell, layout.rows.stride * layout.cell],
         "bands": [list(source.channels.bands), [list(p) for p in source.channels.made_of], source.channels.unit],
         "precision": precision,

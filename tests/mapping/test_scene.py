@@ -15,9 +15,8 @@ from rasterio.transform import Affine
 from sardino.data.rasters.scene import open_scene
 from sardino.data.tiles.radiometry import to_power
 from sardino.errors import SardinoError
-from sardino.mapping.channels import match_scene, pixel_on_ground
 from sardino.mapping.job import Job
-from sardino.mapping.model import load_landcover
+from sardino.mapping.model import load_landcover, match_scene, pixel_on_ground
 from sardino.mapping.scene_map import make_map
 
 ROWS, COLUMNS = 70, 90
