@@ -29,6 +29,8 @@ from sardino.errors import SardinoError
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The 'shapely.ops.transform:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:Use `@` matmul:PendingDeprecationWarning"),
+    # `load` ignores it and looks into each header itself; another thread of a test may restore the filter meanwhile.
+    pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning"),
 ]
 SHORT = HttpPolicy(attempts=6, backoff_s=0.01, timeout_s=1)
 
