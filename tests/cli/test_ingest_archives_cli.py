@@ -80,7 +80,7 @@ def test_m3leo_is_fetched_and_stored(tmp_path: Path) -> None:
         (["geetiles", "nowhere", "out"], "there is no nowhere"),
         (["m3leo", "france", "out"], "M3LEO has no area 'france'"),
         (["earthengine", "tiles.parquet", "out"], "needs a Google Cloud project"),
-        (["earthengine", "t.parquet", "out", "--project", "p", "--year", "2019"], "WorldCover exists for 2020 and 2021"),
+        (["earthengine", "t.parquet", "out", "--project", "p", "--year", "2019"], "exists for 2020 and 2021"),
     ],
 )
 def test_faults_are_one_sentence_and_code_2(words: list[str], sentence: str) -> None:
