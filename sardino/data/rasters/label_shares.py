@@ -179,8 +179,12 @@ def _counted(
 def with_shares(
     table: geopandas.GeoDataFrame, shares: pd.DataFrame, prefix: str = "", overwrite: bool = False
 ) -> geopandas.GeoDataFrame:
-    """A tile table with shares as further columns, matched by id, each named with the prefix."""
-    named = shares.add_prefix(prefix).reindex(table["id"])
+    """A table with shares as further columns, each named with the prefix.
+
+    Args:
+        table: of tiles, whose rows are matched by id; or of the polygons that were counted.
+    """
+    named = shares.add_prefix(prefix).reindex(table.index if shares.index.equals(table.index) else table["id"])
     there = [name for name in named.columns if name in table]
     if there and not overwrite:
         raise SardinoError(f"the table has {', '.join(there[:3])} already: choose a prefix, or ask to overwrite them")

@@ -10,8 +10,7 @@ import typer
 from rasterio.transform import Affine
 from typer.testing import CliRunner
 
-from sardino.cli import tiles as tiles_chop_cli
-from sardino.cli import tiles as tiles_content_cli
+from sardino.cli import rasters, tiles
 from sardino.cli.app import Verbs
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.store import TileStore
@@ -28,7 +27,7 @@ FAR = Tile("far", "EPSG:32631", (10.0, 0.0, 700_000.0, 0.0, -10.0, 5_500_000.0),
 SHARING = ["--title", "Two tiles", "--licence", "CC-BY-4.0", "--source", "a test"]
 
 app = typer.Typer(cls=Verbs, rich_markup_mode=None)
-app.add_typer(tiles_content_cli.app, name="tiles")
+app.add_typer(tiles.app, name="tiles")
 
 
 def run(*arguments: object):
@@ -195,7 +194,7 @@ def test_a_fault_of_the_input_is_one_sentence_and_exit_code_2(place: Path, argum
 
 
 def test_many_left_out_tiles_are_counted_and_the_first_named(capsys: pytest.CaptureFixture[str]) -> None:
-    tiles_chop_cli.name_tiles([f"tile{number}" for number in range(50)], "lost")
+    rasters.name_tiles([f"tile{number}" for number in range(50)], "lost")
     assert capsys.readouterr().out.strip().endswith("tile19 and 30 more")
-    tiles_chop_cli.name_tiles([], "lost")
+    rasters.name_tiles([], "lost")
     assert capsys.readouterr().out == ""
