@@ -39,7 +39,8 @@ def with_options(declared: type[Options], *without: str, **defaults: Any) -> Cal
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
-        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        named = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        own = [each for each in named if not _is_options(each.annotation)]
         left_out = {*without, *(each.name for each in own)}
         fields = {name: field for name, field in declared.model_fields.items() if name not in left_out}
         parts: dict[str, Any] = {

@@ -34,9 +34,7 @@ TableArgument = Annotated[Path, Argument(help="Tile table, .parquet or .geojson.
 ChangedOption = Annotated[Path | None, Option(help="Table to write; the same file by default.")]
 NameOption = Annotated[str, Option(help="Region's name in the table; the area's own by default. --aoi_name.")]
 SizeOption = Annotated[int, Option(min=1, help="Pixels per side; the paper's tiles have 448.")]
-SquareOption = Annotated[
-    int | None, Option(min=1, help="Take a square of so many pixels in the middle of each.")
-]
+SquareOption = Annotated[int | None, Option(min=1, help="Take a square of so many pixels in the middle of each.")]
 GsdOption = Annotated[float, Option(help="Pixel size in metres. geetiles: --meters_per_pixel.")]
 CrsOption = Annotated[str | None, Option(help="One CRS in metres for all tiles, not the UTM zone of each.")]
 KeepOption = Annotated[
