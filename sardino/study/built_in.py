@@ -11,6 +11,7 @@ from pathlib import Path
 from sardino.dino.health import History
 from sardino.dino.runtime import best_device
 from sardino.errors import SardinoError
+from sardino.files import whole
 from sardino.mapping.model import PRETRAINED
 from sardino.reporting.record import read_record
 from sardino.study.experiment import Experiment
@@ -37,19 +38,17 @@ def make_builtin(space: Workspace, folder: Path = PRETRAINED, steps: int = 0) ->
     """
     best = best_segmenter(space)
     kept = train_longer(space, best, steps) if steps else space.segmenter(best)
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    _backbone(space, partial / "world-backbone")
-    save_segmenter(partial / "world-segmenter", *load_segmenter(kept))
-    size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
-    if size > MOST_BYTES:
-        raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15: not taken")
-    # A folder cannot be replaced in one step: the old one steps aside first and goes last.
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    partial.rename(folder)
+    with whole(folder) as partial:
+        _backbone(space, partial / "world-backbone")
+        save_segmenter(partial / "world-segmenter", *load_segmenter(kept))
+        size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+        if size > MOST_BYTES:
+            raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15")
+        # A folder cannot be replaced in one step: the old one steps aside first and goes last.
+        if folder.exists():
+            folder.rename(old)
     shutil.rmtree(old, ignore_errors=True)
     return sorted(folder.iterdir())
 

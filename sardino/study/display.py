@@ -33,12 +33,12 @@ class Progress:
     expected_s: Mapping[str, float] = field(default_factory=dict)
     out: TextIO = field(default_factory=lambda: sys.stdout)
     started: float = field(default_factory=time.time)
+    _told: dict[str, str] = field(default_factory=dict, init=False)
+    _began: dict[str, float] = field(default_factory=dict, init=False)
+    _drawn: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self._told: dict[str, str] = {}
-        self._drawn = 0
         self._spoke = self.started
-        self._began: dict[str, float] = {}
 
     def finished(self) -> list[Run]:
         """Runs whose record this session wrote and whose heartbeat has stopped."""

@@ -55,10 +55,9 @@ class Machine:
     disk_free_gib: float
     writable: bool
     revision: str | None
-    data: Path | None
 
 
-def examine(root: Path | None = None, data: Path | None = None) -> Machine:
+def examine(root: Path | None = None) -> Machine:
     """Look at the machine, the environment and the project folder (by default the one around the current folder)."""
     root = root.resolve() if root else _project()
     packages = _packages()
@@ -82,7 +81,6 @@ def examine(root: Path | None = None, data: Path | None = None) -> Machine:
         disk_free_gib=shutil.disk_usage(root).free / GIB,
         writable=os.access(root, os.W_OK),
         revision=_revision(root),
-        data=data,
     )
 
 
@@ -100,7 +98,6 @@ def report(m: Machine) -> list[tuple[str, str]]:
         ("memory", f"{m.memory_gib:.1f} GiB, {m.memory_free_gib:.1f} GiB free"),
         ("disk", f"{m.disk_free_gib:.1f} GiB free"),
         ("git revision", m.revision or "none (fine: records will say that the code is not under git)"),
-        ("real data", str(m.data) if m.data else "none named (fine: the synthetic world needs none)"),
     ]
 
 
@@ -134,8 +131,6 @@ def problems(m: Machine) -> list[str]:
         found.append(f"{m.root} is read-only: work in a copy that you may write to.")
     if m.threads > m.cores:
         found.append(f"torch uses {m.threads} threads on {m.cores} cores: set OMP_NUM_THREADS={m.cores}.")
-    if m.data is not None and not m.data.is_dir():
-        found.append(f"{m.data} is not a folder: give DATA= the folder that holds the chips.")
     return found
 
 

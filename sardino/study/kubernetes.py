@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from sardino.errors import SardinoError
+from sardino.files import write_text
 
 TEMPLATES = Path(__file__).with_name("kubernetes_profile")
 SWEEP = "sardino-sweep"
@@ -43,9 +44,7 @@ def write_profile(folder: Path, project: Path) -> list[Path]:
         if target.exists():
             raise SardinoError(f"{target} is there already: edit it, or name another folder")
         text = Template(template.read_text(encoding="utf-8")).safe_substitute(quoted)
-        folder.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        target.chmod(0o755 if text.startswith("#!") else 0o644)
+        write_text(text, target).chmod(0o755 if text.startswith("#!") else 0o644)
         written.append(target)
     return written
 

@@ -20,7 +20,7 @@ def here() -> Machine:
 def sound(here: Machine) -> Machine:
     """This machine with room to spare, whatever it really has."""
     return dataclasses.replace(
-        here, drift={}, broken={}, memory_gib=16.0, disk_free_gib=50.0, writable=True, cores=4, threads=4, data=None
+        here, drift={}, broken={}, memory_gib=16.0, disk_free_gib=50.0, writable=True, cores=4, threads=4
     )
 
 
@@ -45,7 +45,7 @@ def test_a_sound_machine_has_no_problem(sound: Machine) -> None:
 
 
 def test_what_is_optional_is_no_problem(sound: Machine) -> None:
-    bare = dataclasses.replace(sound, accelerator=None, revision=None, data=None)
+    bare = dataclasses.replace(sound, accelerator=None, revision=None)
     assert problems(bare) == []
     assert dict(report(bare))["accelerator"].startswith("none (fine")
 
@@ -58,7 +58,6 @@ def test_what_is_optional_is_no_problem(sound: Machine) -> None:
         ({"disk_free_gib": 0.2}, "SARDINO_BUILD"),
         ({"writable": False}, "copy"),
         ({"threads": 64}, "OMP_NUM_THREADS=4"),
-        ({"data": Path("no/such/folder")}, "DATA="),
         ({"drift": {"numpy": ("1.26.0", "2.4.6")}}, r"numpy 1\.26\.0 \(lock: 2\.4\.6\).*remove \.venv"),
         ({"broken": {"rasterio": "libexpat.so.1: cannot open"}}, r"rasterio.*libexpat.*remove \.venv"),
         ({"torch_needed": "==1.0.0"}, r"torchvision asks for torch==1\.0\.0.*remove \.venv"),
