@@ -30,7 +30,7 @@ from sardino.dino import recipe, vit
 from sardino.reporting.figures.curves import draw_pretraining
 from sardino.reporting.figures.label_efficiency import draw_label_efficiency
 from sardino.reporting.tables import cells, label_efficiency, metrics, render, tables
-from sardino.study.planned import planned_records
+from sardino.study.plan import planned_records
 from sardino.study.run import open_run
 
 run = open_run("tables", profile, data)

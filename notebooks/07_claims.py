@@ -29,7 +29,7 @@ data = ""
 # %%
 from sardino.reporting.record import read_record
 from sardino.reporting.tables import cells, claims
-from sardino.study.planned import planned_records
+from sardino.study.plan import planned_records
 from sardino.study.run import open_run
 
 run = open_run("claims", profile, data)

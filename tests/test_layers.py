@@ -38,9 +38,25 @@ ALLOWED: dict[str, set[str]] = {
         "weights",
     },
     "reporting.record": {"errors", "files"},
-    "reporting.tables": {"errors", "files", "data.tiles", "evaluation", "reporting.record"},
-    "reporting.figures": {"errors", "files", "data.tiles", "evaluation", "reporting.record", "reporting.tables"},
-    "reporting.pages": {"errors", "files", "reporting.record", "reporting.tables", "reporting.figures"},
+    "reporting.rows": set(),
+    "reporting.tables": {"errors", "files", "data.tiles", "evaluation", "reporting.record", "reporting.rows"},
+    "reporting.figures": {
+        "errors",
+        "files",
+        "data.tiles",
+        "evaluation",
+        "reporting.record",
+        "reporting.rows",
+        "reporting.tables",
+    },
+    "reporting.pages": {
+        "errors",
+        "files",
+        "reporting.record",
+        "reporting.rows",
+        "reporting.tables",
+        "reporting.figures",
+    },
 }
 LOWER = set(ALLOWED)
 ALLOWED |= {

@@ -9,8 +9,6 @@ from sardino.cli.flags import with_options
 from sardino.dino.recipe import Run
 from sardino.errors import SardinoError
 
-SHAPES = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "laptop": (96, 6, 3)}
-"""Width, blocks and heads: timm's ViT-Tiny, -Small and -Base, and what a laptop trains in minutes."""
 STOPPED = 75
 """Exit code after a signal: not finished, run the same command again (EX_TEMPFAIL)."""
 
@@ -93,12 +91,12 @@ def pretrain(
     from sardino.dino.recipe import find_recipe
     from sardino.dino.runtime import best_device
     from sardino.dino.vit import Architecture
+    from sardino.dino.vit_size import size_of
     from sardino.study.arm import pretrain_on
 
     tiles = TileStore.open(store)
     regions = region or tiles.regions
-    width, depth, heads = shape_of(vit)
-    architecture = Architecture(width, depth, heads, patch, len(tiles.channels), tiles.tile_px)
+    architecture = Architecture.of(size_of(vit, patch), len(tiles.channels), tiles.tile_px)
     count = len(tiles.ids("train", regions))
     per_epoch = max(1, count // options["batch"])
     length = steps or max(1, round(epochs * per_epoch))
@@ -141,17 +139,6 @@ def slurm() -> None:
     sardino slurm > pretrain.sbatch; sbatch pretrain.sbatch STORE OUT --vit base --batch 512
     """
     typer.echo((Path(__file__).parent / "pretrain.sbatch").read_text(encoding="utf-8"), nl=False)
-
-
-def shape_of(name: str) -> tuple[int, int, int]:
-    """Width, blocks and heads of a named ViT, or of "WIDTHxBLOCKSxHEADS"."""
-    if name in SHAPES:
-        return SHAPES[name]
-    parts = name.split("x")
-    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
-        raise SardinoError(f"--vit is {', '.join(SHAPES)} or WIDTHxBLOCKSxHEADS such as 192x12x3, not {name}")
-    width, depth, heads = map(int, parts)
-    return width, depth, heads
 
 
 def setting(text: str) -> tuple[str, object]:

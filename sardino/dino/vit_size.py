@@ -35,3 +35,18 @@ class ViTSize:
     def to_dict(self) -> dict[str, int]:
         """As JSON values."""
         return asdict(self)
+
+
+NAMED = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "laptop": (96, 6, 3)}
+"""Width, blocks and heads: timm's ViT-Tiny, -Small and -Base, and what a laptop trains in minutes."""
+
+
+def size_of(name: str, patch: int) -> ViTSize:
+    """The size of a named ViT, or of "WIDTHxBLOCKSxHEADS"."""
+    if name in NAMED:
+        return ViTSize(*NAMED[name], patch)
+    parts = name.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
+        raise SardinoError(f"a ViT is {', '.join(NAMED)} or WIDTHxBLOCKSxHEADS such as 192x12x3, not {name}")
+    width, depth, heads = map(int, parts)
+    return ViTSize(width, depth, heads, patch)

@@ -37,8 +37,7 @@ def recipe_of(space: Workspace, arm: str, store: TileStore) -> Recipe:
 
 def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architecture:
     """The arm's ViT for the store's channels and tile size."""
-    shape = space.profile.architecture(arm)
-    return Architecture(**shape.model_dump(), channels=len(store.channels), tile_px=store.tile_px)
+    return Architecture.of(space.profile.architecture(arm), len(store.channels), store.tile_px)
 
 
 def first_crops(space: Workspace, arm: str, store: TileStore, count: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -25,6 +25,7 @@ from sardino.evaluation.patches import patch_classes, patch_means
 from sardino.evaluation.token_colours import token_pca
 from sardino.reporting.figures.places import ComparisonColumn
 from sardino.reporting.record import read_record
+from sardino.reporting.rows import row_run
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card
 from sardino.weights.save import load_backbone
@@ -68,7 +69,7 @@ def predicted_examples(space: Workspace, arm: str) -> tuple[list[str], dict[str,
     Both of networks that started from the pre-trained backbone and were fine-tuned, unfrozen, on the largest fraction.
     """
     key = f"example_{max(space.profile.fractions):g}_{space.profile.seeds[0]}"
-    runs = {"attention": f"finetune-{arm}-attention-unfrozen", "unet_attention": "baseline-unet_attention-unfrozen"}
+    runs = {encoding: row_run(encoding, "unfrozen", arm) for encoding in ("attention", "unet_attention")}
     ids = read_record(space.record(runs["attention"]))["results"]["example_ids"]
     return ids, {name: np.load(space.runs / f"{run}.npz", allow_pickle=False)[key] for name, run in runs.items()}
 

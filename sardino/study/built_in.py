@@ -14,6 +14,7 @@ from sardino.errors import SardinoError
 from sardino.files import whole
 from sardino.mapping.model import PRETRAINED
 from sardino.reporting.record import read_record
+from sardino.reporting.rows import encoding_of, pretraining_run
 from sardino.study.experiment import Experiment
 from sardino.study.plan import plan
 from sardino.study.row import train_cell
@@ -75,7 +76,7 @@ def train_longer(space: Workspace, run: str, steps: int) -> Path:
     longer = replace(space, profile=space.profile.model_copy(update={"finetuning": tuning}))
     row = results["cells"][0]
     experiment = Experiment.open(
-        longer, row["regions"], row["encoding"].replace("+", "_"), row["initialisation"], best_device()
+        longer, row["regions"], encoding_of(row["encoding"]), row["initialisation"], best_device()
     )
     train_cell(experiment, 100.0, space.profile.seeds[0], results["learning_rates"]["chosen"], folder)
     return folder
@@ -84,7 +85,7 @@ def train_longer(space: Workspace, run: str, steps: int) -> Path:
 def _backbone(space: Workspace, folder: Path) -> None:
     """The teacher alone, which DINO evaluates, with what its run measured."""
     arm = space.profile.arms[0]
-    record = read_record(space.record(f"pretrain-{arm}"))
+    record = read_record(space.record(pretraining_run(arm)))
     channels, unit = tuple(record["data"]["channels"]), "dB"
     vit, card = load_backbone(space.pretrain(arm), channels, unit, "teacher")
     measured = measured_at_end(History.from_dict(record["results"]["curves"]))

@@ -25,8 +25,6 @@ from sardino.study.workspace import Workspace
 from sardino.weights.save import load_backbone
 
 Initialisation = Literal["scratch", "frozen", "unfrozen"]
-TABLE_1 = ("attention", "tokens")
-"""Encodings of Table 1; those of Table 2 are U-Nets on backscatter."""
 
 
 @dataclass(frozen=True)
@@ -93,19 +91,8 @@ class Experiment:
     @property
     def architecture(self) -> Architecture:
         """The arm's ViT for the store's channels and tile size."""
-        shape = self.space.profile.architecture(self.arm)
-        return Architecture(**shape.model_dump(), channels=len(self.store.channels), tile_px=self.store.tile_px)
-
-    @property
-    def kind(self) -> str:
-        """Of the row's run and its record: "finetune" is a row of Table 1, "baseline" one of Table 2."""
-        return "finetune" if self.encoding in TABLE_1 else "baseline"
-
-    @property
-    def run(self) -> str:
-        """Name of the row's run."""
-        arm = [self.arm] if self.kind == "finetune" else []
-        return "-".join([self.kind, *arm, self.encoding, self.initialisation])
+        size = self.space.profile.architecture(self.arm)
+        return Architecture.of(size, len(self.store.channels), self.store.tile_px)
 
     @property
     def test_blocks(self) -> list[int]:

@@ -260,7 +260,7 @@ def _elsewhere_s(profile: Profile, run: Run) -> float:
 
 def _shape(profile: Profile, arm: str) -> Architecture:
     """The arm's ViT; real chips with fewer channels take a little less."""
-    return Architecture(**profile.architecture(arm).model_dump(), channels=len(CHANNELS), tile_px=profile.data.tile_px)
+    return Architecture.of(profile.architecture(arm), len(CHANNELS), profile.data.tile_px)
 
 
 def _tiles(profile: Profile, region: str) -> int:

@@ -5,14 +5,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sardino.errors import SardinoError
+from sardino.reporting.record import read_records
+from sardino.reporting.rows import (
+    ENCODINGS,
+    INITIALISATIONS,
+    UNETS,
+    baseline_rows,
+    pretraining_run,
+    row_kind,
+    row_run,
+)
 from sardino.study.profile import Profile
-
-INITIALISATIONS = ("scratch", "frozen", "unfrozen")
-"""The rows of Tables 1 and 2."""
-ENCODINGS = ("attention", "tokens")
-"""The column groups of Table 1."""
-BASELINES = (("unet", "scratch"), *(("unet_attention", initialisation) for initialisation in INITIALISATIONS))
-"""Encoding and initialisation of the rows of Table 2."""
+from sardino.study.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -47,24 +51,20 @@ def plan(profile: Profile) -> list[Run]:
         for seed in seeds:
             # The first seed goes without saying, so that further ones leave its run as it is.
             parameters = {"arm": arm} if seed == profile.seeds[0] else {"arm": arm, "seed": seed}
-            name = f"pretrain-{profile.pretrained(arm, seed)}"
+            name = pretraining_run(profile.pretrained(arm, seed))
             runs.append(Run(name, "02_pretraining", "pretrain", parameters, ("data",)))
-    for arm in profile.arms:
-        for encoding in ENCODINGS:
-            for initialisation in INITIALISATIONS:
-                name = f"finetune-{arm}-{encoding}-{initialisation}"
-                row = {"regions": arm, "encoding": encoding, "initialisation": initialisation}
-                runs.append(Run(name, "03_finetuning", "finetune", row, _weights_of(profile, arm, initialisation)))
     first = profile.arms[0]
-    for encoding, initialisation in BASELINES:
-        name = f"baseline-{encoding}-{initialisation}"
-        row = {"regions": first, "encoding": encoding, "initialisation": initialisation}
-        runs.append(Run(name, "03_finetuning", "baseline", row, _weights_of(profile, first, initialisation)))
-    pretrained = tuple(f"pretrain-{arm}" for arm in profile.pretraining)
+    rows = [(arm, encoding, start) for arm in profile.arms for encoding in ENCODINGS for start in INITIALISATIONS]
+    rows += [(first, encoding, start) for encoding in UNETS for start in baseline_rows(encoding)]
+    for arm, encoding, start in rows:
+        row = {"regions": arm, "encoding": encoding, "initialisation": start}
+        name, needs = row_run(encoding, start, arm), _weights_of(profile, arm, start)
+        runs.append(Run(name, "03_finetuning", row_kind(encoding), row, needs))
+    pretrained = tuple(map(pretraining_run, profile.pretraining))
     trained = tuple(run.name for run in runs if run.kind == "pretrain")
     cells = tuple(run.name for run in runs if run.kind in ("finetune", "baseline"))
     unets = tuple(run.name for run in runs if run.kind == "baseline")
-    models = (f"finetune-{first}-attention-unfrozen", "baseline-unet_attention-unfrozen")
+    models = tuple(row_run(encoding, "unfrozen", first) for encoding in ("attention", "unet_attention"))
     return [
         *runs,
         Run("floors", "04_baselines", "floors", needs=("data", *unets)),
@@ -90,6 +90,13 @@ def select(runs: list[Run], names: Iterable[str]) -> list[Run]:
     return [run for run in runs if run.name in wanted]
 
 
+def planned_records(space: Workspace, *kinds: str) -> list[dict[str, Any]]:
+    """Records of the plan's runs of these kinds, in the plan's order; those of runs that it no longer has are left."""
+    planned = [run.name for run in plan(space.profile) if run.kind in kinds]
+    records = [record for record in read_records(space.runs) if record["name"] in planned]
+    return sorted(records, key=lambda record: planned.index(record["name"]))
+
+
 def settings(profile: Profile, run: Run) -> dict[str, Any]:
     """The part of the profile a run's result depends on: another part may change without a rerun."""
     # Neither prose nor what is cached where changes a result.
@@ -104,7 +111,7 @@ def settings(profile: Profile, run: Run) -> dict[str, Any]:
         return {"name": content["name"], "seed": profile.data.seed}
     if run.kind == "pretrain":
         arm = run.parameters["arm"]
-        shape = profile.architecture(arm).model_dump()
+        shape = profile.architecture(arm).to_dict()
         own = {"architecture": shape, "pretraining": content["pretraining"][arm]}
         seed = run.parameters.get("seed", profile.seeds[0])
         return {**{key: content[key] for key in ("name", "data", "examples")}, "seeds": [seed], **own}
@@ -120,4 +127,4 @@ def _weights_of(profile: Profile, arm: str, initialisation: str) -> tuple[str, .
     """A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds."""
     if initialisation == "scratch":
         return ("data",)
-    return ("data", *(f"pretrain-{profile.pretrained(arm, seed)}" for seed in profile.seeds))
+    return ("data", *(pretraining_run(profile.pretrained(arm, seed)) for seed in profile.seeds))

@@ -3,11 +3,12 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
 from sardino.dino.recipe import Network, Training, find_recipe
+from sardino.dino.vit_size import ViTSize
 from sardino.errors import SardinoError
 from sardino.options import Count, Options, sentence
 from sardino.segmentation.settings import Settings
@@ -20,13 +21,11 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 """Names end up in file names: lower-case letters, digits and hyphens."""
 
 
-class Architecture(Options):
-    """The shape of a ViT: embedding dimension, blocks, heads, side of a patch in pixels."""
-
-    width: Count
-    depth: Count
-    heads: Count
-    patch: Count
+def _told_with_its_place(value: Any, size: ValidatorFunctionWrapHandler) -> Any:
+    try:
+        return size(value)
+    except SardinoError as error:
+        raise ValueError(error) from None
 
 
 class DataSource(Options):
@@ -112,7 +111,7 @@ class Profile(Options):
     examples: Count
     threads: Count = 1
     data: DataSource
-    architectures: dict[str, Architecture]
+    architectures: dict[str, Annotated[ViTSize, WrapValidator(_told_with_its_place)]]
     pretraining: dict[Name, Pretraining]
     finetuning: Finetuning
 
@@ -129,8 +128,6 @@ class Profile(Options):
         if tuning.lr_fraction is not None and tuning.lr_fraction not in self.fractions:
             raise ValueError(f"finetuning.lr_fraction: {tuning.lr_fraction:g} is not among the profile's fractions")
         for name, shape in self.architectures.items():
-            if shape.width % shape.heads:
-                raise ValueError(f"architectures.{name}: {shape.heads} heads do not divide a width of {shape.width}")
             if shape.patch & (shape.patch - 1) or self.data.tile_px % shape.patch:
                 raise ValueError(
                     f"architectures.{name}: patch {shape.patch} is no power of two that divides {self.data.tile_px} px"
@@ -174,8 +171,8 @@ class Profile(Options):
             raise SardinoError(f"profile '{self.name}' has no arm '{name}'; it has {', '.join(self.pretraining)}")
         return self.pretraining[name]
 
-    def architecture(self, arm: str) -> Architecture:
-        """The architecture of a pre-training arm."""
+    def architecture(self, arm: str) -> ViTSize:
+        """The size of the ViT of a pre-training arm."""
         return self.architectures[self.arm(arm).architecture]
 
     @classmethod

@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 
 from sardino.errors import SardinoError
 from sardino.files import write_text
+from sardino.reporting.rows import pretraining_run, row_run
 from sardino.study.notebook import clean, run_notebook
 from sardino.study.plan import Run, plan
 from sardino.study.profile import Profile
@@ -65,7 +66,7 @@ def publish_notebook(workspace: Workspace, source: Path, reference: bool | None 
 def representative(profile: Profile, notebook: str) -> Run | None:
     """The run that readers are shown of a notebook: of the first arm, and where there are several one in the middle."""
     runs = {run.name: run for run in plan(profile) if run.notebook == notebook}
-    shown = f"finetune-{profile.arms[0]}-tokens-unfrozen", f"pretrain-{profile.arms[0]}"
+    shown = row_run("tokens", "unfrozen", profile.arms[0]), pretraining_run(profile.arms[0])
     return next((runs[name] for name in shown if name in runs), next(iter(runs.values()), None))
 
 

@@ -15,9 +15,10 @@ from sardino.errors import SardinoError
 from sardino.evaluation.scores import accuracy, class_iou, macro_f1, majority, miou, miou_all
 from sardino.files import whole
 from sardino.reporting.record import revision
+from sardino.reporting.rows import ENCODINGS, row_kind, row_run, written
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.segmenter import Segmenter
-from sardino.study.experiment import TABLE_1, Experiment
+from sardino.study.experiment import Experiment
 from sardino.study.run import OpenRun, open_run
 from sardino.weights.card import SegmenterCard
 from sardino.weights.save import save_segmenter
@@ -33,11 +34,8 @@ MEASURED = {
 
 def open_row(profile: str, data: str, regions: str, encoding: str, initialisation: str) -> tuple[OpenRun, Experiment]:
     """Begin a row's run: of Table 1, which tells of the regions of its pre-training, or of Table 2."""
-    names = {"encoding": encoding, "initialisation": initialisation}
-    if encoding in TABLE_1:
-        run = open_run("finetune", profile, data, regions=regions, **names)
-    else:
-        run = open_run("baseline", profile, data, **names)
+    arm = {"regions": regions} if encoding in ENCODINGS else {}
+    run = open_run(row_kind(encoding), profile, data, **arm, encoding=encoding, initialisation=initialisation)
     return run, Experiment.open(run.space, regions, encoding, initialisation)
 
 
@@ -135,9 +133,9 @@ def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, fo
     present = total.sum(-1) > 0
     examples = experiment.tiles(model, experiment.example_ids, seed)
     row = {
-        "table": 1 if experiment.kind == "finetune" else 2,
+        "table": 1 if experiment.encoding in ENCODINGS else 2,
         "regions": experiment.arm,
-        "encoding": experiment.encoding.replace("_", "+"),
+        "encoding": written(experiment.encoding),
         "initialisation": experiment.initialisation,
         "fraction": fraction,
         "seed": seed,
@@ -160,7 +158,8 @@ def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, fo
         "wall_s": time.monotonic() - started,
     }
     if folder is None and fraction == max(profile.fractions) and seed == profile.seeds[0]:
-        folder = experiment.space.segmenter(experiment.run)
+        run = row_run(experiment.encoding, experiment.initialisation, experiment.arm)
+        folder = experiment.space.segmenter(run)
     if folder is not None:
         save_segmenter(folder, model, _card(experiment, row))
     return Cell(row, confusions, predict(model, examples, experiment.device), result.losses)

@@ -13,6 +13,7 @@ from sardino.data.tiles.store import TileStore, describe
 from sardino.files import write_csv, write_text
 from sardino.reporting.figures.style import Preview, preview, save_figure
 from sardino.reporting.record import publish_records, write_record
+from sardino.reporting.rows import pretraining_run, row_run
 from sardino.study.workspace import Workspace
 
 
@@ -90,13 +91,14 @@ def open_run(kind: str, profile: str, data: str = "", **parameters: Any) -> Open
     started = time.time()
     space = Workspace.open(profile, data=data)
     chosen = space.profile
-    name = "-".join([kind, *parameters.values()]) if kind != "pretrain" else ""
-    seeds = chosen.seeds
+    name, seeds = kind, chosen.seeds
     if kind == "pretrain":
         if parameters.get("seed") is None:
             parameters["seed"] = chosen.seeds[0]
-        name = f"pretrain-{chosen.pretrained(parameters['arm'], parameters['seed'])}"
+        name = pretraining_run(chosen.pretrained(**parameters))
         seeds = [parameters["seed"]]
+    elif "encoding" in parameters:
+        name = row_run(**parameters)
     elif kind in ("data", "realism"):
         seeds = [chosen.data.seed]
     elif kind == "quickstart":

@@ -52,7 +52,11 @@ def code_files(workspace: Workspace, run: Run) -> list[Path]:
     imported = imported_files(source, package)
     if run.kind in TRAININGS:
         drawing = package / "reporting"
-        imported = [file for file in imported if drawing not in file.parents or file == drawing / "record.py"]
+        imported = [
+            file
+            for file in imported
+            if drawing not in file.parents or file in (drawing / "record.py", drawing / "rows.py")
+        ]
     if run.kind == "report":  # the page's frame, which its notebook does not import
         frame = package / "study" / "report_template"
         imported += [frame.with_name("report.py"), *sorted(path for path in frame.iterdir() if path.is_file())]

@@ -15,12 +15,11 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from sardino.cli.app import app
-from sardino.cli.pretrain import STOPPED, setting, shape_of
+from sardino.cli.pretrain import STOPPED, setting
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store
 from sardino.dino.run_log import read_log
-from sardino.errors import SardinoError
 
 SIZE = 32
 TILES = list(tile_grid("north", "EPSG:32631", (500_000, 5_500_000), SIZE, 10.0, 5, 4))
@@ -154,16 +153,13 @@ def test_the_slurm_script_queues_itself_again_only_when_told_to(tmp_path: Path) 
     assert job.wait(15) == 0 and (tmp_path / "diary").read_text() == "requeue 17\n" * 2
 
 
-def test_settings_and_shapes() -> None:
+def test_settings() -> None:
     assert dict(map(setting, ["clip=3", "momentum=0.9", "local_scale=0.1,0.4", "scale_learning_rate=true"])) == {
         "clip": 3,
         "momentum": 0.9,
         "local_scale": (0.1, 0.4),
         "scale_learning_rate": True,
     }
-    assert shape_of("tiny") == (192, 12, 3) and shape_of("96x6x3") == (96, 6, 3)
-    with pytest.raises(SardinoError, match="WIDTHxBLOCKSxHEADS"):
-        shape_of("96x6")
 
 
 def test_help_teaches() -> None:

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sardino.dino.vit import Architecture, build_vit, encode, encode_all, freeze, parameter_count
+from sardino.dino.vit_size import ViTSize, size_of
 from sardino.errors import SardinoError
 
 SMALL = Architecture(width=24, depth=2, heads=3, patch=8, channels=5, tile_px=32)
@@ -42,6 +43,12 @@ def test_permuting_a_batch_permutes_the_result():
 def test_frozen_weights_get_no_gradient():
     vit = freeze(build_vit(SMALL))
     assert not any(p.requires_grad for p in vit.parameters()) and not vit.training
+
+
+def test_sizes_have_names():
+    assert size_of("tiny", 16) == ViTSize(192, 12, 3, 16) and size_of("96x6x3", 8) == ViTSize(96, 6, 3, 8)
+    with pytest.raises(SardinoError, match="WIDTHxBLOCKSxHEADS"):
+        size_of("96x6", 8)
 
 
 def test_bad_shapes_are_refused():

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sardino.evaluation.scores import miou
-from sardino.reporting.tables.paper import ENCODINGS, INITIALISATIONS, CellKey, baseline_rows
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, baseline_rows
+from sardino.reporting.tables.paper import CellKey
 
 TILES, CLASSES = 40, 4
 BLOCKS = [tile // 4 for tile in range(TILES)]

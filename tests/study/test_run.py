@@ -8,8 +8,7 @@ import pytest
 from sardino.errors import SardinoError
 from sardino.files import write_json
 from sardino.reporting.record import read_record
-from sardino.study.plan import plan
-from sardino.study.planned import planned_records
+from sardino.study.plan import plan, planned_records
 from sardino.study.profile import Profile
 from sardino.study.run import open_run
 

@@ -10,16 +10,9 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from sardino.errors import SardinoError
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, baseline_rows
 from sardino.reporting.tables.cells import Cells
-from sardino.reporting.tables.paper import (
-    ENCODINGS,
-    INITIALISATIONS,
-    TITLES,
-    CellKey,
-    baseline_rows,
-    paper_arm,
-    paper_cells,
-)
+from sardino.reporting.tables.paper import TITLES, CellKey, paper_arm, paper_cells
 
 PLAIN = "unet"
 LOOKS: dict[str, dict[str, Any]] = {

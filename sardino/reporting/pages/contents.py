@@ -180,7 +180,7 @@ def _frame(folder: Path, name: str) -> pd.DataFrame:
 
 def _best(frame: pd.DataFrame) -> str:
     row = frame.loc[frame["miou"].idxmax()]
-    encoding, start = str(row["encoding"]).replace("_", "+"), str(row["initialisation"])
+    encoding, start = str(row["encoding"]), str(row["initialisation"])
     where = [TITLES[encoding], TITLES[start].lower(), f"{row['fraction']:g} % of labels"]
     if "regions_title" in frame:
         where.append(f"backbone of {row['regions_title']}")

@@ -16,7 +16,8 @@ import pandas as pd
 from sardino.errors import SardinoError
 from sardino.files import write_text
 from sardino.reporting.pages.benchmarks import all_benchmarks
-from sardino.reporting.tables.paper import BASELINES, ENCODINGS, INITIALISATIONS, TITLES
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS
+from sardino.reporting.tables.paper import BASELINES, TITLES
 from sardino.reporting.tables.render import entry, interval, markdown
 
 PROFILES = ("laptop", "desktop", "real", "paper")

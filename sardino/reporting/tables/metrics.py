@@ -9,9 +9,10 @@ import pandas as pd
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
 from sardino.evaluation.scores import accuracy, class_iou, macro_f1, miou, miou_all, miou_batches
+from sardino.reporting.rows import ENCODINGS
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.contrasts import gain, paper_value
-from sardino.reporting.tables.paper import BASELINES, ENCODINGS, TITLES, CellKey, paper_cells
+from sardino.reporting.tables.paper import BASELINES, TITLES, CellKey, paper_cells
 
 SCORES = {"miou": miou, "miou_all": miou_all, "accuracy": accuracy, "macro_f1": macro_f1}
 """Scores of a matrix summed over the test set; each gets an interval."""

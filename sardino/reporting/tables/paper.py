@@ -6,14 +6,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sardino.reporting.rows import UNETS, encoding_of, row_run, written
+
 FILE = Path(__file__).with_name("paper.toml")
 
-ENCODINGS = ("attention", "tokens")
-"""Column groups of Table 1."""
-BASELINES = ("unet", "unet+attention")
+BASELINES = tuple(map(written, UNETS))
 """Column groups of Table 2."""
-INITIALISATIONS = ("scratch", "frozen", "unfrozen")
-"""Rows of Tables 1 and 2."""
 TITLES = {
     "attention": "Attention maps",
     "tokens": "Tokens",
@@ -47,9 +45,7 @@ class CellKey:
     @property
     def run(self) -> str:
         """Name of the run that makes this cell."""
-        if self.table == 1:
-            return f"finetune-{self.regions}-{self.encoding}-{self.initialisation}"
-        return f"baseline-{self.encoding.replace('+', '_')}-{self.initialisation}"
+        return row_run(encoding_of(self.encoding), self.initialisation, self.regions)
 
     def __str__(self) -> str:
         where = f"{self.regions} " if self.regions else ""
@@ -74,11 +70,6 @@ def paper_cells() -> dict[CellKey, float]:
         for initialisation, values in by_row.items()
         for fraction, value in zip(content["fractions"], values, strict=True)
     }
-
-
-def baseline_rows(encoding: str) -> tuple[str, ...]:
-    """Rows of Table 2 that exist for a column group: the plain U-Net has no backbone to pre-train."""
-    return INITIALISATIONS[:1] if encoding == "unet" else INITIALISATIONS
 
 
 def paper_arm(arm: str) -> str:

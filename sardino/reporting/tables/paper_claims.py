@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS
 from sardino.reporting.tables.contrasts import Contrast, gain
-from sardino.reporting.tables.paper import ENCODINGS, INITIALISATIONS, CellKey, paper
+from sardino.reporting.tables.paper import CellKey, paper
 
 FRACTIONS = (0.1, 1.0, 10.0)
 ARMS = ("europe", "all")

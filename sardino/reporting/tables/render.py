@@ -6,8 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from sardino.reporting.rows import INITIALISATIONS
 from sardino.reporting.tables.cells import Cells
-from sardino.reporting.tables.paper import INITIALISATIONS, TITLES, paper_arm
+from sardino.reporting.tables.paper import TITLES, paper_arm
 
 HOW_TO_READ = "Each cell: this run's mIoU [its interval] (the paper's)."
 SPECIAL = str.maketrans(

@@ -7,17 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, baseline_rows
 from sardino.reporting.tables.cells import Cells
-from sardino.reporting.tables.paper import (
-    BASELINES,
-    ENCODINGS,
-    INITIALISATIONS,
-    CellKey,
-    baseline_rows,
-    paper,
-    paper_arm,
-    paper_cells,
-)
+from sardino.reporting.tables.paper import BASELINES, CellKey, paper, paper_arm, paper_cells
 from sardino.reporting.tables.table3_notes import as_text, difference, look_up
 
 SCORES = ["encoding", "initialisation", "fraction", "labelled_tiles", "seeds", "miou", "low", "high", "paper_miou"]
