@@ -52,7 +52,7 @@ def sentence(error: ValidationError) -> str:
 
 def _fault(fault: Any) -> str:
     place = ".".join(str(part) for part in fault["loc"] if part != "[key]")
-    if fault["type"] == "extra_forbidden":
+    if fault["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"'{place}' is not a known key"
     said = fault["msg"].removeprefix("Value error, ")
     if not place:

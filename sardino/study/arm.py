@@ -172,14 +172,8 @@ def pretrain_on(
     )
     if not parallel.first:
         return result, {}
-    trained_on = {
-        "regions": list(regions),
-        "tiles": len(ids),
-        "fingerprint": store.fingerprint,
-        "product": store.product,
-        "synthetic": store.synthetic,
-        "gsd_m": store.gsd_m,
-    }
+    told = ("fingerprint", "product", "synthetic", "gsd_m")
+    trained_on = {"regions": list(regions), "tiles": len(ids), **{name: getattr(store, name) for name in told}}
     card = Card(
         architecture,
         tuple(store.channels),
@@ -190,6 +184,6 @@ def pretrain_on(
         run={**run.decides(), "precision": precision_on(parallel.device, run.precision)},
         code_revision=revision(),
     )
-    measured = measured_at_end(result.history)
     weights = {"teacher": result.teacher, "student": result.student}
+    measured = measured_at_end(result.history)
     return result, save_backbone(folder, weights, card, measured=measured, warnings=result.warnings)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
@@ -17,14 +17,13 @@ from sardino.dino.batches import StoreTiles, TileSource, open_tiles
 from sardino.dino.runtime import best_device
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
+from sardino.reporting.rows import INITIALISATIONS
 from sardino.segmentation import kept_features as features_module
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.study.stale import hash_of_code, imported_files
 from sardino.study.workspace import Workspace
 from sardino.weights.save import load_backbone
-
-Initialisation = Literal["scratch", "frozen", "unfrozen"]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Experiment:
     space: Workspace
     arm: str
     encoding: EncodingName
-    initialisation: Initialisation
+    initialisation: str
     store: TileStore
     normalisation: Normalisation
     train_ids: list[str]
@@ -59,10 +58,10 @@ class Experiment:
         Raises:
             SardinoError: no such arm, encoding or initialisation, or a split without labels.
         """
-        if encoding not in get_args(EncodingName) or initialisation not in get_args(Initialisation):
+        if encoding not in get_args(EncodingName) or initialisation not in INITIALISATIONS:
             raise SardinoError(
                 f"there is no arm '{encoding}' / '{initialisation}': encodings are "
-                f"{', '.join(get_args(EncodingName))}, initialisations {', '.join(get_args(Initialisation))}"
+                f"{', '.join(get_args(EncodingName))}, initialisations {', '.join(INITIALISATIONS)}"
             )
         profile = space.profile
         store = TileStore.open(space.build / profile.arm(arm).store)
@@ -78,7 +77,7 @@ class Experiment:
             space,
             arm,
             encoding,  # type: ignore[arg-type]  # checked above
-            initialisation,  # type: ignore[arg-type]
+            initialisation,
             store,
             # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
             Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions)),

@@ -184,13 +184,11 @@ class Profile(Options):
         """
         path = locate(name_or_path)
         try:
-            content = tomllib.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SardinoError(f"profile {path} cannot be read: {error}") from error
-        try:
-            return cls.model_validate(content)
+            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
         except ValidationError as error:
             raise SardinoError(f"profile {path.name}: {sentence(error)}") from error
+        except (OSError, ValueError) as error:
+            raise SardinoError(f"profile {path} cannot be read: {error}") from error
 
 
 def known_profiles() -> list[str]:

@@ -6,6 +6,7 @@ Runs of the smoke profile become tests/notebooks/ instead, without pictures: wha
 import ast
 from pathlib import Path
 
+import jupytext
 import nbformat
 from nbformat import NotebookNode
 
@@ -49,7 +50,8 @@ def publish_notebook(workspace: Workspace, source: Path, reference: bool | None 
     if not executed.is_file():
         raise SardinoError(f"{executed} does not exist: {again}")
     notebook = nbformat.read(executed, as_version=4)
-    cells = _joined(_read(source), notebook.cells)
+    written = nbformat.v4.upgrade(jupytext.read(source, fmt="py:percent")).cells
+    cells = _joined(written, notebook.cells)
     if cells is None:
         raise SardinoError(f"{source.name} has other code than {executed}, which was executed before it: {again}")
     notebook.cells = cells
@@ -68,12 +70,6 @@ def representative(profile: Profile, notebook: str) -> Run | None:
     runs = {run.name: run for run in plan(profile) if run.notebook == notebook}
     shown = row_run("tokens", "unfrozen", profile.arms[0]), pretraining_run(profile.arms[0])
     return next((runs[name] for name in shown if name in runs), next(iter(runs.values()), None))
-
-
-def _read(source: Path) -> list[NotebookNode]:
-    import jupytext
-
-    return list(nbformat.v4.upgrade(jupytext.read(source, fmt="py:percent")).cells)
 
 
 def _joined(written: list[NotebookNode], executed: list[NotebookNode]) -> list[NotebookNode] | None:

@@ -91,18 +91,19 @@ def open_run(kind: str, profile: str, data: str = "", **parameters: Any) -> Open
     started = time.time()
     space = Workspace.open(profile, data=data)
     chosen = space.profile
-    name, seeds = kind, chosen.seeds
+    name = kind
     if kind == "pretrain":
         if parameters.get("seed") is None:
             parameters["seed"] = chosen.seeds[0]
         name = pretraining_run(chosen.pretrained(**parameters))
-        seeds = [parameters["seed"]]
     elif "encoding" in parameters:
         name = row_run(**parameters)
-    elif kind in ("data", "realism"):
-        seeds = [chosen.data.seed]
-    elif kind == "quickstart":
-        seeds = [0]
-    elif kind == "attention":
-        seeds = chosen.seeds[:1]
+    few: dict[str, list[Any]] = {
+        "data": [chosen.data.seed],
+        "realism": [chosen.data.seed],
+        "quickstart": [0],
+        "pretrain": [parameters.get("seed")],
+        "attention": chosen.seeds[:1],
+    }
+    seeds = few.get(kind, chosen.seeds)
     return OpenRun(space, kind, name, {"profile": profile, "data": data, **parameters}, seeds, started)
