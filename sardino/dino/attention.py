@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from sardino.errors import SardinoError
 
-# Rows of an attention matrix, from the queries and keys of the tokens asked for, without the matrix.
-
 SelfAttention = Attention | AttentionRope | EvaAttention
 """timm's layers whose weights are softmax(q k^T / sqrt(d)): of plain ViTs, and of those with rotary positions."""
+ROWS = 256
+"""Of a matrix that are held at once in a rollout."""
 
 
 def attention_rows(
@@ -84,18 +84,9 @@ def _rotated(attention: SelfAttention, x: Tensor, rope: Tensor) -> Tensor:
     return torch.cat([x[:, :, :prefix], turned], 2).type_as(x)
 
 
-ROWS = 256
-"""Of a matrix that are held at once in a rollout."""
-
-
 @dataclass(frozen=True)
 class LayerInput:
-    """What a block's attention layer is given.
-
-    Args:
-        x: (B, N, D).
-        rope: rotary positions, if the ViT has them.
-    """
+    """What a block's attention layer is given: (B, N, D), and rotary positions if the ViT has them."""
 
     attention: SelfAttention
     x: Tensor

@@ -21,13 +21,10 @@ CACHED_BYTES = 1 << 19
 
 
 def random_boxes(count: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
-    """Crop boxes that lie inside the image.
+    """Crop boxes that lie inside an image of so many pixels, drawn by a CPU generator.
 
     Args:
-        count: number of boxes.
-        height, width: image size in pixels.
         scale: smallest and largest share of the image's area.
-        generator: CPU generator that draws them.
 
     Returns:
         (count, 4) float: top, left, height, width in pixels; aspect ratio 3:4 to 4:3, drawn in its logarithm.
@@ -47,18 +44,7 @@ def random_flips(count: int, generator: torch.Generator) -> Tensor:
 
 
 def crop(images: Tensor, boxes: Tensor, flip: Tensor, size: int, out: Tensor | None = None) -> Tensor:
-    """Cut one box from each image and resample it bilinearly: `crop_views` with one view.
-
-    Args:
-        images: (B, C, H, W).
-        boxes: (B, 4) top, left, height, width in pixels.
-        flip: (B,) bool, mirror east and west.
-        size: side of the result in pixels.
-        out: (B, C, size, size) to write to.
-
-    Returns:
-        (B, C, size, size), `out` where given.
-    """
+    """`crop_views` with one view: boxes (B, 4), flip (B,), out and result (B, C, size, size)."""
     return crop_views(images, boxes[None], flip[None], [size], None if out is None else [out])[0]
 
 

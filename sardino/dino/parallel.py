@@ -23,12 +23,9 @@ SHARDED_PARAMETERS = 50_000_000
 
 @dataclass(frozen=True)
 class Parallel:
-    """This process among those that train together.
+    """This process, number `rank` among the `world` that train together.
 
-    Args:
-        device: of this process.
-        rank, world: this process' number and how many there are.
-        strategy: "ddp" keeps a whole copy on each rank, "fsdp" shards it; "auto" chooses by size.
+    "ddp" keeps a whole copy of the network on each rank, "fsdp" shards it; "auto" chooses by size.
     """
 
     device: torch.device

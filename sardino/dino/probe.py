@@ -26,6 +26,7 @@ from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import StoreTiles, in_batches
 from sardino.dino.vit import encode_all, patch_px
 from sardino.errors import SardinoError
+from sardino.evaluation.patches import patch_blocks, patch_classes
 from sardino.evaluation.scores import Confusion, confusion, miou
 
 Tokens = NDArray[np.float32]
@@ -39,6 +40,10 @@ TEMPERATURE = 0.07
 TOKENS = 10_000
 """Training tokens that a probe draws at most: seconds, not minutes."""
 ITERATIONS = 500
+PERCENT = 10
+"""Of the training tiles, whose labels the probe of a pre-training learns from."""
+MOST_TILES = 64
+"""Tiles on either side at most: a probe is to take seconds."""
 
 
 @dataclass(frozen=True)
@@ -60,31 +65,10 @@ class Probed:
     converged: bool = True
 
 
-def patch_labels(labels: NDArray[np.uint8], patch: int) -> Labels:
-    """Most frequent class of each patch's labelled pixels, the lower index where two are level.
-
-    Args:
-        labels: (N, H, W) class index.
-        patch: side of a patch in pixels; divides H and W.
-
-    Returns:
-        (N, H / patch, W / patch); IGNORE where fewer than half of the pixels are labelled.
-    """
-    number, height, width = labels.shape
-    if height % patch or width % patch:
-        raise SardinoError(f"labels of {height} x {width} pixels do not divide into patches of {patch} px")
-    blocks = labels.reshape(number, height // patch, patch, width // patch, patch)
-    known = labels[labels != IGNORE]
-    classes = int(known.max()) + 1 if known.size else 1
-    counts = np.stack([(blocks == c).sum((2, 4)) for c in range(classes)], axis=-1)
-    return np.where(2 * counts.sum(-1) >= patch**2, counts.argmax(-1), IGNORE).astype(np.uint8)
-
-
 def tokens_of(vit: VisionTransformer, images: Tensor | Iterable[Tensor], batch: int = 64) -> Tokens:
     """The patch tokens of a backbone, which stays as it is.
 
     Args:
-        vit: is run where it lies.
         images: (N, C, H, W) float32, normalised, whole or in parts.
         batch: images that pass the ViT together.
 
@@ -108,11 +92,7 @@ def tokens_of(vit: VisionTransformer, images: Tensor | Iterable[Tensor], batch: 
 
 def raw_tokens(images: NDArray[np.floating] | Tensor, patch: int) -> Tokens:
     """Mean of each channel in each patch: (N, C, H, W) normalised to (N, H / patch, W / patch, C)."""
-    values = np.asarray(images, np.float32)
-    number, channels, height, width = values.shape
-    if height % patch or width % patch:
-        raise SardinoError(f"images of {height} x {width} pixels do not divide into patches of {patch} px")
-    blocks = values.reshape(number, channels, height // patch, patch, width // patch, patch)
+    blocks = patch_blocks(np.asarray(images, np.float32), patch)
     return np.ascontiguousarray(np.moveaxis(blocks.mean((3, 5)), 1, -1))
 
 
@@ -166,6 +146,55 @@ def knn_probe(
     return _judged(found, reference, classes, len(labels))
 
 
+class ProbeTiles:
+    """Labelled tiles to probe backbones with: a tenth of the training tiles, and tiles of another split to judge on.
+
+    Args:
+        normalisation: of the pre-training.
+        split: "val" while choosing, "test" once at the end.
+        most: tiles on either side at most.
+    """
+
+    def __init__(
+        self,
+        store: TileStore,
+        regions: list[str],
+        normalisation: Normalisation,
+        split: str = "val",
+        most: int | None = MOST_TILES,
+    ) -> None:
+        self.classes = len(store.legend)
+        learned = label_fraction(store.ids("train", regions), PERCENT)[:most]
+        judged = label_order(store.ids(split, regions))[:most]
+        self.sides = [StoreTiles(store, ids, normalisation) for ids in (learned, judged)]
+
+    @property
+    def labelled(self) -> bool:
+        """Whether both sides have labels at all: a store may hold images alone."""
+        return all((self._labels(side) != IGNORE).any() for side in self.sides)
+
+    def raw(self, patch: int) -> dict[str, float]:
+        """The line to beat: patch means of the channels themselves."""
+        images = [side.read(range(len(side)))[0] for side in self.sides]
+        return self._judge([raw_tokens(side, patch) for side in images], patch)
+
+    def __call__(self, vit: VisionTransformer) -> dict[str, float]:
+        """mIoU of nearest neighbours and of a linear classifier on the backbone's frozen tokens."""
+        images = [(part for part, _ in in_batches(side, 32)) for side in self.sides]
+        return self._judge([tokens_of(vit, side) for side in images], patch_px(vit))
+
+    def _judge(self, tokens: list[NDArray[np.float32]], patch: int) -> dict[str, float]:
+        labels = [patch_classes(self._labels(side), patch, self.classes, known=0.5) for side in self.sides]
+        arguments = (tokens[0], labels[0], tokens[1], labels[1], self.classes)
+        return {"knn": knn_probe(*arguments).miou, "linear": linear_probe(*arguments).miou}
+
+    def _labels(self, side: StoreTiles) -> NDArray[np.uint8]:
+        return np.concatenate(
+            [np.zeros((0, side.store.tile_px, side.store.tile_px), np.uint8)]
+            + [labels.numpy() for _, labels in in_batches(side, 32)]
+        )
+
+
 def _votes(distance: NDArray[np.floating]) -> NDArray[np.floating]:
     # The same for all neighbours of a token: divided by exp(1 / temperature), so that nothing overflows.
     return np.exp(-(np.asarray(distance, np.float64) ** 2) / 2 / TEMPERATURE)
@@ -203,61 +232,3 @@ def _judged(
 ) -> Probed:
     matrix = confusion(found.astype(np.uint8), reference, classes)
     return Probed(matrix, float(miou(matrix)), tokens, iterations, converged)
-
-
-# The probe of a pre-training: labels of a tenth of the training tiles, judged on validation tiles, never on test.
-
-PERCENT = 10
-"""Of the training tiles, whose labels the probe learns from."""
-MOST_TILES = 64
-"""Tiles on either side at most: a probe is to take seconds."""
-
-
-class ProbeTiles:
-    """Labelled tiles to probe backbones with.
-
-    Args:
-        store, regions: where tiles come from.
-        normalisation: of the pre-training.
-        split: "val" while choosing, "test" once at the end.
-        most: tiles on either side at most.
-    """
-
-    def __init__(
-        self,
-        store: TileStore,
-        regions: list[str],
-        normalisation: Normalisation,
-        split: str = "val",
-        most: int | None = MOST_TILES,
-    ) -> None:
-        self.classes = len(store.legend)
-        learned = label_fraction(store.ids("train", regions), PERCENT)[:most]
-        judged = label_order(store.ids(split, regions))[:most]
-        self.sides = [StoreTiles(store, ids, normalisation) for ids in (learned, judged)]
-
-    @property
-    def labelled(self) -> bool:
-        """Whether both sides have labels at all: a store may hold images alone."""
-        return all((self._labels(side) != IGNORE).any() for side in self.sides)
-
-    def raw(self, patch: int) -> dict[str, float]:
-        """The line to beat: patch means of the channels themselves."""
-        images = [side.read(range(len(side)))[0] for side in self.sides]
-        return self._judge([raw_tokens(side, patch) for side in images], patch)
-
-    def __call__(self, vit: VisionTransformer) -> dict[str, float]:
-        """mIoU of nearest neighbours and of a linear classifier on the backbone's frozen tokens."""
-        images = [(part for part, _ in in_batches(side, 32)) for side in self.sides]
-        return self._judge([tokens_of(vit, side) for side in images], patch_px(vit))
-
-    def _judge(self, tokens: list[NDArray[np.float32]], patch: int) -> dict[str, float]:
-        labels = [patch_labels(self._labels(side), patch) for side in self.sides]
-        arguments = (tokens[0], labels[0], tokens[1], labels[1], self.classes)
-        return {"knn": knn_probe(*arguments).miou, "linear": linear_probe(*arguments).miou}
-
-    def _labels(self, side: StoreTiles) -> NDArray[np.uint8]:
-        return np.concatenate(
-            [np.zeros((0, side.store.tile_px, side.store.tile_px), np.uint8)]
-            + [labels.numpy() for _, labels in in_batches(side, 32)]
-        )

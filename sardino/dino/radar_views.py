@@ -99,36 +99,24 @@ class Drawn(NamedTuple):
 
 
 class SarViews:
-    """Radar's own variation on views of given channels.
-
-    Args:
-        physics: how strong it is.
-        channels: the store's channel names.
+    """Radar's own variation on views of a store's channels.
 
     Raises:
-        SardinoError: a name tells no season and polarisation, or the channels lack what is asked for.
+        SardinoError: a channel's name tells no season and polarisation, or the channels lack what is asked for.
     """
 
     def __init__(self, physics: Physics, channels: Sequence[str]) -> None:
         self.physics = physics
         self.layout = Layout(channels)
         seasons = len(self.layout.seasons)
-        if physics.drop_season and seasons < 2:
-            raise SardinoError(f"the channels hold the season {self.layout.seasons[0]} alone: set drop_season to 0")
-        if physics.seasons_as_views and seasons < 2:
-            raise SardinoError(
-                f"the channels hold the season {self.layout.seasons[0]} alone: switch seasons_as_views off"
-            )
+        if seasons < 2 and (physics.drop_season or physics.seasons_as_views):
+            remedy = "set drop_season to 0" if physics.drop_season else "switch seasons_as_views off"
+            raise SardinoError(f"the channels hold the season {self.layout.seasons[0]} alone: {remedy}")
         self._shown = self.layout.of_seasons() if physics.seasons_as_views else None
         self._turned = self.layout.other_orbit() if physics.orbit_swap else None
 
     def draw(self, views: int, batch: int, generator: torch.Generator) -> Drawn:
-        """What is drawn once per view and tile; speckle, which is drawn per pixel, is not.
-
-        Args:
-            views, batch: V and B.
-            generator: on the CPU.
-        """
+        """What is drawn once per view and tile on the CPU; speckle, which is drawn per pixel, is not."""
         physics, shape, seasons = self.physics, (views, batch), len(self.layout.seasons)
         return Drawn(
             gain=torch.randn(*shape, 2, generator=generator) * physics.gain_db,
@@ -148,13 +136,10 @@ class SarViews:
         Args:
             db: (B, C, H, W) dB, NaN = missing; it is changed in place.
             drawn: of this view, its tensors (B, ...).
-            noise: draws speckle, on the device of `db` or on the CPU.
+            noise: draws speckle, on the device of `db` or on the CPU; refused where speckle has none.
 
         Returns:
             `db`.
-
-        Raises:
-            SardinoError: speckle is on and `noise` is None.
         """
         physics, device = self.physics, db.device
         if physics.looks is not None:

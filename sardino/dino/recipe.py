@@ -121,9 +121,6 @@ def find_recipe(name: str, **changes: Any) -> Recipe:
     return RECIPES[name].changed(**changes)
 
 
-# Values that change over training: one number per step, at every step those of the reference implementation.
-
-
 def cosine(start: float, end: float, step: int, steps: int) -> float:
     """From `start` at step 0 along half a cosine that would meet `end` at step `steps`, one after the last."""
     progress = min(step / max(steps, 1), 1.0)
@@ -146,7 +143,7 @@ def ramp(start: float, end: float, epoch: int, epochs: int) -> float:
 
 
 class Rates(NamedTuple):
-    """What changes from step to step."""
+    """What changes from step to step: at every step the numbers of the reference implementation."""
 
     learning_rate: float
     weight_decay: float
@@ -176,9 +173,6 @@ class Rates(NamedTuple):
             ),
             step < recipe.freeze_prototypes_epochs * steps_per_epoch,
         )
-
-
-# How a pre-training is run, besides its recipe.
 
 
 class Physics(Options):

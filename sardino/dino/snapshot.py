@@ -24,14 +24,7 @@ FILES = ("student", "teacher", "optimiser")
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A finished snapshot, its hashes checked.
-
-    Args:
-        folder: holds the files.
-        step: number of steps done.
-        config: what decides the run, as `save` was given it.
-        history: what was watched until then.
-    """
+    """A finished snapshot, its hashes checked: steps done, and config and history as `save` was given them."""
 
     folder: Path
     step: int

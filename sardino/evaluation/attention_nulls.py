@@ -41,13 +41,12 @@ def alignment(
 ) -> NDArray[np.float64]:
     """Explained share beyond chance, per tile and averaged over heads.
 
-    Chance is the same label map moved round the tile by a random step: it keeps the size and
-    number of its patches and loses only its place.
+    Chance is the same label map moved round the tile by a random step (`shifts` of them per tile): it keeps the size
+    and number of its patches and loses only its place.
 
     Args:
         attention: (N, heads, h, w).
         label: (N, h, w) class index per patch.
-        shifts: random steps per tile.
 
     Returns:
         (N,); NaN for tiles of one class.
@@ -66,12 +65,9 @@ def alignment(
 def block_mean(
     values: NDArray[np.float64], blocks: NDArray[np.integer], rng: np.random.Generator
 ) -> tuple[float, float, float]:
-    """Mean of per-tile values and its 95 % interval over geographic blocks (sardino.evaluation.bootstrap).
+    """Mean of per-tile values and its 95 % interval (mean, low, high) over geographic blocks: see `band_means`.
 
     NaN tiles are left out. One block says nothing of other places: the interval is then the mean alone.
-
-    Returns:
-        (mean, low, high)
     """
     valid = np.isfinite(values)
     if not valid.any():
@@ -83,15 +79,7 @@ def block_mean(
 def others_mean(attention: NDArray[np.floating], blocks: Blocks) -> Float:
     """For each tile, each head's mean map over the tiles of all other bands: neighbours may be alike.
 
-    Args:
-        attention: (N, heads, h, w).
-        blocks: (N,) geographic band of each tile.
-
-    Returns:
-        (N, heads, h, w) float64.
-
-    Raises:
-        SardinoError: all tiles are of one band.
+    (N, heads, h, w) and (N,) bands to (N, heads, h, w) float64; refused where all tiles are of one band.
     """
     names, member = np.unique(np.asarray(blocks), return_inverse=True)
     if len(names) < 2 or len(member) != len(attention):
@@ -111,8 +99,7 @@ def position_share(attention: NDArray[np.floating], blocks: Blocks, rng: np.rand
 
     Args:
         attention: (N, heads, h, w).
-        blocks: (N,) geographic band of each tile.
-        rng: of the resampled bands.
+        blocks: (N,) geographic band of each tile, resampled by `rng`.
 
     Returns:
         (heads, 3) share and its 95 % interval; NaN for a flat head.

@@ -106,14 +106,8 @@ def statistics(stack_db: Float, gsd_m: float) -> Statistics:
 def window_looks(stack_db: Float, window_px: int = WINDOW_PX) -> NDArray[np.float64]:
     """Equivalent number of looks, mean^2 / variance of linear power, of each window without a missing pixel.
 
-    Windows lie side by side. A window on one surface shows speckle alone; one across an edge shows fewer looks.
-
-    Args:
-        stack_db: (N, H, W) dB, NaN where missing.
-        window_px: side of a window.
-
-    Raises:
-        SardinoError: no window is complete, or none varies.
+    Windows of (N, H, W) dB lie side by side. A window on one surface shows speckle alone; one across an edge shows
+    fewer looks. Refused where no window is complete, or none varies.
     """
     power = _windows(to_power(stack_db).astype(np.float64), window_px)
     power = power[np.isfinite(power).all(1)]
@@ -137,15 +131,11 @@ def typical_looks(looks: NDArray[np.float64]) -> float:
 
 
 def lag_correlation(stack_db: Float, axis: int, lags: int = LAGS) -> NDArray[np.float64]:
-    """Correlation of pixels 1 to `lags` apart along one axis, each image about its own mean.
+    """Correlation (lags,) of pixels 1 to `lags` apart along one axis, each image about its own mean.
 
     Args:
-        stack_db: (N, H, W) dB; a missing pixel takes part in no pair.
+        stack_db: (N, H, W) dB; a missing pixel takes part in no pair, and where no pair exists the result is NaN.
         axis: 1 from row to row, 2 from column to column.
-        lags: longest distance in pixels, shorter than the side.
-
-    Returns:
-        (lags,); NaN where no pair exists.
     """
     if axis not in (1, 2) or not 0 < lags < stack_db.shape[axis]:
         raise SardinoError(f"lags of 1 to {lags} along axis {axis} do not fit images of {stack_db.shape}")
