@@ -44,7 +44,6 @@ class Reference:
     """One layer that attention is compared with, patch by patch.
 
     Args:
-        layer: its name.
         values: (N, h, w); class indices as uint8, IGNORE where there is none, or an amount, NaN where there is none.
         classes: names of the classes by index; none for an amount.
     """

@@ -99,15 +99,7 @@ def amount_scores(maps: NDArray[np.floating], amounts: NDArray[np.floating]) -> 
 
 
 def attention_mask(maps: NDArray[np.floating], mass: float = MASS) -> Mask:
-    """The fewest patches that hold a share of a map's attention.
-
-    Args:
-        maps: (..., P), not negative.
-        mass: the share.
-
-    Returns:
-        (..., P)
-    """
+    """The fewest patches that hold a share (`mass`) of a map's attention: (..., P), not negative, to (..., P)."""
     order = np.argsort(-maps, axis=-1, kind="stable")
     sums = np.cumsum(np.take_along_axis(maps, order, -1), axis=-1, dtype=np.float64)
     sums /= np.where(sums[..., -1:] > 0, sums[..., -1:], 1)

@@ -30,7 +30,6 @@ class Images:
     """Images of one kind: one sensor or world, one way of compositing.
 
     Args:
-        title: says what they are.
         bands: by name ("VV", "VH"), each (N, H, W) dB, NaN where missing.
         gsd_m: pixel spacing on the ground in metres.
         labels: (N, H, W) class index, where there is land cover.

@@ -90,11 +90,7 @@ class WindowRow:
 def window_rows(
     source: ModelScene, layout: Layout, normalisation: Normalisation, begin: tuple[int, int], threads: int = 1
 ) -> Iterator[WindowRow]:
-    """Every row of every stripe from `begin` (stripe, row) on, stripe by stripe and down, a pixel read once a stripe.
-
-    Raises:
-        SardinoError: a part of the scene cannot be read.
-    """
+    """Every row of every stripe from `begin` (stripe, row) on, by stripe and downwards, a pixel read once a stripe."""
     with source.reading(threads) as read:
         for stripe in range(begin[0], len(layout.stripes)):
             first = begin[1] if stripe == begin[0] else 0

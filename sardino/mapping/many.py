@@ -29,18 +29,12 @@ def make_one(job: Job) -> Made:
 
 
 def make_all(jobs: Sequence[Job], client: Any = None, progress: Progress = lambda items, total: items) -> list[Made]:
-    """Make the map of each scene; one that cannot be made does not hold up the others.
+    """Make the map of each scene, in the order of the jobs; one that cannot be made does not hold up the others.
 
     Args:
-        jobs: what to do; scenes, models and maps lie on a disk that all workers see.
+        jobs: scenes, models and maps lie on a disk that all workers see; two maps of one name are refused.
         client: dask.distributed.Client; here, one after the other, without one.
         progress: wraps the loop over scenes that are done, and is told how many there are.
-
-    Returns:
-        What became of each, in the order of the jobs.
-
-    Raises:
-        SardinoError: two maps would have the same name.
     """
     places = [path.resolve() for job in jobs for path in job.targets.values()]
     if twice := sorted({str(path) for path in places if places.count(path) > 1}):

@@ -138,7 +138,6 @@ class Channels:
     Args:
         bands: numbers of the bands to read, from 0.
         made_of: per channel the place in `bands` of its band; of two bands, whose decibels are subtracted.
-        unit: of the bands.
     """
 
     bands: tuple[int, ...]
@@ -158,13 +157,7 @@ class Channels:
 
 @dataclass(frozen=True)
 class ModelScene:
-    """A scene whose bands are a model's channels.
-
-    Args:
-        scene: where they lie.
-        channels: how they are made.
-        doubts: what could not be checked or may matter, as sentences.
-    """
+    """A scene whose bands are a model's channels; doubts are sentences on what could not be checked or may matter."""
 
     scene: Scene
     channels: Channels

@@ -28,8 +28,7 @@ class AttentionMap:
     """Attention relative to an even spread over the patches of a window, of which it is 1 for each.
 
     Args:
-        model: with a ViT as its network.
-        block: which, from the front or, negative, from the end.
+        block: of the model's ViT, from the front or, negative, from the end.
         full_size: at the size of pixels, bilinear, not of patches.
     """
 
@@ -97,11 +96,9 @@ class AttentionMap:
 
 @dataclass(frozen=True)
 class LandCoverMap:
-    """The class of the highest probability, the windows' probabilities blended; members as those of AttentionMap.
+    """A segmenter's class of the highest blended probability, and with `confidence` that probability in whole percent.
 
-    Args:
-        model: a segmenter.
-        confidence: whether to write that probability too, in whole percent.
+    Members are as those of AttentionMap.
     """
 
     model: MapModel

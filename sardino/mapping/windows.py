@@ -68,12 +68,7 @@ class Layout:
     """All windows of a scene: an axis down, an axis across, and the stripes in which they are taken.
 
     A stripe is a few windows wide and runs from the top to the bottom; what its windows say of the next stripe's
-    cells is carried over. So memory depends on the stripe's width and not on the scene's.
-
-    Args:
-        rows, columns: the axes.
-        cell: pixels along a side of a cell.
-        across: windows of a stripe.
+    cells is carried over. So memory depends on the stripe's width (`across` windows) and not on the scene's.
     """
 
     rows: Axis
@@ -124,8 +119,7 @@ class Layout:
 def stride_of(window_px: int, overlap_px: int | None, step_px: int) -> int:
     """Pixels from one window to the next: a multiple of `step_px`, a third of the window overlapping by default.
 
-    Raises:
-        SardinoError: a window that is no multiple of the step, or an overlap that leaves nothing new.
+    Refused are a window that is no multiple of the step, and an overlap that leaves nothing new.
     """
     if window_px < step_px or window_px % step_px:
         raise SardinoError(f"a window is a multiple of {step_px} px for this model, not {window_px}")
