@@ -28,7 +28,6 @@ def attention_rows(
     Fused attention never writes the weights down. Here they are computed again, for the rows that matter alone.
 
     Args:
-        attention: timm's layer of one block.
         x: (B, N, D) what the layer is given: the block's normalised input.
         tokens: which rows; `slice(1)` is the class token's.
         rope: rotary positions that the layer is given beside x, if any.
@@ -223,7 +222,6 @@ def prefix_tokens(vit: nn.Module) -> int:
 
 
 def block_count(vit: nn.Module) -> int:
-    """Blocks of the ViT."""
     return len(cast(Any, vit).blocks)
 
 

@@ -37,13 +37,7 @@ def chance(seed: int, stream: int, *place: int, device: torch.device | str = "cp
 
 @dataclass
 class Order:
-    """A new order of all tiles each epoch; a last short batch is left out.
-
-    Args:
-        count: number of tiles.
-        batch: tiles of a step, over all ranks.
-        seed: decides every epoch's order.
-    """
+    """A new order of all `count` tiles each epoch, `batch` a step over all ranks; a last short batch is left out."""
 
     count: int
     batch: int
@@ -121,7 +115,7 @@ def open_tiles(
     """Tiles where they are read fastest.
 
     Args:
-        store, ids, normalisation: the tiles and how they are normalised; None leaves dB, missing as NaN.
+        normalisation: of the tiles; None leaves dB, missing as NaN.
         cache: "memory" holds them; "none" reads the store each time; "auto" holds them where they take less than a
             gigabyte and reads the store elsewhere.
     """

@@ -73,11 +73,9 @@ class History:
         raise AttributeError(name)
 
     def append(self, step: int, values: Mapping[str, float]) -> None:
-        """One watched step."""
         _append(self.columns, {"step": step, **values})
 
     def append_probe(self, step: int, values: Mapping[str, float]) -> None:
-        """One probe."""
         _append(self.probes, {"step": step, **values})
 
     def best_probe(self) -> int | None:
@@ -184,8 +182,7 @@ def warnings_of(history: History, steps: int, warmup_epochs: float = 0.0) -> lis
     """What is wrong with a run so far, one sentence each; empty where nothing is, or too little was seen.
 
     Args:
-        history: of the run.
-        steps: its length.
+        steps: the run's length.
         warmup_epochs: of the learning rate; until they are over, or half of the run, nobody can have learned.
     """
     if len(history.step) < LOOKS:

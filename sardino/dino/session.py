@@ -82,12 +82,7 @@ class Session:
         return step + 1 == self.run.steps or (self.run.watch_every > 0 and step % self.run.watch_every == 0)
 
     def look(self, step: int, seen: Seen, rates: Rates, busy_s: float, waited_s: float) -> None:
-        """After a step: watch, probe and save where it is time.
-
-        Args:
-            step, seen, rates: the step that was done.
-            busy_s, waited_s: how long it took, and how much of that it waited for tiles.
-        """
+        """After a step of `busy_s` seconds, of which it waited for tiles: watch, probe and save where it is time."""
         self.step = step + 1
         self._busy_s += busy_s
         self._waited_s += waited_s

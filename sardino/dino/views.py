@@ -55,7 +55,6 @@ class Views:
         architecture: whose tile and patch the views fit.
         recipe: how many views of each kind, and which share of a tile's area they show.
         normalisation: channels, and their mean and standard deviation in dB.
-        physics: the radar's own variation; none by default.
 
     Raises:
         SardinoError: a share lies outside 0 to 1, or the channels do not fit the physics.

@@ -109,7 +109,6 @@ class FeatureTiles:
 
     Args:
         features: of these tiles and perhaps more.
-        ids: the tiles.
         join: of the model, where the decoder takes images too; given with `images`.
         images: the same tiles' images, where they are needed.
     """

@@ -91,9 +91,7 @@ class Card(SavedCard):
     """What a backbone is.
 
     Args:
-        architecture: shape of the ViT.
-        channels: names of the input channels, in order.
-        unit: of the input before normalisation.
+        channels, unit: of the input before normalisation, in order.
         normalisation: `Normalisation.to_dict()` of the pre-training tiles.
         trained_on: regions, number of tiles, data fingerprint, whether synthetic.
         recipe: `Recipe.to_dict()`.
