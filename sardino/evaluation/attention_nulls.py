@@ -5,6 +5,8 @@ agree with a land-cover map, where tiles are alike in layout; so its mean map ov
 and the variance that this map explains says how much of the head is pattern.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,13 +55,18 @@ def alignment(
     """
     if attention.shape[0] != label.shape[0] or attention.shape[2:] != label.shape[1:]:
         raise SardinoError(f"attention {attention.shape} and labels {label.shape} are not of the same patches")
-    height, width = label.shape[1:]
     beyond = []
     for maps, classes in zip(attention, label, strict=True):
-        steps = [divmod(int(s), width) for s in rng.integers(1, height * width, size=shifts)]
-        null = [explained(maps, np.roll(classes, step, axis=(0, 1))) for step in steps]
+        null = [explained(maps, moved) for moved in moved_round(classes, rng, shifts)]
         beyond.append(float((explained(maps, classes) - np.mean(null, axis=0)).mean()))
     return np.array(beyond)
+
+
+def moved_round(values: NDArray[Any], rng: np.random.Generator, shifts: int) -> list[NDArray[Any]]:
+    """(h, w) of one tile moved round it by random steps: its own texture at another place."""
+    height, width = values.shape
+    steps = [divmod(int(step), width) for step in rng.integers(1, max(2, height * width), size=shifts)]
+    return [np.roll(values, step, axis=(0, 1)) for step in steps]
 
 
 def block_mean(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
-from sardino.evaluation.attention_nulls import others_mean, position_share
+from sardino.evaluation.attention_nulls import moved_round, others_mean, position_share
 from sardino.evaluation.bootstrap import Blocks, band_means
 from sardino.evaluation.map_scores import AMOUNT_MEASURES, CLASS_MEASURES, Float, amount_scores, class_scores
 
@@ -113,9 +113,7 @@ def _tile(
 ) -> tuple[dict[str, Float], Float]:
     """Scores by measure (true, shifted, by position, of the untrained; each heads first, then classes), and shares."""
     values = reference.values[tile]
-    height, width = values.shape
-    steps = [divmod(int(s), width) for s in rng.integers(1, max(2, height * width), size=shifts)]
-    moved = np.stack([values, *(np.roll(values, step, axis=(0, 1)) for step in steps)]).reshape(1 + shifts, -1)
+    moved = np.stack([values, *moved_round(values, rng, shifts)]).reshape(1 + shifts, -1)
     own, *others = (each.reshape(len(each), -1) for each in (maps, position, untrained))
     everyone = np.concatenate([own, *others])
     if not reference.classes:
