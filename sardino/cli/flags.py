@@ -92,16 +92,26 @@ def show_table(rows: Iterable[Sequence[str]]) -> None:
 
 def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
     """The option of a field, as typer reads it."""
-    known = {type(each): each for each in field.metadata}
+    plain, limits = _without_limits(field.annotation)
+    known = {type(each): each for each in (*limits, *field.metadata)}
     flag = known[Flag].name if Flag in known else f"--{name.replace('_', '-')}"
     least = known[Ge].ge if Ge in known else None
-    if Gt in known and int in (field.annotation, *get_args(field.annotation)):
+    if Gt in known and int in (plain, *get_args(plain)):
         least = known[Gt].gt + 1
     most = known[Le].le if Le in known else None
     option = Option(flag, min=least, max=most, help=field.description)
-    kind: Any = str if _of_words(field) else field.annotation
+    kind: Any = str if _of_words(field) else plain
     default = "" if _of_words(field) else default
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _without_limits(kind: Any) -> tuple[Any, list[Any]]:
+    """A field's type as typer knows it, and the limits that stand inside it: of `Count | None`, an int or None."""
+    for part in get_args(kind):
+        if get_origin(part) is Annotated:
+            number, info = get_args(part)
+            return number | None, info.metadata
+    return kind, []
 
 
 def _is_options(kind: Any) -> bool:

@@ -54,8 +54,7 @@ class Making(Options):
     workers: Annotated[Count, Field(description="Tiles at once, without a --dask address.")] = 2
     limit: Annotated[int, Field(ge=0, description="Only the first so many tiles, for a trial; 0 takes all.")] = 0
     strict: Annotated[
-        bool,
-        Field(description="Make no store while a tile is missing: exit code 2, finished tiles are kept."),
+        bool, Field(description="Make no store while a tile is missing: exit code 2, finished tiles are kept.")
     ] = False
     restart: Annotated[bool, Field(description="Throw away finished tiles of an interrupted run.")] = False
     overwrite: Annotated[bool, Field(description="Replace a store that is already at OUT.")] = False
@@ -91,8 +90,7 @@ class OfArchive(Options):
         ),
     ] = "missing"
     codes: Annotated[
-        str,
-        Field(description="Label codes, where the files do not tell: official (10..100) or mapped (1..11)."),
+        str, Field(description="Label codes, where the files do not tell: official (10..100) or mapped (1..11).")
     ] = ""
     layers: Annotated[
         bool, Field(description="Add the reference layers that are there."), Flag("--layers/--no-layers")
@@ -256,8 +254,7 @@ def m3leo(
 @with_options(OfArchive)
 def geetiles(
     folder: Annotated[
-        Path,
-        Argument(help="<aoi>_partitions_<kind>_<hash>.geojson, or the folder that holds it beside its data sets."),
+        Path, Argument(help="<aoi>_partitions_<kind>_<hash>.geojson, or the folder that holds it beside its data sets.")
     ],
     out: OutArgument,
     splits: Annotated[Path | None, Option(help="CSV with identifier and split, if there are several.")] = None,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
+from typer import Argument, Exit, Option, echo
 
-from sardino.cli.flags import with_options
+from sardino.cli.flags import shown, with_options
 from sardino.cli.ingest import cluster
 from sardino.cli.pretrain import STOPPED
 from sardino.errors import SardinoError
@@ -15,17 +15,17 @@ from sardino.mapping.job import Job
 
 ScenesArgument = Annotated[
     list[Path],
-    typer.Argument(
+    Argument(
         help="GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder. Several: one map each.",
         metavar="SCENE...",
     ),
 ]
 OutOption = Annotated[
-    Path, typer.Option("--out", "-o", help="Map to make (.tif); of several scenes, the folder for their maps.")
+    Path, Option("--out", "-o", help="Map to make (.tif); of several scenes, the folder for their maps.")
 ]
 DaskOption = Annotated[
     str,
-    typer.Option(
+    Option(
         help="Many scenes on a cluster, one task each: the address of a dask.distributed scheduler "
         "(tcp://host:8786), or local[N] for N processes of this machine. All see the same disk."
     ),
@@ -38,7 +38,7 @@ def attend(
     out: OutOption,
     model: Annotated[
         Path | None,
-        typer.Option(help="Folder of `sardino pretrain`, or of a segmenter, whose ViT is taken; else the built-in."),
+        Option(help="Folder of `sardino pretrain`, or of a segmenter, whose ViT is taken; else the built-in."),
     ] = None,
     dask: DaskOption = "",
     **options: Any,
@@ -63,8 +63,7 @@ def map_landcover(
     scenes: ScenesArgument,
     out: OutOption,
     model: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a segmenter, from build/<profile>/segmenters; else the built-in."),
+        Path | None, Option(help="Folder of a segmenter, from build/<profile>/segmenters; else the built-in.")
     ] = None,
     dask: DaskOption = "",
     **options: Any,
@@ -97,8 +96,8 @@ def _run(scenes: Sequence[Path], dask: str, **options: Any) -> None:
         else:
             _many(job, scenes, dask)
     except KeyboardInterrupt:
-        typer.echo("stopped: the same command goes on from here", err=True)
-        raise typer.Exit(STOPPED) from None
+        echo("stopped: the same command goes on from here", err=True)
+        raise Exit(STOPPED) from None
 
 
 def _one(job: Job) -> None:
@@ -113,38 +112,34 @@ def _one(job: Job) -> None:
 
     make_map(job, windows, say=_warn)
     for path in job.targets.values():
-        typer.echo(path)
+        echo(path)
 
 
 def _many(job: Job, scenes: Sequence[Path], dask: str) -> None:
     """A map of each scene in a folder, its scenes shown as they are done."""
     from sardino.mapping.many import make_all
-    from sardino.progress import track
 
-    # Whole paths: a worker of a cluster stands in another folder.
-    out, sure, model = job.out.resolve(), job.confidence and job.confidence.resolve(), job.model.resolve()
-    jobs = [
-        job.changed(
-            scene=scene.resolve(),
-            out=out / f"{scene.stem}.{job.kind}.tif",
-            confidence=sure and sure / f"{scene.stem}.confidence.tif",
-            model=model,
-        )
-        for scene in scenes
-    ]
+    jobs = [_job_of(scene, job) for scene in scenes]
     local = re.fullmatch(r"local(?:\[(\d+)\])?", dask)
     with cluster("local" if local else dask, int(local[1] or 1) if local else 1) as client:
-        made = make_all(jobs, client, lambda items, total: track(items, total, "scenes"))
+        made = make_all(jobs, client, shown("scenes"))
     for one in made:
         for doubt in one.doubts:
             _warn(doubt)
         if not one.fault:
-            typer.echo(one.job.out)
+            echo(one.job.out)
     if missing := [one for one in made if one.fault]:
         for one in missing:
-            typer.echo(f"no map: {one.fault}", err=True)
+            echo(f"no map: {one.fault}", err=True)
         raise SardinoError(f"{len(missing)} of {len(made)} scenes have no map: put right what is named, run it again")
 
 
+def _job_of(scene: Path, job: Job) -> Job:
+    """The job of one of many scenes, in whole paths: a worker of a cluster stands in another folder."""
+    sure = job.confidence and job.confidence.resolve() / f"{scene.stem}.confidence.tif"
+    out = job.out.resolve() / f"{scene.stem}.{job.kind}.tif"
+    return job.changed(scene=scene.resolve(), out=out, confidence=sure, model=job.model.resolve())
+
+
 def _warn(sentence: str) -> None:
-    typer.echo(f"warning: {sentence}", err=True)
+    echo(f"warning: {sentence}", err=True)

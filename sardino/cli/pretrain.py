@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
+from typer import Argument, Exit, Option, echo
 
 from sardino.cli.flags import with_options
 from sardino.dino.recipe import Run
@@ -12,9 +12,9 @@ from sardino.errors import SardinoError
 STOPPED = 75
 """Exit code after a signal: not finished, run the same command again (EX_TEMPFAIL)."""
 
-StoreArgument = Annotated[Path, typer.Argument(help="Tile store, from `sardino ingest` or build/<profile>/store.")]
+StoreArgument = Annotated[Path, Argument(help="Tile store, from `sardino ingest` or build/<profile>/store.")]
 OutArgument = Annotated[
-    Path, typer.Argument(help="Folder of the weights, their card and log; a run that was stopped goes on from there.")
+    Path, Argument(help="Folder of the weights, their card and log; a run that was stopped goes on from there.")
 ]
 
 
@@ -22,27 +22,27 @@ OutArgument = Annotated[
 def pretrain(
     store: StoreArgument,
     out: OutArgument,
-    region: Annotated[list[str] | None, typer.Option(help="Train on this region alone; repeat for more.")] = None,
+    region: Annotated[list[str] | None, Option(help="Train on this region alone; repeat for more.")] = None,
     vit: Annotated[
         str,
-        typer.Option(
+        Option(
             help="tiny, small, base (timm's), laptop, or WIDTHxBLOCKSxHEADS. The paper compares tiny and base; start "
             "with the smaller: its tokens were as good at a tenth of the cost."
         ),
     ] = "tiny",
     patch: Annotated[
-        int, typer.Option(min=1, help="Side of a patch in pixels. Half the patch is 4 times the tokens, finer maps.")
+        int, Option(min=1, help="Side of a patch in pixels. Half the patch is 4 times the tokens, finer maps.")
     ] = 16,
     recipe: Annotated[
         str,
-        typer.Option(
+        Option(
             help="small: DINO scaled to your tiles, the one to start with; dino: the reference, for a million tiles; "
             "paper: its Table 3, whose learning rate hardly moves a backbone in a short run."
         ),
     ] = "small",
     change: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--set",
             help="NAME=VALUE of the recipe; repeat for more. Loss stuck at ln K: lower teacher_temperature to 0.02 or "
             "prototypes to 256. Loss near 0: raise teacher_temperature, or centre_momentum to 0.99. Distance near 0: "
@@ -50,27 +50,25 @@ def pretrain(
         ),
     ] = None,
     epochs: Annotated[
-        float, typer.Option(min=0, help="Passes over the tiles; 100 suit thousands of tiles, more suit hundreds.")
+        float, Option(min=0, help="Passes over the tiles; 100 suit thousands of tiles, more suit hundreds.")
     ] = 100,
-    steps: Annotated[int | None, typer.Option(min=1, help="Length in steps, instead of --epochs.")] = None,
+    steps: Annotated[int | None, Option(min=1, help="Length in steps, instead of --epochs.")] = None,
     probe_every: Annotated[
-        int | None, typer.Option(min=0, help="Steps between probes of the teacher; 5 epochs by default, 0 for the end.")
+        int | None, Option(min=0, help="Steps between probes of the teacher; 5 epochs by default, 0 for the end.")
     ] = None,
-    device: Annotated[Literal["cuda", "mps", "cpu"] | None, typer.Option(help="The best there is by default.")] = None,
+    device: Annotated[Literal["cuda", "mps", "cpu"] | None, Option(help="The best there is by default.")] = None,
     strategy: Annotated[
         Literal["auto", "ddp", "fsdp"],
-        typer.Option(help="Under torchrun: ddp copies the network to each rank, fsdp shards it; auto by size."),
+        Option(help="Under torchrun: ddp copies the network to each rank, fsdp shards it; auto by size."),
     ] = "auto",
     cache: Annotated[
         Literal["auto", "memory", "none"],
-        typer.Option(
-            help="Whether tiles are held in memory while it runs; auto holds what takes less than a gigabyte."
-        ),
+        Option(help="Whether tiles are held in memory while it runs; auto holds what takes less than a gigabyte."),
     ] = "auto",
     tensorboard: Annotated[
-        bool, typer.Option("--tensorboard", help="Write event files too: tensorboard --logdir OUT.")
+        bool, Option("--tensorboard", help="Write event files too: tensorboard --logdir OUT.")
     ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away the snapshots of an earlier run.")] = False,
+    restart: Annotated[bool, Option("--restart", help="Throw away the snapshots of an earlier run.")] = False,
     **options: Any,
 ) -> None:
     """Pre-train a ViT on the training tiles of a store by DINO, without labels.
@@ -118,19 +116,19 @@ def pretrain(
             )
         except Stopped as stopped:
             if parallel.first:
-                typer.echo(str(stopped), err=True)
-            raise typer.Exit(STOPPED) from stopped
+                echo(str(stopped), err=True)
+            raise Exit(STOPPED) from stopped
         if not parallel.first:
             return
         history = result.history
-        typer.echo(f"{length} steps on {count} tiles; loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
+        echo(f"{length} steps on {count} tiles; loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
         if history.probes["step"]:
             knn, linear = history.probes["knn"][-1], history.probes["linear"][-1]
-            typer.echo(f"probe on validation tiles: mIoU {knn:.3f} by neighbours, {linear:.3f} linear")
+            echo(f"probe on validation tiles: mIoU {knn:.3f} by neighbours, {linear:.3f} linear")
         for sentence in result.warnings:
-            typer.echo(f"warning: {sentence}")
+            echo(f"warning: {sentence}")
         for name in digests:
-            typer.echo(f"{out / name}.safetensors")
+            echo(f"{out / name}.safetensors")
 
 
 def slurm() -> None:
@@ -138,7 +136,7 @@ def slurm() -> None:
 
     sardino slurm > pretrain.sbatch; sbatch pretrain.sbatch STORE OUT --vit base --batch 512
     """
-    typer.echo((Path(__file__).parent / "pretrain.sbatch").read_text(encoding="utf-8"), nl=False)
+    echo((Path(__file__).parent / "pretrain.sbatch").read_text(encoding="utf-8"), nl=False)
 
 
 def setting(text: str) -> tuple[str, object]:

@@ -16,6 +16,7 @@ from sardino.data.tiles.store import TileStore, example_tiles
 from sardino.data.tiles.tile import georeferenced
 from sardino.dino.attention import block_count, class_attention, patch_attention, patch_grid, rollout
 from sardino.errors import SardinoError
+from sardino.files import whole
 from sardino.reporting.figures.exploration import Exploration
 from sardino.reporting.figures.places import REFERENCE, has_values
 
@@ -141,12 +142,12 @@ class Explorer:
         """Write all heads' maps as a GeoTIFF in the tile's place, and return its path; the folder is made."""
         source = {PATCH: f"patch-{look.patch[0] + 1}-{look.patch[1] + 1}", CLASS: "class"}.get(look.origin, "rollout")
         block = "" if look.origin == ROLLOUT else f"-block-{look.block % self.blocks + 1}"
-        folder.mkdir(parents=True, exist_ok=True)
         path = folder / f"{look.tile}-{source}{block}.tif"
-        partial = path.with_name(f".{path.name}")
         array = georeferenced(self.maps(look), self.store.tile(look.tile))
-        array.rio.to_raster(partial, driver="GTiff", tags={"unit": "times an even share", "from": self.said(look)})
-        return partial.replace(path)
+        tags = {"unit": "times an even share", "from": self.said(look)}
+        with whole(path) as partial:
+            array.rio.to_raster(partial, driver="GTiff", tags=tags)
+        return path
 
     def _place(self, look: Look) -> str:
         tile = self.store.tile(look.tile)

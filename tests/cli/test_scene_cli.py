@@ -82,6 +82,7 @@ def test_several_scenes_go_into_a_folder(place):
         (["attend", "scene.tif", "-o", "a.tif"], "holds no backbone of its own: .* give it with --model FOLDER"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "backbone"], "holds a backbone, which tells no classes"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--unit", "K"], "value for '--unit'"),
+        (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--threads", "0"], "value for '--threads'"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--device", "tpu"], "value for '--device'"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--precision", "half"], "value for '--precision'"),
         (["map", "scene.tif", "b.tif", "-o", "m.tif", "--model", "segmenter"], "go into a folder"),
@@ -130,4 +131,5 @@ def test_ctrl_c_says_that_it_goes_on(place, monkeypatch):
 def test_help_teaches(place):
     for verb in ("attend", "map"):
         page = " ".join(run(verb, "--help").stdout.split())
+        assert "--threads <int range>" in page and "typing" not in page
         assert "the same command goes on" in page and f"Example: sardino {verb} scene.tif -o" in page
