@@ -228,7 +228,7 @@ def test_a_row_is_recorded_with_its_loss_and_how_its_rate_was_chosen(space):
     cells = [train_cell(experiment, 10, seed, search.chosen) for seed in (0, 1)]
     plain = train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 10, 0, search.chosen)
     assert cells[0].losses[0] != plain.losses[0]
-    run = OpenRun(other, experiment.kind, experiment.run, {"encoding": "unet"}, other.profile.seeds, 0.0)
+    run = OpenRun(other, "baseline", "baseline-unet-scratch", {"encoding": "unet"}, other.profile.seeds, 0.0)
     record = record_row(run, experiment, search, cells)
     assert read_record(space.record("baseline-unet-scratch")) == record and record["kind"] == "baseline"
     assert record["results"]["loss"] == "one-vs-rest" and record["seeds"] == [0, 1]
