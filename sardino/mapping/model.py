@@ -10,13 +10,14 @@ from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS, Geod, Transformer
+from pyproj import CRS, Transformer
 from timm.models.vision_transformer import VisionTransformer
 
 from sardino.data.places.utm import crs_at
+from sardino.data.rasters.open import pixel_size_m
 from sardino.data.rasters.scene import Read, Scene
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.data.tiles.radiometry import to_db
+from sardino.data.tiles.radiometry import difference_of, to_db
 from sardino.dino.recipe import Network
 from sardino.errors import SardinoError
 from sardino.files import sha256_of
@@ -191,17 +192,6 @@ def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), uni
     return ModelScene(scene, _match_channels(scene.path, names, model.channels, unit or scene.unit), doubts)
 
 
-def pixel_on_ground(scene: Scene) -> tuple[float, float]:
-    """Width and height in metres of a pixel at the scene's centre, on the ellipsoid, whatever the CRS."""
-    a, _, c, _, e, f = scene.transform
-    x, y = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
-    # Over several pixels, that rounding does not count; over few, that the curvature does not.
-    xs, ys = np.array([x, x + 8 * a, x]), np.array([y, y, y + 8 * e])
-    lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(xs, ys)
-    _, _, metres = Geod(ellps="WGS84").inv(lon[[0, 0]], lat[[0, 0]], lon[1:], lat[1:])
-    return float(metres[0]) / 8, float(metres[1]) / 8
-
-
 def _match_channels(path: Path, names: Sequence[str], channels: Sequence[str], unit: str) -> Channels:
     """Find a model's channels among the bands of a scene, by name ("" for a band without one).
 
@@ -216,7 +206,7 @@ def _match_channels(path: Path, names: Sequence[str], channels: Sequence[str], u
     found = {name: number for number, name in enumerate(names) if name}
     if twice := sorted({name for name in found if list(names).count(name) > 1} & set(channels)):
         raise SardinoError(f"{path} has more than one band {', '.join(twice)}: name its bands with --channels")
-    parts = [_parts(channel, found) for channel in channels]
+    parts = [(channel,) if channel in found else difference_of(channel, found) for channel in channels]
     if missing := [channel for channel, part in zip(channels, parts, strict=True) if not part]:
         raise SardinoError(
             f"{path} has the bands {', '.join(name or '(no name)' for name in names)}, and the model needs "
@@ -234,19 +224,10 @@ def _match_channels(path: Path, names: Sequence[str], channels: Sequence[str], u
     return Channels(tuple(bands), made_of, cast(Unit, unit))
 
 
-def _parts(channel: str, found: dict[str, int]) -> tuple[str, ...]:
-    """The band or the two bands that a channel is made of; none where they are not there."""
-    if channel in found:
-        return (channel,)
-    season, _, pair = channel.rpartition("_")
-    parts = tuple(f"{season}_{name}" if season else name for name in pair.split("-"))
-    return parts if len(parts) == 2 and set(parts) <= set(found) else ()
-
-
 def _size_doubts(scene: Scene, model: MapModel) -> list[str]:
     if model.gsd_m is None:
         return [f"{model.folder} does not say of what pixel size it was trained: results may be meaningless"]
-    width, height = pixel_on_ground(scene)
+    width, height = pixel_size_m(scene.crs, scene.transform, scene.shape)
     if all(abs(side / model.gsd_m - 1) <= TOLERANCE for side in (width, height)):
         return []
     raise SardinoError(
@@ -261,7 +242,7 @@ def _metric_crs(scene: Scene) -> str:
     """The scene's own CRS where its unit is the metre on the ground, else the UTM zone of its centre."""
     crs = CRS.from_user_input(scene.crs)
     a, _, c, _, e, f = scene.transform
-    width, _ = pixel_on_ground(scene)
+    width, _ = pixel_size_m(scene.crs, scene.transform, scene.shape)
     if crs.is_projected and abs(width / a - 1) < TOLERANCE:
         return scene.crs if len(scene.crs) < 20 else "the CRS it has"
     centre = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2

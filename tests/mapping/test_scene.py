@@ -12,11 +12,12 @@ from made import CHANNELS, NORMALISATION, ORIGIN, UTM, backscatter, read, segmen
 from rasterio.shutil import copy
 from rasterio.transform import Affine
 
+from sardino.data.rasters.open import pixel_size_m
 from sardino.data.rasters.scene import open_scene
 from sardino.data.tiles.radiometry import to_power
 from sardino.errors import SardinoError
 from sardino.mapping.job import Job
-from sardino.mapping.model import load_landcover, match_scene, pixel_on_ground
+from sardino.mapping.model import load_landcover, match_scene
 from sardino.mapping.scene_map import make_map
 
 ROWS, COLUMNS = 70, 90
@@ -155,7 +156,8 @@ def test_a_stack_is_a_scene(tmp_path, model, kind, suffix):
 )
 def test_a_pixel_is_measured_on_the_ground(tmp_path, crs, transform, size):
     path = write_scene(tmp_path / "s.tif", VALUES, crs=crs, transform=transform)
-    assert pixel_on_ground(open_scene(path)) == pytest.approx(size, rel=0.005)
+    scene = open_scene(path)
+    assert pixel_size_m(scene.crs, scene.transform, scene.shape) == pytest.approx(size, rel=0.005)
 
 
 REFUSED = {

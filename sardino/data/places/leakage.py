@@ -1,7 +1,7 @@
 """The leakage report: what the splits share, how far apart they lie, and whether that is far enough."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -15,6 +15,7 @@ from sardino.data.places.ground import Ground
 from sardino.data.tiles.store import SPLITS, TileStore
 from sardino.data.tiles.table import tiles_in
 from sardino.errors import SardinoError
+from sardino.progress import Progress
 
 LEVELS = (1 / math.e, 0.1)
 """Correlations below which backscatter counts as decorrelated: the usual length, and nearly nothing left."""
@@ -124,18 +125,13 @@ def table_leakage(table: pd.DataFrame) -> Leakage:
 
 
 def store_leakage(
-    store: TileStore,
-    channel: str | None = None,
-    most_tiles: int = 200,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    store: TileStore, channel: str | None = None, most_tiles: int = 200, progress: Progress = iter
 ) -> Leakage:
     """The report on a tile store, with the distance at which its backscatter decorrelates.
 
     Args:
-        store: tiles with splits.
         channel: to correlate; the first by default.
         most_tiles: read so many tiles, spread evenly over the store.
-        progress: wraps the loop over tile numbers, for example `tqdm`.
 
     Raises:
         SardinoError: the store has no such channel.

@@ -11,16 +11,7 @@ from numpy.typing import NDArray
 
 from sardino.data.places.area import Aoi
 from sardino.data.places.square_grid import KEEP, MOST_TILES, Keep, area_in, belongs, nothing_fits
-from sardino.data.places.utm import (
-    crs_at,
-    equator,
-    metric_crs,
-    reproject,
-    within_zone,
-    zone_bounds,
-    zone_crs,
-    zones_of,
-)
+from sardino.data.places.utm import crs_at, equator, metric_crs, reproject, within_zone, zone_bounds, zone_crs, zones_of
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 

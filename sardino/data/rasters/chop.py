@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from sardino.data.rasters.warp import KINDS, Kind, resample, window_on
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 from sardino.files import whole, write_csv
+from sardino.progress import Progress
 
 LEFT_OUT = "left-out.csv"
 """Beside the tiles' files: ids of the tiles without one, and why."""
@@ -31,8 +32,6 @@ _PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset", "valid_
 _PLACE = {"grid_mapping", "coordinates"}
 """Attributes of how a file packs its values and where they lie: neither holds for a tile."""
 
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
-
 
 class TileLeftOut(SardinoError):
     """A tile cannot be cut, for the reason given."""
@@ -40,13 +39,7 @@ class TileLeftOut(SardinoError):
 
 @dataclass(frozen=True)
 class Cut:
-    """What became of the tiles of a table.
-
-    Args:
-        written: ids of tiles whose file was made now.
-        kept: ids of tiles whose file was there and whole.
-        left_out: reason by id.
-    """
+    """Ids of the tiles whose file was made now, and of those whose was there and whole; the others' reasons by id."""
 
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
@@ -80,11 +73,9 @@ def chop(
         resolution: pixel size in units of the tile's CRS; about that of the scene by default.
         tile_grid: take the tile's own pixels instead.
         variables: all by default.
-        progress: wraps the loop over tiles, for example `tqdm`.
 
     Returns:
-        What was written and kept, and the tiles left out: those outside the scene, and those where it
-        has no valid pixel.
+        Tiles left out are those outside the scene, and those where it has no valid pixel.
 
     Raises:
         SardinoError: an unknown kind or variable, or a folder with tiles of another scene.
@@ -105,7 +96,7 @@ def chop(
     other = {name: v for name, v in source.data.data_vars.items() if not {"y", "x"} & set(v.dims) and v.ndim <= 1}
 
     def make(tile: Tile, path: Path) -> None:
-        grid = cut_grid(tile, None if tile_grid else resolution or pixel_in(source, tile))
+        grid = tile if tile_grid else cut_grid(source, tile, resolution)
         planes = {name: cut_variable(source, name, grid, kind, nodata) for name in names}
         if not any(_any_valid(values.values, missing) for values, missing in planes.values()):
             raise TileLeftOut("no valid pixel")
@@ -151,17 +142,16 @@ def cut_variable(
     return xr.DataArray(cut.reshape(*values.shape[:-2], *grid.shape), inner, dims, attrs=attributes), missing
 
 
-def cut_grid(tile: Tile, step: float | None) -> Tile:
-    """The tile itself, or the same footprint in as many square pixels of about `step` map units as fit."""
-    if step is None:
-        return tile
+def cut_grid(source: Gridded, tile: Tile, resolution: float | None) -> Tile:
+    """A tile's footprint in as many square pixels as fit, of about `resolution` map units or the scene's pixel size."""
+    step = resolution or _pixel_in(source, tile)
     left, bottom, right, top = tile.bounds
     rows, columns = max(round((top - bottom) / step), 1), max(round((right - left) / step), 1)
     transform = ((right - left) / columns, 0.0, left, 0.0, (bottom - top) / rows, top)
     return Tile(tile.region, tile.crs, transform, (rows, columns))
 
 
-def pixel_in(source: Gridded, tile: Tile) -> float:
+def _pixel_in(source: Gridded, tile: Tile) -> float:
     """The scene's pixel size in units of the tile's CRS, at the tile: the smaller of its width and height."""
     a, _, _, _, e, _ = source.transform
     if CRS(tile.crs) == CRS(source.crs):
@@ -183,9 +173,7 @@ def cut_tiles(
     A file that is there is read; whole ones are kept, damaged ones made again. Tiles that `make` leaves
     out by raising TileLeftOut are listed in LEFT_OUT with the reason.
 
-    Args:
-        origin: what the files are cut from; a folder that holds files of another origin is refused.
-        make: writes the file of a tile.
+    A folder that holds files cut from another `origin` is refused.
     """
     if not tiles:
         raise SardinoError("there is no tile to cut: the table is empty")
@@ -229,7 +217,7 @@ def on_grid(data: xr.Dataset, grid: Tile) -> xr.Dataset:
 
 
 def write_netcdf(path: Path, groups: dict[str, xr.Dataset]) -> None:
-    """Write groups of one NetCDF file; "/" is the root."""
+    """Write a NetCDF file of these groups; "/" is the root."""
     with whole(path) as partial, warnings.catch_warnings():
         # A fill value of a variable that was masked by hand is not news.
         warnings.filterwarnings("ignore", message="saving variable .* with floating point data")

@@ -10,22 +10,12 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from sardino.data.rasters.chop import (
-    ORIGIN,
-    Cut,
-    Progress,
-    TileLeftOut,
-    cut_grid,
-    cut_tiles,
-    cut_variable,
-    on_grid,
-    pixel_in,
-    write_netcdf,
-)
+from sardino.data.rasters.chop import ORIGIN, Cut, TileLeftOut, cut_grid, cut_tiles, cut_variable, on_grid, write_netcdf
 from sardino.data.rasters.open import Gridded, open_gridded
 from sardino.data.rasters.warp import Kind
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
+from sardino.progress import Progress
 
 DATA = "science/grids/data"
 GEOMETRY = "science/grids/imagingGeometry"
@@ -98,20 +88,17 @@ def cut_interferograms(
     resolution: float | None = None,
     progress: Progress = iter,
 ) -> Cut:
-    """Write one NetCDF file a tile with all interferograms that hold the whole tile, stacked along `datepair`.
+    """Write one NetCDF file a tile with all interferograms that hold it whole, stacked along `datepair`.
 
     Groups are those of a granule: science/grids/data with amplitude, coherence, connectedComponents and
     unwrappedPhase (datepair, y, x), each as far as all granules have it; science/grids/imagingGeometry
     interpolated to the tile's centre (datepair, heightsMeta); science/radarMetaData; and
     science/extraMetaData with deltadays, direction and track. Phase and components come from the nearest
-    pixel, amplitude is averaged in power.
+    pixel, amplitude is averaged in power. A tile that no granule holds wholly is left out.
 
     Args:
         granules: from `granules_in`; of several that share the date pair the first that holds the tile is taken.
         resolution: pixel size in units of the tile's CRS; about that of the granules by default.
-
-    Returns:
-        What was written; a tile that no granule holds wholly is left out.
     """
     opened = {g: open_gridded(g.path, group=DATA) for g in granules}
     shared = set.intersection(*(set(source.names) for source in opened.values()))
@@ -127,7 +114,7 @@ def cut_interferograms(
         for granule, source in opened.items():
             if outlines[granule].contains(tile.footprint_in(source.crs)):
                 holds.setdefault(granule.pair, granule)
-        grid = cut_grid(tile, resolution or pixel_in(opened[granules[0]], tile))
+        grid = cut_grid(opened[granules[0]], tile, resolution)
         stack = {g: cut for g in holds.values() if (cut := _cut(opened[g], names, grid)) is not None}
         if not stack:
             raise TileLeftOut("no interferogram holds the whole tile" if not holds else "no valid pixel")

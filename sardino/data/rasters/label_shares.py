@@ -24,6 +24,7 @@ from sardino.data.tiles.store import ARRAYS, TileStore
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 from sardino.files import whole
+from sardino.progress import Progress
 
 _YEAR = re.compile(r"(?<!\d)(19[7-9]\d|20[0-4]\d)(?!\d)")
 _YEAR_TAGS = ("year", "time_coverage_start", "time_start", "start_date", "date", "product_year")
@@ -34,8 +35,6 @@ _SLIVER = 1e-3
 _OVERLAP = 0.05
 """Outlines that were simplified overlap by a little; more than this is a map of another kind."""
 _WINDOW_PX = 1024
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 class LabelRasters:
@@ -118,16 +117,11 @@ def _bounds_of(file: Path, year: int | None) -> tuple[float, float, float, float
 
 
 def shares_of(counts: NDArray[np.int64], size: int, legend: Legend) -> dict[str, float]:
-    """Shares of counted pixels.
+    """share_<code> of the labelled pixels for each class (NaN where none is), and labelled_share among all.
 
     Args:
         counts: (256,) pixels of each class index.
         size: all pixels, with and without a label.
-        legend: classes of the indices.
-
-    Returns:
-        share_<code> of the labelled pixels for each class (NaN where no pixel is labelled), and
-        labelled_share, the labelled pixels among all.
     """
     pixels = counts[: len(legend)]
     labelled = int(pixels.sum())
@@ -154,10 +148,7 @@ def shares_in_store(store: TileStore, layer: str = "label", progress: Progress =
 
 
 def shares_in_rasters(tiles: Sequence[Tile], rasters: LabelRasters, progress: Progress = iter) -> pd.DataFrame:
-    """Shares of tiles counted on label rasters, indexed by tile id.
-
-    A tile without a label has labelled_share 0 and NaN shares.
-    """
+    """Shares of tiles counted on label rasters, indexed by tile id; NaN and labelled_share 0 without a label."""
     return _counted(tiles, [tile.id for tile in tiles], rasters.read, rasters.legend, progress)
 
 

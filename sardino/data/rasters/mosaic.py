@@ -1,7 +1,7 @@
 """Mosaics: tiles of a store, files of tiles, or one value a tile, in one georeferenced raster, tile by tile."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,13 @@ from sardino.data.rasters.geotiff import Canvas, GeoTiff, write_geotiff
 from sardino.data.rasters.open import gdal_faults, open_by_gdal
 from sardino.data.rasters.warp import KINDS, Kind, Transform, bounds_in, resample, window_on
 from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.radiometry import difference_of
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import tiles_in
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
+from sardino.progress import Progress
 
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
 _PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 """Colour-blind safe (Paul Tol's bright scheme), for columns of names such as the split."""
 _REMEDY = "find such files with `sardino tiles verify`"
@@ -54,7 +55,6 @@ def mosaic(
         crs: of the mosaic; needed where the tiles lie in several.
         resolution: of the mosaic in units of its CRS; that of the tiles by default.
         overwrite: replace a file that is already there.
-        progress: wraps the loop over tiles, for example `tqdm`.
 
     Raises:
         SardinoError: unknown or mixed bands, tiles of several CRS and none named, or an unwritable path.
@@ -241,7 +241,7 @@ def _planes_of(store: TileStore, bands: list[str]) -> _Planes:
     unlabelled = 0 if 0 not in legend.codes else IGNORE
     colors = dict(zip(legend.codes, legend.colors, strict=True))
     if bands and len(bands) == len(set(bands)) and set(bands) <= set(store.channels):
-        parts = [_parts(band, store.channels) for band in bands]
+        parts = [difference_of(band, store.channels) or (band,) for band in bands]
         names = list(dict.fromkeys([*bands, *(name for both in parts for name in both)]))
         places = [store.channels.index(name) for name in names]
         kind: Kind = "db" if store.unit == "dB" else "values"
@@ -266,13 +266,6 @@ def _planes_of(store: TileStore, bands: list[str]) -> _Planes:
     if name == "landcover_300m":
         return _Planes(lambda t: legend.decode(layer(t), unlabelled), bands, "classes", "uint8", unlabelled, colors)
     return _Planes(layer, bands, "values", "float32", math.nan)
-
-
-def _parts(channel: str, channels: Sequence[str]) -> tuple[str, ...]:
-    """The channels that a channel is made of: "winter_vv-vh" is the difference of winter_vv and winter_vh."""
-    season, _, pair = channel.rpartition("_")
-    parts = tuple(f"{season}_{pol}" if season else pol for pol in pair.split("-"))
-    return parts if len(parts) == 2 and set(parts) <= set(channels) else (channel,)
 
 
 def _examined(file: Path) -> tuple[Tile, dict[str, Any]]:

@@ -112,7 +112,6 @@ def open_gridded(path: Path, *, lat: str = "", lon: str = "", crs: str = "", gro
     """Open a GeoTIFF (.tif), a NetCDF file (.nc, .h5) or a Zarr store (.zarr) lazily.
 
     Args:
-        path: the file.
         lat, lon: names of its coordinates, where they are not those of CF or of custom.
         crs: where the file states none.
         group: inside a NetCDF or Zarr file.
@@ -342,18 +341,18 @@ def _read(path: Path, variable: str, remedy: str) -> tuple[Raster, dict[str, str
         return raster, dataset.tags(), [dataset.tags(band) for band in dataset.indexes]
 
 
-def pixel_size_m(raster: Raster) -> tuple[float, float]:
-    """Width and height on the ground, in metres, of the pixel in the middle of a raster with a CRS."""
-    a, _, c, _, e, f = raster.transform
-    x, y = c + a * raster.shape[1] / 2, f + e * raster.shape[0] / 2
-    to_degrees = Transformer.from_crs(raster.crs, "EPSG:4326", always_xy=True).transform
+def pixel_size_m(crs: str, transform: Transform, shape: tuple[int, int]) -> tuple[float, float]:
+    """Width and height on the ground, in metres, of the pixel in the middle of a grid, whatever its CRS."""
+    a, _, c, _, e, f = transform
+    x, y = c + a * shape[1] / 2, f + e * shape[0] / 2
+    to_degrees = Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
     longitude, latitude = to_degrees([x, x + a, x], [y, y, y + e])
     _, _, length = Geod(ellps="WGS84").inv(longitude[:1] * 2, latitude[:1] * 2, longitude[1:], latitude[1:])
     return float(length[0]), float(length[1])
 
 
 def _require_square(raster: Raster) -> None:
-    width, height = pixel_size_m(raster)
+    width, height = pixel_size_m(raster.crs, raster.transform, raster.shape)
     if CRS(raster.crs).is_geographic:
         a, _, c, _, e, f = raster.transform
         utm = crs_at(c + a * raster.shape[1] / 2, f + e * raster.shape[0] / 2)
@@ -379,15 +378,7 @@ def _dates(tags: dict[str, str], bands: list[dict[str, str]]) -> NDArray[np.date
 
 # What pixels mean: one function a fact.
 
-_UNITS = {
-    "db": "db",
-    "decibel": "db",
-    "decibels": "db",
-    "linear": "linear",
-    "linear power": "linear",
-    "power": "linear",
-    "amplitude": "amplitude",
-}
+_UNITS = {"decibel": "db", "decibels": "db", "linear power": "linear", "power": "linear"}
 
 
 def unit_said(text: str) -> str:

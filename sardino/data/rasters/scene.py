@@ -16,15 +16,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
-from sardino.data.rasters.open import (
-    Gridded,
-    gdal_faults,
-    open_by_gdal,
-    open_gridded,
-    unit_said,
-    units_said,
-    unpacked,
-)
+from sardino.data.rasters.open import Gridded, gdal_faults, open_by_gdal, open_gridded, unit_said, units_said, unpacked
 from sardino.data.rasters.warp import Transform
 from sardino.errors import SardinoError
 

@@ -15,23 +15,13 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from sardino.data.rasters.chop import (
-    ORIGIN,
-    Cut,
-    Progress,
-    TileLeftOut,
-    cut_grid,
-    cut_tiles,
-    cut_variable,
-    on_grid,
-    pixel_in,
-    write_netcdf,
-)
+from sardino.data.rasters.chop import ORIGIN, Cut, TileLeftOut, cut_grid, cut_tiles, cut_variable, on_grid, write_netcdf
 from sardino.data.rasters.open import open_gridded
 from sardino.data.rasters.warp import Kind
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
+from sardino.progress import Progress
 
 AMPLITUDE_DB = -83.0
 """gamma0 in dB is 20 log10(DN) - 83."""
@@ -108,21 +98,14 @@ def planes_in(folder: Path) -> dict[Plane, list[Path]]:
 
 
 def cut_seasons(
-    folder: Path,
-    tiles: Sequence[Tile],
-    out: Path,
-    *,
-    resolution: float | None = None,
-    progress: Progress = iter,
+    folder: Path, tiles: Sequence[Tile], out: Path, *, resolution: float | None = None, progress: Progress = iter
 ) -> Cut:
     """Write one NetCDF file a tile from the 1-degree files of the set.
 
     It holds amplitude (season, polarisation, y, x) in dB gamma0, averaged in linear power; coherence
     (season, deltadays, y, x) from 0 to 1; decay (season, param, y, x) and geometry (orbit, feature, y, x)
     as digital numbers. A plane that has no file is NaN; where 1-degree files meet, each gives its part.
-
-    Returns:
-        What was written; a tile without a valid pixel is left out.
+    A tile without a valid pixel is left out.
     """
     planes = planes_in(folder)
     sources = {path: open_gridded(path) for files in planes.values() for path in files}
@@ -143,7 +126,7 @@ def cut_seasons(
         return merged
 
     def make(tile: Tile, path: Path) -> None:
-        grid = cut_grid(tile, resolution or pixel_in(first, tile))
+        grid = cut_grid(first, tile, resolution)
         data = xr.Dataset(attrs={ORIGIN: origin, "references": "doi:10.1038/s41597-022-01189-6"})
         for name, axes in DIMENSIONS.items():
             labels = places[name]

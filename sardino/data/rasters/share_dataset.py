@@ -6,15 +6,16 @@ import json
 import shutil
 import tarfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import read_table
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole
+from sardino.progress import Progress
 
 CARD = "card.json"
 README = "README.md"
@@ -24,8 +25,6 @@ PACKAGE_FORMAT = "sardino-package"
 PACKAGE_VERSION = 1
 _LARGEST_TEXT = 1 << 28
 _MOST_FILES = 10_000_000
-
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
 
 
 @dataclass(frozen=True)
@@ -189,11 +188,6 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
     archives, names that lead outside or come twice, files that the checksums do not list, and more
     bytes than the archive itself has or the disk can hold, are refused before anything is written.
 
-    Args:
-        archive: .tar file made by `pack_dataset`.
-        folder: to make; it must not exist.
-        progress: wraps the loop over files, for example `tqdm`.
-
     Raises:
         SardinoError: anything of the above, by name, or a damaged archive.
     """
@@ -213,7 +207,9 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
             sums, card = _sums(archive, texts[CHECKSUMS], members.keys() - {CHECKSUMS}), _card(archive, texts[CARD])
             with whole(folder) as partial:
                 for name in progress(list(members)):
-                    _extract(tar, members[name], partial / name)
+                    (partial / name).parent.mkdir(parents=True, exist_ok=True)
+                    with _content(tar, members[name]) as source, (partial / name).open("xb") as file:
+                        shutil.copyfileobj(source, file)
                     if name != CHECKSUMS and sha256_of(partial / name) != sums[name]:
                         raise SardinoError(
                             f"{archive} is damaged: {name} does not match its checksum; copy the archive again"
@@ -261,13 +257,11 @@ def _harmless(name: str) -> bool:
     return plain and not path.is_absolute() and not {"..", "."} & set(name.split("/")) and len(name) < 1024
 
 
-def _extract(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
-    """Copy a plain file's bytes to a new file, and nothing else that its header says."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    source = tar.extractfile(member)
-    assert source is not None  # _checked took plain files only
-    with source, target.open("xb") as file:
-        shutil.copyfileobj(source, file)
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    """A plain file's bytes, and nothing else that its header says."""
+    content = tar.extractfile(member)
+    assert content is not None  # _checked took plain files only
+    return content
 
 
 def _sums(archive: Path, text: str, names: set[str]) -> dict[str, str]:
@@ -293,9 +287,7 @@ def _card(archive: Path, text: str) -> dict[str, Any]:
 def _text(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
     if member.size > _LARGEST_TEXT:
         raise SardinoError(f"{archive} holds a {member.name} of {member.size} bytes: do not trust it")
-    source = tar.extractfile(member)
-    assert source is not None  # _checked took plain files only
     try:
-        return source.read().decode("utf-8")
+        return _content(tar, member).read().decode("utf-8")
     except UnicodeDecodeError as error:
         raise SardinoError(f"{archive} has a damaged {member.name}: copy it again") from error

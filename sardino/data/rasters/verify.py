@@ -4,7 +4,7 @@ import errno
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from sardino.data.tiles.store import ARRAYS
 from sardino.errors import SardinoError, first_line
 from sardino.files import sha256_of
+from sardino.progress import Progress
 
 Fault = Literal["unreadable", "empty", "size", "unexamined"]
 FAULTS: dict[Fault, str] = {
@@ -58,10 +59,7 @@ class Examined:
 
 
 def examine_folder(
-    folder: Path,
-    shape: tuple[int, int] | None = None,
-    remove: bool = False,
-    progress: Callable[[Iterable[Path]], Iterable[Path]] = iter,
+    folder: Path, shape: tuple[int, int] | None = None, remove: bool = False, progress: Progress = iter
 ) -> Examined:
     """Read every GeoTIFF and NetCDF file below a folder to its end.
 

@@ -1,5 +1,7 @@
 """Units of backscatter: linear power, decibels, and the packed integers on disk."""
 
+from collections.abc import Collection
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -45,11 +47,17 @@ def unpack(counts: NDArray[np.int16], out: Float | None = None) -> Float:
     return db
 
 
+def difference_of(channel: str, names: Collection[str]) -> tuple[str, ...]:
+    """The two names of which a channel is the difference: "winter_vv-vh" of winter_vv and winter_vh; else none."""
+    season, _, pair = channel.rpartition("_")
+    parts = tuple(f"{season}_{pol}" if season else pol for pol in pair.split("-"))
+    return parts if len(parts) == 2 and set(parts) <= set(names) else ()
+
+
 def seasonal_stack(vv_power: NDArray[np.floating], vh_power: NDArray[np.floating]) -> Float:
     """Seasonal means in linear power, each (4, H, W), to the 12 channels in dB, (12, H, W).
 
-    VV-VH is the difference of decibels, that is the logarithm of the power ratio
-    (paper, section 2: "logarithmic difference").
+    VV-VH is the difference of decibels, the logarithm of the power ratio (paper, section 2: "logarithmic difference").
     """
     vv, vh = to_db(vv_power), to_db(vh_power)
     return np.stack([vv, vh, vv - vh], axis=1).reshape(len(CHANNELS), *vv.shape[1:])

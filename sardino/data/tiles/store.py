@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from sardino.data.tiles.landcover import Legend
 from sardino.data.tiles.radiometry import unpack
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
+from sardino.progress import Progress
 
 FORMAT = "sardino-tiles"
 VERSION = 2
@@ -203,7 +204,7 @@ class TileStore:
         if tile_px is not None and tile_px != self.tile_px:
             raise SardinoError(f"{self.path} holds tiles of {self.tile_px} px, needed are {tile_px} px")
 
-    def damaged(self, progress: Callable[[Iterable[str]], Iterable[str]] = iter) -> list[str]:
+    def damaged(self, progress: Progress = iter) -> list[str]:
         """Read everything; ids of the tiles whose pixels are lost, cut short or no longer those written."""
         found = []
         for row, tile_id in enumerate(progress(self.ids())):

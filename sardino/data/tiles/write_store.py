@@ -4,7 +4,7 @@ import os
 import shutil
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +30,7 @@ from sardino.data.tiles.store import (
 from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Tile
 from sardino.errors import SardinoError
+from sardino.progress import Progress
 
 _CODECS = {"none": None, "zstd": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")}
 _LAYER_NODATA = {"optical": 0, "landcover_300m": IGNORE}
@@ -58,7 +59,7 @@ def write_store(
     bands: Sequence[int],
     workers: int = 1,
     compression: Literal["none", "zstd"] = "none",
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
     overwrite: bool = False,
 ) -> TileStore:
     """Write a tile store, whole or not at all, and open it.
@@ -69,21 +70,16 @@ def write_store(
 
     Args:
         path: folder to create; holds tiles.zarr and tiles.parquet.
-        tiles: place of each tile; square and of one size.
-        splits: "train", "val" or "test" per tile.
+        tiles: square and of one size.
+        splits, bands: "train", "val" or "test", and the geographic band, per tile.
         chips: the pixels of tile number i; called from `workers` threads at once.
-        channels: names of the backscatter channels, in order.
-        legend: meaning of the label indices.
         product: what was measured, for example "Sentinel-1 GRD sigma0, seasonal means".
         unit: of the backscatter; always told apart by name, never by value.
         synthetic: whether the pixels come from a simulation.
         metadata: further facts, JSON values.
-        bands: geographic band of each tile.
         workers: chips computed in parallel; the result does not depend on it.
         compression: of backscatter and label: "none" reads as fast as the disk; "zstd" saves about 40 % of it and
             reads many times slower.
-        progress: wraps the loop over tile numbers, for example `tqdm`.
-        overwrite: replace a tile store that is already there.
 
     Raises:
         SardinoError: the path is taken, tiles repeat, or a chip is without data or does not fit.
@@ -213,9 +209,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
         raise SardinoError(f"{path} is not a tile store and is left alone: choose another folder")
 
 
-def _in_order(
-    chips: Callable[[int], Chip], count: int, workers: int, progress: Callable[[Iterable[int]], Iterable[int]]
-) -> Iterator[tuple[int, Chip]]:
+def _in_order(chips: Callable[[int], Chip], count: int, workers: int, progress: Progress) -> Iterator[tuple[int, Chip]]:
     """Chips in tile order, `workers` computed at a time and few waiting, so that memory stays bounded."""
     if workers <= 1:
         for number in progress(range(count)):

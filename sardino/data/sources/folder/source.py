@@ -1,6 +1,6 @@
 """A folder of real chips to a tile store: cut into square tiles, split by place, everything dropped said."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Chip, Tile
 from sardino.data.tiles.write_store import write_store
 from sardino.errors import SardinoError
+from sardino.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def import_folder(
     bands: int,
     direction_deg: float,
     max_tiles_per_chip: int | None = None,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Progress = iter,
     overwrite: bool = False,
 ) -> TileStore:
     """Cut the chips of a folder into tiles and write them as a tile store.
@@ -49,13 +50,9 @@ def import_folder(
     scenes may overlap: of two overlapping tiles in different splits the one used for learning is dropped.
 
     Args:
-        folder: holds the files that the spec describes.
-        out: folder of the tile store.
         tile_px: edge of a tile; what remains at a chip's right and lower edge is left out.
         bands, direction_deg: of the geographic bands, see `band_index`; not used where spec.split is "train".
         max_tiles_per_chip: take at most so many tiles of a chip, spread evenly over it.
-        progress: wraps the loop over tile numbers.
-        overwrite: replace a store that is already there.
 
     Returns:
         The store; its metadata states the source, the kind of labels, the margin left out and all that was dropped.
@@ -84,7 +81,7 @@ def import_folder(
             dropped.append(f"chip {name} is {columns} x {rows} px, smaller than a tile of {tile_px} px; chip dropped")
             continue
         if files.grid.crs:
-            gsd = gsd or sum(pixel_size_m(files.grid)) / 2
+            gsd = gsd or sum(pixel_size_m(files.grid.crs, files.grid.transform, files.grid.shape)) / 2
             origin = (files.grid.transform[2], files.grid.transform[5])
         else:
             # Without a CRS there is no place: chips lie side by side in pixel coordinates.

@@ -1,16 +1,15 @@
 """A scene of the synthetic world as a GeoTIFF, for trying what takes a scene; and its labels."""
 
 import math
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
 from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.errors import SardinoError
+from sardino.progress import Progress
 
 PIECE_PX = 448
 """Side of what is simulated at once."""
@@ -25,18 +24,15 @@ def write_scene(
     *,
     labels: Path | None = None,
     overwrite: bool = False,
-    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    progress: Progress = iter,
 ) -> None:
     """Write the 12 channels of a rectangle of land, in dB, and beside it the land cover that is there.
 
     Args:
-        world: whose land.
         region: "europe", "conus" or "china"; the rectangle begins at its origin.
         path: .tif file to make, float32, NaN where missing.
         shape: (rows, columns) in pixels of 10 m.
         labels: .tif file of WorldCover codes to make as well.
-        overwrite: replace files that are there.
-        progress: wraps the loop over pieces.
 
     Raises:
         SardinoError: an unknown region, an empty rectangle, or an unwritable path.
