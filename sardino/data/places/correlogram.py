@@ -48,7 +48,6 @@ def pixel_correlogram(images_db: Iterable[NDArray[np.floating]], gsd_m: float) -
 
     Args:
         images_db: (H, W) of one size, dB with NaN; at least one finite pixel in all.
-        gsd_m: pixel size in metres.
 
     Returns:
         distances from 0 in steps of a pixel up to half the shorter side.

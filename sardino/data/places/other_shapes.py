@@ -31,10 +31,8 @@ def tiles_of_polygons(
 
     Args:
         polygons: in EPSG:4326, for example communes, from `read_polygons`.
-        aoi: the area.
         size_px: a square tile of so many pixels around the polygon's centre; by default the polygon's bounding
             box, grown to whole pixels. Such tiles may overlap: `sardino tiles split` then keeps splits apart.
-        gsd_m: pixel size in metres.
         crs: one projected CRS in metres instead of the UTM zone of each polygon's centre.
 
     Returns:

@@ -46,7 +46,6 @@ def split_table(
     ground afterwards: the tile used for learning becomes "none".
 
     Args:
-        table: of tiles.
         kind: "bands", square "blocks", or "inherited" from the splits of a foreign partition.
         bands, direction_deg: number of bands, and the direction on the ground in which they follow each other.
         block_km: edge of a block.
@@ -101,9 +100,8 @@ def band_index(x: NDArray[np.floating], y: NDArray[np.floating], bands: int, dir
 
     Args:
         x, y: (N,) centres in map units.
-        bands: number of strips; 60 in the paper.
-        direction_deg: in which the strips follow each other: 0 stacks them from west to east, so that each strip
-            runs north-south.
+        bands: 60 in the paper.
+        direction_deg: in which the strips follow each other: 0 stacks strips that run north-south from west to east.
     """
     if not math.isfinite(direction_deg):
         raise SardinoError(f"bands follow each other in a direction of so many degrees, not {direction_deg}")
@@ -210,15 +208,11 @@ def separate(tiles: Sequence[Tile], splits: Sequence[str], buffer_m: float = 0.0
     """Splits in which no two tiles of different splits share ground or lie nearer than the buffer.
 
     Of two such tiles the one used for learning is dropped: test keeps its tiles, validation loses those too near
-    to test, then training those too near to what remains of both.
+    to test, then training those too near to what remains of both. A dropped tile's split is "none".
 
     Args:
-        tiles: of any CRSs.
         splits: "train", "val", "test" or "none" per tile.
         buffer_m: metres on the ground, outline to outline.
-
-    Returns:
-        (N,) splits, "none" where a tile was dropped.
 
     Raises:
         SardinoError: an unknown split, a negative buffer, or a buffer that leaves a split without tiles.

@@ -43,11 +43,9 @@ def square_grid(
     is a sliver along each border, on average less than one tile wide, and never more than two.
 
     Args:
-        aoi: the area.
         size_px: pixels per side; 448 in the paper.
-        gsd_m: pixel size in metres.
         crs: one projected CRS in metres for all tiles instead.
-        keep: which tiles belong to the area.
+        keep: which tiles belong to the area, see KEEP.
 
     Raises:
         SardinoError: no tile fits, or more than five million would.

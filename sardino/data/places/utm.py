@@ -92,14 +92,9 @@ def metric_crs(name: str) -> str:
 
 
 def corners(boxes: NDArray[np.float64], per_edge: int = 1) -> NDArray[np.float64]:
-    """Points on the outlines of boxes.
+    """Points on the outlines of boxes (N, 4), each edge's first corner included: (N, 4 * per_edge, 2).
 
-    Args:
-        boxes: (N, 4) left, bottom, right, top.
-        per_edge: points an edge, its first corner included.
-
-    Returns:
-        (N, 4 * per_edge, 2), clockwise from the upper left.
+    They go clockwise from the upper left; a box is left, bottom, right, top.
     """
     left, bottom, right, top = np.asarray(boxes, float).reshape(-1, 4).T[:, :, None]
     t = np.arange(per_edge) / per_edge

@@ -1,7 +1,7 @@
 """Pixels from one grid to another, by what they mean: classes are picked, decibels are averaged as power."""
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from sardino.errors import SardinoError
 
 Kind = Literal["classes", "db", "amplitude", "values"]
 """What pixels mean: codes that cannot be mixed, decibels or amplitudes (mixed in power), any other quantity."""
-KINDS = ("classes", "db", "amplitude", "values")
+KINDS = get_args(Kind)
 Transform = tuple[float, float, float, float, float, float]
 _ALIGNED_PX = 1e-3
 _DEGREE_M = 111_320
@@ -25,12 +25,7 @@ _EDGE_POINTS = 21
 
 
 def window_on(transform: Transform, shape: tuple[int, int], other: Transform) -> tuple[int, int] | None:
-    """Row and column at which a grid begins in another of the same CRS; None where their pixels do not coincide.
-
-    Args:
-        transform, shape: the grid looked for.
-        other: transform of the grid it is looked for in.
-    """
+    """Row and column at which a grid begins in another of the same CRS; None where their pixels do not coincide."""
     a, b, c, d, e, f = transform
     column, row = (c - other[2]) / other[0], (f - other[5]) / other[4]
     # A pixel size that differs by a rounding error may still drift off over the width of the grid.
@@ -67,8 +62,6 @@ def resample(
     Args:
         values: (C, H, W); floating point with NaN where missing, or classes of any integer type.
         crs, transform: of `values`.
-        to_crs, to_transform, to_shape: the grid wanted.
-        kind: "classes", "db" or "values".
         nodata: of classes; the others have NaN.
 
     Returns:

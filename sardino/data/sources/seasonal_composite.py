@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from sardino.data.tiles.radiometry import CHANNELS, POLARISATIONS, SEASONS, seas
 from sardino.errors import SardinoError
 
 Method = Literal["mean", "median"]
-METHODS = ("mean", "median")
+METHODS = get_args(Method)
 ORBITS = ("ascending", "descending")
 FIRST_YEAR = 2015
 """The first whole year of Sentinel-1, its winter from December 2014."""

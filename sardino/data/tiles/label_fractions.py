@@ -15,7 +15,6 @@ def label_fraction(ids: Sequence[str], percent: float, draw: int = 0) -> list[st
     """The labelled subset of training tiles; a smaller fraction lies inside a larger one of the same draw.
 
     Args:
-        ids: ids of all training tiles.
         percent: 0.1, 1, 10 or 100 in the paper's tables; at least one tile is granted.
         draw: number of the random draw; arms that are compared use the same one.
     """

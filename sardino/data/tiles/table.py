@@ -25,7 +25,6 @@ def tile_table(tiles: Sequence[Tile], **columns: Sequence[Any]) -> geopandas.Geo
     """Tiles as a table, in which no tile appears twice.
 
     Args:
-        tiles: places of the tiles.
         columns: further columns, one value a tile, for example split=... and band=....
 
     Returns:

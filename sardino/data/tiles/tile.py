@@ -139,9 +139,8 @@ def georeferenced(maps: NDArray[np.floating], tile: Tile, name: str = "attention
     cell = Affine(a * tile.shape[1] / maps.shape[2], 0, c, 0, e * tile.shape[0] / maps.shape[1], f)
     x = cell.c + cell.a * (np.arange(maps.shape[2]) + 0.5)
     y = cell.f + cell.e * (np.arange(maps.shape[1]) + 0.5)
-    array = xr.DataArray(
-        maps, dims=(band, "y", "x"), coords={band: np.arange(1, len(maps) + 1), "y": y, "x": x}, name=name
-    )
+    coordinates = {band: np.arange(1, len(maps) + 1), "y": y, "x": x}
+    array = xr.DataArray(maps, coordinates, (band, "y", "x"), name=name)
     import rioxarray  # noqa: F401  # gives every xarray object its `rio`
 
     array = array.rio.write_transform(cell)

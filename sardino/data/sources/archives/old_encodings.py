@@ -48,11 +48,7 @@ class Decoded:
 
 
 def recognise(values: NDArray[Any], dataset: str) -> str:
-    """Which of ENCODINGS an array is in, by its type, its range and its data set's name.
-
-    Args:
-        values: (C, H, W) as stored.
-        dataset: name of the folder it came from, for example "s1grd-2020".
+    """Which of ENCODINGS stored values (C, H, W) are in, by type, range and data set's name, such as "s1grd-2020".
 
     Raises:
         SardinoError: it fits none, or more than one.
@@ -95,7 +91,6 @@ def decode(values: NDArray[Any], bands: Sequence[str], encoding: str, dataset: s
     Args:
         values: (C, H, W) as stored.
         bands: <season>_<vv or vh> of each plane; the evidence for wraps pairs them.
-        encoding: one of ENCODINGS.
         dataset: named in errors; the type of the values may contradict the encoding.
     """
     if values.ndim != 3 or len(values) != len(bands):

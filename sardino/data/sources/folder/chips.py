@@ -95,9 +95,7 @@ class ChipFiles:
             return np.full(self.grid.shape, IGNORE, np.uint8)
         if not path.exists():
             raise SardinoError(f"chip {self.name} has no label file {path}: add it, or set required = false")
-        raster = read_raster(path)
-        self.grid.require_same_grid(raster)
-        return self.spec.legend.encode(raster.values[0])
+        return self.spec.legend.encode(self._on_grid(path).values[0])
 
     def _files(self) -> list[tuple[dict[str, str], Path]]:
         found = _matches(self.folder, self.spec.backscatter.files, self.spec.name)

@@ -43,10 +43,7 @@ def derived_classes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     chaparral as dry ground, white greenhouses as bright built-up.
 
     Args:
-        rgb: (3, H, W) uint8, red, green, blue; black in all three is missing.
-
-    Returns:
-        (H, W) uint8 class index, IGNORE where the image is missing.
+        rgb: (3, H, W) uint8; black is missing, IGNORE in the (H, W) result.
 
     Raises:
         SardinoError: the image is not of three 8-bit bands.

@@ -121,8 +121,7 @@ def _farms(canvas: NDArray[np.uint8], grid: Grid, fields: Parcels, region: Regio
 
 def _towns(canvas: NDArray[np.uint8], towns: Settlements, land: Relief, region: Region) -> Mask:
     """Streets, lots and gardens; returns where they are."""
-    habitable = (land.elevation < 620) & (land.aridity < 1.6)
-    settled = (towns.density > 0.2) & habitable
+    settled = (towns.density > 0.2) & (land.elevation < 620) & (land.aridity < 1.6)
     draw = uniform(mix(towns.lot, 41))
     chance = np.clip(0.35 + 0.75 * towns.density, 0, 0.97)
     green = settled & (draw > chance)
@@ -132,8 +131,7 @@ def _towns(canvas: NDArray[np.uint8], towns: Settlements, land: Relief, region: 
     _paint(canvas, "industrial", trade)
     _paint(canvas, "pasture", (green | (settled & park)) & ~trade)
     _paint(canvas, "hedge", (green | (settled & park)) & ~trade & (uniform(mix(towns.lot, 44)) < 0.45))
-    streets = settled & (towns.street_m < 6)
-    _paint(canvas, "road", streets & ~park)
+    _paint(canvas, "road", settled & (towns.street_m < 6) & ~park)
     roads = (towns.road_m < 7.5) & (land.elevation < 1400)
     _paint(canvas, "road", roads)
     return settled | roads
