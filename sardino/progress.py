@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,8 +11,6 @@ from tqdm import tqdm
 from sardino.files import write_json
 
 Item = TypeVar("Item")
-Progress = Callable[[Iterable[Any]], Iterable[Any]]
-"""Wraps a loop, for example `tqdm`; `iter` shows nothing."""
 
 
 def track(items: Iterable[Item], total: int, label: str, *, done: int = 0, images: int = 0) -> Iterator[Item]:

@@ -14,8 +14,8 @@ from sardino.data.places.correlogram import Correlogram, mean_correlogram, pixel
 from sardino.data.places.ground import Ground
 from sardino.data.tiles.store import SPLITS, TileStore
 from sardino.data.tiles.table import tiles_in
+from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError
-from sardino.progress import Progress
 
 LEVELS = (1 / math.e, 0.1)
 """Correlations below which backscatter counts as decorrelated: the usual length, and nearly nothing left."""

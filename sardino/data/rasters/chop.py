@@ -19,10 +19,9 @@ from rasterio.transform import Affine
 from sardino.data.rasters.open import Gridded, declared_nodata, kind_of, open_by_gdal, unpacked
 from sardino.data.rasters.verify import Finding, examine_file
 from sardino.data.rasters.warp import KINDS, Kind, resample, window_on
-from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
 from sardino.files import whole, write_csv
-from sardino.progress import Progress
 
 LEFT_OUT = "left-out.csv"
 """Beside the tiles' files: ids of the tiles without one, and why."""

@@ -13,9 +13,8 @@ import xarray as xr
 from sardino.data.rasters.chop import ORIGIN, Cut, TileLeftOut, cut_grid, cut_tiles, cut_variable, on_grid, write_netcdf
 from sardino.data.rasters.open import Gridded, open_gridded
 from sardino.data.rasters.warp import Kind
-from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
-from sardino.progress import Progress
 
 DATA = "science/grids/data"
 GEOMETRY = "science/grids/imagingGeometry"

@@ -21,10 +21,9 @@ from sardino.data.places.utm import crs_at, reproject
 from sardino.data.rasters.open import gdal_faults, open_by_gdal
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
 from sardino.data.tiles.store import ARRAYS, TileStore
-from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
 from sardino.files import whole
-from sardino.progress import Progress
 
 _YEAR = re.compile(r"(?<!\d)(19[7-9]\d|20[0-4]\d)(?!\d)")
 _YEAR_TAGS = ("year", "time_coverage_start", "time_start", "start_date", "date", "product_year")

@@ -21,9 +21,8 @@ from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.radiometry import difference_of
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import tiles_in
-from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
-from sardino.progress import Progress
 
 _PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
 """Colour-blind safe (Paul Tol's bright scheme), for columns of names such as the split."""

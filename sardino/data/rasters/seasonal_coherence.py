@@ -19,9 +19,8 @@ from sardino.data.rasters.chop import ORIGIN, Cut, TileLeftOut, cut_grid, cut_ti
 from sardino.data.rasters.open import open_gridded
 from sardino.data.rasters.warp import Kind
 from sardino.data.tiles.radiometry import SEASONS
-from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
-from sardino.progress import Progress
 
 AMPLITUDE_DB = -83.0
 """gamma0 in dB is 20 log10(DN) - 83."""

@@ -13,9 +13,9 @@ from typing import IO, Any
 
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import read_table
+from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole
-from sardino.progress import Progress
 
 CARD = "card.json"
 README = "README.md"

@@ -15,9 +15,9 @@ import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 
 from sardino.data.tiles.store import ARRAYS
+from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError, first_line
 from sardino.files import sha256_of
-from sardino.progress import Progress
 
 Fault = Literal["unreadable", "empty", "size", "unexamined"]
 FAULTS: dict[Fault, str] = {

@@ -18,9 +18,8 @@ from zarr.codecs import BytesCodec
 from sardino.data.tiles.label_fractions import label_order
 from sardino.data.tiles.landcover import Legend
 from sardino.data.tiles.radiometry import unpack
-from sardino.data.tiles.tile import Tile
+from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError, first_line
-from sardino.progress import Progress
 
 FORMAT = "sardino-tiles"
 VERSION = 2

@@ -1,7 +1,7 @@
 """A tile: its place on the earth, the chip of pixels that lies there, and maps over it."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,9 @@ from shapely import Polygon, box
 
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
+
+Progress = Callable[[Iterable[Any]], Iterable[Any]]
+"""Wraps a loop over tiles, files or the like, for example `tqdm`; `iter` shows nothing."""
 
 
 @dataclass(frozen=True)

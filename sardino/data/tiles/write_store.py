@@ -28,9 +28,8 @@ from sardino.data.tiles.store import (
     tile_digest,
 )
 from sardino.data.tiles.table import check_unique, tile_table
-from sardino.data.tiles.tile import LAYERS, Chip, Tile
+from sardino.data.tiles.tile import LAYERS, Chip, Progress, Tile
 from sardino.errors import SardinoError
-from sardino.progress import Progress
 
 _CODECS = {"none": None, "zstd": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")}
 _LAYER_NODATA = {"optical": 0, "landcover_300m": IGNORE}

@@ -17,10 +17,9 @@ from sardino.data.sources.folder.chips import ChipFiles, chip_names
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.seasonal_composite import AbsentSeason
 from sardino.data.tiles.store import TileStore
-from sardino.data.tiles.tile import Chip, Tile
+from sardino.data.tiles.tile import Chip, Progress, Tile
 from sardino.data.tiles.write_store import write_store
 from sardino.errors import SardinoError
-from sardino.progress import Progress
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
 from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError
-from sardino.progress import Progress
 
 PIECE_PX = 448
 """Side of what is simulated at once."""
