@@ -81,7 +81,7 @@ def test_another_run_in_the_folder_is_refused_and_restart_takes_it(store: Path, 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--vit", "huge"], "--vit is tiny, small, base, laptop or WIDTHxBLOCKSxHEADS"),
+        (["--vit", "huge"], "a ViT is tiny, small, base, laptop or WIDTHxBLOCKSxHEADS"),
         (["--patch", "7"], "does not divide"),
         (["--batch", "64"], "lower the batch"),
         (["--set", "momentum"], "--set takes NAME=VALUE"),
