@@ -32,7 +32,6 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run(["git", "clone", "-q", ROOT, folder], capture_output=True, text=True)
     if done.returncode != 0:
         pytest.skip("not a git checkout, which alone can be cloned")
-    (folder / "build").mkdir()
     return folder
 
 
