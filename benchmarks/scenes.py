@@ -148,7 +148,7 @@ def speed(job: Job, rounds: int) -> tuple[float, float, float]:
     source, product = opened(job)
     layout = layout_of(job, source, product)
     batches = windows_of(job, layout)
-    network, half = product.network.eval(), job.precision == "bfloat16"
+    network, half = product.model.network.eval(), job.precision == "bfloat16"
     times = []
     for _ in range(rounds + 1):
         torch.set_num_threads(job.threads or 1)
@@ -234,7 +234,7 @@ def one_pass(job: Job) -> NDArray[np.uint8]:
     with source.reading() as read:
         images = torch.from_numpy(product.model.normalisation.apply(read(0, side, 0, side)))[None]
     with torch.inference_mode():
-        index = product.network.eval()(images)[0].argmax(0).numpy().astype(np.uint8)
+        index = product.model.network.eval()(images)[0].argmax(0).numpy().astype(np.uint8)
     codes: NDArray[np.uint8] = WORLDCOVER.decode(index)
     return codes
 
@@ -267,7 +267,7 @@ def in_place(jobs: list[Job], folder: Path) -> Row:
     good = []
     degrees = folder / "degrees.tif"
     for job in jobs:
-        side = 3 * opened(job)[1].model.window_px
+        side = 3 * opened(job)[1].model.card.architecture.tile_px
         crop(job.scene, degrees, 0, 0, side)
         with rasterio.open(degrees, "r+") as dataset:
             dataset.crs, dataset.transform = "EPSG:4326", Affine(1.4e-4, 0, 3.1234567, 0, -9e-5, 49.7654321)

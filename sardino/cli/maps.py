@@ -117,7 +117,7 @@ def _one(job: Job) -> None:
 
 def _many(job: Job, scenes: Sequence[Path], dask: str) -> None:
     """A map of each scene in a folder, its scenes shown as they are done."""
-    from sardino.mapping.many import make_all
+    from sardino.mapping.scene_map import make_all
 
     jobs = [_job_of(scene, job) for scene in scenes]
     local = re.fullmatch(r"local(?:\[(\d+)\])?", dask)

@@ -26,20 +26,16 @@ class Job(Options):
     full_size: Annotated[bool, Field(description="At the scene's pixels (bilinear), not one value a patch.")] = False
     confidence: Annotated[
         Path | None,
-        Field(description="Also write the probability of the class shown, in percent (.tif; a folder for several)."),
+        Field(description="Also the probability of the class shown, in percent (.tif; a folder for several)."),
     ] = None
     channels: Annotated[
-        tuple[str, ...],
-        Field(description="Names of the scene's bands in its order, with commas, where the file has none or others."),
+        tuple[str, ...], Field(description="Names of the scene's bands in order, with commas; else those in the file.")
     ] = ()
     unit: Annotated[
-        Unit | None,
-        Field(description="Of the bands, where the file does not say (linear is power); becomes decibels (10 log10)."),
+        Unit | None, Field(description="Of the bands, where the file does not say (linear is power); becomes decibels.")
     ] = None
     window_px: Annotated[
-        Count | None,
-        Field(description="Side of a window in pixels; that of the model's tiles by default."),
-        Flag("--window"),
+        Count | None, Field(description="In pixels; by default the side of the model's tiles."), Flag("--window")
     ] = None
     overlap_px: Annotated[
         int | None,

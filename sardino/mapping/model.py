@@ -4,16 +4,16 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from timm.models.vision_transformer import VisionTransformer
 
-from sardino.data.places.utm import crs_at
+from sardino.data.places.utm import crs_at, transformer
 from sardino.data.rasters.open import pixel_size_m
 from sardino.data.rasters.scene import Read, Scene
 from sardino.data.tiles.normalisation import Normalisation
@@ -28,8 +28,7 @@ from sardino.weights.save import BACKBONE_CARD, SEGMENTER_CARD, SEGMENTER_WEIGHT
 
 Kind = Literal["backbone", "segmenter"]
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-TOLERANCE = 0.1
-"""Share by which a pixel may be larger or smaller than those that the model has seen."""
+TOLERANCE = 0.1  # share by which a pixel may be larger or smaller than those that the model has seen
 QUANTITIES = ("gamma0", "sigma0", "beta0")
 
 
@@ -43,14 +42,6 @@ class MapModel:
     sha256: str
 
     @property
-    def channels(self) -> tuple[str, ...]:
-        return self.card.channels
-
-    @property
-    def unit(self) -> str:
-        return self.card.unit
-
-    @property
     def normalisation(self) -> Normalisation:
         return Normalisation.from_dict(self.card.normalisation)
 
@@ -59,20 +50,6 @@ class MapModel:
         """Pixel size on the ground in metres; None where the card does not say."""
         said = self.card.trained_on.get("gsd_m")
         return float(said) if said else None
-
-    @property
-    def product(self) -> str:
-        """What the pixels were that it was trained on."""
-        return str(self.card.trained_on.get("product") or self.card.trained_on.get("source") or "")
-
-    @property
-    def synthetic(self) -> bool:
-        return bool(self.card.trained_on.get("synthetic"))
-
-    @property
-    def window_px(self) -> int:
-        """Side of the tiles it was trained on."""
-        return self.card.architecture.tile_px
 
     @property
     def step_px(self) -> int:
@@ -105,18 +82,16 @@ def load_vit(folder: Path, network: Network = "teacher") -> MapModel:
         vit = model.network.vit if isinstance(model.network, Segmenter) else None
         if vit is None:
             raise SardinoError(f"the segmenter in {folder} is a plain U-Net without attention: give a backbone")
-        return MapModel(folder, vit.eval(), model.card, model.sha256)
+        return replace(model, network=vit.eval())
     path = folder / BACKBONE_CARD
     if not path.is_file():
         raise SardinoError(
-            f"{folder} holds no model ({BACKBONE_CARD} or {SEGMENTER_CARD} is missing): give the folder that "
-            "`sardino pretrain` wrote, or that of a segmenter"
+            f"{folder} holds no model ({BACKBONE_CARD} or {SEGMENTER_CARD} is missing): give one that does"
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        card = Card.from_dict(json.loads(path.read_text(encoding="utf-8")), path)
     except ValueError as error:
         raise SardinoError(f"{path} is not JSON ({error}): run the pre-training again") from None
-    card = Card.from_dict(content, path)
     vit, card = load_backbone(folder, card.channels, card.unit, network)
     return MapModel(folder, vit.eval(), card, sha256_of(folder / f"{network}.safetensors"))
 
@@ -124,36 +99,9 @@ def load_vit(folder: Path, network: Network = "teacher") -> MapModel:
 def load_landcover(folder: Path) -> MapModel:
     """A segmenter; refused where none is there, or it is damaged."""
     if (folder / BACKBONE_CARD).is_file() and not (folder / SEGMENTER_CARD).is_file():
-        raise SardinoError(
-            f"{folder} holds a backbone, which tells no classes: give a segmenter, or map its attention "
-            "(sardino attend)"
-        )
+        raise SardinoError(f"{folder} holds a backbone, which tells no classes: give a segmenter, or `sardino attend`")
     network, card = load_segmenter(folder)
     return MapModel(folder, network, card, sha256_of(folder / SEGMENTER_WEIGHTS))
-
-
-@dataclass(frozen=True)
-class Channels:
-    """How the channels of a model are made of a scene's bands.
-
-    Args:
-        bands: numbers of the bands to read, from 0.
-        made_of: per channel the place in `bands` of its band; of two bands, whose decibels are subtracted.
-    """
-
-    bands: tuple[int, ...]
-    made_of: tuple[tuple[int, ...], ...]
-    unit: Unit
-
-    def of(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(bands, h, w) with NaN as read to (channels, h, w) float32 dB with NaN; power of 0 or less is missing."""
-        if self.unit == "db":
-            db = planes
-        else:
-            db = to_db(planes if self.unit == "linear" else np.where(planes > 0, planes, np.nan) ** 2)
-        if self.made_of == tuple((number,) for number in range(len(db))):
-            return db
-        return np.stack([db[a] - db[b[0]] if b else db[a] for a, *b in self.made_of])
 
 
 @dataclass(frozen=True)
@@ -161,18 +109,31 @@ class ModelScene:
     """A scene whose bands are a model's channels; doubts are sentences on what could not be checked or may matter."""
 
     scene: Scene
-    channels: Channels
+    bands: tuple[int, ...]  # numbers of the bands to read, from 0
+    made_of: tuple[tuple[int, ...], ...]  # a channel's place in `bands`; of a difference of decibels, its two places
+    unit: Unit
     doubts: tuple[str, ...]
 
     @contextmanager
     def reading(self, threads: int = 1) -> Iterator[Read]:
-        """Read windows as the model's channels in dB, float32 with NaN."""
-        with self.scene.reading(self.channels.bands, threads) as read:
-            yield lambda *window: self.channels.of(read(*window))
+        """Read windows as the model's channels in dB, float32 with NaN; power of 0 or less is missing."""
+        with self.scene.reading(self.bands, threads) as read:
+
+            def channels(*window: int) -> NDArray[np.float32]:
+                db = read(*window)
+                if self.unit != "db":
+                    db = to_db(db if self.unit == "linear" else np.where(db > 0, db, np.nan) ** 2)
+                if self.made_of == tuple((number,) for number in range(len(db))):
+                    return db
+                return np.stack([db[a] - db[b[0]] if b else db[a] for a, *b in self.made_of])
+
+            yield channels
 
 
 def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: Unit | None = None) -> ModelScene:
     """A scene as a model's input.
+
+    A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
 
     Args:
         channels: names of the scene's bands in its order, where it has none or others.
@@ -181,80 +142,69 @@ def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), uni
     Raises:
         SardinoError: other channels, another unit or another pixel size, with the command that converts it.
     """
+    path, names, wanted = scene.path, tuple(channels) or scene.names, model.card.channels
     if channels and len(channels) != len(scene.names):
-        raise SardinoError(f"{scene.path} has {len(scene.names)} bands, and --channels names {len(channels)}")
+        raise SardinoError(f"{path} has {len(scene.names)} bands, and --channels names {len(channels)}")
     if unit and scene.unit and scene.unit != unit:
-        raise SardinoError(f"{scene.path} says that it is in {scene.unit}, not {unit}: leave --unit out")
-    if model.unit != "dB":
-        raise SardinoError(f"{model.folder} was trained on backscatter in {model.unit}: only dB can be mapped")
-    doubts = (*_size_doubts(scene, model), *_product_doubts(scene, model))
-    names = tuple(channels) or scene.names
-    return ModelScene(scene, _match_channels(scene.path, names, model.channels, unit or scene.unit), doubts)
-
-
-def _match_channels(path: Path, names: Sequence[str], channels: Sequence[str], unit: str) -> Channels:
-    """Find a model's channels among the bands of a scene, by name ("" for a band without one).
-
-    A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
-    """
-    wanted = ",".join(channels)
+        raise SardinoError(f"{path} says that it is in {scene.unit}, not {unit}: leave --unit out")
+    if model.card.unit != "dB":
+        raise SardinoError(f"{model.folder} was trained on backscatter in {model.card.unit}: only dB can be mapped")
+    doubts = _doubts(scene, model)
     if not any(names):
         raise SardinoError(
-            f"{path} does not name its {len(names)} bands and the model takes {len(channels)} channels: "
-            f"say what they are, in the file's order, for example --channels {wanted}"
+            f"{path} does not name its {len(names)} bands and the model takes {len(wanted)} channels: say what they "
+            f"are, in the file's order, for example --channels {','.join(wanted)}"
         )
     found = {name: number for number, name in enumerate(names) if name}
-    if twice := sorted({name for name in found if list(names).count(name) > 1} & set(channels)):
+    if twice := sorted({name for name in found if list(names).count(name) > 1} & set(wanted)):
         raise SardinoError(f"{path} has more than one band {', '.join(twice)}: name its bands with --channels")
-    parts = [(channel,) if channel in found else difference_of(channel, found) for channel in channels]
-    if missing := [channel for channel, part in zip(channels, parts, strict=True) if not part]:
+    parts = [(channel,) if channel in found else difference_of(channel, found) for channel in wanted]
+    if missing := [channel for channel, part in zip(wanted, parts, strict=True) if not part]:
         raise SardinoError(
             f"{path} has the bands {', '.join(name or '(no name)' for name in names)}, and the model needs "
             f"{', '.join(missing)} too: add them (gdal_merge.py -separate), use a model of these channels, or, where "
             f"only the names differ, give names to the bands in the file's order with --channels"
         )
-    if unit not in get_args(Unit):
-        said = f"is in '{unit}'" if unit else "does not say its unit"
+    stated = unit or scene.unit
+    if stated not in get_args(Unit):
+        fault = f"is in '{stated}'" if stated else "does not say its unit"
         raise SardinoError(
-            f"{path} {said}: say --unit db, or --unit linear (power) or amplitude, which are converted to decibels"
+            f"{path} {fault}: say --unit db, or --unit linear (power) or amplitude, which become decibels"
         )
     bands = list(dict.fromkeys(found[name] for part in parts for name in part))
-    place = {number: at for at, number in enumerate(bands)}
-    made_of = tuple(tuple(place[found[name]] for name in part) for part in parts)
-    return Channels(tuple(bands), made_of, cast(Unit, unit))
+    made_of = tuple(tuple(bands.index(found[name]) for name in part) for part in parts)
+    return ModelScene(scene, tuple(bands), made_of, cast(Unit, stated), tuple(doubts))
 
 
-def _size_doubts(scene: Scene, model: MapModel) -> list[str]:
-    if model.gsd_m is None:
-        return [f"{model.folder} does not say of what pixel size it was trained: results may be meaningless"]
-    width, height = pixel_size_m(scene.crs, scene.transform, scene.shape)
-    if all(abs(side / model.gsd_m - 1) <= TOLERANCE for side in (width, height)):
-        return []
-    raise SardinoError(
-        f"{scene.path} has pixels of {width:.3g} x {height:.3g} m on the ground, and the model was trained on "
-        f"{model.gsd_m:g} m: warp it, as linear power and not as decibels if it becomes coarser, with gdalwarp "
-        f"-t_srs {_metric_crs(scene)} -tr {model.gsd_m:g} {model.gsd_m:g} -r "
-        f"{'average' if max(width, height) < model.gsd_m else 'bilinear'} {scene.path} warped.tif"
-    )
-
-
-def _metric_crs(scene: Scene) -> str:
-    """The scene's own CRS where its unit is the metre on the ground, else the UTM zone of its centre."""
-    crs = CRS.from_user_input(scene.crs)
-    a, _, c, _, e, f = scene.transform
-    width, _ = pixel_size_m(scene.crs, scene.transform, scene.shape)
-    if crs.is_projected and abs(width / a - 1) < TOLERANCE:
-        return scene.crs if len(scene.crs) < 20 else "the CRS it has"
-    centre = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
-    lon, lat = Transformer.from_crs(scene.crs, "EPSG:4326", always_xy=True).transform(*centre)
-    return crs_at(lon, lat)
-
-
-def _product_doubts(scene: Scene, model: MapModel) -> list[str]:
-    theirs, ours = ({q for q in QUANTITIES if q in text.lower()} for text in (scene.product, model.product))
+def _doubts(scene: Scene, model: MapModel) -> list[str]:
+    """Of the pixel size, where the model's is not known, and of the product; refused is another pixel size."""
+    doubts, gsd = [], model.gsd_m
+    if gsd is None:
+        doubts.append(f"{model.folder} does not say of what pixel size it was trained: results may be meaningless")
+    else:
+        width, height = pixel_size_m(scene.crs, scene.transform, scene.shape)
+        if any(abs(side / gsd - 1) > TOLERANCE for side in (width, height)):
+            method = "average" if max(width, height) < gsd else "bilinear"
+            raise SardinoError(
+                f"{scene.path} has pixels of {width:.3g} x {height:.3g} m on the ground, and the model was trained on "
+                f"{gsd:g} m: warp it, as linear power and not as decibels if it becomes coarser, with gdalwarp "
+                f"-t_srs {_metric_crs(scene, width)} -tr {gsd:g} {gsd:g} -r {method} {scene.path} warped.tif"
+            )
+    product = str(model.card.trained_on.get("product") or model.card.trained_on.get("source") or "")
+    theirs, ours = ({name for name in QUANTITIES if name in text.lower()} for text in (scene.product, product))
     if theirs and ours and not theirs & ours:
-        return [
+        doubts.append(
             f"{scene.path} holds {', '.join(theirs)} and the model was trained on {', '.join(ours)}: slopes differ by "
             "decibels, so trust flat land only"
-        ]
-    return []
+        )
+    return doubts
+
+
+def _metric_crs(scene: Scene, width_m: float) -> str:
+    """The scene's own CRS where its unit is the metre on the ground, else the UTM zone of its centre."""
+    a, _, c, _, e, f = scene.transform
+    if CRS.from_user_input(scene.crs).is_projected and abs(width_m / a - 1) < TOLERANCE:
+        return scene.crs if len(scene.crs) < 20 else "the CRS it has"
+    centre = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
+    lon, lat = transformer(scene.crs, "EPSG:4326").transform(*centre)
+    return crs_at(lon, lat)

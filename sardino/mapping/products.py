@@ -8,7 +8,7 @@ import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
-from torch import Tensor, nn
+from torch import Tensor
 
 from sardino.data.rasters.geotiff import GeoTiff
 from sardino.data.rasters.scene import Scene
@@ -25,24 +25,19 @@ NO_CONFIDENCE = 255
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """Attention relative to an even spread over the patches of a window, of which it is 1 for each.
-
-    Args:
-        block: of the model's ViT, from the front or, negative, from the end.
-        full_size: at the size of pixels, bilinear, not of patches.
-    """
+    """Attention relative to an even spread over the patches of a window, of which it is 1 for each."""
 
     model: MapModel
-    block: int = -1
-    full_size: bool = False
+    block: int = -1  # of the model's ViT, from the front or, negative, from the end
+    full_size: bool = False  # at the size of pixels, bilinear, not of patches
 
     def __post_init__(self) -> None:
         if not -self._blocks <= self.block < self._blocks:
             raise SardinoError(f"there is no block {self.block}: this ViT has {self._blocks}, from 0")
 
     @property
-    def network(self) -> nn.Module:
-        return self.model.network
+    def _blocks(self) -> int:
+        return block_count(self.model.network)
 
     @property
     def planes(self) -> int:
@@ -69,29 +64,16 @@ class AttentionMap:
     def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
         """What is written; a cell that the scene fills in part counts."""
         a, b, c, d, e, f = scene.transform
-        rows, columns = scene.shape
-        what = GeoTiff(
-            scene.crs,
-            (a * self.cell, b, c, d, e * self.cell, f),
-            (-(-rows // self.cell), -(-columns // self.cell)),
-            [f"head {number}" for number in range(1, self.planes + 1)],
-            "float32",
-            math.nan,
-            tags={
-                "unit": "attention of the class token, 1 is an even spread over a window",
-                "block": f"{self.block % self._blocks + 1} of {self._blocks}",
-                **_origin(self.model, scene),
-            },
-        )
-        return {ATTENTION: what}
+        rows, columns = (-(-size // self.cell) for size in scene.shape)
+        transform = (a * self.cell, b, c, d, e * self.cell, f)
+        bands = [f"head {number}" for number in range(1, self.planes + 1)]
+        block = f"{self.block % self._blocks + 1} of {self._blocks}"
+        tags = {"unit": "attention of the class token, 1 is an even spread over a window", "block": block}
+        return {ATTENTION: GeoTiff(scene.crs, transform, (rows, columns), bands, "float32", math.nan, tags=tags)}
 
     def identity(self) -> dict[str, Any]:
         """What decides the values beside scene and model, as JSON values."""
         return {"kind": ATTENTION, "block": self.block % self._blocks, "full_size": self.full_size}
-
-    @property
-    def _blocks(self) -> int:
-        return block_count(self.model.network)
 
 
 @dataclass(frozen=True)
@@ -106,12 +88,12 @@ class LandCoverMap:
     cell = 1
 
     @property
-    def network(self) -> nn.Module:
-        return self.model.network
-
-    @property
     def legend(self) -> Legend:
         return cast(SegmenterCard, self.model.card).classes
+
+    @property
+    def _nodata(self) -> int:
+        return 0 if 0 not in self.legend.codes else IGNORE
 
     @property
     def planes(self) -> int:
@@ -132,35 +114,30 @@ class LandCoverMap:
         return made
 
     def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
-        legend, grid, origin = self.legend, (scene.crs, scene.transform, scene.shape), _origin(self.model, scene)
-        classes = "; ".join(f"{c.code} {c.name}" for c in legend.classes)
-        tags = {"classes": classes, "legend": legend.name, **origin}
+        legend, grid = self.legend, (scene.crs, scene.transform, scene.shape)
+        tags = {"classes": "; ".join(f"{c.code} {c.name}" for c in legend.classes), "legend": legend.name}
         colors = dict(zip(legend.codes, legend.colors, strict=True))
         what = {LANDCOVER: GeoTiff(*grid, ["land cover"], "uint8", self._nodata, colors, tags)}
         if self.confidence:
-            said = {"unit": "percent", "meaning": "blended probability of the class shown", **origin}
-            what[CONFIDENCE] = GeoTiff(*grid, ["confidence"], "uint8", NO_CONFIDENCE, {}, said)
+            said = {"unit": "percent", "meaning": "blended probability of the class shown"}
+            what[CONFIDENCE] = GeoTiff(*grid, ["confidence"], "uint8", NO_CONFIDENCE, tags=said)
         return what
 
     def identity(self) -> dict[str, Any]:
         return {"kind": LANDCOVER, "confidence": self.confidence}
 
-    @property
-    def _nodata(self) -> int:
-        return 0 if 0 not in self.legend.codes else IGNORE
-
 
 Product = AttentionMap | LandCoverMap
 
 
-def _origin(model: MapModel, scene: Scene) -> dict[str, str]:
+def origin_of(model: MapModel, scene: Scene) -> dict[str, str]:
     """Tags that tell where a map comes from."""
     said = {
         "scene": scene.path.name,
         "model": model.folder.resolve().name,
         "weights_sha256": model.sha256,
         "code_revision": model.card.code_revision,
-        "trained_on_synthetic": str(model.synthetic).lower(),
+        "trained_on_synthetic": str(bool(model.card.trained_on.get("synthetic"))).lower(),
         "product": scene.product,
     }
     return {name: text for name, text in said.items() if text}

@@ -2,12 +2,13 @@
 
 import errno
 import json
+import math
 import os
 import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import rasterio
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
-from rasterio.windows import Window
+from rasterio.windows import Window, subdivide
 
 from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
 from sardino.errors import SardinoError
@@ -34,72 +35,114 @@ class RawRaster:
 
     def __init__(self, path: Path, shape: tuple[int, int, int], dtype: str) -> None:
         self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
-
-    @property
-    def bytes(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64)) * self.dtype.itemsize
-
-    @property
-    def whole(self) -> bool:
-        return self.path.is_file() and self.path.stat().st_size == self.bytes
-
-    def make(self) -> None:
-        """Full of zeros, which take no disk."""
-        with self.path.open("wb") as file:
-            file.truncate(self.bytes)
+        self.bytes = math.prod(shape) * self.dtype.itemsize
 
     def write(self, values: NDArray[Any], row: int, column: int) -> None:
         """Put (bands, h, w) at a place; an OSError where the disk is full."""
-        with self.path.open("r+b", buffering=0) as file:
-            for number, plane in enumerate(np.ascontiguousarray(values, self.dtype)):
-                lines = [plane] if plane.shape[1] == self.shape[2] else plane
-                for down, line in enumerate(lines):
-                    file.seek(self._offset(number, row + down, column))
-                    left = memoryview(line.reshape(-1)).cast("B")
-                    while left:
-                        left = left[file.write(left) :]
+        values = np.ascontiguousarray(values, self.dtype)
+        with self.path.open("r+b") as file:
+            for band, down in np.ndindex(*values.shape[:2]):
+                file.seek(self._offset(band, row + down, column))
+                file.write(values[band, down].data)
 
-    def sync(self) -> None:
-        """See on the disk what was written."""
-        with self.path.open("r+b", buffering=0) as file:
-            os.fsync(file.fileno())
-
-    def read(self, row: int, column: int, height: int, width: int) -> NDArray[Any]:
+    def read(self, window: Window) -> NDArray[Any]:
         """(bands, h, w) of a place."""
-        out = np.empty((self.shape[0], height, width), self.dtype)
-        with self.path.open("rb", buffering=0) as file:
-            for number in range(self.shape[0]):
-                for down in range(height):
-                    file.seek(self._offset(number, row + down, column))
-                    file.readinto(memoryview(out[number, down]).cast("B"))
+        out = np.empty((self.shape[0], window.height, window.width), self.dtype)
+        with self.path.open("rb") as file:
+            for band, down in np.ndindex(*out.shape[:2]):
+                file.seek(self._offset(band, window.row_off + down, window.col_off))
+                file.readinto(out[band, down].data)
         return out
 
     def _offset(self, band: int, row: int, column: int) -> int:
         return ((band * self.shape[1] + row) * self.shape[2] + column) * self.dtype.itemsize
 
 
-@dataclass
 class PartialMap:
-    """The folder of an unfinished map; `open_partial_map` makes or finds it.
+    """The unfinished map of a path: a new one, or the one that an interrupted run of the same map has left.
+
+    `rasters` are those that are made, by name; `carried` two of what one stripe says of the next one's cells, for even
+    and odd stripes; `done` is the stripe and row from which it goes on. A run with another batch would choose other
+    stripes: `layout` has those that it finds. Until it is closed nobody else makes the same map.
 
     Args:
-        rasters: that are made, by name.
-        carried: two rasters of what one stripe says of the next one's cells, for even and odd stripes.
-        identity: what decides the values.
-        layout: with the stripes that it was begun with.
-        lock: held until it is closed: nobody else makes the same map.
-        done: stripe and row from which it goes on.
-        noted: when that was noted.
+        out, what: the map and its rasters.
+        identity: what decides the values: scene, model, options.
+        layout: of a new one.
+        planes: that are blended.
+        restart: throw away what is there.
+
+    Raises:
+        SardinoError: what is there is of another map or in use, or the disk has no room.
     """
 
-    folder: Path
-    rasters: dict[str, RawRaster]
-    carried: tuple[RawRaster, RawRaster]
-    identity: dict[str, Any]
-    layout: Layout
-    lock: FileLock
-    done: tuple[int, int] = (0, 0)
-    noted: float = 0.0
+    def __init__(
+        self, out: Path, what: dict[str, GeoTiff], identity: dict[str, Any], layout: Layout, planes: int, restart: bool
+    ) -> None:
+        self.folder, self.done, self._noted = folder_of(out), (0, 0), 0.0
+        self._lock = FileLock(self.folder / LOCK)  # ends with the process that holds it
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise SardinoError(f"another process is making {out}: wait for it, or stop it first") from None
+        except NotImplementedError:
+            pass  # a disk of a cluster that knows no locks
+        except OSError as error:
+            raise SardinoError(f"{self.folder} cannot be made ({error}): free some disk, or write elsewhere") from error
+        try:
+            old = None if restart else self._journal()
+            self.identity = json.loads(json.dumps(identity))  # as a journal gives it back
+            if old:
+                of = old["of"]
+                if differ := sorted(key for key in {*of, *self.identity} if of.get(key) != self.identity.get(key)):
+                    raise SardinoError(
+                        f"{self.folder} holds an unfinished map of another {', '.join(differ)}: finish that one with "
+                        "its own command, throw it away with --overwrite, or choose another name for the map"
+                    )
+                layout = replace(layout, across=old["across"])
+            self.layout = layout
+            self.rasters = {
+                name: RawRaster(self.folder / f"{name}.raw", (len(each.bands), *each.shape), each.dtype)
+                for name, each in what.items()
+            }
+            shape = planes, layout.rows.size, layout.carried
+            self.carried = [RawRaster(self.folder / f"carried{number}.raw", shape, "float32") for number in (0, 1)]
+            self._files = [*self.rasters.values(), *self.carried]
+            if old and all(each.path.is_file() and each.path.stat().st_size == each.bytes for each in self._files):
+                self.done = (old["done"][0], old["done"][1])
+            else:
+                self._begin(out)
+        except BaseException:
+            self.close()
+            if not (self.folder / JOURNAL).exists():
+                shutil.rmtree(self.folder, ignore_errors=True)
+            raise
+
+    def _journal(self) -> dict[str, Any] | None:
+        """What the journal says; None where there is none that can be read."""
+        try:
+            content: dict[str, Any] = json.loads((self.folder / JOURNAL).read_bytes())
+        except (OSError, ValueError):
+            return None
+        return content if content.get("format") == FORMAT else None
+
+    def _begin(self, out: Path) -> None:
+        """Make the rasters anew, full of zeros, which take no disk; refuse at once what cannot fit later."""
+        for stale in sorted(self.folder.iterdir(), key=lambda path: path.name != JOURNAL):  # the journal first
+            if stale.name != LOCK:
+                stale.unlink()
+        # The raw rasters, and twice as much again while the GeoTIFF is made.
+        needed, free = 3 * sum(each.bytes for each in self._files), shutil.disk_usage(out.parent).free
+        if free < needed:
+            raise SardinoError(
+                f"the map needs up to {needed / 1e9:.1f} GB beside {out} while it is made, and {free / 1e9:.1f} GB are "
+                "free: free some disk, or write elsewhere"
+            )
+        for each in self._files:
+            with each.path.open("wb") as file:
+                file.truncate(each.bytes)
+        self.reached(0, 0)
 
     def write(self, raster: RawRaster, values: NDArray[Any], row: int, column: int) -> None:
         """Put values into one of the rasters; where the disk is full, what is journalled stays."""
@@ -111,14 +154,15 @@ class PartialMap:
 
         The beginning of a stripe is always noted: what the stripe before the last carried over is then overwritten.
         """
-        if row > 0 and time.monotonic() - self.noted < EVERY_S:
+        if row > 0 and time.monotonic() - self._noted < EVERY_S:
             return
         with self._writing():
-            for raster in (*self.rasters.values(), *self.carried):
-                raster.sync()
+            for raster in self._files:
+                with raster.path.open("r+b") as file:
+                    os.fsync(file.fileno())
             content = {"format": FORMAT, "of": self.identity, "across": self.layout.across, "done": [stripe, row]}
             write_json(content, self.folder / JOURNAL)
-        self.done, self.noted = (stripe, row), time.monotonic()
+        self.done, self._noted = (stripe, row), time.monotonic()
 
     def finish(self, name: str, path: Path, what: GeoTiff) -> None:
         """Make one raster a Cloud-Optimized GeoTIFF, which appears whole or not at all.
@@ -126,28 +170,20 @@ class PartialMap:
         It is compared with the raw raster first, pixel by pixel.
         """
         raw = self.rasters[name]
-        _, rows, columns = raw.shape
-        windows = [
-            Window(column, row, min(_SIDE, columns - column), min(_SIDE, rows - row))
-            for row in range(0, rows, _SIDE)
-            for column in range(0, columns, _SIDE)
-        ]
-
-        def values(window: Window) -> NDArray[Any]:
-            return raw.read(window.row_off, window.col_off, window.height, window.width)
+        windows = subdivide(Window(0, 0, raw.shape[2], raw.shape[1]), _SIDE, _SIDE)
 
         def verify(finished: Path) -> None:
             with rasterio.open(finished) as dataset:
                 for window in windows:
-                    wanted = values(window)
-                    if not np.array_equal(dataset.read(window=window), wanted, equal_nan=wanted.dtype.kind == "f"):
+                    wanted = raw.read(window)
+                    if not np.array_equal(dataset.read(window=window), wanted, equal_nan=raw.dtype.kind == "f"):
                         raise OSError(errno.ENOSPC, "the file does not hold what was written to it")
 
         with self._writing():
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_geotiff(path, what, overwrite=True, verify=verify) as canvas:
                 for window in windows:
-                    canvas.lay(values(window), window.row_off, window.col_off)
+                    canvas.lay(raw.read(window), window.row_off, window.col_off)
 
     def remove(self) -> None:
         """Remove the folder, its journal first: a removal that is killed leaves nothing to go on from."""
@@ -157,7 +193,7 @@ class PartialMap:
 
     def close(self) -> None:
         """Leave it to whoever goes on."""
-        self.lock.release()
+        self._lock.release()
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -165,109 +201,10 @@ class PartialMap:
             yield
         except OSError as error:
             cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
-            raise SardinoError(
-                f"{self.folder} cannot be written ({cause}): free some disk, and the same command goes on where it "
-                "stopped"
-            ) from error
-
-
-def open_partial_map(
-    out: Path, what: dict[str, GeoTiff], identity: dict[str, Any], layout: Layout, planes: int, restart: bool
-) -> PartialMap:
-    """The unfinished map of a path: a new one, or the one that an interrupted run of the same map has left.
-
-    A run with another batch would choose other stripes; it keeps those that it finds.
-
-    Args:
-        out, what: the map and its rasters.
-        identity: what decides the values: scene, model, options.
-        layout: of a new one.
-        planes: that are blended.
-        restart: throw away what is there.
-
-    Raises:
-        SardinoError: what is there is of another map, or the disk has no room.
-    """
-    folder = folder_of(out)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _locked(folder, out)
-    except OSError as error:
-        raise SardinoError(
-            f"{folder} cannot be made ({error}): free some disk, or write the map into a folder that is yours"
-        ) from error
-    try:
-        old = None if restart else _journal(folder)
-        identity = json.loads(json.dumps(identity))  # as a journal gives it back
-        if old:
-            _require_same(old["of"], identity, folder)
-            layout = replace(layout, across=old["across"])
-        rasters = {
-            name: RawRaster(folder / f"{name}.raw", (len(each.bands), *each.shape), each.dtype)
-            for name, each in what.items()
-        }
-        over = planes, layout.rows.size, layout.carried
-        carried = tuple(RawRaster(folder / f"carried{number}.raw", over, "float32") for number in (0, 1))
-        partial = PartialMap(folder, rasters, (carried[0], carried[1]), identity, layout, lock)
-        files = [*rasters.values(), *carried]
-        if old and all(raster.whole for raster in files):
-            partial.done = (old["done"][0], old["done"][1])
-            return partial
-        for stale in sorted(folder.iterdir(), key=lambda path: path.name != JOURNAL):  # the journal first
-            if stale.name != LOCK:
-                stale.unlink()
-        _require_room(out, files)
-        for raster in files:
-            raster.make()
-        partial.reached(0, 0)
-    except BaseException:
-        lock.release()
-        if not (folder / JOURNAL).exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
-    return partial
+            remedy = "free some disk, and the same command goes on where it stopped"
+            raise SardinoError(f"{self.folder} cannot be written ({cause}): {remedy}") from error
 
 
 def folder_of(out: Path) -> Path:
     """Where a map lies while it is made."""
     return out.with_name(f".{out.name}.unfinished")
-
-
-def _locked(folder: Path, out: Path) -> FileLock:
-    """A lock that ends with the process that holds it."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise SardinoError(f"another process is making {out}: wait for it, or stop it first") from None
-    except NotImplementedError:
-        pass  # a disk of a cluster that knows no locks
-    return lock
-
-
-def _journal(folder: Path) -> dict[str, Any] | None:
-    """What the journal says; None where there is none that can be read."""
-    try:
-        content: dict[str, Any] = json.loads((folder / JOURNAL).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return content if content.get("format") == FORMAT else None
-
-
-def _require_same(old: dict[str, Any], new: dict[str, Any], folder: Path) -> None:
-    if differ := sorted(key for key in {*old, *new} if old.get(key) != new.get(key)):
-        raise SardinoError(
-            f"{folder} holds an unfinished map of another {', '.join(differ)}: finish that one with its own command, "
-            f"throw it away with --overwrite, or choose another name for the map"
-        )
-
-
-def _require_room(out: Path, files: list[RawRaster]) -> None:
-    """Refuse at once what cannot fit: the raw rasters, and twice as much again while the GeoTIFF is made."""
-    needed = 3 * sum(raster.bytes for raster in files)
-    free = shutil.disk_usage(out.parent).free
-    if free < needed:
-        raise SardinoError(
-            f"the map needs up to {needed / 1e9:.1f} GB beside {out} while it is made, and {free / 1e9:.1f} GB are "
-            "free: free some disk, or write elsewhere"
-        )

@@ -1,8 +1,8 @@
-"""A scene in, a map out: opened, checked, predicted, blended and made a Cloud-Optimized GeoTIFF."""
+"""Scenes in, maps out: opened, checked, predicted, blended and made Cloud-Optimized GeoTIFFs, here or on a cluster."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,8 @@ from sardino.errors import SardinoError
 from sardino.mapping.blend import blend_scene
 from sardino.mapping.job import Job
 from sardino.mapping.model import ModelScene, load_landcover, load_vit, match_scene
-from sardino.mapping.products import AttentionMap, LandCoverMap, Product
-from sardino.mapping.resume import folder_of, open_partial_map
+from sardino.mapping.products import AttentionMap, LandCoverMap, Product, origin_of
+from sardino.mapping.resume import PartialMap, folder_of
 from sardino.mapping.windows import Layout, stride_of
 
 MEMORY, FEWEST = 128 * 2**20, 4
@@ -22,6 +22,7 @@ MEMORY, FEWEST = 128 * 2**20, 4
 next stripe is read twice."""
 Track = Callable[[Iterator[int], int, int], Iterable[int]]
 """Wraps the loop over windows: given their counts batch by batch, how many there are, and how many are done."""
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 def make_map(
@@ -47,15 +48,21 @@ def make_map(
     source, product = opened(job)
     for doubt in source.doubts:
         say(doubt)
-    layout = layout_of(job, source, product)
-    rasters = {
-        name: replace(raster, tags={**raster.tags, "precision": precision})
-        for name, raster in product.rasters(source.scene).items()
+    scene, layout = source.scene, layout_of(job, source, product)
+    origin = {**origin_of(product.model, scene), "precision": precision}
+    rasters = {name: replace(raster, tags=raster.tags | origin) for name, raster in product.rasters(scene).items()}
+    # What decides the values: an unfinished map of another identity is not gone on with.
+    identity = {
+        "scene": [scene.path.name, scene.state(), scene.crs, scene.transform, scene.shape],
+        "model": product.model.sha256,
+        "product": product.identity(),
+        "windows": [layout.rows.window * layout.cell, layout.rows.stride * layout.cell],
+        "bands": [source.bands, source.made_of, source.unit],
+        "precision": precision,
     }
-    identity = _identity(source, product, layout, precision)
-    partial = open_partial_map(job.out, rasters, identity, layout, product.planes, job.overwrite)
-    batch, threads = batch_of(job, partial.layout, device), job.threads or cores()
-    counts = blend_scene(source, product, partial, batch=batch, device=device, threads=threads, precision=precision)
+    partial = PartialMap(job.out, rasters, identity, layout, product.planes, job.overwrite)
+    batch, threads, half = batch_of(job, partial.layout, device), job.threads or cores(), precision == "bfloat16"
+    counts = blend_scene(source, product, partial, batch=batch, device=device, threads=threads, half=half)
     with closing(partial), closing(counts):  # an interruption ends the reading thread too
         for _ in track(counts, layout.windows, partial.layout.before(*partial.done)):
             pass
@@ -63,44 +70,6 @@ def make_map(
             partial.finish(name, path, rasters[name])
         partial.remove()
     return list(source.doubts)
-
-
-def opened(job: Job) -> tuple[ModelScene, Product]:
-    """The scene of a job, checked against its model, and what is made of it."""
-    product: Product
-    if job.kind == "attention":
-        product = AttentionMap(load_vit(job.model, job.network), job.block, job.full_size)
-    else:
-        product = LandCoverMap(load_landcover(job.model), job.confidence is not None)
-    return match_scene(open_scene(job.scene), product.model, job.channels, job.unit), product
-
-
-def layout_of(job: Job, source: ModelScene, product: Product) -> Layout:
-    """Where the windows of a job lie; a stripe is as wide as memory allows, in whole batches."""
-    model = product.model
-    window = job.window_px or model.window_px
-    stride = stride_of(window, job.overlap_px, model.step_px)
-    one = Layout.of(source.scene.shape, window, stride, product.cell, 1)
-    batch = batch_of(job, one, _device(job))
-    read = source.scene.chunk_rows
-    # Rows held, read, waiting, predicted and summed, and the open sums with their copies, of one column of pixels.
-    column = 4 * (len(model.channels) * (5 * window + 2 * read) + 3 * product.planes * window // product.cell**2)
-    across = max(FEWEST, int(MEMORY / column - window) // stride + 1)
-    return replace(one, across=max(batch, across // batch * batch))
-
-
-def batch_of(job: Job, layout: Layout, device: torch.device) -> int:
-    """Windows at once."""
-    if job.batch:
-        return job.batch
-    if device.type != "cpu":
-        return 64
-    side = layout.rows.window * layout.cell
-    return max(1, min(8, round(8 * (96 / side) ** 2)))
-
-
-def _device(job: Job) -> torch.device:
-    return torch.device(job.device) if job.device else best_device()
 
 
 def _check_targets(job: Job) -> None:
@@ -116,14 +85,84 @@ def _check_targets(job: Job) -> None:
             raise SardinoError(f"{path} exists already: remove it, or say --overwrite")
 
 
-def _identity(source: ModelScene, product: Product, layout: Layout, precision: str) -> dict[str, Any]:
-    """What decides the values: an unfinished map of another identity is not gone on with."""
-    scene = source.scene
-    return {
-        "scene": [str(scene.path.name), scene.state(), scene.crs, list(scene.transform), list(scene.shape)],
-        "model": product.model.sha256,
-        "product": product.identity(),
-        "windows": [layout.rows.window * layout.cell, layout.rows.stride * layout.cell],
-        "bands": [list(source.channels.bands), [list(p) for p in source.channels.made_of], source.channels.unit],
-        "precision": precision,
-    }
+def _device(job: Job) -> torch.device:
+    return torch.device(job.device) if job.device else best_device()
+
+
+def opened(job: Job) -> tuple[ModelScene, Product]:
+    """The scene of a job, checked against its model, and what is made of it."""
+    product: Product
+    if job.kind == "attention":
+        product = AttentionMap(load_vit(job.model, job.network), job.block, job.full_size)
+    else:
+        product = LandCoverMap(load_landcover(job.model), job.confidence is not None)
+    return match_scene(open_scene(job.scene), product.model, job.channels, job.unit), product
+
+
+def layout_of(job: Job, source: ModelScene, product: Product) -> Layout:
+    """Where the windows of a job lie; a stripe is as wide as memory allows, in whole batches."""
+    model = product.model
+    window = job.window_px or model.card.architecture.tile_px
+    stride = stride_of(window, job.overlap_px, model.step_px)
+    one = Layout.of(source.scene.shape, window, stride, product.cell, 1)
+    batch = batch_of(job, one, _device(job))
+    # Rows held, read, waiting, predicted and summed, and the open sums with their copies, of one column of pixels.
+    read = len(model.card.channels) * (5 * window + 2 * source.scene.chunk_rows)
+    column = 4 * (read + 3 * product.planes * window // product.cell**2)
+    across = max(FEWEST, int(MEMORY / column - window) // stride + 1)
+    return replace(one, across=max(batch, across // batch * batch))
+
+
+def batch_of(job: Job, layout: Layout, device: torch.device) -> int:
+    """Windows at once."""
+    if job.batch or device.type != "cpu":
+        return job.batch or 64
+    side = layout.rows.window * layout.cell
+    return max(1, min(8, round(8 * (96 / side) ** 2)))
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of one scene of many: doubts about its map, or the reason why there is none."""
+
+    job: Job
+    doubts: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def make_one(job: Job) -> Made:
+    """The map of one scene on whatever machine this runs; a fault of its input is told, not raised."""
+    try:
+        return Made(job, tuple(make_map(job)))
+    except SardinoError as error:
+        return Made(job, fault=str(error))
+
+
+def make_all(jobs: Sequence[Job], client: Any = None, progress: Progress = lambda items, total: items) -> list[Made]:
+    """Make the map of each scene, in the order of the jobs; one that cannot be made does not hold up the others.
+
+    Args:
+        jobs: scenes, models and maps lie on a disk that all workers see; two maps of one name are refused.
+        client: dask.distributed.Client, for one task a scene; here, one after the other, without one.
+        progress: wraps the loop over scenes that are done, and is told how many there are.
+    """
+    places = [path.resolve() for job in jobs for path in job.targets.values()]
+    if twice := sorted({str(path) for path in places if places.count(path) > 1}):
+        raise SardinoError(f"{twice[0]} would be the map of two scenes: give them in two calls")
+    if client is None:
+        return list(progress(map(make_one, jobs), len(jobs)))
+    from distributed import as_completed
+
+    # Not pure: a map that failed is tried again by the next call, not remembered.
+    futures = {client.submit(make_one, job, pure=False, retries=1): number for number, job in enumerate(jobs)}
+    made: dict[int, Made] = {}
+    try:
+        for future in progress(as_completed(list(futures), loop=client.loop), len(jobs)):
+            number = futures[future]
+            try:
+                made[number] = future.result()
+            except Exception as error:  # the worker died, or its environment lacks something
+                made[number] = Made(jobs[number], fault=f"{jobs[number].scene}: {type(error).__name__}: {error}")
+    finally:
+        client.cancel(list(futures))
+    return [made[number] for number in range(len(jobs))]

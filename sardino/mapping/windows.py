@@ -9,29 +9,20 @@ from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
 
-FLOOR = 1e-3
-"""Least weight, of a window's outermost cells: at the edge of a scene no other window covers them."""
+FLOOR = 1e-3  # least weight, of a window's outermost cells: at the edge of a scene no other window covers them
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Windows along one side of a scene, in cells of the map: pixels, or patches.
+    """Windows along one side of a scene, in cells of the map: pixels, or patches."""
 
-    Args:
-        size: cells of the scene, those that it fills in part included.
-        window: cells of a window.
-        stride: cells from one window to the next; the last one is moved to the scene's edge.
-    """
-
-    size: int
+    size: int  # cells of the scene, those that it fills in part included
     window: int
-    stride: int
+    stride: int  # cells from one window to the next; the last one is moved to the scene's edge
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 1 <= self.stride <= self.window:
-            raise SardinoError(
-                f"windows of {self.window} every {self.stride} do not cover {self.size} cells: take a smaller overlap"
-            )
+            raise SardinoError(f"windows of {self.window} every {self.stride} do not cover {self.size} cells")
 
     @cached_property
     def starts(self) -> tuple[int, ...]:
@@ -81,13 +72,8 @@ class Layout:
         """The layout of a scene of (rows, columns) pixels; window and stride are whole cells."""
         if window_px % cell or stride_px % cell or across < 1:
             raise SardinoError(f"windows of {window_px} px every {stride_px} px are not whole cells of {cell} px")
-        axes = [Axis(math.ceil(size / cell), window_px // cell, stride_px // cell) for size in shape]
-        return cls(axes[0], axes[1], cell, across)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(rows, columns) of the map in cells."""
-        return self.rows.size, self.columns.size
+        rows, columns = (Axis(math.ceil(size / cell), window_px // cell, stride_px // cell) for size in shape)
+        return cls(rows, columns, cell, across)
 
     @cached_property
     def stripes(self) -> tuple[tuple[int, int], ...]:
@@ -126,7 +112,8 @@ def stride_of(window_px: int, overlap_px: int | None, step_px: int) -> int:
     overlap = window_px // 3 // step_px * step_px if overlap_px is None else overlap_px
     stride = (window_px - overlap) // step_px * step_px
     if overlap < 0 or stride < step_px:
+        most = window_px - step_px
         raise SardinoError(
-            f"an overlap of {overlap} px leaves a window of {window_px} px nothing new: take 0 to {window_px - step_px}"
+            f"an overlap of {overlap} px leaves a window of {window_px} px nothing new: take 0 to {most}"
         )
     return stride

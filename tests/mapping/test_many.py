@@ -6,7 +6,7 @@ from made import backscatter, read, segmenter, write_scene
 
 from sardino.errors import SardinoError
 from sardino.mapping.job import Job
-from sardino.mapping.many import make_all
+from sardino.mapping.scene_map import make_all
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ def test_they_are_small_and_their_pages_say_what_they_saw_and_how_well_they_do()
 )
 def test_they_load_and_know_their_input(kind, load):
     model = load(default_model(kind))
-    assert (model.channels, model.unit, model.gsd_m, model.synthetic) == (CHANNELS, "dB", 10, True)
+    assert (model.card.channels, model.card.unit, model.gsd_m) == (CHANNELS, "dB", 10)
+    assert model.card.trained_on["synthetic"] is True
 
 
 def test_on_land_of_another_world_they_tell_more_than_nothing():
