@@ -60,7 +60,7 @@ def grid(
     less than two tiles wide is left out. The same place has the same tile, and the same id, in every area.
     """
     from sardino.data.places.area import Aoi
-    from sardino.data.places.square_grid import square_grid
+    from sardino.data.places.partitions import square_grid
 
     _write_tiles(square_grid(Aoi.load(aoi, name), size_px, gsd_m, crs, keep), out)
 
@@ -83,7 +83,7 @@ def random(
     tiles of one size: ask for them with --size-px.
     """
     from sardino.data.places.area import Aoi
-    from sardino.data.places.other_shapes import random_rectangles
+    from sardino.data.places.partitions import random_rectangles
 
     _write_tiles(random_rectangles(Aoi.load(aoi, name), largest_m, size_px, gsd_m, crs, keep, seed), out)
 
@@ -105,7 +105,7 @@ def select(
     overlapping tiles out of different splits.
     """
     from sardino.data.places.area import Aoi, read_polygons
-    from sardino.data.places.other_shapes import tiles_of_polygons
+    from sardino.data.places.partitions import tiles_of_polygons
 
     cells = read_polygons(polygons)
     if field and field not in cells:
@@ -132,10 +132,10 @@ def hexagons(
 
     The column 'cell' holds each hexagon as WKT in degrees.
     """
-    from sardino.data.places import other_shapes
+    from sardino.data.places import partitions
     from sardino.data.places.area import Aoi
 
-    tiles, outlines = other_shapes.hexagons(Aoi.load(aoi, name), size_px, gsd_m, crs, keep, fit)
+    tiles, outlines = partitions.hexagons(Aoi.load(aoi, name), size_px, gsd_m, crs, keep, fit)
     _write_tiles(tiles, out, cell=[outline.wkt for outline in outlines])
 
 
@@ -175,7 +175,7 @@ def intersect(
     Adds the columns foreignid_NAME and foreignshare_NAME, and foreignsplit_NAME where the partition has splits.
     """
     from sardino.data.places.area import read_polygons
-    from sardino.data.places.foreign_partition import intersect_table
+    from sardino.data.places.splits import intersect_table
     from sardino.data.tiles.table import read_table
 
     table = read_table(tiles)
@@ -213,7 +213,7 @@ def split(
     one used for learning is dropped. Look at `sardino tiles leakage` for the buffer that the pixels ask for.
     geetiles' --angle was in radians of the bounding box; --direction is in degrees on the ground.
     """
-    from sardino.data.places.splits import UNUSED, direction_of_bearing, split_table
+    from sardino.data.places.splits import UNUSED, split_table
     from sardino.data.tiles.store import SPLITS
     from sardino.data.tiles.table import read_table, write_table
 
@@ -224,7 +224,7 @@ def split(
         read_table(tiles),
         kind,
         bands=bands,
-        direction_deg=direction if bearing is None else direction_of_bearing(bearing),
+        direction_deg=direction if bearing is None else 90.0 - bearing,
         block_km=block_km,
         percent=[int(share) for share in shares],
         buffer_m=buffer_m,

@@ -15,17 +15,11 @@ _FEWEST_PAIRS = 30
 
 @dataclass(frozen=True)
 class Correlogram:
-    """Correlation by distance.
+    """Correlation by distance, (N,) each."""
 
-    Args:
-        distance_m: (N,) ascending, from 0 where pixels are compared.
-        correlation: (N,).
-        pairs: (N,) number of pairs behind each value.
-    """
-
-    distance_m: NDArray[np.float64]
+    distance_m: NDArray[np.float64]  # ascending, from 0 where pixels are compared
     correlation: NDArray[np.float64]
-    pairs: NDArray[np.float64]
+    pairs: NDArray[np.float64]  # number of pairs behind each value
 
     def length_m(self, level: float) -> float | None:
         """Distance at which correlation first falls below a level, between two values in proportion; None if never."""
@@ -35,9 +29,8 @@ class Correlogram:
         n = int(below[0])
         if n == 0:
             return float(self.distance_m[0])
-        high, low = self.correlation[n - 1], self.correlation[n]
-        share = (high - level) / (high - low)
-        return float(self.distance_m[n - 1] + share * (self.distance_m[n] - self.distance_m[n - 1]))
+        (near, far), (high, low) = self.distance_m[n - 1 : n + 1], self.correlation[n - 1 : n + 1]
+        return float(near + (high - level) / (high - low) * (far - near))
 
 
 def pixel_correlogram(images_db: Iterable[NDArray[np.floating]], gsd_m: float) -> Correlogram:
@@ -47,19 +40,16 @@ def pixel_correlogram(images_db: Iterable[NDArray[np.floating]], gsd_m: float) -
     and one variance, so that what differs from image to image counts as correlation inside each.
 
     Args:
-        images_db: (H, W) of one size, dB with NaN; at least one finite pixel in all.
+        images_db: (H, W) of one size, dB with NaN; not constant, and with at least one finite pixel in all.
 
     Returns:
         distances from 0 in steps of a pixel up to half the shorter side.
-
-    Raises:
-        SardinoError: no image, images of several sizes, or constant values.
     """
     total = squares = count = 0.0
     sums: list[NDArray[np.float64]] = []
-    shape: tuple[int, ...] | None = None
+    shape: tuple[int, ...] = ()
     for image in images_db:
-        if image.ndim != 2 or (shape is not None and image.shape != shape):
+        if image.ndim != 2 or (shape and image.shape != shape):
             raise SardinoError(f"autocorrelation needs images (H, W) of one size, not {image.shape} after {shape}")
         shape = image.shape
         padded = [fft.next_fast_len(2 * side - 1, real=True) for side in shape]
@@ -69,7 +59,7 @@ def pixel_correlogram(images_db: Iterable[NDArray[np.floating]], gsd_m: float) -
         spectrum, mask = fft.rfft2(values, padded), fft.rfft2(known.astype(np.float64), padded)
         parts = [fft.irfft2(s, padded) for s in (np.abs(spectrum) ** 2, np.abs(mask) ** 2, np.conj(spectrum) * mask)]
         sums = [before + part for before, part in zip(sums, parts, strict=True)] if sums else parts
-    if shape is None or count < 2:
+    if count < 2:
         raise SardinoError("autocorrelation needs at least one image with finite pixels")
     product, overlap, left = sums
     mean = total / count
@@ -84,12 +74,10 @@ def pixel_correlogram(images_db: Iterable[NDArray[np.floating]], gsd_m: float) -
     farthest = min(shape) // 2
     ring = np.round(reach).astype(np.int64)
     inside = (ring <= farthest) & (lags[0] < shape[0])[:, None] & (lags[1] < shape[1])[None, :]
-    count_at = np.bincount(ring[inside], np.round(overlap[inside]), farthest + 1).astype(np.float64)
-    covariance_at = np.bincount(ring[inside], covariance[inside], farthest + 1)
-    distance = np.bincount(ring[inside], reach[inside] * np.round(overlap[inside]), farthest + 1)
-    held = count_at > 0
-    pairs = count_at[held]
-    return Correlogram(distance[held] / pairs * gsd_m, covariance_at[held] / pairs / variance, pairs)
+    weights = np.round(overlap[inside]), covariance[inside], reach[inside] * np.round(overlap[inside])
+    at = np.stack([np.bincount(ring[inside], weight, farthest + 1) for weight in weights])
+    pairs, covariance_at, distance = at[:, at[0] > 0]
+    return Correlogram(distance / pairs * gsd_m, covariance_at / pairs / variance, pairs)
 
 
 def mean_correlogram(
@@ -119,12 +107,8 @@ def mean_correlogram(
     if not distances or not np.concatenate(squares).sum() > 0:
         return None
     distance, product = np.concatenate(distances), np.concatenate(products)
-    width = distance.max() / 2 / bins
-    place = np.minimum((distance / width).astype(np.int64), bins)
-    pairs = np.bincount(place, minlength=bins + 1)[:bins]
-    held = pairs >= _FEWEST_PAIRS
-    if not held.any():
-        return None
-    mean_distance = np.bincount(place, distance, bins + 1)[:bins][held] / pairs[held]
-    correlation = np.bincount(place, product, bins + 1)[:bins][held] / pairs[held]
-    return Correlogram(mean_distance, correlation / np.concatenate(squares).mean(), pairs[held].astype(float))
+    place = np.minimum((distance / (distance.max() / 2 / bins)).astype(np.int64), bins)
+    at = np.stack([np.bincount(place, weight, bins + 1)[:bins] for weight in (np.ones(len(place)), distance, product)])
+    pairs, distance_at, product_at = at[:, at[0] >= _FEWEST_PAIRS]
+    variance = np.concatenate(squares).mean()
+    return Correlogram(distance_at / pairs, product_at / pairs / variance, pairs) if len(pairs) else None

@@ -1,6 +1,6 @@
 """Where tiles lie on the ground: overlaps and distances between tiles of any coordinate systems."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
@@ -13,8 +13,7 @@ from sardino.data.places.utm import corners, crs_at, transformer, zone_of
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
-_MANY = 400_000
-"""Pairs measured at once."""
+_MANY = 400_000  # pairs measured at once
 
 
 class Ground:
@@ -35,8 +34,7 @@ class Ground:
         for crs in dict.fromkeys(self.crs[self.placed]):
             rows = self.crs == crs
             found[rows] = np.stack(transformer(crs, "EPSG:4326").transform(*centres[rows].T), axis=-1)
-        if not np.isfinite(found[self.placed]).all():
-            row = int(self.placed[~np.isfinite(found[self.placed]).all(axis=1)][0])
+        for row in self.placed[~np.isfinite(found[self.placed]).all(axis=1)]:
             raise SardinoError(f"tile {self.tiles[row].id} lies outside what its CRS {self.crs[row]} can show")
         return found
 
@@ -82,59 +80,16 @@ class Ground:
         if len(set(self.crs[self.placed])) > 1:
             near = self._near(self.placed, self.placed, 0.0)
             across = near[(near[:, 0] < near[:, 1]) & (self.crs[near[:, 0]] != self.crs[near[:, 1]])]
-            pairs += [part[self._distances(part, shrunk) <= 0] for part in _parts(across)]
+            pairs.append(across[self.distances(across, shrunk) <= 0])
         found = np.concatenate(pairs)
         return found[np.lexsort((found[:, 1], found[:, 0]))]
 
-    def distances(self, pairs: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(M,) metres on the ground between the outlines of pairs (M, 2) of tiles; 0 where they meet."""
-        found = [self._distances(part, self.bounds) for part in _parts(pairs)]
-        return np.concatenate(found) if found else np.empty(0)
-
-    def nearer_than(self, ones: NDArray[np.int64], others: NDArray[np.int64], metres: float) -> NDArray[np.int64]:
-        """Which of some tiles lie nearer than so many metres, outline to outline, to any of the others."""
-        ones, others = self._with_place(ones), self._with_place(others)
-        if not len(ones) or not len(others) or metres <= 0:
-            return np.empty(0, np.int64)
-        # Most are decided by the nearest centre alone.
-        nearest, _ = cKDTree(self.earth[others]).query(self.earth[ones])
-        widest = self.radius[others].max()
-        near = nearest < metres
-        open_ones = ones[~near & (nearest < metres + self.radius[ones] + widest)]
-        found = [ones[near]]
-        pairs = self._near(open_ones, others, metres)
-        if len(pairs):
-            found.append(np.unique(pairs[self.distances(pairs) < metres, 0]))
-        return np.unique(np.concatenate(found))
-
-    def smallest_distance(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> float | None:
-        """Metres between the nearest pair of two groups of tiles; None if one has no place."""
-        ones, others = self._with_place(ones), self._with_place(others)
-        if not len(ones) or not len(others):
-            return None
-        nearest, place = cKDTree(self.earth[others]).query(self.earth[ones])
-        first = np.argsort(nearest, kind="stable")[:200]
-        best = self.distances(np.stack([ones[first], others[place[first]]], axis=1)).min()
-        reach = best + self.radius[ones] + self.radius[others].max()
-        candidates = self._near(ones[nearest <= reach], others, best)
-        return float(self.distances(candidates).min(initial=best))
-
-    def _with_place(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        return rows[self.crs[rows] != ""]
-
-    def _near(self, ones: NDArray[np.int64], others: NDArray[np.int64], metres: float) -> NDArray[np.int64]:
-        """Pairs whose circles come so near to each other; a chord through the earth is shorter than its arc."""
-        if not len(ones) or not len(others):
-            return np.empty((0, 2), np.int64)
-        reach = metres + self.radius[ones] + self.radius[others].max() + 1.0
-        lists = cKDTree(self.earth[others]).query_ball_point(self.earth[ones], reach)
-        first = np.repeat(ones, [len(found) for found in lists])
-        second = others[np.concatenate([np.asarray(found, np.int64) for found in lists])] if len(first) else first
-        apart = np.linalg.norm(self.earth[first] - self.earth[second], axis=1)
-        keep = (apart <= metres + self.radius[first] + self.radius[second] + 1.0) & (first != second)
-        return np.stack([first, second], axis=1)[keep]
-
-    def _distances(self, pairs: NDArray[np.int64], bounds: NDArray[np.float64]) -> NDArray[np.float64]:
+    def distances(self, pairs: NDArray[np.int64], bounds: NDArray[np.float64] | None = None) -> NDArray[np.float64]:
+        """(M,) metres on the ground between the outlines, or other bounds (N, 4), of pairs (M, 2); 0 if they meet."""
+        if len(pairs) > _MANY:
+            parts = np.array_split(pairs, len(pairs) // _MANY + 1)
+            return np.concatenate([self.distances(part, bounds) for part in parts])
+        bounds = self.bounds if bounds is None else bounds
         found = np.empty(len(pairs))
         groups = np.stack([self.metric[pairs[:, 0]], self.crs[pairs[:, 0]], self.crs[pairs[:, 1]]], axis=1)
         for metric, *crs in dict.fromkeys(map(tuple, groups)):
@@ -151,12 +106,43 @@ class Ground:
             found[rows] = shapely.distance(*shapes) / scale
         return found
 
+    def nearer_than(self, ones: NDArray[np.int64], others: NDArray[np.int64], metres: float) -> NDArray[np.int64]:
+        """Which of some tiles lie nearer than so many metres, outline to outline, to any of the others."""
+        ones, others = (rows[self.crs[rows] != ""] for rows in (ones, others))
+        if not len(ones) or not len(others) or metres <= 0:
+            return np.empty(0, np.int64)
+        # Most are decided by the nearest centre alone.
+        nearest, _ = cKDTree(self.earth[others]).query(self.earth[ones])
+        widest = self.radius[others].max()
+        near = nearest < metres
+        pairs = self._near(ones[~near & (nearest < metres + self.radius[ones] + widest)], others, metres)
+        return np.union1d(ones[near], pairs[self.distances(pairs) < metres, 0])
+
+    def smallest_distance(self, ones: NDArray[np.int64], others: NDArray[np.int64]) -> float | None:
+        """Metres between the nearest pair of two groups of tiles; None if one has no place."""
+        ones, others = (rows[self.crs[rows] != ""] for rows in (ones, others))
+        if not len(ones) or not len(others):
+            return None
+        nearest, place = cKDTree(self.earth[others]).query(self.earth[ones])
+        first = np.argsort(nearest, kind="stable")[:200]
+        best = self.distances(np.stack([ones[first], others[place[first]]], axis=1)).min()
+        reach = best + self.radius[ones] + self.radius[others].max()
+        candidates = self._near(ones[nearest <= reach], others, best)
+        return float(self.distances(candidates).min(initial=best))
+
+    def _near(self, ones: NDArray[np.int64], others: NDArray[np.int64], metres: float) -> NDArray[np.int64]:
+        """Pairs whose circles come so near to each other; a chord through the earth is shorter than its arc."""
+        if not len(ones) or not len(others):
+            return np.empty((0, 2), np.int64)
+        reach = metres + self.radius[ones] + self.radius[others].max() + 1.0
+        lists = cKDTree(self.earth[others]).query_ball_point(self.earth[ones], reach)
+        first = np.repeat(ones, [len(found) for found in lists])
+        second = others[np.concatenate([np.asarray(found, np.int64) for found in lists])] if len(first) else first
+        apart = np.linalg.norm(self.earth[first] - self.earth[second], axis=1)
+        keep = (apart <= metres + self.radius[first] + self.radius[second] + 1.0) & (first != second)
+        return np.stack([first, second], axis=1)[keep]
+
 
 def _on_earth(longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.float64]:
     convert = transformer("EPSG:4979", "EPSG:4978").transform
     return np.stack(convert(longitude, latitude, np.zeros_like(longitude)), axis=-1)
-
-
-def _parts(pairs: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(pairs), _MANY):
-        yield pairs[start : start + _MANY]

@@ -4,7 +4,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,32 +16,21 @@ from sardino.data.tiles.table import tiles_in
 from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError
 
+# Correlations below which backscatter counts as decorrelated: the usual length, and nearly nothing left.
 LEVELS = (1 / math.e, 0.1)
-"""Correlations below which backscatter counts as decorrelated: the usual length, and nearly nothing left."""
 
 
 @dataclass(frozen=True)
 class Leakage:
-    """What the splits of a set of tiles share.
+    """What the splits of a set of tiles share."""
 
-    Args:
-        tiles: number of tiles by split.
-        overlaps: pairs of tiles of different splits that share ground; must be 0.
-        overlapping: ids of the first such pair.
-        distances_m: smallest distance on the ground, outline to outline, by pair of splits ("train-test").
-        unplaced: tiles without a CRS, which have no distance.
-        pixels: correlation of pixels by distance, inside tiles; None where there are no pixels.
-        means: correlation of tile means by distance; None where tiles are too few.
-        channel: that was correlated.
-    """
-
-    tiles: dict[str, int]
-    overlaps: int
-    overlapping: tuple[str, str] | None
-    distances_m: dict[str, float]
-    unplaced: int
-    pixels: Correlogram | None = None
-    means: Correlogram | None = None
+    tiles: dict[str, int]  # number of tiles by split
+    overlaps: int  # pairs of tiles of different splits that share ground; must be 0
+    overlapping: tuple[str, str] | None  # ids of the first such pair
+    distances_m: dict[str, float]  # smallest, on the ground, outline to outline, by pair of splits ("train-test")
+    unplaced: int  # tiles without a CRS, which have no distance
+    pixels: Correlogram | None = None  # of the channel, inside tiles
+    means: Correlogram | None = None  # of the tiles' means; None where tiles are too few
     channel: str = ""
 
     @property
@@ -53,8 +41,8 @@ class Leakage:
     @property
     def decorrelation(self) -> tuple[float, str] | None:
         """(metres, what) at which correlation falls below 0.1: of pixels, or of tile means where tiles are smaller."""
-        for what, curve in (("pixels", self.pixels), ("tile means", self.means)):
-            length = curve.length_m(LEVELS[1]) if curve is not None else None
+        for what, curve in self._curves():
+            length = curve.length_m(LEVELS[1])
             if length is not None:
                 return length, what
         return None
@@ -88,61 +76,52 @@ class Leakage:
         takes = f"than {self.channel} takes to decorrelate ({what} fall below 0.1 at {_metres(length)})"
         if self.enough:
             return f"{apart}, farther {takes}: enough."
-        return f"{apart}, nearer {takes}: NOT enough, split with --buffer-m {_round_up(length):g} or more."
+        digit = 10.0 ** max(0, int(np.floor(np.log10(max(length, 1)))) - 1)
+        rounded = np.ceil(length / digit) * digit
+        return f"{apart}, nearer {takes}: NOT enough, split with --buffer-m {rounded:g} or more."
 
     def lines(self) -> list[str]:
         """The report, line by line."""
         found = ["tiles: " + ", ".join(f"{split} {count}" for split, count in self.tiles.items())]
-        found.append(f"overlapping pairs between splits: {self.overlaps}")
-        if self.overlapping:
-            found[-1] += f", for example {' and '.join(self.overlapping)}"
-        for pair, metres in self.distances_m.items():
-            found.append(f"smallest distance {pair}: {_metres(metres)}")
+        example = f", for example {' and '.join(self.overlapping)}" if self.overlapping else ""
+        found.append(f"overlapping pairs between splits: {self.overlaps}{example}")
+        found += [f"smallest distance {pair}: {_metres(metres)}" for pair, metres in self.distances_m.items()]
         if self.unplaced:
             found.append(f"tiles without coordinates: {self.unplaced}; they have no distance")
-        for name, curve in (("pixels", self.pixels), ("tile means", self.means)):
-            if curve is not None:
-                lengths = [curve.length_m(level) for level in LEVELS]
-                reach = _metres(float(curve.distance_m[-1]))
-                told = [_metres(v) if v is not None else f"not within {reach}" for v in lengths]
-                found.append(f"{self.channel}, {name}: correlation below 1/e at {told[0]}, below 0.1 at {told[1]}")
+        for name, curve in self._curves():
+            lengths = [curve.length_m(level) for level in LEVELS]
+            reach = _metres(float(curve.distance_m[-1]))
+            told = [_metres(v) if v is not None else f"not within {reach}" for v in lengths]
+            found.append(f"{self.channel}, {name}: correlation below 1/e at {told[0]}, below 0.1 at {told[1]}")
         if self.means is not None:
-            found.append(
-                "(tile means follow climate and land use; they count where pixels stay alike across a whole tile)"
-            )
+            why = "they count where pixels stay alike across a whole tile"
+            found.append(f"(tile means follow climate and land use; {why})")
         return [*found, self.sentence]
+
+    def _curves(self) -> list[tuple[str, Correlogram]]:
+        curves = (("pixels", self.pixels), ("tile means", self.means))
+        return [(name, curve) for name, curve in curves if curve is not None]
 
 
 def table_leakage(table: pd.DataFrame) -> Leakage:
-    """The report on a tile table with a column "split"; tiles of split "none" take no part.
-
-    Raises:
-        SardinoError: the table has no splits.
-    """
+    """The report on a tile table with a column "split"; tiles of split "none" take no part."""
     if "split" not in table:
         raise SardinoError("these tiles have no splits yet: run `sardino tiles split` first")
-    return _places(Ground(tiles_in(table)), table["split"].to_numpy())
+    return _places(Ground(tiles_in(table)), table["split"])
 
 
 def store_leakage(
     store: TileStore, channel: str | None = None, most_tiles: int = 200, progress: Progress = iter
 ) -> Leakage:
-    """The report on a tile store, with the distance at which its backscatter decorrelates.
+    """The report on a tile store, with the distance at which a channel, the first by default, decorrelates.
 
-    Args:
-        channel: to correlate; the first by default.
-        most_tiles: read so many tiles, spread evenly over the store.
-
-    Raises:
-        SardinoError: the store has no such channel.
+    At most so many tiles are read, spread evenly over the store.
     """
     channel = channel or store.channels[0]
     if channel not in store.channels:
         raise SardinoError(f"{store.path} has no channel '{channel}': it holds {', '.join(store.channels)}")
     ids = store.ids()
-    tiles = [store.tile(tile) for tile in ids]
-    ground = Ground(tiles)
-    places = _places(ground, store.index["split"].to_numpy())
+    ground = Ground([store.tile(tile) for tile in ids])
     rows = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), most_tiles)).round().astype(np.int64))
     means = np.full(len(ids), np.nan)
     number = store.channels.index(channel)
@@ -154,28 +133,18 @@ def store_leakage(
                 means[row] = np.nanmean(image, dtype=np.float64)
                 yield image
 
-    pixels = pixel_correlogram(images(), _gsd_m(ground))
-    regions = np.array([tile.region for tile in tiles], object)
-    earth = np.full((len(tiles), 3), np.nan)
-    if len(ground.placed):
-        earth[ground.placed] = ground.earth[ground.placed]
-    between = mean_correlogram(means[rows], earth[rows], regions[rows])
-    return replace(places, pixels=pixels, means=between, channel=channel)
+    gsd_m, earth = ground.pixel, np.full((len(ids), 3), np.nan)
+    if len(placed := ground.placed):
+        earth[placed] = ground.earth[placed]
+        # On the ground: degrees are turned into metres at the tiles' latitude.
+        gsd_m = 2 * ground.radius[placed] / np.hypot(store.tile_px, store.tile_px)
+    pixels = pixel_correlogram(images(), float(np.median(gsd_m)))
+    between = mean_correlogram(means[rows], earth[rows], store.index["region"].to_numpy(object)[rows])
+    return replace(_places(ground, store.index["split"]), pixels=pixels, means=between, channel=channel)
 
 
-def _gsd_m(ground: Ground) -> float:
-    """Pixel size on the ground; degrees are turned into metres at the tiles' latitude."""
-    if not len(ground.placed):
-        return float(np.median(ground.pixel))
-    rows = ground.placed
-    diagonal = 2 * ground.radius[rows]
-    pixels = np.hypot([ground.tiles[row].shape[0] for row in rows], [ground.tiles[row].shape[1] for row in rows])
-    return float(np.median(diagonal / pixels))
-
-
-def _places(ground: Ground, splits: NDArray[Any]) -> Leakage:
-    split = np.array([str(s) for s in splits], object)
-    ids = [tile.id for tile in ground.tiles]
+def _places(ground: Ground, splits: pd.Series) -> Leakage:
+    split = splits.astype(str).to_numpy(object)
     used = np.isin(split, SPLITS)
     pairs = ground.overlaps()
     first, second = pairs[:, 0], pairs[:, 1]
@@ -186,20 +155,10 @@ def _places(ground: Ground, splits: NDArray[Any]) -> Leakage:
         if metres is not None:
             distances[f"{one}-{other}"] = metres
     counts = {name: int((split == name).sum()) for name in [*SPLITS, *sorted(set(split) - set(SPLITS))]}
-    return Leakage(
-        tiles={name: count for name, count in counts.items() if count},
-        overlaps=len(crossing),
-        overlapping=(ids[crossing[0, 0]], ids[crossing[0, 1]]) if len(crossing) else None,
-        distances_m=distances,
-        unplaced=int((used & (ground.crs == "")).sum()),
-    )
+    pair = (ground.tiles[crossing[0, 0]].id, ground.tiles[crossing[0, 1]].id) if len(crossing) else None
+    unplaced = int((used & (ground.crs == "")).sum())
+    return Leakage({name: n for name, n in counts.items() if n}, len(crossing), pair, distances, unplaced)
 
 
 def _metres(metres: float) -> str:
     return f"{metres / 1000:.1f} km" if metres >= 10_000 else f"{metres:.0f} m"
-
-
-def _round_up(metres: float) -> float:
-    """The next round number, for an option."""
-    digit = 10.0 ** max(0, int(np.floor(np.log10(max(metres, 1)))) - 1)
-    return float(np.ceil(metres / digit) * digit)

@@ -1,31 +1,26 @@
-"""Splits: bands or blocks of ground, region by region; foreign cells kept together; no ground in two splits.
-
-A direction is in degrees from east, counter-clockwise. A bearing is the same in degrees from north, clockwise.
-"""
+"""Splits: bands or blocks of ground, region by region; foreign cells kept together; no ground in two splits."""
 
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import geopandas
 import numpy as np
 import pandas as pd
+import shapely
 from numpy.typing import NDArray
-from pyproj import Transformer
 
 from sardino.data.places.ground import Ground
+from sardino.data.places.utm import transformer
 from sardino.data.tiles.store import SPLITS
 from sardino.data.tiles.table import tiles_in
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
-PERCENT = (60, 20, 20)
-"""Of train, val and test (paper, section 2)."""
-UNUSED = "none"
-"""Split of a tile that is dropped."""
+PERCENT = (60, 20, 20)  # of train, val and test (paper, section 2)
+UNUSED = "none"  # split of a tile that is dropped
 Kind = Literal["bands", "blocks", "inherited"]
-KINDS = ("bands", "blocks", "inherited")
 
 
 def split_table(
@@ -47,7 +42,8 @@ def split_table(
 
     Args:
         kind: "bands", square "blocks", or "inherited" from the splits of a foreign partition.
-        bands, direction_deg: number of bands, and the direction on the ground in which they follow each other.
+        bands, direction_deg: number of bands, and the direction on the ground in which they follow each other, from
+            east, counter-clockwise.
         block_km: edge of a block.
         percent: of train, val and test.
         buffer_m: smallest distance on the ground between tiles of different splits.
@@ -57,8 +53,8 @@ def split_table(
     Raises:
         SardinoError: see the parts: too few tiles, impossible percentages, an unknown foreign partition.
     """
-    if kind not in KINDS:
-        raise SardinoError(f"there is no split '{kind}': use {', '.join(KINDS)}")
+    if kind not in get_args(Kind):
+        raise SardinoError(f"there is no split '{kind}': use {', '.join(get_args(Kind))}")
     if not len(table):
         raise SardinoError("the tile table is empty: there is nothing to split")
     if kind == "inherited" and foreign is None:
@@ -73,24 +69,19 @@ def split_table(
     else:
         for region in dict.fromkeys(table["region"]):
             rows = np.flatnonzero(table["region"] == region)
-            members = [tiles[row] for row in rows]
+            x, y = ground_plane([tiles[row] for row in rows])
             if kind == "bands":
-                group[rows] = bands_on_ground(members, bands, direction_deg)
+                group[rows] = band_index(x, y, bands, direction_deg)
                 split[rows] = splits_of_bands(group[rows], percent)
             else:
-                group[rows] = blocks_of(members, block_km)
+                group[rows] = block_index(x, y, block_km)
                 split[rows] = splits_of_blocks(group[rows], percent, seed)
         if len(cells):
-            split = majority_splits([str(s) for s in split], [str(c) for c in cells])
+            split = majority_splits(split.tolist(), cells.tolist())
     result = table.drop(columns=["split", "band"], errors="ignore")
-    result["split"] = separate(tiles, [str(s) for s in split], buffer_m)
+    result["split"] = separate(tiles, split.tolist(), buffer_m)
     result["band"] = group
-    return result[[name for name in result if name != "geometry"] + ["geometry"]]
-
-
-def direction_of_bearing(bearing_deg: float) -> float:
-    """Degrees from north, clockwise, to degrees from east, counter-clockwise: a bearing of 60 is a direction of 30."""
-    return 90.0 - bearing_deg
+    return result[[*result.columns.drop("geometry"), "geometry"]]
 
 
 def band_index(x: NDArray[np.floating], y: NDArray[np.floating], bands: int, direction_deg: float) -> NDArray[np.int64]:
@@ -117,24 +108,13 @@ def band_index(x: NDArray[np.floating], y: NDArray[np.floating], bands: int, dir
     return rank * bands // len(distance)
 
 
-def bands_on_ground(tiles: Sequence[Tile], bands: int, direction_deg: float) -> NDArray[np.int64]:
-    """`band_index` of tiles of any CRSs; their direction is that on the ground, seen from their common centre."""
-    return band_index(*_ground_plane(tiles), bands, direction_deg)
-
-
 def splits_of_bands(band: NDArray[np.int64], percent: Sequence[int] = PERCENT) -> NDArray[np.str_]:
-    """(N,) band numbers to "train", "val" or "test"; the pattern repeats from band to band.
-
-    Raises:
-        SardinoError: fewer bands than the pattern is long.
-    """
+    """(N,) band numbers to "train", "val" or "test"; the pattern, which needs as many bands, repeats."""
     pattern = split_pattern(percent)
     bands = int(band.max()) + 1
     if bands < len(pattern):
-        raise SardinoError(
-            f"{'/'.join(str(p) for p in percent)} needs at least {len(pattern)} bands, not {bands}: ask for more "
-            f"bands, or rounder percentages"
-        )
+        needs = f"{'/'.join(map(str, percent))} needs at least {len(pattern)} bands, not {bands}"
+        raise SardinoError(f"{needs}: ask for more bands, or rounder percentages")
     return np.asarray(pattern)[np.asarray(band) % len(pattern)]
 
 
@@ -146,19 +126,16 @@ def split_pattern(percent: Sequence[int] = PERCENT) -> list[str]:
     """
     train, val, test = (int(p) for p in percent)
     if [train, val, test] != list(percent) or min(val, train - 1, test - 1) < 0 or train + val + test != 100:
-        raise SardinoError(
-            f"train, val and test need whole percentages that sum to 100, train and test above 0, not "
-            f"{'/'.join(f'{p:g}' for p in percent)}"
-        )
+        given = "/".join(f"{share:g}" for share in percent)
+        raise SardinoError(f"splits need whole percentages that sum to 100, train and test above 0, not {given}")
     unit = math.gcd(train, val, test)
     return [split for split, share in zip(SPLITS, (train, val, test), strict=True) for _ in range(share // unit)]
 
 
-def blocks_of(tiles: Sequence[Tile], block_km: float) -> NDArray[np.int64]:
-    """The block of each tile's centre: square blocks on the ground, numbered from 0, north row first."""
+def block_index(x: NDArray[np.floating], y: NDArray[np.floating], block_km: float) -> NDArray[np.int64]:
+    """The square block of each tile centre (N,) in metres, numbered from 0, north row first."""
     if not 0 < block_km < 20_000:
         raise SardinoError(f"a block needs an edge in kilometres above 0, not {block_km}")
-    x, y = _ground_plane(tiles)
     column = np.floor((x - x.min()) / (block_km * 1000)).astype(np.int64)
     row = np.floor((y.max() - y) / (block_km * 1000)).astype(np.int64)
     _, number = np.unique(row * (column.max() + 1) + column, return_inverse=True)
@@ -166,18 +143,12 @@ def blocks_of(tiles: Sequence[Tile], block_km: float) -> NDArray[np.int64]:
 
 
 def splits_of_blocks(block: NDArray[np.int64], percent: Sequence[int] = PERCENT, seed: int = 0) -> NDArray[np.str_]:
-    """(N,) block numbers to splits; a block goes, largest first among equals at random, where tiles lack most.
-
-    Raises:
-        SardinoError: fewer blocks than splits.
-    """
+    """(N,) block numbers to splits; a block goes, largest first, among equals at random, where tiles lack most."""
     split_pattern(percent)  # refuses impossible percentages
     wanted = {split: share / 100 for split, share in zip(SPLITS, percent, strict=True) if share}
     sizes = np.bincount(block)
-    if (sizes > 0).sum() < len(wanted):
-        raise SardinoError(
-            f"{(sizes > 0).sum()} blocks cannot fill {', '.join(wanted)}: ask for smaller blocks or more tiles"
-        )
+    if (count := np.count_nonzero(sizes)) < len(wanted):
+        raise SardinoError(f"{count} blocks cannot fill {', '.join(wanted)}: ask for smaller blocks or more tiles")
     draw = np.random.default_rng(seed).permutation(len(sizes))
     given = dict.fromkeys(wanted, 0)
     chosen = np.full(len(sizes), "", dtype="U8")
@@ -194,13 +165,13 @@ def majority_splits(splits: Sequence[str], cells: Sequence[str]) -> NDArray[np.s
 
     A tile whose cell is "" keeps its own split.
     """
-    result = np.array([str(split) for split in splits], dtype="U8")
+    result = np.array(splits, dtype="U8")
     order = [UNUSED, *SPLITS]
-    for cell, rows in pd.Series(range(len(result))).groupby(np.asarray(cells, dtype=object)):
+    for cell, rows in pd.Series(result).groupby(np.asarray(cells, object)).indices.items():
         if cell:
-            votes = Counter(result[rows.to_numpy()])
+            votes = Counter(result[rows].tolist())
             used = {split: count for split, count in votes.items() if split != UNUSED} or votes
-            result[rows.to_numpy()] = max(used, key=lambda split: (used[split], order.index(str(split))))
+            result[rows] = max(used, key=lambda split: (used[split], order.index(split)))
     return result
 
 
@@ -219,9 +190,8 @@ def separate(tiles: Sequence[Tile], splits: Sequence[str], buffer_m: float = 0.0
     """
     if len(tiles) != len(splits):
         raise SardinoError(f"{len(tiles)} tiles and {len(splits)} splits do not match")
-    result = np.array([str(split) for split in splits], dtype="U8")
-    unknown = sorted(set(result) - {*SPLITS, UNUSED})
-    if unknown:
+    result = np.array(splits, dtype="U8")
+    if unknown := sorted(set(splits) - {*SPLITS, UNUSED}):
         raise SardinoError(f"unknown split {', '.join(unknown)}: use {', '.join(SPLITS)}, or {UNUSED} for no split")
     if not buffer_m >= 0:
         raise SardinoError(f"a buffer is a distance in metres from 0, not {buffer_m}")
@@ -237,14 +207,55 @@ def separate(tiles: Sequence[Tile], splits: Sequence[str], buffer_m: float = 0.0
         result[ground.nearer_than(ones, others, buffer_m)] = UNUSED
     for split, tiles_before in before.items():
         if tiles_before and not (result == split).any():
-            raise SardinoError(
-                f"nothing of '{split}' remains: all its {tiles_before} tiles overlap another split or lie nearer to "
-                f"one than {buffer_m:g} m; use wider bands or blocks, or a smaller buffer"
-            )
+            where = f"all its {tiles_before} tiles overlap another split or lie nearer to one than {buffer_m:g} m"
+            raise SardinoError(f"nothing of '{split}' remains: {where}; widen bands or blocks, or lessen the buffer")
     return result
 
 
-def _ground_plane(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def intersect_table(
+    table: geopandas.GeoDataFrame, foreign: geopandas.GeoDataFrame, name: str, field: str = ""
+) -> geopandas.GeoDataFrame:
+    """The table with what a foreign partition says of each tile.
+
+    Args:
+        foreign: cells of the partition `name`, in EPSG:4326.
+        field: its attribute with ids; by default id, identifier, or the row.
+
+    Returns:
+        with foreignid_<name>, the id of the cell that shares most ground with a tile, the first in order of ids among
+        equals, "" where none does; foreignshare_<name>, the share of the tile's ground that it covers, 0 to 1; and
+        foreignsplit_<name>, if the partition has splits.
+    """
+    if not name.replace("-", "_").isidentifier():
+        raise SardinoError(f"'{name}' is no name for a column: use letters, digits, - and _")
+    if field and field not in foreign:
+        raise SardinoError(f"the foreign partition has no attribute '{field}': it has {', '.join(foreign.columns)}")
+    field = field or next((known for known in ("id", "identifier") if known in foreign), "")
+    ids = np.array([str(value) for value in (foreign[field] if field else range(len(foreign)))], object)
+    if len(set(ids)) != len(ids):
+        raise SardinoError(f"the ids of the foreign partition repeat in '{field}': name another attribute")
+    if table.geometry.isna().any():
+        raise SardinoError("some tiles state no CRS: without a place they share no ground with other partitions")
+    # EPSG:6933 is equal-area.
+    ours, theirs = (cells.geometry.segmentize(0.05).to_crs("EPSG:6933").to_numpy() for cells in (table, foreign))
+    theirs = shapely.make_valid(theirs)
+    tile, cell = shapely.STRtree(theirs).query(ours, predicate="intersects")
+    area = shapely.area(shapely.intersection(ours[tile], theirs[cell]))
+    # Ascending by area, and by id from last to first, so that the best is written last.
+    rank = np.argsort(np.argsort(ids, kind="stable"), kind="stable")
+    order = np.lexsort((-rank[cell], np.round(area, 3)))
+    order = order[area[order] > 0]
+    found, share = np.full(len(ours), "", object), np.zeros(len(ours))
+    found[tile[order]] = ids[cell[order]]
+    share[tile[order]] = area[order] / shapely.area(ours[tile[order]])
+    result = table.assign(**{f"foreignid_{name}": found, f"foreignshare_{name}": np.minimum(share, 1.0)})
+    if "split" in foreign:
+        split = dict(zip(ids, foreign["split"].fillna(UNUSED).astype(str), strict=True))
+        result[f"foreignsplit_{name}"] = [split.get(cell, UNUSED) for cell in found]
+    return result[[*result.columns.drop("geometry"), "geometry"]]
+
+
+def ground_plane(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(x, y) in metres east and north of the tiles' common centre, equal-area; directions from there are true."""
     ground = Ground(tiles)
     if len(ground.placed) < len(tiles) or not len(tiles):
@@ -252,10 +263,9 @@ def _ground_plane(tiles: Sequence[Tile]) -> tuple[NDArray[np.float64], NDArray[n
     middle = ground.earth.mean(axis=0)
     if np.linalg.norm(middle) < 1e5:
         raise SardinoError("the tiles surround the earth and have no common centre: split each region by itself")
-    to_degrees = Transformer.from_crs("EPSG:4978", "EPSG:4979", always_xy=True).transform
-    longitude, latitude, _ = to_degrees(*middle)
+    longitude, latitude, _ = transformer("EPSG:4978", "EPSG:4979").transform(*middle)
     plane = f"+proj=laea +lon_0={longitude:.6f} +lat_0={latitude:.6f} +datum=WGS84 +units=m"
-    x, y = Transformer.from_crs("EPSG:4326", plane, always_xy=True).transform(*ground.lonlat.T)
+    x, y = transformer("EPSG:4326", plane).transform(*ground.lonlat.T)
     return np.asarray(x), np.asarray(y)
 
 
@@ -263,8 +273,6 @@ def _foreign_column(table: geopandas.GeoDataFrame, what: str, partition: str) ->
     name = f"{what}_{partition}"
     if name not in table:
         known = ", ".join(str(c).removeprefix(f"{what}_") for c in table if str(c).startswith(f"{what}_")) or "none"
-        raise SardinoError(
-            f"the table has no column {name} (partitions known: {known}): run `sardino tiles intersect` with that "
-            f"partition first; splits are handed down if it has a column 'split'"
-        )
+        remedy = f"run `sardino tiles intersect` first{', with a column split' * (what == 'foreignsplit')}"
+        raise SardinoError(f"the table has no column {name} (partitions known: {known}): {remedy}")
     return table[name].fillna("").to_numpy().astype(str)

@@ -1,7 +1,7 @@
-"""UTM zones: which one a place belongs to, so that a pixel of 10 m is 10 m everywhere."""
+"""UTM zones: which one a place belongs to, so that a pixel of 10 m is 10 m everywhere; and ways between CRSs."""
 
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import shapely
@@ -11,57 +11,73 @@ from pyproj.exceptions import CRSError
 
 from sardino.errors import SardinoError, first_line
 
-SOUTHERNMOST, NORTHERNMOST = -80.0, 84.0
-"""Latitudes between which UTM is defined."""
+SOUTHERNMOST, NORTHERNMOST = -80.0, 84.0  # latitudes between which UTM is defined
 
 
-def zone_number(longitude: Any) -> Any:
-    """1 to 60; plain zones of six degrees, without the exceptions around Norway and Svalbard."""
-    return np.floor((np.asarray(longitude) + 180) / 6).astype(np.int64) % 60 + 1
+class Zone(NamedTuple):
+    """A zone in one hemisphere; boxes (N, 4), as left, bottom, right, top, and points (..., 2) are in its CRS."""
+
+    number: int  # 1 to 60; plain zones of six degrees, without the exceptions around Norway and Svalbard
+    north: bool
+
+    @property
+    def crs(self) -> str:
+        """For example "EPSG:32631" for zone 31 north."""
+        return f"EPSG:{(32600 if self.north else 32700) + self.number}"
+
+    @property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """(west, south, east, north) in degrees."""
+        west = 6.0 * self.number - 186.0
+        return (west, 0.0, west + 6.0, NORTHERNMOST) if self.north else (west, SOUTHERNMOST, west + 6.0, 0.0)
+
+    @property
+    def equator(self) -> float:
+        """Northing of the equator."""
+        return 0.0 if self.north else 10_000_000.0
+
+    def offset(self, points: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(degrees east of the central meridian, also beyond 180 degrees; latitude) of points."""
+        longitude, latitude = transformer(self.crs, "EPSG:4326").transform(points[..., 0], points[..., 1])
+        return (longitude - (self.bounds[0] + 3) + 180) % 360 - 180, latitude
+
+    def on_its_side(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which boxes do not reach over the equator."""
+        return np.asarray(boxes[:, 1] >= self.equator if self.north else boxes[:, 3] <= self.equator)
+
+    def holds(self, boxes: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Which boxes lie inside, and so share no ground with those of another zone.
+
+        A metre inside, because the meridian between two corners is not quite straight on the map.
+        """
+        offset, latitude = self.offset(corners(boxes, 4))
+        margin = 1 / (111_320 * np.cos(np.radians(np.clip(np.abs(latitude), 0, 85))))
+        return (np.abs(offset) <= 3 - margin).all(axis=1) & self.on_its_side(boxes)
 
 
-def zone_crs(number: int, north: bool) -> str:
-    """For example "EPSG:32631" for zone 31 north."""
-    return f"EPSG:{(32600 if north else 32700) + number}"
-
-
-def zone_of(crs: str) -> tuple[int, bool] | None:
-    """(number, north) of a WGS 84 UTM zone; None for any other CRS."""
+def zone_of(crs: str) -> Zone | None:
+    """The WGS 84 UTM zone that a CRS is; None for any other."""
     code = crs.upper().removeprefix("EPSG:")
     if code.isdecimal() and int(code) // 100 in (326, 327) and 1 <= int(code) % 100 <= 60:
-        return int(code) % 100, int(code) // 100 == 326
+        return Zone(int(code) % 100, int(code) // 100 == 326)
     return None
 
 
-def zone_bounds(number: int, north: bool) -> tuple[float, float, float, float]:
-    """(west, south, east, north) of a zone's hemisphere in degrees."""
-    west = 6.0 * number - 186.0
-    return (west, 0.0, west + 6.0, NORTHERNMOST) if north else (west, SOUTHERNMOST, west + 6.0, 0.0)
-
-
-def zones_of(polygon: Any) -> list[tuple[int, bool]]:
-    """The zones that a polygon in degrees reaches into, from west to east, south before north.
-
-    Raises:
-        SardinoError: the polygon reaches beyond UTM's latitudes.
-    """
+def zones_of(polygon: Any) -> list[Zone]:
+    """The zones that a polygon in degrees, within UTM's latitudes, reaches into, west to east, south before north."""
     _, south, _, north = polygon.bounds
     if south < SOUTHERNMOST or north > NORTHERNMOST:
         raise SardinoError(
             f"the area reaches from {south:.1f} to {north:.1f} degrees of latitude, UTM from {SOUTHERNMOST:g} to "
             f"{NORTHERNMOST:g}: cut the area, or name one CRS, for example EPSG:3995 or EPSG:3031 near the poles"
         )
-    return [
-        (number, hemisphere)
-        for number in range(1, 61)
-        for hemisphere in (False, True)
-        if shapely.intersection(polygon, shapely.box(*zone_bounds(number, hemisphere))).area > 0
-    ]
+    zones = [Zone(number, hemisphere) for number in range(1, 61) for hemisphere in (False, True)]
+    return [zone for zone in zones if shapely.intersection(polygon, shapely.box(*zone.bounds)).area > 0]
 
 
 def crs_at(longitude: float, latitude: float) -> str:
     """The UTM zone of one place."""
-    return zone_crs(int(zone_number(longitude)), latitude >= 0)
+    return Zone(int(np.floor((longitude + 180) / 6)) % 60 + 1, latitude >= 0).crs
 
 
 @cache
@@ -101,33 +117,3 @@ def corners(boxes: NDArray[np.float64], per_edge: int = 1) -> NDArray[np.float64
     x = np.concatenate([left + t * (right - left), right + 0 * t, right - t * (right - left), left + 0 * t], axis=1)
     y = np.concatenate([top + 0 * t, top - t * (top - bottom), bottom + 0 * t, bottom + t * (top - bottom)], axis=1)
     return np.stack([x, y], axis=-1)
-
-
-def offset_from_meridian(
-    points: NDArray[np.float64], number: int, north: bool
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(degrees east of a zone's central meridian, latitude) of points (..., 2) in its CRS, also beyond 180 degrees."""
-    to_degrees = transformer(zone_crs(number, north), "EPSG:4326").transform
-    longitude, latitude = to_degrees(points[..., 0], points[..., 1])
-    west, *_ = zone_bounds(number, north)
-    return (longitude - (west + 3) + 180) % 360 - 180, latitude
-
-
-def equator(north: bool) -> float:
-    """Northing of the equator in zones of a hemisphere."""
-    return 0.0 if north else 10_000_000.0
-
-
-def in_hemisphere(boxes: NDArray[np.float64], north: bool) -> NDArray[np.bool_]:
-    """Which boxes, (N, 4) in a zone's CRS, do not reach over the equator."""
-    return np.asarray(boxes[:, 1] >= equator(north) if north else boxes[:, 3] <= equator(north))
-
-
-def within_zone(boxes: NDArray[np.float64], number: int, north: bool) -> NDArray[np.bool_]:
-    """Which boxes, (N, 4) in a zone's CRS, lie inside it, and so share no ground with those of another zone.
-
-    A metre inside, because the meridian between two corners is not quite straight on the map.
-    """
-    offset, latitude = offset_from_meridian(corners(boxes, 4), number, north)
-    margin = 1 / (111_320 * np.cos(np.radians(np.clip(np.abs(latitude), 0, 85))))
-    return (np.abs(offset) <= 3 - margin).all(axis=1) & in_hemisphere(boxes, north)

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sardino.data.places.area import Aoi
-from sardino.data.places.foreign_partition import foreign_ids, intersect_table
-from sardino.data.places.splits import majority_splits, split_table
-from sardino.data.places.square_grid import square_grid
+from sardino.data.places.partitions import square_grid
+from sardino.data.places.splits import intersect_table, majority_splits, split_table
 from sardino.data.tiles.table import tile_table
 from sardino.errors import SardinoError
 
@@ -27,7 +26,8 @@ def voronoi(count: int, seed: int) -> geopandas.GeoDataFrame:
 @given(st.integers(2, 40), st.integers(0, 99))
 def test_the_cell_is_the_one_that_most_points_of_a_tile_lie_in(count: int, seed: int) -> None:
     cells = voronoi(count, seed)
-    found, share = foreign_ids(TABLE, cells, cells["name"])
+    table = intersect_table(TABLE, cells, "v", "name")
+    found, share = table["foreignid_v"], table["foreignshare_v"]
     for outline, cell, part in zip(TABLE.geometry[:20], found[:20], share[:20], strict=True):
         west, south, east, north = outline.bounds
         x, y = (axis.ravel() for axis in np.meshgrid(np.linspace(west, east, 40), np.linspace(south, north, 40)))
@@ -41,10 +41,10 @@ def test_equal_overlaps_go_to_the_first_id_and_none_to_nobody() -> None:
     west, south, east, north = TABLE.geometry[0].bounds
     whole = shapely.box(west - 1, south - 1, east + 1, north + 1)
     cells = geopandas.GeoDataFrame(geometry=[whole, whole], crs="EPSG:4326")
-    assert foreign_ids(TABLE[:1], cells, ["b", "a"])[0].tolist() == ["a"]
+    assert intersect_table(TABLE[:1], cells.assign(id=["b", "a"]), "v")["foreignid_v"].tolist() == ["a"]
     far = geopandas.GeoDataFrame(geometry=[shapely.box(50, 0, 51, 1)], crs="EPSG:4326")
-    found, share = foreign_ids(TABLE[:1], far, ["x"])
-    assert found.tolist() == [""] and share.tolist() == [0.0]
+    table = intersect_table(TABLE[:1], far, "v")
+    assert table["foreignid_v"].tolist() == [""] and table["foreignshare_v"].tolist() == [0.0]
 
 
 def test_cells_stay_whole_in_a_split() -> None:

@@ -10,8 +10,8 @@ from scipy.ndimage import gaussian_filter
 from sardino.data.places.area import Aoi
 from sardino.data.places.correlogram import Correlogram
 from sardino.data.places.leakage import Leakage, store_leakage, table_leakage
+from sardino.data.places.partitions import square_grid
 from sardino.data.places.splits import split_table
-from sardino.data.places.square_grid import square_grid
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import tile_table

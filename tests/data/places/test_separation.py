@@ -12,9 +12,8 @@ from tile_overlaps import shared_ground
 
 from sardino.data.places.area import Aoi
 from sardino.data.places.ground import Ground
-from sardino.data.places.other_shapes import hexagons, random_rectangles, tiles_of_polygons
+from sardino.data.places.partitions import hexagons, random_rectangles, square_grid, tiles_of_polygons
 from sardino.data.places.splits import Kind, separate, split_table
-from sardino.data.places.square_grid import square_grid
 from sardino.data.tiles.table import tile_table
 from sardino.data.tiles.tile import Tile, tile_grid
 from sardino.errors import SardinoError

@@ -11,9 +11,16 @@ from tile_overlaps import shared_ground
 
 from sardino.data.places.area import Aoi
 from sardino.data.places.ground import Ground
-from sardino.data.places.other_shapes import INSCRIBED, hexagons, random_rectangles, tiles_of_polygons
-from sardino.data.places.square_grid import KEEP, Keep, square_grid
-from sardino.data.places.utm import crs_at, reproject, zone_crs, zone_number, zone_of
+from sardino.data.places.partitions import (
+    INSCRIBED,
+    KEEP,
+    Keep,
+    hexagons,
+    random_rectangles,
+    square_grid,
+    tiles_of_polygons,
+)
+from sardino.data.places.utm import crs_at, reproject, zone_of
 from sardino.data.tiles.table import tile_table
 from sardino.errors import SardinoError
 
@@ -170,8 +177,10 @@ def test_tiles_of_polygons() -> None:
 
 @given(st.floats(-180, 180), st.booleans())
 def test_zones_have_numbers_and_names(longitude: float, north: bool) -> None:
-    number = int(zone_number(longitude))
-    assert 1 <= number <= 60 and zone_of(zone_crs(number, north)) == (number, north)
+    zone = zone_of(crs_at(longitude, 1.0 if north else -1.0))
+    assert zone is not None and zone.north == north and zone_of(zone.crs) == zone
+    number = zone.number
+    assert 1 <= number <= 60
     assert -3 - 1e-9 <= (longitude - (6 * number - 183) + 180) % 360 - 180 <= 3 + 1e-9
 
 

@@ -10,17 +10,16 @@ from scipy.stats import spearmanr
 
 from sardino.data.places.area import Aoi
 from sardino.data.places.ground import Ground
+from sardino.data.places.partitions import square_grid
 from sardino.data.places.splits import (
     band_index,
-    bands_on_ground,
-    blocks_of,
-    direction_of_bearing,
+    block_index,
+    ground_plane,
     split_pattern,
     split_table,
     splits_of_bands,
     splits_of_blocks,
 )
-from sardino.data.places.square_grid import square_grid
 from sardino.data.tiles.table import tile_table
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
@@ -28,6 +27,7 @@ from sardino.errors import SardinoError
 NORTH = square_grid(Aoi("north", shapely.box(5.0, 59.0, 13.0, 61.0)), 1000)
 """Three zones at a latitude where a degree of longitude is half as long as one of latitude."""
 LONLAT = Ground(NORTH).lonlat
+PLANE = ground_plane(NORTH)
 
 
 @given(st.integers(5, 30), st.integers(1, 8), st.floats(-180, 180), st.integers(0, 99))
@@ -51,7 +51,7 @@ def test_too_few_bands_or_tiles_are_refused() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-360, 360), st.integers(5, 60))
 def test_bands_follow_the_bearing_on_the_ellipsoid(bearing: float, bands: int) -> None:
-    band = bands_on_ground(NORTH, bands, direction_of_bearing(bearing))
+    band = band_index(*PLANE, bands, 90 - bearing)
     lon, lat = LONLAT.mean(0)
     azimuth, _, metres = Geod(ellps="WGS84").inv(np.full(len(LONLAT), lon), np.full(len(LONLAT), lat), *LONLAT.T)
     along = metres * np.cos(np.radians(azimuth - bearing))
@@ -64,18 +64,14 @@ def test_bands_follow_the_bearing_on_the_ellipsoid(bearing: float, bands: int) -
 
 def test_a_direction_is_one_on_the_ground_not_in_the_bounding_box() -> None:
     # At 45 degrees, geetiles' normalised box would put north-west and south-east corners into one band.
-    band = bands_on_ground(NORTH, 20, 45.0)
+    band = band_index(*PLANE, 20, 45.0)
     corner = {
         name: band[np.abs(LONLAT - place).sum(1).argmin()]
         for name, place in {"nw": (5.1, 60.9), "se": (12.9, 59.1)}.items()
     }
     assert corner["se"] - corner["nw"] > 5
-    flat = bands_on_ground(NORTH, 20, 90.0)
+    flat = band_index(*PLANE, 20, 90.0)
     assert spearmanr(flat, LONLAT[:, 1]).statistic > 0.98
-
-
-def test_a_bearing_is_a_direction_seen_from_north() -> None:
-    assert [direction_of_bearing(bearing) for bearing in (0, 60, 90)] == [90.0, 30.0, 0.0]
 
 
 def test_the_paper_s_shares_are_the_paper_s_pattern() -> None:
@@ -105,15 +101,15 @@ def test_too_few_bands_for_the_shares_are_refused() -> None:
     with pytest.raises(SardinoError, match="97/1/2 needs at least 100 bands, not 50"):
         splits_of_bands(np.arange(50), (97, 1, 2))
     with pytest.raises(SardinoError, match="not nan"):
-        bands_on_ground(NORTH, 10, float("nan"))
+        band_index(*PLANE, 10, float("nan"))
     with pytest.raises(SardinoError, match="state no CRS"):
-        bands_on_ground([Tile("r", "", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), (4, 4))] * 10, 5, 0.0)
+        ground_plane([Tile("r", "", (1.0, 0.0, 0.0, 0.0, -1.0, 0.0), (4, 4))] * 10)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(12, 80), st.integers(0, 99))
 def test_blocks_have_their_size_and_balance(block_km: float, seed: int) -> None:
-    block = blocks_of(NORTH, block_km)
+    block = block_index(*PLANE, block_km)
     for number in np.unique(block):
         lon, lat = LONLAT[block == number].T
         reach = Geod(ellps="WGS84").inv(lon[0], lat[0], lon[-1], lat[-1])[2]
@@ -127,12 +123,12 @@ def test_blocks_have_their_size_and_balance(block_km: float, seed: int) -> None:
 
 
 def test_blocks_follow_the_seed_and_are_refused_where_too_few() -> None:
-    block = blocks_of(NORTH, 30)
+    block = block_index(*PLANE, 30)
     assert (splits_of_blocks(block, seed=1) != splits_of_blocks(block, seed=2)).any()
     with pytest.raises(SardinoError, match="1 blocks cannot fill train, val, test"):
-        splits_of_blocks(blocks_of(NORTH, 5000))
+        splits_of_blocks(block_index(*PLANE, 5000))
     with pytest.raises(SardinoError, match="edge in kilometres"):
-        blocks_of(NORTH, 0)
+        block_index(*PLANE, 0)
 
 
 def test_each_region_is_split_by_itself() -> None:
