@@ -67,7 +67,7 @@ def chop(
             raise SardinoError(f"{', '.join(unused)} is of one scene, and {source} is a folder of them: leave it out")
         first, last = _date(start), _date(end)
         if any(source.glob("S1-GUNW-*.nc")):
-            from sardino.data.rasters.interferograms import cut_interferograms, granules_in
+            from sardino.data.rasters.interferometry import cut_interferograms, granules_in
 
             done = cut_interferograms(granules_in(source, first, last, max_days), tiles, out, **common)
         elif first or last or max_days:
@@ -75,7 +75,7 @@ def chop(
                 f"--start, --end and --max-days are of interferograms, and {source} holds no GUNW granule"
             )
         else:
-            from sardino.data.rasters.seasonal_coherence import cut_seasons
+            from sardino.data.rasters.interferometry import cut_seasons
 
             done = cut_seasons(source, tiles, out, **common)
     for reason in dict.fromkeys(done.left_out.values()):

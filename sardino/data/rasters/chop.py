@@ -5,31 +5,28 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import rasterio
 import rioxarray  # noqa: F401  the accessor .rio
 import xarray as xr
-from numpy.typing import NDArray
-from pyproj import CRS, Transformer
+from pyproj import CRS
 from rasterio.transform import Affine
 
+from sardino.data.places.utm import transformer
 from sardino.data.rasters.open import Gridded, declared_nodata, kind_of, open_by_gdal, unpacked
 from sardino.data.rasters.verify import Finding, examine_file
-from sardino.data.rasters.warp import KINDS, Kind, resample, window_on
+from sardino.data.rasters.warp import KINDS, Kind, grid_profile, overlap, resample, window_on
 from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
 from sardino.files import whole, write_csv
 
-LEFT_OUT = "left-out.csv"
-"""Beside the tiles' files: ids of the tiles without one, and why."""
-ORIGIN = "sardino_origin"
-"""Attribute or tag that says what a file was cut from."""
+LEFT_OUT = "left-out.csv"  # beside the tiles' files: ids of the tiles without one, and why
+ORIGIN = "sardino_origin"  # attribute or tag that says what a file was cut from
+# Attributes of how a file packs its values and where they lie: neither holds for a tile.
 _PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset", "valid_range", "_Unsigned"}
 _PLACE = {"grid_mapping", "coordinates"}
-"""Attributes of how a file packs its values and where they lie: neither holds for a tile."""
 
 
 class TileLeftOut(SardinoError):
@@ -59,12 +56,11 @@ def chop(
 ) -> Cut:
     """Cut a scene into tiles; each file covers its tile's footprint, in the tile's CRS, and nothing else.
 
-    Only the window of a tile is read. Pixels that coincide with the scene's are copied; others are
-    warped by what they mean: nearest for classes, linear power for decibels.
+    Only the window of a tile is read. Pixels that coincide with the scene's are copied; others are warped by what they
+    mean: nearest for classes, linear power for decibels. Tiles outside the scene, and those where it has no valid
+    pixel, are left out.
 
     Args:
-        source: the scene, from `open_gridded`.
-        tiles: what to cut.
         out: folder of the files: `<id>.tif` of a GeoTIFF, `<id>.nc` of NetCDF and Zarr. A run that was
             stopped goes on there.
         kind: of all variables; by default told from flags, integer type, and the unit dB.
@@ -73,18 +69,14 @@ def chop(
         tile_grid: take the tile's own pixels instead.
         variables: all by default.
 
-    Returns:
-        Tiles left out are those outside the scene, and those where it has no valid pixel.
-
     Raises:
         SardinoError: an unknown kind or variable, or a folder with tiles of another scene.
     """
     if kind is not None and kind not in KINDS:
         raise SardinoError(f"--kind is one of {', '.join(KINDS)}, not '{kind}'")
     if unknown := sorted(set(variables) - set(source.names)):
-        raise SardinoError(
-            f"{source.path} has no variable {', '.join(unknown)} on its grid: it has {', '.join(source.names)}"
-        )
+        there = ", ".join(source.names)
+        raise SardinoError(f"{source.path} has no variable {', '.join(unknown)} on its grid: it has {there}")
     names = list(variables) or source.names
     tif = source.path.suffix.lower() in (".tif", ".tiff")
     size = source.path.stat().st_size if source.path.is_file() else "a folder"
@@ -97,10 +89,13 @@ def chop(
     def make(tile: Tile, path: Path) -> None:
         grid = tile if tile_grid else cut_grid(source, tile, resolution)
         planes = {name: cut_variable(source, name, grid, kind, nodata) for name in names}
-        if not any(_any_valid(values.values, missing) for values, missing in planes.values()):
+        if all(
+            (np.isnan(values) if math.isnan(missing) else values == missing).all()
+            for values, missing in planes.values()
+        ):
             raise TileLeftOut("no valid pixel")
         if tif:
-            _write_tif(path, *planes["band_data"], grid, _band_names(source), origin)
+            _write_tif(path, *planes["band_data"], grid, source, origin)
             return
         for values, missing in planes.values():
             if not np.isnan(missing):
@@ -128,9 +123,10 @@ def cut_variable(
     values, missing = unpacked(part, meaning, nodata)
     planes = values.reshape(-1, *values.shape[-2:])
     corner = source.corner(window)
-    same = CRS(grid.crs) == CRS(source.crs)
-    if same and (place := window_on(grid.transform, grid.shape, corner)):
-        cut = _copied(planes, place, grid.shape, missing)
+    if CRS(grid.crs) == CRS(source.crs) and (place := window_on(grid.transform, grid.shape, corner)):
+        cut = np.full((len(planes), *grid.shape), missing, planes.dtype)
+        own, there = overlap(place, grid.shape, planes.shape[1:])
+        cut[:, *own] = planes[:, *there]
     else:
         cut = resample(planes, source.crs, corner, grid.crs, grid.transform, grid.shape, meaning, missing)
     dims = [str(dim) for dim in part.dims]
@@ -143,22 +139,17 @@ def cut_variable(
 
 def cut_grid(source: Gridded, tile: Tile, resolution: float | None) -> Tile:
     """A tile's footprint in as many square pixels as fit, of about `resolution` map units or the scene's pixel size."""
-    step = resolution or _pixel_in(source, tile)
+    a, _, _, _, e, _ = source.transform
+    step = resolution or min(a, -e)
+    if not resolution and CRS(tile.crs) != CRS(source.crs):
+        # At the tile, in units of its CRS: the smaller of a pixel's width and height.
+        x, y = transformer(tile.crs, source.crs).transform(*tile.centre)
+        xs, ys = transformer(source.crs, tile.crs).transform([x, x + a, x], [y, y, y + e])
+        step = float(min(np.hypot(xs[1] - xs[0], ys[1] - ys[0]), np.hypot(xs[2] - xs[0], ys[2] - ys[0])))
     left, bottom, right, top = tile.bounds
     rows, columns = max(round((top - bottom) / step), 1), max(round((right - left) / step), 1)
     transform = ((right - left) / columns, 0.0, left, 0.0, (bottom - top) / rows, top)
     return Tile(tile.region, tile.crs, transform, (rows, columns))
-
-
-def _pixel_in(source: Gridded, tile: Tile) -> float:
-    """The scene's pixel size in units of the tile's CRS, at the tile: the smaller of its width and height."""
-    a, _, _, _, e, _ = source.transform
-    if CRS(tile.crs) == CRS(source.crs):
-        return min(a, -e)
-    back = Transformer.from_crs(source.crs, tile.crs, always_xy=True)
-    x, y = Transformer.from_crs(tile.crs, source.crs, always_xy=True).transform(*tile.centre)
-    xs, ys = back.transform([x, x + a, x], [y, y, y + e])
-    return float(min(np.hypot(xs[1] - xs[0], ys[1] - ys[0]), np.hypot(xs[2] - xs[0], ys[2] - ys[0])))
 
 
 # One file a tile, of whatever scene: also for interferograms and seasonal coherence.
@@ -169,10 +160,8 @@ def cut_tiles(
 ) -> Cut:
     """Make the file of each tile, `<id><suffix>` in a folder, and go on where a run before this one was stopped.
 
-    A file that is there is read; whole ones are kept, damaged ones made again. Tiles that `make` leaves
-    out by raising TileLeftOut are listed in LEFT_OUT with the reason.
-
-    A folder that holds files cut from another `origin` is refused.
+    A file that is there is read; whole ones are kept, damaged ones made again, and one cut from another `origin` is
+    refused. Tiles that `make` leaves out by raising TileLeftOut are listed in LEFT_OUT with the reason.
     """
     if not tiles:
         raise SardinoError("there is no tile to cut: the table is empty")
@@ -187,9 +176,8 @@ def cut_tiles(
             raise SardinoError(f"{path} cannot be opened ({state.reason}): free it, or choose another folder")
         if state is not None and not isinstance(state, Finding):
             if (found := _origin_of(path)) != origin:
-                raise SardinoError(
-                    f"{path} was cut from {found or 'something else'}, wanted is {origin}: choose another folder"
-                )
+                found = found or "something else"
+                raise SardinoError(f"{path} was cut from {found}, wanted is {origin}: choose another folder")
             done.kept.append(tile.id)
             continue
         try:
@@ -224,28 +212,23 @@ def write_netcdf(path: Path, groups: dict[str, xr.Dataset]) -> None:
             for variable in data.data_vars.values():
                 if variable.ndim >= 2 and variable.dtype.kind in "iuf":
                     variable.encoding.update(zlib=True, complevel=1)
-            data.to_netcdf(
-                partial, mode="a" if number else "w", group=None if group == "/" else group, engine="h5netcdf"
-            )
+            data.to_netcdf(partial, "a" if number else "w", group=None if group == "/" else group, engine="h5netcdf")
 
 
-def _write_tif(path: Path, values: xr.DataArray, nodata: float, grid: Tile, bands: Sequence[str], origin: str) -> None:
-    """Write (C, H, W) values as a compressed GeoTIFF with band names."""
-    floating = values.dtype.kind == "f"
-    profile: dict[str, Any] = {
-        "crs": CRS(grid.crs).to_wkt(),
-        "transform": Affine(*grid.transform),
-        "height": grid.shape[0],
-        "width": grid.shape[1],
-        "count": len(values),
-        "dtype": values.dtype,
-        "nodata": None if math.isnan(nodata) and not floating else nodata,
-        "compress": "deflate",
-        "predictor": 3 if floating else 2,
-    }
-    with whole(path) as partial, rasterio.open(partial, "w", driver="GTiff", **profile) as dataset:
+def _write_tif(path: Path, values: xr.DataArray, nodata: float, grid: Tile, source: Gridded, origin: str) -> None:
+    """Write (C, H, W) values as a compressed GeoTIFF with the scene's band names, or numbers where it lacks one."""
+    profile = grid_profile(CRS(grid.crs).to_wkt(), grid.transform, grid.shape)
+    profile |= {"driver": "GTiff", "count": len(values), "dtype": values.dtype, "compress": "deflate"}
+    if values.dtype.kind == "f":
+        profile |= {"nodata": nodata, "predictor": 3}
+    else:
+        profile |= {"nodata": None if math.isnan(nodata) else nodata, "predictor": 2}
+    named = source.data["band_data"].attrs.get("long_name", ())
+    named = (named,) if isinstance(named, str) else tuple(named)
+    with whole(path) as partial, rasterio.open(partial, "w", **profile) as dataset:
         dataset.write(values.values)
-        dataset.descriptions = tuple(bands)
+        count = len(values)
+        dataset.descriptions = named if len(named) == count else [f"band {n}" for n in range(1, count + 1)]
         dataset.update_tags(**{ORIGIN: origin})
 
 
@@ -256,25 +239,3 @@ def _origin_of(path: Path) -> str:
             return str(data.attrs.get(ORIGIN, ""))
     with open_by_gdal(path) as dataset:
         return str(dataset.tags().get(ORIGIN, ""))
-
-
-def _any_valid(values: NDArray[Any], nodata: float) -> bool:
-    return not (np.isnan(values) if math.isnan(nodata) else values == nodata).all()
-
-
-def _copied(planes: NDArray[Any], place: tuple[int, int], shape: tuple[int, int], nodata: float) -> NDArray[Any]:
-    """The window of a grid in planes, nodata where it reaches beyond them."""
-    out = np.full((len(planes), *shape), nodata, planes.dtype)
-    row, column = place
-    top, left = max(row, 0), max(column, 0)
-    bottom, right = min(row + shape[0], planes.shape[1]), min(column + shape[1], planes.shape[2])
-    out[:, top - row : bottom - row, left - column : right - column] = planes[:, top:bottom, left:right]
-    return out
-
-
-def _band_names(source: Gridded) -> list[str]:
-    bands = source.data["band_data"]
-    named = bands.attrs.get("long_name", ())
-    named = (named,) if isinstance(named, str) else tuple(named)
-    count = bands.sizes.get("band", 1)
-    return list(named) if len(named) == count else [f"band {number}" for number in range(1, count + 1)]

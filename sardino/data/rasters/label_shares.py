@@ -1,7 +1,7 @@
 """Label shares: how much of each class a tile holds, counted on pixels or taken over from coarser polygons."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,11 @@ from pyproj import CRS
 from rasterio.features import rasterize
 from rasterio.transform import Affine
 from rasterio.vrt import WarpedVRT
-from rasterio.warp import Resampling, transform_bounds
+from rasterio.warp import transform_bounds
 
 from sardino.data.places.utm import crs_at, reproject
 from sardino.data.rasters.open import gdal_faults, open_by_gdal
+from sardino.data.rasters.warp import grid_profile
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
 from sardino.data.tiles.store import ARRAYS, TileStore
 from sardino.data.tiles.tile import Progress, Tile
@@ -27,12 +28,9 @@ from sardino.files import whole
 
 _YEAR = re.compile(r"(?<!\d)(19[7-9]\d|20[0-4]\d)(?!\d)")
 _YEAR_TAGS = ("year", "time_coverage_start", "time_start", "start_date", "date", "product_year")
-_EQUAL_AREA = "EPSG:6933"
-"""Areas are compared here: the cylindrical equal-area projection of the whole earth (EASE-Grid 2.0)."""
-_SLIVER = 1e-3
-"""Polygons that only touch a tile overlap it by rounding errors: such a share of its area says nothing."""
-_OVERLAP = 0.05
-"""Outlines that were simplified overlap by a little; more than this is a map of another kind."""
+_EQUAL_AREA = "EPSG:6933"  # where areas are compared: cylindrical, of the whole earth (EASE-Grid 2.0)
+_SLIVER = 1e-3  # polygons that only touch a tile overlap it by rounding errors: such a share of its area says nothing
+_OVERLAP = 0.05  # outlines that were simplified overlap by a little; more than this is a map of another kind
 _WINDOW_PX = 1024
 
 
@@ -55,39 +53,27 @@ class LabelRasters:
         files = [file for path in paths for file in (sorted(path.rglob("*.tif")) if path.is_dir() else [path])]
         if not files:
             raise SardinoError(f"there is no label raster in {', '.join(map(str, paths))}: give .tif files")
-        self.legend = legend
-        self.nodata = {int(code) for code in nodata} | ({0} - set(legend.codes))
-        self._files = files
+        self.legend, self._files = legend, files
+        self._nodata = [*map(int, nodata), *({0} - set(legend.codes))]
         self._places = shapely.STRtree([shapely.box(*_bounds_of(file, year)) for file in files])
 
     def read(self, tile: Tile) -> NDArray[np.uint8]:
         """Class indices on the tile's own grid, nearest pixel, IGNORE where there is no label."""
         if not tile.crs:
             raise SardinoError(f"tile {tile.id} of {tile.region} states no CRS: labels cannot be found for it")
-        index = np.full(tile.shape, IGNORE, np.uint8)
+        index, grid = np.full(tile.shape, IGNORE, np.uint8), grid_profile(tile.crs, tile.transform, tile.shape)
         # An edge that is straight in one CRS bends in another: a thousandth of a degree is room enough.
         near = self._places.query(tile.footprint_in("EPSG:4326").buffer(1e-3))
         for file in (self._files[number] for number in sorted(near)):
             if (index == IGNORE).any():
-                index = np.where(index == IGNORE, self._read(file, tile), index)
+                index = np.where(index == IGNORE, self._read(file, grid, f"{file} at tile {tile.id}"), index)
         return index
 
-    def _read(self, file: Path, tile: Tile) -> NDArray[np.uint8]:
-        grid = {
-            "crs": tile.crs,
-            "transform": Affine(*tile.transform),
-            "height": tile.shape[0],
-            "width": tile.shape[1],
-            "resampling": Resampling.nearest,
-            "add_alpha": True,  # tells "outside the file" from a class of code 0
-        }
-        with (
-            gdal_faults(f"{file} at tile {tile.id}"),
-            open_by_gdal(file) as dataset,
-            WarpedVRT(dataset, **grid) as warped,
-        ):
+    def _read(self, file: Path, grid: dict[str, Any], what: str) -> NDArray[np.uint8]:
+        # An alpha band tells "outside the file" from a class of code 0.
+        with gdal_faults(what), open_by_gdal(file) as dataset, WarpedVRT(dataset, **grid, add_alpha=True) as warped:
             codes, inside = warped.read(1), warped.read(dataset.count + 1) > 0
-        inside &= ~np.isin(codes, list(self.nodata))
+        inside &= ~np.isin(codes, self._nodata)
         index = np.where(inside, self.legend.encode(codes), IGNORE).astype(np.uint8)
         if foreign := np.unique(codes[inside & (index == IGNORE)]).tolist():
             raise SardinoError(
@@ -118,9 +104,7 @@ def _bounds_of(file: Path, year: int | None) -> tuple[float, float, float, float
 def shares_of(counts: NDArray[np.int64], size: int, legend: Legend) -> dict[str, float]:
     """share_<code> of the labelled pixels for each class (NaN where none is), and labelled_share among all.
 
-    Args:
-        counts: (256,) pixels of each class index.
-        size: all pixels, with and without a label.
+    `counts` are the pixels of each class index, (256,); `size` those with and without a label.
     """
     pixels = counts[: len(legend)]
     labelled = int(pixels.sum())
@@ -143,37 +127,27 @@ def shares_in_store(store: TileStore, layer: str = "label", progress: Progress =
     def read(tile: str) -> NDArray[np.uint8]:
         return np.asarray(labels[store.row(tile)]) if layer == "label" else store.read_layer(layer, [tile])[0]
 
-    return _counted(store.ids(), store.ids(), read, store.legend, progress)
+    return _counted({tile: tile for tile in store.ids()}, read, store.legend, progress)
 
 
 def shares_in_rasters(tiles: Sequence[Tile], rasters: LabelRasters, progress: Progress = iter) -> pd.DataFrame:
     """Shares of tiles counted on label rasters, indexed by tile id; NaN and labelled_share 0 without a label."""
-    return _counted(tiles, [tile.id for tile in tiles], rasters.read, rasters.legend, progress)
+    return _counted({tile.id: tile for tile in tiles}, rasters.read, rasters.legend, progress)
 
 
 def _counted(
-    tiles: Iterable[Any],
-    ids: Sequence[str],
-    read: Callable[[Any], NDArray[np.uint8]],
-    legend: Legend,
-    progress: Progress,
+    tiles: dict[str, Any], read: Callable[[Any], NDArray[np.uint8]], legend: Legend, progress: Progress
 ) -> pd.DataFrame:
     """Shares of the class indices that are read of each tile, one tile in memory at a time."""
-    rows = []
-    for tile in progress(tiles):
-        label = read(tile)
-        rows.append(shares_of(np.bincount(label.ravel(), minlength=256), label.size, legend))
-    return pd.DataFrame(rows, index=pd.Index(ids, name="id"))
+    labels = map(read, progress(tiles.values()))
+    rows = [shares_of(np.bincount(label.ravel(), minlength=256), label.size, legend) for label in labels]
+    return pd.DataFrame(rows, index=pd.Index(tiles, name="id"))
 
 
 def with_shares(
     table: geopandas.GeoDataFrame, shares: pd.DataFrame, prefix: str = "", overwrite: bool = False
 ) -> geopandas.GeoDataFrame:
-    """A table with shares as further columns, each named with the prefix.
-
-    Args:
-        table: of tiles, whose rows are matched by id; or of the polygons that were counted.
-    """
+    """A table, of tiles by their id or of the polygons that were counted, with shares as further columns."""
     named = shares.add_prefix(prefix).reindex(table.index if shares.index.equals(table.index) else table["id"])
     there = [name for name in named.columns if name in table]
     if there and not overwrite:
@@ -190,15 +164,13 @@ def with_shares(
 def shares_in_polygons(
     polygons: geopandas.GeoDataFrame, rasters: LabelRasters, gsd_m: float = 10.0, progress: Progress = iter
 ) -> pd.DataFrame:
-    """Shares of polygons counted on label rasters, of the pixels whose centre lies inside.
+    """Shares of polygons counted on label rasters, of the pixels whose centre lies inside, indexed as they are.
+
+    A window of 1024 px is in memory at a time, however large a polygon is.
 
     Args:
         polygons: in EPSG:4326, from `read_polygons`.
         gsd_m: pixels counted, in metres of the UTM zone of the polygon's centre.
-
-    Returns:
-        share_<code> and labelled_share, one row a polygon, indexed as they are. A window of 1024 px is in
-        memory at a time, however large a polygon is.
     """
     rows = []
     for outline in progress(polygons.geometry):
@@ -218,14 +190,11 @@ def shares_in_polygons(
 def shares_from_polygons(tiles: Sequence[Tile], polygons: geopandas.GeoDataFrame) -> pd.DataFrame:
     """Shares of tiles taken over from coarser polygons, each weighted by the area that it has in the tile.
 
-    Args:
-        tiles: tiles with a CRS.
-        polygons: for example communes, with shares in columns that begin with "share_"; they must not overlap.
+    Polygons, for example communes, have shares in columns that begin with "share_"; they must not overlap.
 
     Returns:
-        The columns, NaN where polygons hold less than a thousandth of the tile, and covered_share, the
-        share of the tile's area under polygons with shares; indexed by tile id. Areas are those of an
-        equal-area projection.
+        The columns, NaN where polygons hold less than a thousandth of the tile, and covered_share, the share of the
+        tile's area under polygons with shares; by tile id. Areas are those of an equal-area projection.
     """
     names = [name for name in polygons.columns if str(name).startswith("share_")]
     if not names:
@@ -244,10 +213,9 @@ def shares_from_polygons(tiles: Sequence[Tile], polygons: geopandas.GeoDataFrame
         tile = tiles[int(np.argmax(covered))].id
         raise SardinoError(f"the polygons overlap at tile {tile}: their shares cannot be weighted by area")
     weight = np.where(covered > _SLIVER, total, np.nan)
-    data = {
-        name: np.bincount(in_tile, area * shares[in_polygon, place], len(tiles)) / weight
-        for place, name in enumerate(names)
-    }
+    data = {}
+    for name, share in zip(names, shares.T, strict=True):
+        data[name] = np.bincount(in_tile, area * share[in_polygon], len(tiles)) / weight
     return pd.DataFrame(data | {"covered_share": covered}, index=pd.Index([tile.id for tile in tiles], name="id"))
 
 

@@ -24,8 +24,8 @@ from sardino.data.tiles.table import tiles_in
 from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
 
+# Colour-blind safe (Paul Tol's bright scheme), for columns of names such as the split.
 _PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
-"""Colour-blind safe (Paul Tol's bright scheme), for columns of names such as the split."""
 _REMEDY = "find such files with `sardino tiles verify`"
 
 
@@ -46,14 +46,11 @@ def mosaic(
     pixel, backscatter in linear power.
 
     Args:
-        store: holds the tiles.
-        path: .tif file to make.
         bands: channels of the store (float32 dB, NaN where missing), or "label" (uint8 codes of the
             product with its colours, 0 where unlabelled), or one reference layer.
         ids: tiles wanted, all by default.
         crs: of the mosaic; needed where the tiles lie in several.
         resolution: of the mosaic in units of its CRS; that of the tiles by default.
-        overwrite: replace a file that is already there.
 
     Raises:
         SardinoError: unknown or mixed bands, tiles of several CRS and none named, or an unwritable path.
@@ -61,13 +58,9 @@ def mosaic(
     tiles = [store.tile(tile) for tile in (store.ids() if ids is None else ids)]
     grid = mosaic_grid(tiles, crs, resolution)
     planes = _planes_of(store, list(bands))
-    facts = {
-        "product": store.product,
-        "unit": store.unit,
-        "synthetic": str(store.synthetic).lower(),
-        "fingerprint": store.fingerprint,
-        "classes": "; ".join(f"{c.code} {c.name}" for c in store.legend.classes),
-    }
+    classes = "; ".join(f"{c.code} {c.name}" for c in store.legend.classes)
+    facts = {"product": store.product, "unit": store.unit, "synthetic": str(store.synthetic).lower()}
+    facts |= {"fingerprint": store.fingerprint, "classes": classes}
     stepped = planes.bands[0] in store.channels
     what = GeoTiff(*grid, planes.bands, planes.dtype, planes.nodata, planes.colors, facts, stepped)
     with write_geotiff(path, what, overwrite) as canvas:
@@ -152,12 +145,9 @@ def mosaic_values(
     numeric = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
     if not numeric:
         coded = pd.Categorical(values.map(str, na_action="ignore"))
-        if len(coded.categories) > 254:
-            raise SardinoError(
-                f"column '{column}' holds {len(coded.categories)} names, more than the 254 that a raster can code"
-            )
-        names = dict(enumerate(coded.categories, start=1))
-        values = coded.codes + 1
+        names, values = dict(enumerate(coded.categories, start=1)), coded.codes + 1
+        if len(names) > 254:
+            raise SardinoError(f"column '{column}' holds {len(names)} names, more than the 254 that a raster can code")
     smallest = min((max(t.shape) for t in tiles), default=1)
     grid = mosaic_grid(tiles, crs, resolution, 1 if resolution else max(smallest // 8, 1))
     colors = {number: _PALETTE[(number - 1) % len(_PALETTE)] for number in names}
@@ -199,20 +189,17 @@ def mosaic_grid(
         first = next((tile for tile in tiles if CRS(tile.crs) == target), None)
         if first is None:
             raise SardinoError(f"no tile lies in {crs}: name the resolution of the mosaic in its units")
-        step_x, step_y = first.transform[0] * step, -first.transform[4] * step
-        origin = first.transform[2], first.transform[5]
+        a, _, x, _, e, y = first.transform
+        step_x, step_y = a * step, -e * step
+    elif not resolution > 0:
+        raise SardinoError(f"a resolution is larger than 0, not {resolution:g}")
     else:
-        if not resolution > 0:
-            raise SardinoError(f"a resolution is larger than 0, not {resolution:g}")
-        step_x = step_y = float(resolution)
-        origin = 0.0, 0.0
+        step_x, step_y, x, y = float(resolution), float(resolution), 0.0, 0.0
     tiny = 1e-6  # a corner on a pixel edge stays there in spite of rounding
-    west = math.floor((left - origin[0]) / step_x + tiny)
-    north = math.ceil((top - origin[1]) / step_y - tiny)
-    columns = math.ceil((right - origin[0]) / step_x - tiny) - west
-    rows = north - math.floor((bottom - origin[1]) / step_y + tiny)
-    transform = (step_x, 0.0, origin[0] + west * step_x, 0.0, -step_y, origin[1] + north * step_y)
-    return crs or own[0], transform, (rows, columns)
+    west, north = math.floor((left - x) / step_x + tiny), math.ceil((top - y) / step_y - tiny)
+    columns = math.ceil((right - x) / step_x - tiny) - west
+    rows = north - math.floor((bottom - y) / step_y + tiny)
+    return crs or own[0], (step_x, 0.0, x + west * step_x, 0.0, -step_y, y + north * step_y), (rows, columns)
 
 
 # One tile: what is read of it, and where it is laid.
@@ -236,9 +223,6 @@ class _Planes:
 
 
 def _planes_of(store: TileStore, bands: list[str]) -> _Planes:
-    legend = store.legend
-    unlabelled = 0 if 0 not in legend.codes else IGNORE
-    colors = dict(zip(legend.codes, legend.colors, strict=True))
     if bands and len(bands) == len(set(bands)) and set(bands) <= set(store.channels):
         parts = [difference_of(band, store.channels) or (band,) for band in bands]
         names = list(dict.fromkeys([*bands, *(name for both in parts for name in both)]))
@@ -246,25 +230,24 @@ def _planes_of(store: TileStore, bands: list[str]) -> _Planes:
         kind: Kind = "db" if store.unit == "dB" else "values"
         made_of = [[names.index(name) for name in both] for both in parts]
         return _Planes(lambda t: store.read([t.id])[0][0][places], bands, kind, "float32", math.nan, made_of=made_of)
-    if bands == ["label"]:
-        return _Planes(
-            lambda t: legend.decode(store.read([t.id])[1], unlabelled), bands, "classes", "uint8", unlabelled, colors
-        )
-    if len(bands) != 1 or bands[0] not in store.layers:
+    if len(bands) != 1 or bands[0] not in ("label", *store.layers):
         raise SardinoError(
             f"'{', '.join(bands)}' cannot be one mosaic: take channels ({', '.join(store.channels)}), or label, "
             f"or one layer ({', '.join(store.layers) or 'none'})"
         )
-    name = bands[0]
+    (name,) = bands
 
     def layer(tile: Tile) -> NDArray[Any]:
-        return store.read_layer(name, [tile.id])
+        return store.read([tile.id])[1] if name == "label" else store.read_layer(name, [tile.id])
 
     if name == "optical":
         return _Planes(lambda t: layer(t)[0], ["red", "green", "blue"], "classes", "uint8", 0)
-    if name == "landcover_300m":
-        return _Planes(lambda t: legend.decode(layer(t), unlabelled), bands, "classes", "uint8", unlabelled, colors)
-    return _Planes(layer, bands, "values", "float32", math.nan)
+    if name not in ("label", "landcover_300m"):
+        return _Planes(layer, bands, "values", "float32", math.nan)
+    legend = store.legend
+    none = 0 if 0 not in legend.codes else IGNORE
+    colors = dict(zip(legend.codes, legend.colors, strict=True))
+    return _Planes(lambda t: legend.decode(layer(t), none), bands, "classes", "uint8", none, colors)
 
 
 def _examined(file: Path) -> tuple[Tile, dict[str, Any]]:

@@ -27,11 +27,8 @@ from sardino.data.rasters.warp import Kind, Transform, bounds_in
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
 
-_AXES = (
-    *(("y", "x"), ("lat", "lon"), ("latitude", "longitude")),
-    *(("northing", "easting"), ("Y", "X"), ("rlat", "rlon")),
-)
-"""What files that do not follow CF call their coordinates."""
+# What files that do not follow CF call their coordinates.
+_AXES = [pair.split() for pair in ("y x", "lat lon", "latitude longitude", "northing easting", "Y X", "rlat rlon")]
 _DEGREES = {"degrees_north", "degrees_east", "degree_north", "degree_east", "degrees", "degree"}
 _SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 
@@ -41,52 +38,42 @@ _SECONDS = {"days": 86400, "hours": 3600, "minutes": 60, "seconds": 1}
 
 @dataclass(frozen=True)
 class Gridded:
-    """A file on a regular grid; no pixel is read before a window is asked for.
-
-    Args:
-        path: of the file.
-        data: its variables; those that have the dimensions "y" and "x" lie on the grid. Packed as in the file.
-        crs, transform, shape: the grid, north up, west to east; shape is (rows, columns).
-        flipped: whether (rows, columns) run the other way in the file.
-    """
+    """A file on a regular grid; no pixel is read before a window is asked for."""
 
     path: Path
-    data: xr.Dataset
+    data: xr.Dataset  # packed as in the file; variables that have the dimensions "y" and "x" lie on the grid
     crs: str
-    transform: Transform
-    shape: tuple[int, int]
-    flipped: tuple[bool, bool]
+    transform: Transform  # north up, west to east
+    shape: tuple[int, int]  # (rows, columns)
+    flipped: tuple[bool, bool]  # whether they run the other way in the file
 
     @property
     def names(self) -> list[str]:
         """Variables that lie on the grid."""
-        return [
-            str(name) for name, v in self.data.data_vars.items() if {"y", "x"} <= set(v.dims) and v.dtype.kind in "iufb"
-        ]
+        numbers = {str(name): v for name, v in self.data.data_vars.items() if v.dtype.kind in "iufb"}
+        return [name for name, v in numbers.items() if {"y", "x"} <= set(v.dims)]
 
     def window(self, tile: Tile, margin_px: int = 2) -> tuple[slice, slice] | None:
         """Rows and columns that a tile needs, with a margin; None where it lies outside."""
-        rows, columns = self._place(tile)
-        if columns[1] <= 0 or rows[1] <= 0 or columns[0] >= self.shape[1] or rows[0] >= self.shape[0]:
+        place = self._place(tile)
+        if any(end <= 0 or first >= size for first, end, size in place):
             return None
-        return (
-            slice(max(rows[0] - margin_px, 0), min(rows[1] + margin_px, self.shape[0])),
-            slice(max(columns[0] - margin_px, 0), min(columns[1] + margin_px, self.shape[1])),
-        )
+        rows, columns = (slice(max(first - margin_px, 0), min(end + margin_px, size)) for first, end, size in place)
+        return rows, columns
 
     def holds(self, tile: Tile) -> bool:
         """Whether a tile lies wholly inside."""
-        rows, columns = self._place(tile)
-        return min(rows[0], columns[0]) >= 0 and rows[1] <= self.shape[0] and columns[1] <= self.shape[1]
+        return all(first >= 0 and end <= size for first, end, size in self._place(tile))
 
-    def _place(self, tile: Tile) -> tuple[tuple[int, int], tuple[int, int]]:
-        """First row and column of a tile, and those behind its last; they may lie outside."""
+    def _place(self, tile: Tile) -> list[tuple[int, int, int]]:
+        """Of rows and of columns a tile's first, the one behind its last (both may lie outside), and how many there are."""
         left, bottom, right, top = bounds_in(tile, CRS(self.crs))
         a, _, c, _, e, f = self.transform
         tiny = 1e-6  # a tile that ends where the grid begins lies outside
-        columns = math.floor((left - c) / a + tiny), math.ceil((right - c) / a - tiny)
-        rows = math.floor((top - f) / e + tiny), math.ceil((bottom - f) / e - tiny)
-        return rows, columns
+        return [
+            (math.floor((top - f) / e + tiny), math.ceil((bottom - f) / e - tiny), self.shape[0]),
+            (math.floor((left - c) / a + tiny), math.ceil((right - c) / a - tiny), self.shape[1]),
+        ]
 
     def read(self, name: str, window: tuple[slice, slice], at: Mapping[str, int] | None = None) -> xr.DataArray:
         """One variable in a window, (..., y, x), north up, packed as in the file; at places of other dimensions."""
@@ -126,7 +113,7 @@ def open_gridded(path: Path, *, lat: str = "", lon: str = "", crs: str = "", gro
     except SardinoError:
         raise
     except Exception as error:  # each engine has errors of its own
-        where = f"{path} (group {group})" if group else str(path)
+        where = f"{path} (group {group})" if group else path
         raise SardinoError(f"{where} cannot be read ({first_line(error)}): copy the file again") from error
     names = _axis_names(path, data, lat, lon)
     stated = crs or _crs_of(data, names)
@@ -159,8 +146,7 @@ def _dataset(path: Path, group: str) -> xr.Dataset:
         stored = xr.open_zarr(path, group=group or None, chunks=None, consolidated=False, **decoding)
         return stored[sorted(stored.data_vars, key=str)]  # Zarr lists its arrays in another order each time
     with path.open("rb") as file:
-        classic = file.read(3) == b"CDF"
-    engine = "scipy" if classic else "h5netcdf"
+        engine = "scipy" if file.read(3) == b"CDF" else "h5netcdf"  # a classic file, or NetCDF 4
     return xr.open_dataset(path, engine=engine, cache=False, group=group or None, **decoding)
 
 
@@ -171,14 +157,12 @@ def _axis_names(path: Path, data: xr.Dataset, lat: str, lon: str) -> tuple[str, 
     if lat:
         pair = (lat, lon)
     else:
-        by_cf = _cf_axis(data, "Y", "latitude"), _cf_axis(data, "X", "longitude")
-        known = [pair for pair in _AXES if set(pair) <= set(map(str, data.dims)) and set(pair) <= set(data.variables)]
-        pair = by_cf if all(by_cf) else known[0] if known else ("", "")
+        known = [(y, x) for y, x in _AXES if {y, x} <= set(map(str, data.dims)) & set(map(str, data.variables))]
+        pair = _cf_axis(data, "Y", "latitude"), _cf_axis(data, "X", "longitude")
+        pair = pair if all(pair) else known[0] if known else ("", "")
     if not all(name and name in data.variables for name in pair):
-        raise SardinoError(
-            f"{path} has no coordinates {' and '.join(pair) if lat else 'known to CF'}: name them with --lat and "
-            f"--lon, it has {', '.join(map(str, data.coords)) or 'none'}"
-        )
+        missing, there = " and ".join(pair) if lat else "known to CF", ", ".join(map(str, data.coords)) or "none"
+        raise SardinoError(f"{path} has no coordinates {missing}: name them with --lat and --lon, it has {there}")
     if any(data[name].ndim != 1 for name in pair):
         raise SardinoError(f"{path} lies on a curvilinear grid ({pair[0]} and {pair[1]} are 2-D): warp it first")
     for name in pair:
@@ -189,10 +173,9 @@ def _axis_names(path: Path, data: xr.Dataset, lat: str, lon: str) -> tuple[str, 
 
 def _cf_axis(data: xr.Dataset, axis: str, name: str) -> str:
     """The 1-D coordinate that CF attributes call an axis; "" where there is none."""
-    standard = (name, f"projection_{axis.lower()}_coordinate")
     for found, variable in data.coords.items():
-        said = variable.attrs.get("axis") == axis or str(variable.attrs.get("standard_name", "")) in standard
-        if variable.ndim == 1 and said:
+        standard = variable.attrs.get("standard_name") in (name, f"projection_{axis.lower()}_coordinate")
+        if variable.ndim == 1 and (standard or variable.attrs.get("axis") == axis):
             return str(found)
     return ""
 
@@ -202,9 +185,7 @@ def _crs_of(data: xr.Dataset, names: tuple[str, str]) -> str:
         return str(data.rio.crs.to_string())
     units = {str(data[name].attrs.get("units", "")) for name in names}
     geographic = names in (("lat", "lon"), ("latitude", "longitude")) or units <= _DEGREES
-    inside = all(
-        float(np.abs(data[name].values).max(initial=0)) <= limit for name, limit in zip(names, (90, 360), strict=True)
-    )
+    inside = all(np.abs(data[name].values).max(initial=0) <= most for name, most in zip(names, (90, 360), strict=True))
     return "EPSG:4326" if geographic and inside else ""
 
 
@@ -225,25 +206,15 @@ def _axis(path: Path, values: NDArray[Any]) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Raster:
-    """A raster file in memory.
-
-    Args:
-        path: where it was read.
-        values: (bands, H, W) in the file's own type, row 0 in the north.
-        names: of the bands; "" where the file gives none.
-        nodata: value that the file declares as missing.
-        crs: for example "EPSG:32631"; "" where the file states none.
-        transform: pixel to map; pixel coordinates, north up, where there is no CRS.
-        dates: one date a band where the file has a time axis.
-    """
+    """A raster file in memory."""
 
     path: Path
-    values: NDArray[Any]
-    names: tuple[str, ...]
-    nodata: float | None
-    crs: str
-    transform: Transform
-    dates: NDArray[np.datetime64] | None = None
+    values: NDArray[Any]  # (bands, H, W) in the file's own type, row 0 in the north
+    names: tuple[str, ...]  # of the bands; "" where the file gives none
+    nodata: float | None  # value that the file declares as missing
+    crs: str  # for example "EPSG:32631"; "" where the file states none
+    transform: Transform  # pixel to map; pixel coordinates, north up, where there is no CRS
+    dates: NDArray[np.datetime64] | None = None  # one a band where the file has a time axis
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -252,8 +223,9 @@ class Raster:
     def masked(self, nodata: list[float]) -> NDArray[np.float32]:
         """Values as float32, with NaN for the declared nodata, for the values given and for infinities."""
         values = self.values.astype(np.float32)
-        for missing in [*nodata, *([] if self.nodata is None else [self.nodata])]:
-            values[self.values == missing] = np.nan
+        for missing in [*nodata, self.nodata]:
+            if missing is not None:
+                values[self.values == missing] = np.nan
         values[~np.isfinite(values)] = np.nan
         return values
 
@@ -288,7 +260,14 @@ def read_raster(path: Path, variable: str = "") -> Raster:
     if e > 0:
         turned = np.ascontiguousarray(raster.values[:, ::-1])
         raster = replace(raster, values=turned, transform=(a, b, c, d, -e, f + e * raster.shape[0]))
-    _require_square(raster)
+    if CRS(raster.crs).is_geographic:
+        lon, lat = (at + step * size / 2 for at, step, size in ((c, a, raster.shape[1]), (f, e, raster.shape[0])))
+        utm = crs_at(lon, lat)
+        raise SardinoError(f"{path} is in degrees ({raster.crs}): warp it first (gdalwarp -t_srs {utm} -tr 10 10)")
+    width, height = pixel_size_m(raster.crs, raster.transform, raster.shape)
+    if not math.isclose(width, height, rel_tol=0.02):
+        pixels = f"pixels of {width:.1f} by {height:.1f} m"
+        raise SardinoError(f"{path} has {pixels}: warp it to square pixels first (gdalwarp -tr)")
     return raster
 
 
@@ -330,14 +309,8 @@ def _read(path: Path, variable: str, remedy: str) -> tuple[Raster, dict[str, str
             raise SardinoError(f"{path} has several variables, {len(dataset.subdatasets)}: name one")
         if dataset.gcps[0] and not dataset.crs:
             raise SardinoError(f"{path} has ground control points only: terrain-correct or warp it to a UTM grid first")
-        raster = Raster(
-            path=path,
-            values=dataset.read(),
-            names=tuple(name or "" for name in dataset.descriptions),
-            nodata=dataset.nodata,
-            crs=dataset.crs.to_string() if dataset.crs else "",
-            transform=tuple(dataset.transform)[:6],
-        )
+        names, crs = tuple(name or "" for name in dataset.descriptions), dataset.crs.to_string() if dataset.crs else ""
+        raster = Raster(path, dataset.read(), names, dataset.nodata, crs, tuple(dataset.transform)[:6])
         return raster, dataset.tags(), [dataset.tags(band) for band in dataset.indexes]
 
 
@@ -349,20 +322,6 @@ def pixel_size_m(crs: str, transform: Transform, shape: tuple[int, int]) -> tupl
     longitude, latitude = to_degrees([x, x + a, x], [y, y, y + e])
     _, _, length = Geod(ellps="WGS84").inv(longitude[:1] * 2, latitude[:1] * 2, longitude[1:], latitude[1:])
     return float(length[0]), float(length[1])
-
-
-def _require_square(raster: Raster) -> None:
-    width, height = pixel_size_m(raster.crs, raster.transform, raster.shape)
-    if CRS(raster.crs).is_geographic:
-        a, _, c, _, e, f = raster.transform
-        utm = crs_at(c + a * raster.shape[1] / 2, f + e * raster.shape[0] / 2)
-        raise SardinoError(
-            f"{raster.path} is in degrees ({raster.crs}): warp it first (gdalwarp -t_srs {utm} -tr 10 10)"
-        )
-    if not math.isclose(width, height, rel_tol=0.02):
-        raise SardinoError(
-            f"{raster.path} has pixels of {width:.1f} by {height:.1f} m: warp it to square pixels first (gdalwarp -tr)"
-        )
 
 
 def _dates(tags: dict[str, str], bands: list[dict[str, str]]) -> NDArray[np.datetime64] | None:

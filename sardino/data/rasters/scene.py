@@ -2,10 +2,9 @@
 
 import itertools
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,42 +21,47 @@ from sardino.errors import SardinoError
 
 Read = Callable[[int, int, int, int], NDArray[np.float32]]
 """Of first row, row behind, first column, column behind: (bands, h, w) as the file means them, NaN where missing."""
-_CACHE = 64 * 2**20
-"""Bytes of GDAL's block cache: rows are read in whole blocks, which it need not keep for long."""
+_CACHE = 64 * 2**20  # bytes of GDAL's block cache: rows are read in whole blocks, which it need not keep for long
 _LEAST_ROWS, _MOST_ROWS_RASTER, _MOST_ROWS_STACK = 64, 1024, 256
 
 
 @dataclass(frozen=True)
-class Scene(ABC):
-    """What a file says of itself; no pixel is read before it is asked for.
-
-    Args:
-        path: file or folder.
-        crs, transform, shape: its grid, north up; shape is (rows, columns).
-        names: of its bands, "" for one without a name.
-        unit: of its bands: "db", "linear", "amplitude", "" where it does not say, its own word where that is another.
-        product: what the bands are, such as "Sentinel-1 gamma0"; "" where it does not say.
-        chunk_rows: rows that the file holds together, so that reading them at once decodes nothing twice.
-        files: that a VRT is made of.
-    """
+class Scene:
+    """What a file or folder says of itself; no pixel is read before it is asked for."""
 
     path: Path
     crs: str
-    transform: Transform
-    shape: tuple[int, int]
-    names: tuple[str, ...]
-    unit: str
-    product: str
-    chunk_rows: int
-    files: tuple[str, ...] = field(default=(), kw_only=True)
+    transform: Transform  # north up
+    shape: tuple[int, int]  # (rows, columns)
+    names: tuple[str, ...]  # of its bands, "" for one without a name
+    unit: str  # "db", "linear", "amplitude", "" where it does not say, its own word where that is another
+    product: str  # what the bands are, such as "Sentinel-1 gamma0"; "" where it does not say
+    chunk_rows: int  # that the file holds together, so that reading them at once decodes nothing twice
+    files: tuple[str, ...] = ()  # that a VRT is made of
+    # Of NetCDF and Zarr, where each band lies: its variable, and its place on the other dimensions.
+    planes: tuple[tuple[str, dict[str, int]], ...] = ()
 
-    @abstractmethod
-    def reading(self, bands: Sequence[int], threads: int) -> AbstractContextManager[Read]:
+    @contextmanager
+    def reading(self, bands: Sequence[int], threads: int) -> Iterator[Read]:
         """Open the file for reading some bands, by numbers from 0; to be used in the thread that opened it.
 
-        Args:
-            threads: that decode.
+        `threads` decode; xarray reads in one.
         """
+        if not self.planes:
+            with rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS=threads), open_by_gdal(self.path) as dataset:
+                yield _read_raster(self.path, dataset, bands)
+            return
+        source = open_gridded(self.path)
+
+        def plane(number: int, window: tuple[slice, slice]) -> NDArray[np.float32]:
+            variable, at = self.planes[number]
+            values, _ = unpacked(source.read(variable, window, at), "values")
+            return values.astype(np.float32, copy=False)
+
+        with closing(source.data):
+            yield lambda top, bottom, left, right: np.stack(
+                [plane(number, (slice(top, bottom), slice(left, right))) for number in bands]
+            )
 
     def state(self) -> list[list[Any]]:
         """Name, bytes and nanoseconds of the last change of every file behind the scene: another is another scene.
@@ -73,7 +77,7 @@ class Scene(ABC):
 
 
 def open_scene(path: Path) -> Scene:
-    """Open a scene by what it is: .nc, .h5 and Zarr folders as stacks, everything else by GDAL.
+    """Open a scene by what it is: .nc, .h5 and Zarr folders as stacks by xarray, everything else by GDAL.
 
     A raster's names, unit and product are taken from where `sardino tiles mosaic` and GDAL put them. A stack has
     variables over (y, x), (band, y, x) or (season, pol, y, x), and a band's name is made of its labels: "winter_vv" is
@@ -87,120 +91,57 @@ def open_scene(path: Path) -> Scene:
     path = Path(path)
     if not path.exists():
         raise SardinoError(f"there is no scene {path}")
-    stack = path.is_dir() or path.suffix.lower() in (".nc", ".nc4", ".h5", ".zarr")
-    return _open_stack(path) if stack else _open_raster(path)
-
-
-@dataclass(frozen=True)
-class RasterScene(Scene):
-    """By rasterio: GeoTIFF, VRT, JPEG 2000 and the rest."""
-
-    @contextmanager
-    def reading(self, bands: Sequence[int], threads: int) -> Iterator[Read]:
-        """See `Scene`."""
-        indexes = [number + 1 for number in bands]
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS=threads), open_by_gdal(self.path) as dataset:
-            # NaN where a band declares no nodata: NaN is missing in any case.
-            nodata = [math.nan if value is None else float(value) for value in dataset.nodatavals]
-            scales, offsets, missing = (
-                np.array([values[n] for n in bands], np.float32)[:, None, None]
-                for values in (dataset.scales, dataset.offsets, nodata)
-            )
-            scaled = bool((scales != 1).any() or (offsets != 0).any())
-            # A mask or alpha band is read beside the pixels; nodata can be told from them alone, in half the time.
-            by_mask = any({MaskFlags.per_dataset, MaskFlags.alpha} & set(dataset.mask_flag_enums[n]) for n in bands)
-
-            def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.float32]:
-                window = Window(left, top, right - left, bottom - top)
-                with gdal_faults(self.path):
-                    values: NDArray[np.float32] = dataset.read(indexes, window=window, out_dtype="float32")
-                    known = dataset.read_masks(indexes, window=window) > 0 if by_mask else None
-                if known is not None:
-                    values[~known] = np.nan
-                elif not np.isnan(missing).all():
-                    values[values == missing] = np.nan
-                return values * scales + offsets if scaled else values
-
-            yield read
-
-
-def _open_raster(path: Path) -> RasterScene:
+    if path.is_dir() or path.suffix.lower() in (".nc", ".nc4", ".h5", ".zarr"):
+        source = open_gridded(path)
+        with closing(source.data):
+            return _stack(source)
     with open_by_gdal(path) as dataset:
-        a, b, c, d, e, f = tuple(dataset.transform)[:6]
-        if dataset.crs is None:
-            raise SardinoError(
-                f"{path} has no CRS, so that nobody knows where it lies: terrain-correct a scene in radar geometry; "
-                f"else say what its CRS is, for example rio edit-info --crs EPSG:32631 {path}"
-            )
-        if b or d or a <= 0 or e >= 0:
-            raise SardinoError(f"{path} is rotated or not north-up: warp it first, gdalwarp {path} north-up.tif")
-        tags = dataset.tags()
-        units = {unit_said(unit) for unit in dataset.units if unit} or units_said(tags)
-        return RasterScene(
-            path=path,
-            crs=dataset.crs.to_string(),
-            transform=(a, 0.0, c, 0.0, e, f),
-            shape=(dataset.height, dataset.width),
-            names=tuple(name or "" for name in dataset.descriptions),
-            unit=" and ".join(sorted(units)),
-            product=tags.get("product", ""),
-            chunk_rows=_rows_at_once(int(dataset.block_shapes[0][0]), _MOST_ROWS_RASTER),
-            files=tuple(dataset.files),
+        return _raster(path, dataset)
+
+
+def _raster(path: Path, dataset: Any) -> Scene:
+    a, b, c, d, e, f = tuple(dataset.transform)[:6]
+    if dataset.crs is None:
+        raise SardinoError(
+            f"{path} has no CRS, so that nobody knows where it lies: terrain-correct a scene in radar geometry; "
+            f"else say what its CRS is, for example rio edit-info --crs EPSG:32631 {path}"
         )
+    if b or d or a <= 0 or e >= 0:
+        raise SardinoError(f"{path} is rotated or not north-up: warp it first, gdalwarp {path} north-up.tif")
+    names, tags = tuple(name or "" for name in dataset.descriptions), dataset.tags()
+    units = {unit_said(unit) for unit in dataset.units if unit} or units_said(tags)
+    unit, product = " and ".join(sorted(units)), tags.get("product", "")
+    rows = _rows_at_once(int(dataset.block_shapes[0][0]), _MOST_ROWS_RASTER)
+    grid = dataset.crs.to_string(), (a, 0.0, c, 0.0, e, f), (dataset.height, dataset.width)
+    return Scene(path, *grid, names, unit, product, rows, files=tuple(dataset.files))
 
 
-@dataclass(frozen=True)
-class StackScene(Scene):
-    """By xarray: NetCDF or Zarr; also where each band lies: its variable, and its place on the other dimensions."""
+def _read_raster(path: Path, dataset: Any, bands: Sequence[int]) -> Read:
+    indexes = [number + 1 for number in bands]
+    # NaN where a band declares no nodata: NaN is missing in any case.
+    nodata = [math.nan if value is None else float(value) for value in dataset.nodatavals]
+    scales, offsets, missing = (
+        np.array([values[n] for n in bands], np.float32)[:, None, None]
+        for values in (dataset.scales, dataset.offsets, nodata)
+    )
+    scaled = bool((scales != 1).any() or (offsets != 0).any())
+    # A mask or alpha band is read beside the pixels; nodata can be told from them alone, in half the time.
+    by_mask = any({MaskFlags.per_dataset, MaskFlags.alpha} & set(dataset.mask_flag_enums[n]) for n in bands)
 
-    planes: tuple[tuple[str, dict[str, int]], ...] = ()
+    def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.float32]:
+        window = Window(left, top, right - left, bottom - top)
+        with gdal_faults(path):
+            values: NDArray[np.float32] = dataset.read(indexes, window=window, out_dtype="float32")
+            if by_mask:
+                values[dataset.read_masks(indexes, window=window) == 0] = np.nan
+            elif not np.isnan(missing).all():
+                values[values == missing] = np.nan
+        return values * scales + offsets if scaled else values
 
-    @contextmanager
-    def reading(self, bands: Sequence[int], threads: int) -> Iterator[Read]:
-        """See `Scene`; xarray reads in one thread."""
-        source = open_gridded(self.path)
-
-        def plane(number: int, window: tuple[slice, slice]) -> NDArray[np.float32]:
-            variable, at = self.planes[number]
-            values, _ = unpacked(source.read(variable, window, at), "values")
-            return values.astype(np.float32, copy=False)
-
-        def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.float32]:
-            return np.stack([plane(number, (slice(top, bottom), slice(left, right))) for number in bands])
-
-        try:
-            yield read
-        finally:
-            source.data.close()
-
-
-def _open_stack(path: Path) -> StackScene:
-    source = open_gridded(path)
-    try:
-        names, planes = _bands(source)
-        variables = {name: source.data[name] for name, _ in planes}
-        about, first = source.data.attrs, source.data[planes[0][0]]
-        units = {unit for variable in variables.values() for unit in units_said(variable.attrs)} or units_said(about)
-        composite = "linear" if {"quantity", "composite"} <= set(about) else ""
-        chunks = first.encoding.get("chunks") or first.encoding.get("chunksizes") or ()
-        rows = int(chunks[first.dims.index("y")]) if len(chunks) == first.ndim else _MOST_ROWS_STACK
-        return StackScene(
-            path=path,
-            crs=source.crs,
-            transform=source.transform,
-            shape=source.shape,
-            names=names,
-            unit=" and ".join(sorted(units)) or composite,
-            product=str(about.get("product", about.get("quantity", ""))),
-            chunk_rows=_rows_at_once(rows, _MOST_ROWS_STACK),
-            planes=planes,
-        )
-    finally:
-        source.data.close()
+    return read
 
 
-def _bands(source: Gridded) -> tuple[tuple[str, ...], tuple[tuple[str, dict[str, int]], ...]]:
-    """Names of all bands of a stack, and where they lie."""
+def _stack(source: Gridded) -> Scene:
     measured = [name for name in source.names if not name.startswith("count_")]  # passes of each pixel, of a composite
     if not measured:
         raise SardinoError(f"{source.path} holds no variable of backscatter")
@@ -216,7 +157,14 @@ def _bands(source: Gridded) -> tuple[tuple[str, ...], tuple[tuple[str, dict[str,
                 labels.append(name)
             names.append("_".join(filter(None, labels)))
             planes.append((name, at))
-    return tuple(names), tuple(planes)
+    about, first = source.data.attrs, source.data[measured[0]]
+    units = {unit for name in measured for unit in units_said(source.data[name].attrs)} or units_said(about)
+    unit = " and ".join(sorted(units)) or ("linear" if {"quantity", "composite"} <= set(about) else "")
+    chunks = first.encoding.get("chunks") or first.encoding.get("chunksizes") or ()
+    held = int(chunks[first.dims.index("y")]) if len(chunks) == first.ndim else _MOST_ROWS_STACK
+    grid, product = (source.crs, source.transform, source.shape), str(about.get("product", about.get("quantity", "")))
+    rows = _rows_at_once(held, _MOST_ROWS_STACK)
+    return Scene(source.path, *grid, tuple(names), unit, product, rows, planes=tuple(planes))
 
 
 def _label(variable: xr.DataArray, dim: str, place: int) -> str:

@@ -5,7 +5,6 @@ import io
 import json
 import shutil
 import tarfile
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -17,33 +16,20 @@ from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole
 
-CARD = "card.json"
-README = "README.md"
-STORE = "store"
-CHECKSUMS = "checksums.sha256"
-PACKAGE_FORMAT = "sardino-package"
-PACKAGE_VERSION = 1
-_LARGEST_TEXT = 1 << 28
-_MOST_FILES = 10_000_000
+CARD, README, STORE, CHECKSUMS = "card.json", "README.md", "store", "checksums.sha256"
+PACKAGE_FORMAT, PACKAGE_VERSION = "sardino-package", 1
+_LARGEST_TEXT, _MOST_FILES = 1 << 28, 10_000_000
 
 
 @dataclass(frozen=True)
 class Sharing:
-    """What only its maker can say about a dataset.
+    """What only its maker can say about a dataset."""
 
-    Args:
-        title: one line.
-        licence: for example "CC-BY-4.0".
-        source: where the pixels come from and whom to cite.
-        notes: further text for the README, Markdown.
-        files: files to add beside the store: the tile table, a paper.
-    """
-
-    title: str
-    licence: str
-    source: str
-    notes: str = ""
-    files: Sequence[Path] = ()
+    title: str  # one line
+    licence: str  # for example "CC-BY-4.0"
+    source: str  # where the pixels come from and whom to cite
+    notes: str = ""  # further text for the README, Markdown
+    files: Sequence[Path] = ()  # to add beside the store: the tile table, a paper
 
     def __post_init__(self) -> None:
         for name in ("title", "licence", "source"):
@@ -56,9 +42,8 @@ def pack_dataset(
 ) -> dict[str, Any]:
     """Write a store with its README, card and checksums as one .tar, whole or not at all; returns the card.
 
-    The store is verified first. The archive is not compressed (backscatter hardly shrinks, and a reader
-    can seek), its entries are sorted and carry no time, user or mode of this machine: the same store
-    makes the same bytes.
+    The store is verified first. The archive is not compressed (backscatter hardly shrinks, and a reader can seek), its
+    entries are sorted and carry no time, user or mode of this machine: the same store makes the same bytes.
 
     Raises:
         SardinoError: a damaged store, a name taken twice, or a path that cannot be written.
@@ -84,26 +69,13 @@ def pack_dataset(
 
 def card_of(store: TileStore, sharing: Sharing) -> dict[str, Any]:
     """What a user must know before reading the first pixel, as JSON values."""
-    index = store.index
-    return {
-        "format": PACKAGE_FORMAT,
-        "version": PACKAGE_VERSION,
-        "title": sharing.title,
-        "licence": sharing.licence,
-        "source": sharing.source,
-        "product": store.product,
-        "synthetic": store.synthetic,
-        "channels": store.channels,
-        "unit": store.unit,
-        "layers": store.layers,
-        "legend": store.legend.to_dict(),
-        "tile_px": store.tile_px,
-        "tiles": len(store),
-        "regions": store.regions,
-        "crs": sorted(set(map(str, index["crs"]))),
-        "splits": {split: Counter(map(str, index["split"]))[split] for split in ("train", "val", "test")},
-        "fingerprint": store.fingerprint,
-    }
+    crs, splits = (list(map(str, store.index[column])) for column in ("crs", "split"))
+    card: dict[str, Any] = {"format": PACKAGE_FORMAT, "version": PACKAGE_VERSION}
+    card |= {name: getattr(sharing, name) for name in ("title", "licence", "source")}
+    card |= {name: getattr(store, name) for name in ("product", "synthetic", "channels", "unit", "layers")}
+    card |= {"legend": store.legend.to_dict(), "tile_px": store.tile_px, "tiles": len(store), "regions": store.regions}
+    card |= {"crs": sorted(set(crs)), "splits": {split: splits.count(split) for split in ("train", "val", "test")}}
+    return card | {"fingerprint": store.fingerprint}
 
 
 def readme_of(card: dict[str, Any], notes: str = "") -> str:
@@ -148,10 +120,8 @@ or without sardino: `xarray.open_zarr("{STORE}/tiles.zarr")`, `geopandas.read_pa
 
 def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[str, Path | bytes]:
     """Name in the archive to file or content."""
-    entries: dict[str, Path | bytes] = {
-        CARD: (json.dumps(card, indent=2, ensure_ascii=False) + "\n").encode(),
-        README: readme_of(card, sharing.notes).encode(),
-    }
+    text = json.dumps(card, indent=2, ensure_ascii=False) + "\n"
+    entries: dict[str, Path | bytes] = {CARD: text.encode(), README: readme_of(card, sharing.notes).encode()}
     for path in store.path.rglob("*"):
         if path.is_symlink():
             raise SardinoError(f"{path} is a link: a package holds files only, replace it by a copy")
@@ -162,10 +132,9 @@ def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[s
             raise SardinoError(f"there is no file {path} to add to the package")
         if path.name in entries or path.name == CHECKSUMS:
             raise SardinoError(f"the package has a {path.name} already: rename {path}")
-        if path.suffix in (".parquet", ".geojson"):
-            missing = set(store.ids()) - set(map(str, read_table(path)["id"]))
-            if missing:
-                raise SardinoError(f"{path} lacks {len(missing)} tiles of the store, {min(missing)} the first")
+        table = path.suffix in (".parquet", ".geojson")
+        if table and (missing := set(store.ids()) - set(map(str, read_table(path)["id"]))):
+            raise SardinoError(f"{path} lacks {len(missing)} tiles of the store, {min(missing)} the first")
         entries[path.name] = path
     return entries
 
@@ -184,12 +153,9 @@ def _add(tar: tarfile.TarFile, name: str, content: Path | bytes) -> str:
 def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) -> dict[str, Any]:
     """Unpack a package into a new folder, whole or not at all; returns its card.
 
-    Only plain files with plain relative names are taken; links, devices, sparse and compressed
-    archives, names that lead outside or come twice, files that the checksums do not list, and more
-    bytes than the archive itself has or the disk can hold, are refused before anything is written.
-
-    Raises:
-        SardinoError: anything of the above, by name, or a damaged archive.
+    Only plain files with plain relative names are taken; links, devices, sparse and compressed archives, names that
+    lead outside or come twice, files that the checksums do not list, and more bytes than the archive itself has or the
+    disk can hold, are refused by a SardinoError before anything is written, as is a damaged archive.
     """
     archive, folder = Path(archive), Path(folder)
     if not archive.is_file():
@@ -203,17 +169,14 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
             needed, free = sum(member.size for member in members.values()), shutil.disk_usage(place).free
             if needed > free:
                 raise SardinoError(f"{archive} needs {needed / 1e9:.1f} GB, {place} has {free / 1e9:.1f} GB left")
-            texts = {name: _text(archive, tar, members[name]) for name in (CHECKSUMS, CARD)}
-            sums, card = _sums(archive, texts[CHECKSUMS], members.keys() - {CHECKSUMS}), _card(archive, texts[CARD])
+            sums, card = _declared(archive, tar, members)
             with whole(folder) as partial:
                 for name in progress(list(members)):
                     (partial / name).parent.mkdir(parents=True, exist_ok=True)
                     with _content(tar, members[name]) as source, (partial / name).open("xb") as file:
                         shutil.copyfileobj(source, file)
                     if name != CHECKSUMS and sha256_of(partial / name) != sums[name]:
-                        raise SardinoError(
-                            f"{archive} is damaged: {name} does not match its checksum; copy the archive again"
-                        )
+                        raise SardinoError(f"{archive} is damaged: {name} does not match its checksum; copy it again")
                 if TileStore.open(partial / STORE).fingerprint != card.get("fingerprint"):
                     raise SardinoError(f"{archive} contradicts itself: its card is of another store")
     except tarfile.TarError as error:
@@ -226,9 +189,7 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
 def _checked(archive: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
     """Files of the archive by name without the folder on top, all of them harmless."""
     members: dict[str, tarfile.TarInfo] = {}
-    tops, taken = set(), set()
-    size = archive.stat().st_size
-    total = 0
+    tops, taken, size, total = set(), set(), archive.stat().st_size, 0
     for number, member in enumerate(tar):
         name = member.name
         if member.isdir() and _harmless(name):
@@ -264,30 +225,23 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
     return content
 
 
-def _sums(archive: Path, text: str, names: set[str]) -> dict[str, str]:
-    """Checksum by name, for exactly the files that the archive holds."""
-    sums = {name: digest for digest, _, name in (line.partition("  ") for line in text.splitlines())}
-    if differing := sorted(set(sums) ^ names):
+def _declared(
+    archive: Path, tar: tarfile.TarFile, members: dict[str, tarfile.TarInfo]
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Checksum by name, for exactly the files that the archive holds, and the card."""
+    for name in (CHECKSUMS, CARD):
+        if members[name].size > _LARGEST_TEXT:
+            raise SardinoError(f"{archive} holds a {name} of {members[name].size} bytes: do not trust it")
+    lines = _content(tar, members[CHECKSUMS]).read().decode(errors="replace").splitlines()
+    sums = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    if differing := sorted(set(sums) ^ (members.keys() - {CHECKSUMS})):
         raise SardinoError(f"{archive} and its checksums do not list the same files: {differing[0]} is the first")
-    return sums
-
-
-def _card(archive: Path, text: str) -> dict[str, Any]:
     try:
-        card = json.loads(text)
+        card = json.loads(_content(tar, members[CARD]).read())
     except ValueError as error:
         raise SardinoError(f"{archive} has a damaged {CARD} ({error}): copy it again") from error
     if not isinstance(card, dict) or card.get("format") != PACKAGE_FORMAT:
         raise SardinoError(f"{archive} is no package of sardino: its {CARD} is of another kind")
     if card.get("version") != PACKAGE_VERSION:
         raise SardinoError(f"{archive} has package version {card.get('version')}, this sardino reads {PACKAGE_VERSION}")
-    return card
-
-
-def _text(archive: Path, tar: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    if member.size > _LARGEST_TEXT:
-        raise SardinoError(f"{archive} holds a {member.name} of {member.size} bytes: do not trust it")
-    try:
-        return _content(tar, member).read().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise SardinoError(f"{archive} has a damaged {member.name}: copy it again") from error
+    return sums, card

@@ -25,8 +25,7 @@ FAULTS: dict[Fault, str] = {
     "empty": "no valid pixel",
     "size": "another size than the rest",
     "unexamined": "could not be opened for a reason that may pass (access, disk)",
-}
-"""Kinds of fault and what they mean; only the first is ever removed."""
+}  # what they mean; only the first is ever removed
 _RASTERS, _NETCDF = {".tif", ".tiff"}, {".nc", ".h5", ".hdf5"}
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _PASSING = {errno.EACCES, errno.EPERM, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT}
@@ -61,10 +60,9 @@ class Examined:
 def examine_folder(
     folder: Path, shape: tuple[int, int] | None = None, remove: bool = False, progress: Progress = iter
 ) -> Examined:
-    """Read every GeoTIFF and NetCDF file below a folder to its end.
+    """Read every GeoTIFF and NetCDF file in a folder and its sub-folders to its end.
 
     Args:
-        folder: of rasters; its sub-folders are examined too, each against its own usual size.
         shape: (rows, columns) that a file must have; by default those of most files of its folder and type.
         remove: delete the files that cannot be read, each after a second look; nothing else is ever deleted.
 
@@ -89,10 +87,9 @@ def examine_folder(
             sizes.setdefault((path.parent, path.suffix.lower()), {})[path] = found
     for group in sizes.values():
         rows, columns = shape or Counter(group.values()).most_common(1)[0][0]
-        for path, size in group.items():
-            if size != (rows, columns):
-                reason = f"{size[1]} x {size[0]} px where {columns} x {rows} are wanted"
-                findings.append(Finding(path, "size", reason))
+        wanted = f"px where {columns} x {rows} are wanted"
+        wrong = {path: size for path, size in group.items() if size != (rows, columns)}
+        findings += [Finding(path, "size", f"{size[1]} x {size[0]} {wanted}") for path, size in wrong.items()]
     removed = [f.path for f in findings if remove and f.fault == "unreadable" and _remove(f.path)]
     return Examined(len(files), sorted(findings, key=lambda finding: finding.path), removed)
 
@@ -119,10 +116,9 @@ def _read_raster(path: Path) -> tuple[tuple[int, int], bool]:
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(path) as dataset:
             valid = False
-            for band in dataset.indexes:
+            for band, nodata in zip(dataset.indexes, dataset.nodatavals, strict=True):
                 for _, window in dataset.block_windows(band):
-                    values = dataset.read(band, window=window)
-                    valid = valid or _any_valid(values, dataset.nodatavals[band - 1])
+                    valid |= _any_valid(dataset.read(band, window=window), nodata)
             return dataset.shape, valid
 
 
@@ -158,16 +154,15 @@ def _any_valid(values: Any, nodata: Any) -> bool:
 def _bytes_can_be_read(path: Path) -> bool:
     """Whether the disk gives the file's bytes: if not, the disk is at fault and not the file."""
     try:
-        sha256_of(path)
+        return bool(sha256_of(path))
     except OSError:
         return False
-    return True
 
 
 def _remove(path: Path) -> bool:
     """Delete a file that cannot be read this time either."""
     again = examine_file(path)
-    if not isinstance(again, Finding) or again.fault != "unreadable" or path.is_symlink():
-        return False
-    path.unlink()
-    return True
+    removed = isinstance(again, Finding) and again.fault == "unreadable" and not path.is_symlink()
+    if removed:
+        path.unlink()
+    return removed

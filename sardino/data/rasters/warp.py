@@ -18,10 +18,8 @@ Kind = Literal["classes", "db", "amplitude", "values"]
 """What pixels mean: codes that cannot be mixed, decibels or amplitudes (mixed in power), any other quantity."""
 KINDS = get_args(Kind)
 Transform = tuple[float, float, float, float, float, float]
-_ALIGNED_PX = 1e-3
-_DEGREE_M = 111_320
-_EDGE_POINTS = 21
-"""Points on each edge of a tile: what is straight in one CRS bends in another."""
+_ALIGNED_PX, _DEGREE_M = 1e-3, 111_320
+_EDGE_POINTS = 21  # on each edge of a tile: what is straight in one CRS bends in another
 
 
 def window_on(transform: Transform, shape: tuple[int, int], other: Transform) -> tuple[int, int] | None:
@@ -34,6 +32,21 @@ def window_on(transform: Transform, shape: tuple[int, int], other: Transform) ->
     if b or d or other[1] or other[3] or apart > _ALIGNED_PX:
         return None
     return round(row), round(column)
+
+
+def overlap(
+    place: tuple[int, int], shape: tuple[int, ...], within: tuple[int, ...]
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """The part of a grid that lies within another, in which it begins at a place: in its own pixels, in the other's."""
+    (row, column), (top, left) = place, (max(place[0], 0), max(place[1], 0))
+    bottom, right = max(min(row + shape[0], within[0]), top), max(min(column + shape[1], within[1]), left)
+    own = slice(top - row, bottom - row), slice(left - column, right - column)
+    return own, (slice(top, bottom), slice(left, right))
+
+
+def grid_profile(crs: str, transform: Transform, shape: tuple[int, int]) -> dict[str, Any]:
+    """A grid as rasterio is told of it."""
+    return {"crs": crs, "transform": Affine(*transform), "height": shape[0], "width": shape[1]}
 
 
 def bounds_in(tile: Tile, crs: CRS) -> tuple[float, float, float, float]:
@@ -53,19 +66,12 @@ def resample(
     kind: Kind,
     nodata: float = IGNORE,
 ) -> NDArray[Any]:
-    """Planes on another grid.
+    """Planes (C, H, W) on another grid, (C, *to_shape), nodata where there is none.
 
-    Classes are taken from the nearest pixel. Everything else is interpolated bilinearly, or averaged
-    where the new pixels are larger; decibels and amplitudes are so in power, because the mean of decibels lies
-    below the decibels of the mean (by 2.5 dB for single-look speckle). Pixels without data take no part.
-
-    Args:
-        values: (C, H, W); floating point with NaN where missing, or classes of any integer type.
-        crs, transform: of `values`.
-        nodata: of classes; the others have NaN.
-
-    Returns:
-        (C, *to_shape) in the type of `values`, floating point unless they are classes; nodata where there is none.
+    Classes, of any integer type, are taken from the nearest pixel. Everything else becomes floating point, NaN where
+    missing, and is interpolated bilinearly, or averaged where the new pixels are larger; decibels and amplitudes are so
+    in power, because the mean of decibels lies below the decibels of the mean (by 2.5 dB for single-look speckle).
+    Pixels without data take no part. `nodata` is that of classes.
     """
     if kind not in KINDS:
         raise SardinoError(f"pixels are {', '.join(KINDS)}, not '{kind}'")
@@ -80,17 +86,9 @@ def resample(
         coarser = _pixel_m(to_transform, to_crs) > 1.5 * _pixel_m(transform, crs)
         method = Resampling.average if coarser else Resampling.bilinear
     out = np.full((len(values), *to_shape), missing, source.dtype)
-    reproject(
-        np.ascontiguousarray(source),
-        out,
-        src_transform=Affine(*transform),
-        src_crs=crs,
-        src_nodata=missing,
-        dst_transform=Affine(*to_transform),
-        dst_crs=to_crs,
-        dst_nodata=missing,
-        resampling=method,
-    )
+    here = {"src_transform": Affine(*transform), "src_crs": crs, "src_nodata": missing}
+    there = {"dst_transform": Affine(*to_transform), "dst_crs": to_crs, "dst_nodata": missing}
+    reproject(np.ascontiguousarray(source), out, **here, **there, resampling=method)
     if kind == "amplitude":
         return np.sqrt(out)
     return to_db(out) if kind == "db" else out

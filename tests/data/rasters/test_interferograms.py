@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 from pyproj import Transformer
 
-from sardino.data.rasters.interferograms import DATA, EXTRA, GEOMETRY, RADAR, Granule, cut_interferograms, granules_in
+from sardino.data.rasters.interferometry import DATA, EXTRA, GEOMETRY, RADAR, Granule, cut_interferograms, granules_in
 from sardino.data.tiles.tile import Tile, tile_grid
 from sardino.errors import SardinoError
 

@@ -8,7 +8,7 @@ import rasterio
 import xarray as xr
 from rasterio.transform import Affine
 
-from sardino.data.rasters.seasonal_coherence import Plane, cut_seasons, plane_of, planes_in
+from sardino.data.rasters.interferometry import Plane, cut_seasons, plane_of, planes_in
 from sardino.data.tiles.tile import Tile, tile_grid
 from sardino.errors import SardinoError
 
