@@ -114,11 +114,7 @@ def shares_of(counts: NDArray[np.int64], size: int, legend: Legend) -> dict[str,
 
 
 def shares_in_store(store: TileStore, layer: str = "label", progress: Progress = iter) -> pd.DataFrame:
-    """Shares of all tiles of a store in the classes of its legend, indexed by tile id.
-
-    Args:
-        layer: "label", or a reference layer that holds classes: "landcover_300m".
-    """
+    """Shares of all tiles of a store in the classes of its legend, by tile id; of its label, or of "landcover_300m"."""
     if layer not in ("label", "landcover_300m"):
         raise SardinoError(f"layer '{layer}' holds no classes: count 'label' or 'landcover_300m'")
     # Labels are read beside the store: its own reading brings the twelve channels along.
@@ -141,7 +137,7 @@ def _counted(
     """Shares of the class indices that are read of each tile, one tile in memory at a time."""
     labels = map(read, progress(tiles.values()))
     rows = [shares_of(np.bincount(label.ravel(), minlength=256), label.size, legend) for label in labels]
-    return pd.DataFrame(rows, index=pd.Index(tiles, name="id"))
+    return pd.DataFrame(rows, index=pd.Index(list(tiles), name="id"))
 
 
 def with_shares(

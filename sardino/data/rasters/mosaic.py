@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import geopandas
 import numpy as np
@@ -29,16 +29,17 @@ _PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#
 _REMEDY = "find such files with `sardino tiles verify`"
 
 
+class Laying(TypedDict, total=False):
+    """How and where a mosaic is laid: all of it by default as the tiles lie."""
+
+    crs: str  # of the mosaic; needed where the tiles lie in several
+    resolution: float | None  # in units of its CRS; that of the tiles by default
+    overwrite: bool  # replace a file that is already there
+    progress: Progress
+
+
 def mosaic(
-    store: TileStore,
-    path: Path,
-    bands: Sequence[str],
-    *,
-    ids: Sequence[str] | None = None,
-    crs: str = "",
-    resolution: float | None = None,
-    overwrite: bool = False,
-    progress: Progress = iter,
+    store: TileStore, path: Path, bands: Sequence[str], *, ids: Sequence[str] | None = None, **laying: Unpack[Laying]
 ) -> None:
     """Write tiles of a store as one Cloud-Optimized GeoTIFF, one tile in memory at a time.
 
@@ -49,35 +50,16 @@ def mosaic(
         bands: channels of the store (float32 dB, NaN where missing), or "label" (uint8 codes of the
             product with its colours, 0 where unlabelled), or one reference layer.
         ids: tiles wanted, all by default.
-        crs: of the mosaic; needed where the tiles lie in several.
-        resolution: of the mosaic in units of its CRS; that of the tiles by default.
 
     Raises:
         SardinoError: unknown or mixed bands, tiles of several CRS and none named, or an unwritable path.
     """
-    tiles = [store.tile(tile) for tile in (store.ids() if ids is None else ids)]
-    grid = mosaic_grid(tiles, crs, resolution)
-    planes = _planes_of(store, list(bands))
-    classes = "; ".join(f"{c.code} {c.name}" for c in store.legend.classes)
-    facts = {"product": store.product, "unit": store.unit, "synthetic": str(store.synthetic).lower()}
-    facts |= {"fingerprint": store.fingerprint, "classes": classes}
-    stepped = planes.bands[0] in store.channels
-    what = GeoTiff(*grid, planes.bands, planes.dtype, planes.nodata, planes.colors, facts, stepped)
-    with write_geotiff(path, what, overwrite) as canvas:
-        for tile in progress(tiles):
-            _lay(canvas, tile, planes.read(tile), planes.kind, planes.made_of)
+    wanted = store.ids() if ids is None else ids
+    _write(path, [store.tile(tile) for tile in wanted], _planes_of(store, wanted, list(bands)), **laying)
 
 
 def mosaic_files(
-    folder: Path,
-    path: Path,
-    *,
-    kind: Kind | None = None,
-    nodata: float | None = None,
-    crs: str = "",
-    resolution: float | None = None,
-    overwrite: bool = False,
-    progress: Progress = iter,
+    folder: Path, path: Path, *, kind: Kind | None = None, nodata: float | None = None, **laying: Unpack[Laying]
 ) -> None:
     """Write the GeoTIFF files of a folder, one a tile, as `mosaic` writes a store.
 
@@ -106,34 +88,26 @@ def mosaic_files(
     declared = first["nodata"] if nodata is None else nodata
     missing = math.nan if floating else declared or 0
     dtype = first["dtype"] if not floating or first["dtype"] == "float64" else "float32"
-    grid = mosaic_grid(tiles, crs, resolution)
-    what = GeoTiff(*grid, first["bands"], dtype, missing, first["colors"], first["tags"])
-    with write_geotiff(path, what, overwrite) as canvas:
-        for file, tile in progress(list(zip(files, tiles, strict=True))):
-            with open_by_gdal(file, remedy=_REMEDY) as dataset, gdal_faults(file, _REMEDY):
-                stored = dataset.read()
-            values = stored.astype(dtype) if floating else stored
-            if floating and declared is not None:
-                values[stored == declared] = np.nan
-            _lay(canvas, tile, values, meaning)
+
+    def read(number: int) -> NDArray[Any]:
+        with open_by_gdal(files[number], remedy=_REMEDY) as dataset, gdal_faults(files[number], _REMEDY):
+            stored = dataset.read()
+        values = stored.astype(dtype) if floating else stored
+        if floating and declared is not None:
+            values[stored == declared] = np.nan
+        return values
+
+    planes = _Planes(read, first["bands"], meaning, dtype, missing, first["colors"], tags=first["tags"])
+    _write(path, tiles, planes, **laying)
 
 
-def mosaic_values(
-    table: geopandas.GeoDataFrame,
-    column: str,
-    path: Path,
-    *,
-    crs: str = "",
-    resolution: float | None = None,
-    overwrite: bool = False,
-    progress: Progress = iter,
-) -> dict[int, str]:
+def mosaic_values(table: geopandas.GeoDataFrame, column: str, path: Path, **laying: Unpack[Laying]) -> dict[int, str]:
     """Write one value a tile, for example a class share or the split, as `mosaic` does pixels.
 
     Args:
         table: tile table with `column`; numbers become float32 with NaN, names become uint8 codes from 1 on
             with colours, 0 outside.
-        resolution: in units of the CRS; the eighth part of a tile by default.
+        laying: the resolution is the eighth part of a tile by default.
 
     Returns:
         The name of each code; empty for numbers.
@@ -149,17 +123,12 @@ def mosaic_values(
         if len(names) > 254:
             raise SardinoError(f"column '{column}' holds {len(names)} names, more than the 254 that a raster can code")
     smallest = min((max(t.shape) for t in tiles), default=1)
-    grid = mosaic_grid(tiles, crs, resolution, 1 if resolution else max(smallest // 8, 1))
+    step = 1 if laying.get("resolution") else max(smallest // 8, 1)
     colors = {number: _PALETTE[(number - 1) % len(_PALETTE)] for number in names}
     tags = {f"class_{number}": name for number, name in names.items()}
     dtype, nodata = ("float32", math.nan) if numeric else ("uint8", 0)
-    what = GeoTiff(*grid, [column], dtype, nodata, colors, tags)
-    with write_geotiff(path, what, overwrite) as canvas:
-        for tile, value in progress(list(zip(tiles, values, strict=True))):
-            row, column_at, shape, corner = _window(tile, what)
-            outline = tile.footprint_in(what.crs)
-            inside = rasterize([(outline, 1)], out_shape=shape, transform=Affine(*corner), dtype="uint8")
-            canvas.lay(np.where(inside, float(value), nodata)[None], row, column_at)
+    each = np.asarray(values, float).reshape(-1, 1, 1, 1)
+    _write(path, tiles, _Planes(each.__getitem__, [column], None, dtype, nodata, colors, tags=tags), step, **laying)
     return names
 
 
@@ -207,47 +176,54 @@ def mosaic_grid(
 
 @dataclass(frozen=True)
 class _Planes:
-    """What is read of each tile of a store for the bands of a mosaic.
+    """What is read of each tile, by its number, for the bands of a mosaic, which come first."""
 
-    The bands come first. `made_of` says of which one or two planes each band is made anew where tiles are warped: a
-    difference of decibels is taken after warping, from the two powers.
-    """
-
-    read: Callable[[Tile], NDArray[Any]]
+    read: Callable[[int], NDArray[Any]]
     bands: Sequence[str]
-    kind: Kind
+    kind: Kind | None  # None of one value, which fills the tile's outline
     dtype: str
     nodata: float
     colors: dict[int, str] = field(default_factory=dict)
+    # Of which one or two planes each band is made anew where tiles are warped: a difference of decibels is taken after
+    # warping, from the two powers.
     made_of: Sequence[Sequence[int]] = ()
+    tags: dict[str, str] = field(default_factory=dict)
+    stepped: bool = False
 
 
-def _planes_of(store: TileStore, bands: list[str]) -> _Planes:
+def _planes_of(store: TileStore, ids: Sequence[str], bands: list[str]) -> _Planes:
+    legend, (name, *more) = store.legend, bands or [""]
+    tags = {"product": store.product, "unit": store.unit, "synthetic": str(store.synthetic).lower()}
+    tags |= {"fingerprint": store.fingerprint, "classes": "; ".join(f"{c.code} {c.name}" for c in legend.classes)}
     if bands and len(bands) == len(set(bands)) and set(bands) <= set(store.channels):
         parts = [difference_of(band, store.channels) or (band,) for band in bands]
         names = list(dict.fromkeys([*bands, *(name for both in parts for name in both)]))
-        places = [store.channels.index(name) for name in names]
+        places, made_of = [store.channels.index(n) for n in names], [[names.index(n) for n in both] for both in parts]
+
+        def channels(number: int) -> NDArray[Any]:
+            return store.read([ids[number]])[0][0][places]
+
         kind: Kind = "db" if store.unit == "dB" else "values"
-        made_of = [[names.index(name) for name in both] for both in parts]
-        return _Planes(lambda t: store.read([t.id])[0][0][places], bands, kind, "float32", math.nan, made_of=made_of)
-    if len(bands) != 1 or bands[0] not in ("label", *store.layers):
+        return _Planes(channels, bands, kind, "float32", math.nan, made_of=made_of, tags=tags, stepped=True)
+    if more or name not in ("label", *store.layers):
         raise SardinoError(
             f"'{', '.join(bands)}' cannot be one mosaic: take channels ({', '.join(store.channels)}), or label, "
             f"or one layer ({', '.join(store.layers) or 'none'})"
         )
-    (name,) = bands
 
-    def layer(tile: Tile) -> NDArray[Any]:
-        return store.read([tile.id])[1] if name == "label" else store.read_layer(name, [tile.id])
+    def layer(number: int) -> NDArray[Any]:
+        values = store.read([ids[number]])[1] if name == "label" else store.read_layer(name, [ids[number]])
+        if name in ("label", "landcover_300m"):
+            return legend.decode(values, unlabelled)
+        return values[0] if name == "optical" else values
 
+    unlabelled = 0 if 0 not in legend.codes else IGNORE
     if name == "optical":
-        return _Planes(lambda t: layer(t)[0], ["red", "green", "blue"], "classes", "uint8", 0)
+        return _Planes(layer, ["red", "green", "blue"], "classes", "uint8", 0, tags=tags)
     if name not in ("label", "landcover_300m"):
-        return _Planes(layer, bands, "values", "float32", math.nan)
-    legend = store.legend
-    none = 0 if 0 not in legend.codes else IGNORE
+        return _Planes(layer, bands, "values", "float32", math.nan, tags=tags)
     colors = dict(zip(legend.codes, legend.colors, strict=True))
-    return _Planes(lambda t: legend.decode(layer(t), none), bands, "classes", "uint8", none, colors)
+    return _Planes(layer, bands, "classes", "uint8", unlabelled, colors, tags=tags)
 
 
 def _examined(file: Path) -> tuple[Tile, dict[str, Any]]:
@@ -269,25 +245,44 @@ def _examined(file: Path) -> tuple[Tile, dict[str, Any]]:
         }
 
 
-def _lay(canvas: Canvas, tile: Tile, planes: NDArray[Any], kind: Kind, made_of: Sequence[Sequence[int]] = ()) -> None:
-    """Lay a tile where it belongs: copied where its pixels are the mosaic's, warped elsewhere."""
-    what = canvas.what
-    place = window_on(tile.transform, tile.shape, what.transform) if CRS(tile.crs) == CRS(what.crs) else None
-    if place:
-        canvas.lay(planes[: len(what.bands)], *place)
+def _write(
+    path: Path,
+    tiles: Sequence[Tile],
+    planes: _Planes,
+    step: int = 1,
+    *,
+    crs: str = "",
+    resolution: float | None = None,
+    overwrite: bool = False,
+    progress: Progress = iter,
+) -> None:
+    """Read tile after tile and lay each where it belongs: copied where its pixels are the mosaic's, else warped."""
+    grid = mosaic_grid(tiles, crs, resolution, step)
+    what = GeoTiff(*grid, planes.bands, planes.dtype, planes.nodata, planes.colors, planes.tags, planes.stepped)
+    with write_geotiff(path, what, overwrite) as canvas:
+        for number, tile in enumerate(progress(tiles)):
+            _lay(canvas, tile, planes.read(number), planes)
+
+
+def _lay(canvas: Canvas, tile: Tile, values: NDArray[Any], planes: _Planes) -> None:
+    what, target = canvas.what, CRS(canvas.what.crs)
+    place = window_on(tile.transform, tile.shape, what.transform) if CRS(tile.crs) == target else None
+    if place and planes.kind:
+        canvas.lay(values[: len(what.bands)], *place)
         return
-    made_of = made_of or [[number] for number in range(len(planes))]
-    needed = sorted({number for parts in made_of for number in parts})
-    row, column, shape, corner = _window(tile, what)
-    warped = resample(planes[needed], tile.crs, tile.transform, what.crs, corner, shape, kind, what.nodata)
-    of = dict(zip(needed, warped, strict=True))
-    canvas.lay(np.stack([of[a] - of[b[0]] if b else of[a] for a, *b in made_of]), row, column)
-
-
-def _window(tile: Tile, what: GeoTiff) -> tuple[int, int, tuple[int, int], Transform]:
-    """Row, column, shape and transform of the part of the mosaic that a tile touches."""
-    left, bottom, right, top = bounds_in(tile, CRS(what.crs))
+    # The part of the mosaic that the tile touches.
+    left, bottom, right, top = bounds_in(tile, target)
     a, b, c, d, e, f = what.transform
     column, row = math.floor((left - c) / a), math.floor((top - f) / e)
     shape = math.ceil((bottom - f) / e) - row, math.ceil((right - c) / a) - column
-    return row, column, shape, (a, b, c + a * column, d, e, f + e * row)
+    corner = (a, b, c + a * column, d, e, f + e * row)
+    if not planes.kind:
+        outline = [(tile.footprint_in(what.crs), 1)]
+        inside = rasterize(outline, out_shape=shape, transform=Affine(*corner), dtype="uint8")
+        canvas.lay(np.where(inside, values, what.nodata), row, column)
+        return
+    made_of = planes.made_of or [[number] for number in range(len(values))]
+    needed = sorted({number for parts in made_of for number in parts})
+    warped = resample(values[needed], tile.crs, tile.transform, what.crs, corner, shape, planes.kind, what.nodata)
+    of = dict(zip(needed, warped, strict=True))
+    canvas.lay(np.stack([of[one] - of[other[0]] if other else of[one] for one, *other in made_of]), row, column)

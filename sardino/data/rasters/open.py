@@ -66,7 +66,7 @@ class Gridded:
         return all(first >= 0 and end <= size for first, end, size in self._place(tile))
 
     def _place(self, tile: Tile) -> list[tuple[int, int, int]]:
-        """Of rows and of columns a tile's first, the one behind its last (both may lie outside), and how many there are."""
+        """Of rows and columns a tile's first, the one behind its last, even outside, and how many there are."""
         left, bottom, right, top = bounds_in(tile, CRS(self.crs))
         a, _, c, _, e, f = self.transform
         tiny = 1e-6  # a tile that ends where the grid begins lies outside
