@@ -55,7 +55,7 @@ def write_tiles(folder: Path, tile_px: int, count: int) -> tuple[TileStore, Tile
         )
         for kind in ("none", "zstd")
     ]
-    counts, labels = stores[0].read_counts([tile.id for tile in tiles])
+    counts, labels = (stores[0].read_array(name, [tile.id for tile in tiles]) for name in ("backscatter", "label"))
     np.save(folder / "counts.npy", counts)
     np.save(folder / "labels.npy", labels)
     for tile, pixels, label in zip(tiles, counts, labels, strict=True):
@@ -106,7 +106,8 @@ def measure(tile_px: int, count: int, rounds: int) -> list[Row]:
         maps = [np.load(folder / part, mmap_mode="r") for part in ("counts.npy", "labels.npy")]
 
         def packed(source: TileStore) -> Reader:
-            return lambda n: [torch.from_numpy(part[0]) for part in source.read_counts([ids[n]])]
+            names = ("backscatter", "label")
+            return lambda n: [torch.from_numpy(source.read_array(name, [ids[n]])[0]) for name in names]
 
         def geotiff(number: int) -> list[torch.Tensor]:
             parts = []

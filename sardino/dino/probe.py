@@ -19,8 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from sardino.data.tiles.label_fractions import label_fraction, label_order
-from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.landcover import IGNORE, label_fraction, label_order
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import StoreTiles, in_batches

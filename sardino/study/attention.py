@@ -11,8 +11,7 @@ from pyproj import CRS
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
-from sardino.data.tiles.label_fractions import label_order
-from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.landcover import IGNORE, label_order
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Tile

@@ -10,7 +10,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 import sardino
-from sardino.data.tiles.label_fractions import label_fraction, label_order
+from sardino.data.tiles.landcover import label_fraction, label_order
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore, example_tiles
 from sardino.dino.batches import StoreTiles, TileSource, open_tiles

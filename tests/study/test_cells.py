@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from minute_world import PROFILE, minute_workspace
 from safetensors.torch import load_file
 
-from sardino.data.tiles.label_fractions import label_fraction
+from sardino.data.tiles.landcover import label_fraction
 from sardino.data.tiles.store import describe, example_tiles
 from sardino.dino.batches import StoreTiles, in_batches, open_tiles
 from sardino.errors import SardinoError

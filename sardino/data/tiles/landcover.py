@@ -1,6 +1,8 @@
-"""Land-cover legends: official codes, names and colours, and the class indices that models see."""
+"""Land cover: legends with official codes, names and colours, class indices, and which training tiles have labels."""
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -8,8 +10,7 @@ from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
 
-IGNORE = 255
-"""Class index of pixels without a label: neither trained on nor counted."""
+IGNORE = 255  # class index of pixels without a label: neither trained on nor counted
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,15 @@ class LandCoverClass:
 
 @dataclass(frozen=True)
 class Legend:
-    """An ordered set of classes; a class's index is its place in it.
-
-    `derived` is true where the labels were computed from another image and are
-    nobody's reference product: every caption must then say so.
-    """
+    """An ordered set of classes; a class's index is its place in it."""
 
     name: str
     classes: tuple[LandCoverClass, ...]
+    # Whether the labels were computed from another image and are nobody's reference product; every caption says so.
     derived: bool = False
 
     def __post_init__(self) -> None:
-        codes = [c.code for c in self.classes]
-        if not codes or len(set(codes)) != len(codes) or not all(0 <= c <= 255 for c in codes):
+        if not self.codes or len(set(self.codes)) != len(self.codes) or not all(0 <= c <= 255 for c in self.codes):
             raise SardinoError(f"legend '{self.name}' needs distinct class codes from 0 to 255")
 
     def __len__(self) -> int:
@@ -67,8 +64,7 @@ class Legend:
         return table[index]
 
     def to_dict(self) -> dict[str, Any]:
-        classes = [{"code": c.code, "name": c.name, "color": c.color} for c in self.classes]
-        return {"name": self.name, "derived": self.derived, "classes": classes}
+        return {"name": self.name, "derived": self.derived, "classes": [asdict(each) for each in self.classes]}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Legend":
@@ -76,6 +72,7 @@ class Legend:
         return cls(str(data["name"]), classes, bool(data.get("derived", False)))
 
 
+# The 11 classes of ESA WorldCover with the product's codes and colours; code 0 is nodata.
 WORLDCOVER = Legend(
     "ESA WorldCover",
     (
@@ -92,4 +89,20 @@ WORLDCOVER = Legend(
         LandCoverClass(100, "Moss and lichen", "#FAE6A0"),
     ),
 )
-"""The 11 classes of ESA WorldCover with the product's codes and colours; code 0 is nodata."""
+
+
+def label_order(ids: Sequence[str], draw: int = 0) -> list[str]:
+    """Tile ids in the order in which labels are granted: by hash of id and draw, so no position matters."""
+    return sorted(ids, key=lambda tile: hashlib.sha256(f"{draw}:{tile}".encode()).hexdigest())
+
+
+def label_fraction(ids: Sequence[str], percent: float, draw: int = 0) -> list[str]:
+    """The labelled subset of training tiles; a smaller fraction lies inside a larger one of the same draw.
+
+    Args:
+        percent: 0.1, 1, 10 or 100 in the paper's tables; at least one tile is granted.
+        draw: number of the random draw; arms that are compared use the same one.
+    """
+    if not ids or not 0 < percent <= 100:
+        raise SardinoError(f"a label fraction needs training tiles and a percentage in (0, 100], not {percent}")
+    return label_order(ids, draw)[: max(1, round(len(ids) * percent / 100))]

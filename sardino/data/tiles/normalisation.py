@@ -27,9 +27,8 @@ class Normalisation:
             raise SardinoError("a normalisation needs one mean and one standard deviation per channel")
         for name, mean, std in zip(self.channels, self.mean, self.std, strict=True):
             if not (np.isfinite(mean) and np.isfinite(std) and std > 0):
-                raise SardinoError(
-                    f"channel {name} is constant or empty (mean {mean}, standard deviation {std}): leave it out"
-                )
+                told = f"mean {mean}, standard deviation {std}"
+                raise SardinoError(f"channel {name} is constant or empty ({told}): leave it out")
 
     @classmethod
     def of_store(cls, store: "TileStore", ids: Sequence[str]) -> "Normalisation":
@@ -37,8 +36,7 @@ class Normalisation:
         if not ids:
             raise SardinoError(f"{store.path} has no training tile to take the normalisation from")
         count = np.zeros(len(store.channels))
-        mean = np.zeros_like(count)
-        squares = np.zeros_like(count)  # sum of squared deviations from the running mean
+        mean, squares = np.zeros_like(count), np.zeros_like(count)  # squares: of deviations from the running mean
         for tile_id in ids:
             pixels = store.read([tile_id])[0][0].reshape(len(count), -1).astype(np.float64)
             valid = np.isfinite(pixels)
@@ -51,19 +49,16 @@ class Normalisation:
             squares += tile_squares + shift**2 * count * n / np.maximum(total, 1)
             mean += shift * n / np.maximum(total, 1)
             count = total
-        empty = [name for name, n in zip(store.channels, count, strict=True) if n == 0]
-        if empty:
-            raise SardinoError(f"{store.path} has no valid training pixel in {', '.join(empty)}: leave the channel out")
+        if empty := ", ".join(name for name, n in zip(store.channels, count, strict=True) if n == 0):
+            raise SardinoError(f"{store.path} has no valid training pixel in {empty}: leave the channel out")
         std = np.sqrt(squares / count)
         return cls(tuple(store.channels), tuple(map(float, mean)), tuple(map(float, std)), store.unit)
 
     def require(self, channels: Sequence[str], unit: str) -> None:
         """Refuse, by name, data of other channels or of another unit."""
         if tuple(channels) != self.channels:
-            raise SardinoError(
-                f"the normalisation was taken from channels {', '.join(self.channels)}, "
-                f"the data has {', '.join(channels)}: use the matching data or weights"
-            )
+            taken = f"the normalisation was taken from channels {', '.join(self.channels)}"
+            raise SardinoError(f"{taken}, the data has {', '.join(channels)}: use the matching data or weights")
         if unit != self.unit:
             raise SardinoError(f"the normalisation is in {self.unit}, the data in {unit}: convert the data first")
 
@@ -82,8 +77,7 @@ class Normalisation:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Normalisation":
         """Back from `to_dict`; SardinoError names a field that is missing."""
-        missing = [name for name in ("channels", "mean", "std", "unit") if name not in data]
-        if missing:
+        if missing := [name for name in ("channels", "mean", "std", "unit") if name not in data]:
             raise SardinoError(f"a saved normalisation lacks {', '.join(missing)}: train again")
         mean, std = (tuple(float(v) for v in data[name]) for name in ("mean", "std"))
         return cls(tuple(str(c) for c in data["channels"]), mean, std, str(data["unit"]))

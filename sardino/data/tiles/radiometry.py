@@ -5,17 +5,12 @@ from collections.abc import Collection
 import numpy as np
 from numpy.typing import NDArray
 
-NODATA = -32768
-"""Packed value of a missing pixel."""
-SCALE_DB = 0.01
-"""Decibels per packed count: a rounding error of at most 0.005 dB, far below speckle."""
+NODATA = -32768  # packed value of a missing pixel
+SCALE_DB = 0.01  # decibels per packed count: a rounding error of at most 0.005 dB, far below speckle
 
-SEASONS = ("winter", "spring", "summer", "fall")
-"""Meteorological seasons; winter starts in December of the year before."""
-POLARISATIONS = ("vv", "vh", "vv-vh")
-"""Per season: the two polarisations and their difference in decibels (paper, section 2)."""
-CHANNELS = tuple(f"{season}_{pol}" for season in SEASONS for pol in POLARISATIONS)
-"""The paper's 12 input channels, by name, season-major."""
+SEASONS = ("winter", "spring", "summer", "fall")  # meteorological; winter starts in December of the year before
+POLARISATIONS = ("vv", "vh", "vv-vh")  # and their difference in decibels, per season (paper, section 2)
+CHANNELS = tuple(f"{season}_{pol}" for season in SEASONS for pol in POLARISATIONS)  # the paper's 12 input channels
 
 Float = NDArray[np.float32]
 

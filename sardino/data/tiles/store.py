@@ -3,7 +3,8 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,18 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from zarr.codecs import BytesCodec
 
-from sardino.data.tiles.label_fractions import label_order
-from sardino.data.tiles.landcover import Legend
+from sardino.data.tiles.landcover import Legend, label_order
 from sardino.data.tiles.radiometry import unpack
 from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError, first_line
 
-FORMAT = "sardino-tiles"
-VERSION = 2
-"""2: one digest a tile in the index; uncompressed unless asked otherwise."""
+# Version 2: one digest a tile in the index; uncompressed unless asked otherwise.
+FORMAT: dict[str, Any] = {"format": "sardino-tiles", "version": 2}
 SPLITS = ("train", "val", "test")
 ARRAYS = "tiles.zarr"
 INDEX = "tiles.parquet"
 ATTRIBUTES = ("channels", "unit", "product", "legend", "synthetic", "tile_px", "layers", "fingerprint", "metadata")
+_PLAIN = [(BytesCodec(endian=endian),) for endian in ("little", None)]  # bytes of one have no endian
 
 
 class TileStore:
@@ -36,8 +36,6 @@ class TileStore:
     Attributes:
         index: one row a tile: id, region, crs, transform, split, band, sha256, share_<class code>
             (of labelled pixels), labelled_share, valid_share, geometry in EPSG:4326.
-        channels, unit, product, legend, synthetic, tile_px, layers, fingerprint, metadata: as written.
-        passes: whether the number of passes per season and pixel is known.
     """
 
     def __init__(self, path: Path, group: zarr.Group, index: geopandas.GeoDataFrame) -> None:
@@ -53,18 +51,29 @@ class TileStore:
         self.layers: list[str] = list(attributes["layers"])
         self.fingerprint = str(attributes["fingerprint"])
         self.metadata: dict[str, Any] = dict(attributes["metadata"])
-        self.passes = bool(attributes.get("passes", False))
-        names = ["backscatter", "label", *(f"layer_{name}" for name in self.layers), *(["passes"] * self.passes)]
-        self._arrays = {name: _Chunks(path / ARRAYS, _array(path, group, name)) for name in names}
+        self._arrays: dict[str, Any] = {}
+        self._plain: set[str] = set()
+        passes = ["passes"] if attributes.get("passes") else []
+        for name in ["backscatter", "label", *(f"layer_{layer}" for layer in self.layers), *passes]:
+            with suppress(Exception):
+                self._arrays[name] = group[name]
+            array = self._arrays.get(name)
+            if not isinstance(array, zarr.Array):
+                raise SardinoError(f"{path / ARRAYS} has lost its array '{name}': prepare the data again")
+            # An uncompressed Zarr chunk, a tile, is the array's bytes and nothing else. Reading its file costs what
+            # the disk costs; the way through Zarr's codecs costs several times that. Compressed arrays take that way.
+            codecs = array.metadata.codecs if array.metadata.zarr_format == 3 else ()
+            if codecs in _PLAIN and array.chunks == (1, *array.shape[1:]):
+                self._plain.add(name)
 
     @classmethod
     def open(cls, path: Path) -> "TileStore":
         """Open the store in folder `path`; SardinoError names what is missing, half-written or foreign."""
         path = Path(path)
         if not path.exists():
-            if path.with_name(path.name + ".partial").exists():
-                raise SardinoError(f"{path} was only half written: run the data preparation again")
-            raise SardinoError(f"there is no tile store {path}: run the data preparation first")
+            half = path.with_name(path.name + ".partial").exists()
+            what = f"{path} was only half written" if half else f"there is no tile store {path}"
+            raise SardinoError(f"{what}: run the data preparation")
         for part in (ARRAYS, INDEX):
             if not (path / part).exists():
                 raise SardinoError(f"{path} is not a whole tile store, {part} is missing: prepare the data again")
@@ -73,24 +82,20 @@ class TileStore:
             attributes = group.attrs.asdict()
         except Exception as error:
             raise SardinoError(f"{path / ARRAYS} cannot be read ({first_line(error)}): prepare it again") from error
-        if attributes.get("format") != FORMAT:
-            raise SardinoError(f"{path / ARRAYS} is a Zarr group but no {FORMAT} store: choose another folder")
-        if attributes.get("version") != VERSION:
-            raise SardinoError(
-                f"{path} has format version {attributes.get('version')}, this sardino reads {VERSION}: prepare it again"
-            )
-        missing = [name for name in ATTRIBUTES if name not in attributes]
-        if missing:
+        if attributes.get("format") != FORMAT["format"]:
+            raise SardinoError(f"{path / ARRAYS} is a Zarr group, no {FORMAT['format']} store: choose another folder")
+        if (version := attributes.get("version")) != (known := FORMAT["version"]):
+            raise SardinoError(f"{path} has format version {version}, this code reads {known}: prepare it again")
+        if missing := [name for name in ATTRIBUTES if name not in attributes]:
             raise SardinoError(f"{path / ARRAYS} lacks the attributes {', '.join(missing)}: prepare the data again")
         try:
             index = geopandas.read_parquet(path / INDEX)
-            rows = len(index["id"]), len(index["split"]), len(index["region"]), len(index["sha256"])
+            rows = len(index[["id", "split", "region", "sha256"]])
         except Exception as error:
             raise SardinoError(f"{path / INDEX} cannot be read ({first_line(error)}): prepare it again") from error
         store = cls(path, group, index)
-        shape = (rows[0], len(store.channels), store.tile_px, store.tile_px)
-        arrays = store._arrays["backscatter"].array, store._arrays["label"].array
-        if arrays[0].shape != shape or arrays[1].shape != (shape[0], *shape[2:]):
+        shape = (rows, len(store.channels), store.tile_px, store.tile_px)
+        if store._arrays["backscatter"].shape != shape or store._arrays["label"].shape != (rows, *shape[2:]):
             raise SardinoError(f"{path} contradicts itself, its arrays do not hold {shape}: prepare the data again")
         return store
 
@@ -118,11 +123,8 @@ class TileStore:
                 raise SardinoError(f"there is no split '{split}': choose {', '.join(SPLITS)}")
             chosen = chosen[chosen["split"] == split]
         if regions is not None:
-            unknown = sorted(set(regions) - set(self.index["region"]))
-            if unknown:
-                raise SardinoError(
-                    f"{self.path} has no region {', '.join(unknown)}: it holds {', '.join(self.regions)}"
-                )
+            if unknown := ", ".join(sorted(set(regions) - set(self.index["region"]))):
+                raise SardinoError(f"{self.path} has no region {unknown}: it holds {', '.join(self.regions)}")
             chosen = chosen[chosen["region"].isin(list(regions))]
         return [str(tile) for tile in chosen["id"]]
 
@@ -156,48 +158,53 @@ class TileStore:
         for place, tile_id in enumerate(ids):
             self._read_into("backscatter", tile_id, counts)
             unpack(counts, out=backscatter[place])
-        return backscatter, self._read("label", ids)
-
-    def read_counts(self, ids: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
-        """Tiles as they lie on disk: (N, C, H, W) int16 counts of 0.01 dB, NODATA where missing, and labels."""
-        return self._read("backscatter", ids), self._read("label", ids)
+        return backscatter, self.read_array("label", ids)
 
     def read_layer(self, name: str, ids: Sequence[str]) -> NDArray[Any]:
         """A reference layer of some tiles: (N, 3, H, W) uint8 for "optical", otherwise (N, H, W)."""
         if name not in self.layers:
             raise SardinoError(f"{self.path} has no layer '{name}': it holds {', '.join(self.layers) or 'none'}")
-        return self._read(f"layer_{name}", ids)
+        return self.read_array(f"layer_{name}", ids)
 
-    def read_passes(self, ids: Sequence[str]) -> NDArray[np.uint8]:
-        """Passes in each season's composite: (N, 4, H, W) uint8, saturating at 255."""
-        if not self.passes:
-            raise SardinoError(f"{self.path} does not know how many passes its composites hold")
-        return self._read("passes", ids)
+    def read_array(self, name: str, ids: Sequence[str]) -> NDArray[Any]:
+        """Some tiles of one array as they lie on disk.
 
-    def _read(self, name: str, ids: Sequence[str]) -> NDArray[Any]:
-        chunks = self._arrays[name]
-        values = np.empty((len(ids), *chunks.shape), chunks.array.dtype)
+        Of "backscatter" (N, C, H, W) int16 counts of 0.01 dB, NODATA where missing; of "label" (N, H, W) uint8; of
+        "passes" (N, 4, H, W) uint8 passes in each season's composite, saturating at 255; of "layer_<name>" a layer.
+        """
+        if name not in self._arrays:
+            raise SardinoError(f"{self.path} does not know '{name}': it holds {', '.join(self._arrays)}")
+        array = self._arrays[name]
+        values = np.empty((len(ids), *array.shape[1:]), array.dtype)
         for place, tile_id in enumerate(ids):
             self._read_into(name, tile_id, values[place])
         return values
 
     def _read_into(self, name: str, tile_id: str, out: NDArray[Any]) -> None:
+        """Fill `out`, contiguous and of the array's shape and type, with a tile."""
         row = self.row(tile_id)
+        file = f"{self.path}/{ARRAYS}/{name}/c/{row}{'/0' * out.ndim}"  # Zarr's default chunk key
         try:
-            self._arrays[name].read_into(row, out)
+            if name in self._plain:
+                with open(file, "rb", buffering=0) as chunk:
+                    if chunk.readinto(out.data.cast("B")) != out.nbytes or chunk.read(1):
+                        raise ValueError(f"{file} does not hold the {out.nbytes} bytes of a tile")
+            else:
+                # Zarr fills a lost chunk with nodata; the writer writes every chunk, so absence is loss.
+                os.stat(file)
+                out[...] = self._arrays[name][row]
         except Exception as error:
-            raise SardinoError(
-                f"{self.path / ARRAYS / name} is damaged at tile {tile_id} ({first_line(error)}): prepare it again"
-            ) from error
+            fault = f"{file} is missing" if isinstance(error, FileNotFoundError) else first_line(error)
+            where = f"{self.path / ARRAYS / name} is damaged at tile {tile_id}"
+            raise SardinoError(f"{where} ({fault}): prepare it again") from error
 
     def require(
         self, channels: Sequence[str] | None = None, unit: str | None = None, tile_px: int | None = None
     ) -> None:
         """Refuse the store, by name, unless it has these channels, this unit and this tile size."""
         if channels is not None and list(channels) != self.channels:
-            raise SardinoError(
-                f"{self.path} holds the channels {', '.join(self.channels)}, needed are {', '.join(channels)}"
-            )
+            held = ", ".join(self.channels)
+            raise SardinoError(f"{self.path} holds the channels {held}, needed are {', '.join(channels)}")
         if unit is not None and unit != self.unit:
             raise SardinoError(f"{self.path} holds backscatter in {self.unit}, needed is {unit}")
         if tile_px is not None and tile_px != self.tile_px:
@@ -208,7 +215,7 @@ class TileStore:
         found = []
         for row, tile_id in enumerate(progress(self.ids())):
             try:
-                digest = tile_digest({name: self._read(name, [tile_id])[0] for name in self._arrays})
+                digest = tile_digest({name: self.read_array(name, [tile_id])[0] for name in self._arrays})
             except SardinoError:
                 digest = "unreadable"
             if digest != self.index["sha256"].iloc[row]:
@@ -217,15 +224,12 @@ class TileStore:
 
     def verify(self) -> None:
         """Read everything and refuse the store where it no longer matches its fingerprint."""
-        rows = self.index[["id", "split", "band", "sha256"]].itertuples(index=False)
         head = head_of(self.channels, self.unit, self.legend, self.tile_px)
-        if store_fingerprint(head, rows) != self.fingerprint:
+        if store_fingerprint(head, self.index) != self.fingerprint:
             raise SardinoError(f"the index of {self.path} was changed after it was written: prepare the data again")
         if found := self.damaged():
-            raise SardinoError(
-                f"{self.path} was changed after it was written, at {len(found)} tiles, {found[0]} the first: "
-                f"prepare the data again"
-            )
+            where = f"at {len(found)} tiles, {found[0]} the first"
+            raise SardinoError(f"{self.path} was changed after it was written, {where}: prepare the data again")
 
 
 def describe(store: TileStore) -> dict[str, Any]:
@@ -266,57 +270,9 @@ def tile_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def store_fingerprint(head: Mapping[str, Any], tiles: Iterable[tuple[str, str, int, str]]) -> str:
+def store_fingerprint(head: Mapping[str, Any], index: geopandas.GeoDataFrame) -> str:
     """SHA-256 over the head and, per tile in store order, its id, split, band and digest."""
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
-    for tile_id, split, band, pixels in tiles:
+    for tile_id, split, band, pixels in index[["id", "split", "band", "sha256"]].itertuples(index=False):
         digest.update(f"{tile_id},{split},{band},{pixels};".encode())
     return digest.hexdigest()
-
-
-class _Chunks:
-    """The tiles of one array of the Zarr group in folder `path`, each a chunk of its own.
-
-    An uncompressed Zarr chunk is the array's bytes and nothing else. Reading its file costs what the disk costs;
-    the way through Zarr's codecs costs several times that. Compressed arrays take that way.
-    """
-
-    def __init__(self, path: Path, array: "zarr.Array[Any]") -> None:
-        self.array = array
-        self.folder = path / array.basename
-        self.shape = array.shape[1:]
-        codecs = array.metadata.codecs if array.metadata.zarr_format == 3 else ()
-        # Bytes of one have no endian.
-        plain = codecs in [(BytesCodec(endian=endian),) for endian in ("little", None)]
-        self.direct = plain and array.chunks == (1, *self.shape)
-
-    def read_into(self, number: int, out: NDArray[Any]) -> None:
-        """Fill `out`, contiguous and of the array's shape and type, with tile `number`.
-
-        Raises:
-            SardinoError: the chunk is lost or cut short; of a damaged one, whatever its codec says.
-        """
-        file = f"{self.folder}/c/{number}{'/0' * len(self.shape)}"  # Zarr's default chunk key
-        try:
-            if not self.direct:
-                # Zarr fills a lost chunk with nodata; the writer writes every chunk, so absence is loss.
-                os.stat(file)
-                out[...] = self.array[number]
-                return
-            with open(file, "rb", buffering=0) as chunk:
-                filled = chunk.readinto(out.data.cast("B"))
-                rest = chunk.read(1)
-        except FileNotFoundError as error:
-            raise SardinoError(f"{file} is missing") from error
-        if filled != out.nbytes or rest:
-            raise SardinoError(f"{file} does not hold the {out.nbytes} bytes of a tile")
-
-
-def _array(path: Path, group: zarr.Group, name: str) -> "zarr.Array[Any]":
-    try:
-        array = group[name]
-    except Exception as error:
-        raise SardinoError(f"{path / ARRAYS} has lost its array '{name}': prepare the data again") from error
-    if not isinstance(array, zarr.Array):
-        raise SardinoError(f"{path / ARRAYS / name} is not an array: prepare the data again")
-    return array

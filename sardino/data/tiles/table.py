@@ -16,38 +16,26 @@ from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
 from sardino.files import whole
 
+# Columns that every table has, before its geometry; a tile is rebuilt from them alone.
 PLACES = ("id", "region", "crs", "transform", "rows", "columns")
-"""Columns that every table has, before its geometry; a tile is rebuilt from them alone."""
 SUFFIXES = (".parquet", ".geojson")
 
 
 def tile_table(tiles: Sequence[Tile], **columns: Sequence[Any]) -> geopandas.GeoDataFrame:
     """Tiles as a table, in which no tile appears twice.
 
-    Args:
-        columns: further columns, one value a tile, for example split=... and band=....
-
-    Returns:
-        id, region, crs, transform (list of 6), rows, columns, the further columns, and the outlines as
-        geometry in EPSG:4326 (none where a tile states no CRS).
+    Its columns are id, region, crs, transform (list of 6), rows, columns, those given, with one value a tile, and the
+    outlines as geometry in EPSG:4326 (none where a tile states no CRS).
     """
-    reserved = sorted({*PLACES, "geometry"} & set(columns))
-    if reserved:
-        raise SardinoError(f"a tile table sets the column {', '.join(reserved)} itself: choose another name")
+    if reserved := ", ".join(sorted({*PLACES, "geometry"} & set(columns))):
+        raise SardinoError(f"a tile table sets the column {reserved} itself: choose another name")
     for name, values in columns.items():
         if len(values) != len(tiles):
             raise SardinoError(f"column '{name}' has {len(values)} values for {len(tiles)} tiles")
-    ids = [tile.id for tile in tiles]
-    check_unique(ids, "the list of tiles")
-    places = {
-        "id": ids,
-        "region": [tile.region for tile in tiles],
-        "crs": [tile.crs for tile in tiles],
-        "transform": [[float(v) for v in tile.transform] for tile in tiles],
-        "rows": np.array([tile.shape[0] for tile in tiles], np.int64),
-        "columns": np.array([tile.shape[1] for tile in tiles], np.int64),
-    }
-    data = pd.DataFrame(places | {name: list(values) for name, values in columns.items()})
+    places = [(tile.id, tile.region, tile.crs, [float(v) for v in tile.transform], *tile.shape) for tile in tiles]
+    data = pd.DataFrame(places, columns=PLACES).astype({"rows": np.int64, "columns": np.int64})
+    check_unique(data["id"], "the list of tiles")
+    data = data.assign(**{name: list(values) for name, values in columns.items()})
     return geopandas.GeoDataFrame(data, geometry=_outlines(tiles))
 
 
@@ -60,12 +48,7 @@ def tiles_in(table: pd.DataFrame) -> list[Tile]:
 
 
 def write_table(table: geopandas.GeoDataFrame, path: Path) -> None:
-    """Write a tile table, whole or not at all: GeoParquet (.parquet) or GeoJSON (.geojson) by the suffix.
-
-    Raises:
-        SardinoError: another suffix, or no tile table.
-    """
-    path = Path(path)
+    """Write a tile table, whole or not at all: GeoParquet (.parquet) or GeoJSON (.geojson) by the suffix."""
     _check_suffix(path)
     _check_columns(table, path)
     with whole(path) as partial:
@@ -76,12 +59,7 @@ def write_table(table: geopandas.GeoDataFrame, path: Path) -> None:
 
 
 def read_table(path: Path) -> geopandas.GeoDataFrame:
-    """Read a tile table; every tile must hash to its id, so that a damaged or edited place is found.
-
-    Raises:
-        SardinoError: the file is missing, damaged, or no tile table.
-    """
-    path = Path(path)
+    """Read a tile table; every tile must hash to its id, so that a damaged or edited place is found."""
     _check_suffix(path)
     if not path.is_file():
         raise SardinoError(f"there is no tile table {path}: make one with `sardino tiles grid`")
@@ -124,12 +102,9 @@ def _check_suffix(path: Path) -> None:
 
 
 def _check_columns(table: pd.DataFrame, path: Path) -> None:
-    missing = [name for name in (*PLACES, "geometry") if name not in table]
-    if missing:
-        raise SardinoError(
-            f"{path} is no tile table, it lacks {', '.join(missing)}: make one with `sardino tiles grid`, "
-            f"or tiles from polygons with `sardino tiles select`"
-        )
+    if missing := ", ".join(name for name in (*PLACES, "geometry") if name not in table):
+        remedy = "make one with `sardino tiles grid`, or tiles from polygons with `sardino tiles select`"
+        raise SardinoError(f"{path} is no tile table, it lacks {missing}: {remedy}")
 
 
 def _geojson(table: geopandas.GeoDataFrame) -> str:

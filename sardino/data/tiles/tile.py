@@ -16,22 +16,18 @@ from shapely import Polygon, box
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
 
+# Wraps a loop over tiles, files or the like, for example `tqdm`; `iter` shows nothing.
 Progress = Callable[[Iterable[Any]], Iterable[Any]]
-"""Wraps a loop over tiles, files or the like, for example `tqdm`; `iter` shows nothing."""
 
 
 @dataclass(frozen=True)
 class Tile:
     """A tile's place: north up, not rotated."""
 
-    region: str
-    """Area of interest, for example "europe"."""
-    crs: str
-    """For example "EPSG:32631"; "" where the source states none."""
-    transform: tuple[float, float, float, float, float, float]
-    """The affine coefficients (a, b, c, d, e, f) of pixel to map coordinates."""
-    shape: tuple[int, int]
-    """(rows, columns)."""
+    region: str  # area of interest, for example "europe"
+    crs: str  # for example "EPSG:32631"; "" where the source states none
+    transform: tuple[float, float, float, float, float, float]  # affine (a, b, c, d, e, f) of pixel to map coordinates
+    shape: tuple[int, int]  # (rows, columns)
 
     def __post_init__(self) -> None:
         a, b, _, d, e, _ = self.transform
@@ -59,9 +55,8 @@ class Tile:
     @property
     def id(self) -> str:
         """13 hex digits of a hash of CRS and outline to the millimetre: the same place, the same id."""
-        text = self.crs + ",".join(f"{v:.3f}" for v in self.bounds) + f",{self.shape[0]}x{self.shape[1]}"
-        if not self.crs:
-            text = self.region + text
+        place = ",".join(f"{v:.3f}" for v in self.bounds)
+        text = f"{self.crs or self.region}{place},{self.shape[0]}x{self.shape[1]}"
         return hashlib.sha256(text.encode()).hexdigest()[:13]
 
     def footprint_in(self, crs: str) -> Polygon:
@@ -75,12 +70,12 @@ def tile_grid(
 ) -> Iterator[Tile]:
     """Square tiles side by side, row by row from the upper left `origin` (x, y), without gap or overlap."""
     step = size_px * gsd_m
-    for row in range(rows):
-        for column in range(columns):
-            x, y = origin[0] + column * step, origin[1] - row * step
-            yield Tile(region, crs, (gsd_m, 0.0, x, 0.0, -gsd_m, y), (size_px, size_px))
+    for row, column in np.ndindex(rows, columns):
+        x, y = origin[0] + column * step, origin[1] - row * step
+        yield Tile(region, crs, (gsd_m, 0.0, x, 0.0, -gsd_m, y), (size_px, size_px))
 
 
+# Reference layers of Figure 5 and their titles; a source has those it has.
 LAYERS = {
     "optical": "Optical RGB (uint8)",
     "landcover_300m": "Land cover, 300 m (class index)",
@@ -90,33 +85,24 @@ LAYERS = {
     "ndvi": "NDVI",
     "elevation_m": "Elevation (m)",
 }
-"""Reference layers of Figure 5 and their titles; a source has those it has."""
 
 
 @dataclass(frozen=True)
 class Chip:
-    """The pixels of one tile, whichever source they came from.
+    """The pixels of one tile, whichever source they came from."""
 
-    Args:
-        backscatter_db: (C, H, W) float32, dB, NaN where missing.
-        label: (H, W) uint8 class index, 255 where unlabelled.
-        layers: reference layers by name (see LAYERS): "optical" is (3, H, W)
-            uint8, "landcover_300m" (H, W) uint8 class index, others (H, W) float32, NaN where missing.
-        counts: (4, H, W) integer, passes that went into each season's composite; None where unknown.
-    """
-
-    backscatter_db: NDArray[np.float32]
-    label: NDArray[np.uint8]
+    backscatter_db: NDArray[np.float32]  # (C, H, W), NaN where missing
+    label: NDArray[np.uint8]  # (H, W) class index, 255 where unlabelled
+    # Reference layers by name (see LAYERS): "optical" is (3, H, W) uint8, "landcover_300m" (H, W) uint8 class index,
+    # others (H, W) float32, NaN where missing.
     layers: dict[str, NDArray[Any]] = field(default_factory=dict)
-    counts: NDArray[np.integer] | None = None
+    counts: NDArray[np.integer] | None = None  # (4, H, W) passes in each season's composite; None where unknown
 
     def __post_init__(self) -> None:
         height_width = self.backscatter_db.shape[-2:]
         if self.backscatter_db.ndim != 3 or self.label.shape != height_width:
-            raise SardinoError(
-                f"a chip needs backscatter (C, H, W) and a label (H, W) of one size, "
-                f"got {self.backscatter_db.shape} and {self.label.shape}"
-            )
+            given = f"{self.backscatter_db.shape} and {self.label.shape}"
+            raise SardinoError(f"a chip needs backscatter (C, H, W) and a label (H, W) of one size, not {given}")
         for name, layer in self.layers.items():
             if name not in LAYERS or layer.shape[-2:] != height_width:
                 raise SardinoError(f"layer '{name}' of shape {layer.shape} does not fit a chip of {height_width}")
@@ -130,7 +116,6 @@ def georeferenced(maps: NDArray[np.floating], tile: Tile, name: str = "attention
     Args:
         maps: (heads, h, w), each covering the tile in h x w equal cells of whole pixels.
         tile: where they lie; a tile without a CRS gives an array without one.
-        name: of the quantity.
         band: name of the first dimension; its labels count from 1, as the figures do.
 
     Returns:

@@ -10,30 +10,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import zarr
 from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.radiometry import NODATA, SCALE_DB, SEASONS, pack
-from sardino.data.tiles.store import (
-    ARRAYS,
-    FORMAT,
-    INDEX,
-    SPLITS,
-    VERSION,
-    TileStore,
-    head_of,
-    store_fingerprint,
-    tile_digest,
-)
+from sardino.data.tiles.store import ARRAYS, FORMAT, INDEX, SPLITS, TileStore, head_of, store_fingerprint, tile_digest
 from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Progress, Tile
 from sardino.errors import SardinoError
 
 _CODECS = {"none": None, "zstd": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")}
-_LAYER_NODATA = {"optical": 0, "landcover_300m": IGNORE}
-"""Of the layers in uint8; the others are float32 with NaN."""
+# The other layers are float32 with NaN.
+_NODATA = {"backscatter": NODATA, "label": IGNORE, "passes": 0, "layer_optical": 0, "layer_landcover_300m": IGNORE}
 _INNER_AXIS = {"backscatter": ("channel",), "layer_optical": ("rgb",), "passes": ("season",)}
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "backscatter": {"units": "dB", "scale_factor": SCALE_DB, "_FillValue": NODATA, "long_name": "Backscatter"},
@@ -71,72 +62,79 @@ def write_store(
         path: folder to create; holds tiles.zarr and tiles.parquet.
         tiles: square and of one size.
         splits, bands: "train", "val" or "test", and the geographic band, per tile.
-        chips: the pixels of tile number i; called from `workers` threads at once.
+        chips: the pixels of tile number i; called from `workers` threads at once, which changes no result.
         product: what was measured, for example "Sentinel-1 GRD sigma0, seasonal means".
         unit: of the backscatter; always told apart by name, never by value.
         synthetic: whether the pixels come from a simulation.
         metadata: further facts, JSON values.
-        workers: chips computed in parallel; the result does not depend on it.
         compression: of backscatter and label: "none" reads as fast as the disk; "zstd" saves about 40 % of it and
             reads many times slower.
 
     Raises:
         SardinoError: the path is taken, tiles repeat, or a chip is without data or does not fit.
     """
-    path = Path(path)
     ids = [tile.id for tile in tiles]
-    _check_tiles(tiles, splits, bands, channels)
+    _check(tiles, splits, bands, channels)
     check_unique(ids, "the list of tiles")
-    _check_free(path, overwrite)
-    partial = path.with_name(path.name + ".partial")
+    if path.exists() and not overwrite:
+        raise SardinoError(f"{path} exists already: remove it, or ask to overwrite it")
+    if path.exists() and not (path / ARRAYS).exists():
+        raise SardinoError(f"{path} is not a tile store and is left alone: choose another folder")
+    partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
     if partial.exists():
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
 
-    size_px = tiles[0].shape[0]
-    arrays: dict[str, zarr.Array[Any]] = {}
-    shares: list[dict[str, float]] = []
     group = zarr.create_group(partial / ARRAYS, zarr_format=3)
-    digests: list[str] = []
+    arrays: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
     for number, chip in _in_order(chips, len(tiles), workers, progress):
         packed = _packed(chip, tiles[number], len(channels), len(legend))
-        if not arrays:
-            arrays = _create_arrays(group, len(tiles), packed, compression)
+        arrays = arrays or _create_arrays(group, len(tiles), packed, compression)
         if packed.keys() != arrays.keys():
-            raise SardinoError(
-                f"tile {ids[number]} holds {sorted(packed)} where the first holds {sorted(arrays)}: give every "
-                f"chip the same layers, filled with nodata where they are missing"
-            )
+            differ = f"tile {ids[number]} holds {sorted(packed)} where the first holds {sorted(arrays)}"
+            raise SardinoError(f"{differ}: give every chip the same layers, nodata where they are missing")
         for name in sorted(packed):
             arrays[name][number] = packed[name]
-        digests.append(tile_digest(packed))
-        shares.append(_shares(packed["backscatter"], packed["label"], legend))
+        row = {"split": str(splits[number]), "band": int(bands[number]), "sha256": tile_digest(packed)}
+        rows.append(row | _shares(packed["backscatter"], packed["label"], legend))
+    index = tile_table(tiles, **pd.DataFrame(rows).to_dict("list")).drop(columns=["rows", "columns"])
+    index.to_parquet(partial / INDEX)
 
-    _write_coordinates(group, {"channel": channels, "tile": ids, "season": SEASONS}, size_px)
+    # Names along the axes, so that xarray selects by channel and by tile id.
+    for name, values in {"channel": channels, "tile": ids, "season": SEASONS}.items():
+        axis = group.create_array(name, shape=(len(values),), dtype=str, dimension_names=(name,))
+        axis[:] = np.array(values, dtype=object)
+    size_px = tiles[0].shape[0]
+    for name in ("y", "x"):
+        axis = group.create_array(name, shape=(size_px,), dtype="int32", dimension_names=(name,))
+        axis[:] = np.arange(size_px, dtype=np.int32)
+        axis.attrs["long_name"] = "Pixel from the upper left corner"
     head = head_of(channels, unit, legend, size_px)
-    rows = zip(ids, splits, (int(band) for band in bands), digests, strict=True)
-    group.attrs.update(
-        head
-        | {
-            "format": FORMAT,
-            "version": VERSION,
-            "seasons": [s for s in SEASONS if any(c.startswith(s + "_") for c in channels)],
-            "product": product,
-            "synthetic": synthetic,
-            "passes": "passes" in arrays,
-            "layers": [name.removeprefix("layer_") for name in sorted(arrays) if name.startswith("layer_")],
-            "fingerprint": store_fingerprint(head, rows),
-            "metadata": metadata,
-        }
-    )
+    facts = FORMAT | {
+        "seasons": [s for s in SEASONS if any(c.startswith(s + "_") for c in channels)],
+        "product": product,
+        "synthetic": synthetic,
+        "passes": "passes" in arrays,
+        "layers": [name.removeprefix("layer_") for name in sorted(arrays) if name.startswith("layer_")],
+        "fingerprint": store_fingerprint(head, index),
+        "metadata": metadata,
+    }
+    group.attrs.update(head | facts)
     with warnings.catch_warnings():
         # The Zarr 3 specification leaves consolidated metadata open; xarray warns readers without it.
         warnings.filterwarnings("ignore", message="Consolidated metadata")
         zarr.consolidate_metadata(group.store)
-    columns: dict[str, list[Any]] = {"split": [str(s) for s in splits], "band": [int(b) for b in bands]}
-    columns |= {"sha256": digests} | {name: [share[name] for share in shares] for name in shares[0]}
-    tile_table(tiles, **columns).drop(columns=["rows", "columns"]).to_parquet(partial / INDEX)
-    _move_into_place(partial, path)
+
+    if path.exists():
+        # A folder cannot be replaced in one step: the old store steps aside first and goes last.
+        if old.exists():
+            shutil.rmtree(old)
+        os.replace(path, old)
+        os.replace(partial, path)
+        shutil.rmtree(old)
+    else:
+        os.replace(partial, path)
     return TileStore.open(path)
 
 
@@ -151,7 +149,7 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
     first = stores[0]
     for other in stores[1:]:
         other.require(first.channels, first.unit, first.tile_px)
-        if other.legend != first.legend or other.synthetic != first.synthetic:
+        if (other.legend, other.synthetic) != (first.legend, first.synthetic):
             raise SardinoError(f"{other.path} and {first.path} differ in legend or origin and cannot be one store")
     places = [(store, tile_id) for store in stores for tile_id in store.ids()]
     names = list(dict.fromkeys(name for store in stores for name in store.layers))
@@ -159,22 +157,20 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
     def layer(store: TileStore, name: str, tile_id: str) -> NDArray[Any]:
         if name in store.layers:
             return store.read_layer(name, [tile_id])[0]
-        size = (first.tile_px, first.tile_px)
-        return np.full((3, *size) if name == "optical" else size, _LAYER_NODATA.get(name, np.nan), _layer_type(name))
+        shape = (3,) * (name == "optical") + (first.tile_px, first.tile_px)
+        return np.full(shape, _NODATA.get(f"layer_{name}", np.nan), _layer_type(name))
 
     def chip(number: int) -> Chip:
         store, tile_id = places[number]
         backscatter, label = store.read([tile_id])
         return Chip(backscatter[0], label[0], {name: layer(store, name, tile_id) for name in names})
 
-    def column(name: str) -> list[Any]:
-        return [value for store in stores for value in store.index[name]]
-
+    rows = pd.concat([store.index[["split", "band"]] for store in stores])
     labels = sorted({str(store.metadata.get("labels", store.legend.name)) for store in stores})
     return write_store(
         out,
         [store.tile(tile_id) for store, tile_id in places],
-        column("split"),
+        rows["split"].tolist(),
         chip,
         channels=first.channels,
         legend=first.legend,
@@ -182,12 +178,12 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
         unit=first.unit,
         synthetic=first.synthetic,
         metadata={"labels": ", ".join(labels), "parts": [store.metadata for store in stores]},
-        bands=column("band"),
+        bands=rows["band"].tolist(),
         overwrite=overwrite,
     )
 
 
-def _check_tiles(tiles: Sequence[Tile], splits: Sequence[str], bands: Sequence[int], channels: Sequence[str]) -> None:
+def _check(tiles: Sequence[Tile], splits: Sequence[str], bands: Sequence[int], channels: Sequence[str]) -> None:
     if not tiles or not channels:
         raise SardinoError("a tile store needs at least one tile and one channel")
     if not len(tiles) == len(splits) == len(bands):
@@ -199,13 +195,6 @@ def _check_tiles(tiles: Sequence[Tile], splits: Sequence[str], bands: Sequence[i
     rows, columns = tiles[0].shape
     if rows != columns or any(tile.shape != tiles[0].shape for tile in tiles):
         raise SardinoError(f"a tile store needs square tiles of one size, not {sorted({t.shape for t in tiles})}")
-
-
-def _check_free(path: Path, overwrite: bool) -> None:
-    if path.exists() and not overwrite:
-        raise SardinoError(f"{path} exists already: remove it, or ask to overwrite it")
-    if path.exists() and not (path / ARRAYS).exists():
-        raise SardinoError(f"{path} is not a tile store and is left alone: choose another folder")
 
 
 def _in_order(chips: Callable[[int], Chip], count: int, workers: int, progress: Progress) -> Iterator[tuple[int, Chip]]:
@@ -230,9 +219,8 @@ def _in_order(chips: Callable[[int], Chip], count: int, workers: int, progress: 
 def _packed(chip: Chip, tile: Tile, channels: int, classes: int) -> dict[str, NDArray[Any]]:
     """The chip's arrays as they lie on disk, refused where they do not fit the store."""
     if chip.backscatter_db.shape != (channels, *tile.shape):
-        raise SardinoError(
-            f"tile {tile.id} has backscatter of shape {chip.backscatter_db.shape}, needed is {(channels, *tile.shape)}"
-        )
+        shape = f"backscatter of shape {chip.backscatter_db.shape}"
+        raise SardinoError(f"tile {tile.id} has {shape}, needed is {(channels, *tile.shape)}")
     if not np.isfinite(chip.backscatter_db).any():
         raise SardinoError(f"tile {tile.id} of {tile.region} has no valid pixel: drop it from the list of tiles")
     if ((chip.label >= classes) & (chip.label != IGNORE)).any():
@@ -245,22 +233,17 @@ def _packed(chip: Chip, tile: Tile, channels: int, classes: int) -> dict[str, ND
 
 
 def _layer_type(name: str) -> type[np.uint8] | type[np.float32]:
-    return np.uint8 if name in _LAYER_NODATA else np.float32
+    return np.uint8 if f"layer_{name}" in _NODATA else np.float32
 
 
-def _create_arrays(
-    group: zarr.Group, tiles: int, packed: dict[str, NDArray[Any]], compression: str
-) -> dict[str, "zarr.Array[Any]"]:
-    arrays = {}
-    for name, values in packed.items():
-        layer_nodata = _LAYER_NODATA.get(name.removeprefix("layer_"), np.nan)
-        fill: float = {"backscatter": NODATA, "label": IGNORE, "passes": 0}.get(name, layer_nodata)
-        arrays[name] = group.create_array(
+def _create_arrays(group: zarr.Group, tiles: int, packed: dict[str, NDArray[Any]], compression: str) -> dict[str, Any]:
+    return {
+        name: group.create_array(
             name,
             shape=(tiles, *values.shape),
             chunks=(1, *values.shape),
             dtype=values.dtype,
-            fill_value=fill,
+            fill_value=_NODATA.get(name, np.nan),
             # What training does not read is always compressed.
             compressors=_CODECS[compression if name in ("backscatter", "label") else "zstd"],
             # A chunk that is not there is then always a chunk that was lost.
@@ -268,18 +251,8 @@ def _create_arrays(
             dimension_names=("tile", *_INNER_AXIS.get(name, ()), "y", "x"),
             attributes=_ATTRIBUTES[name],
         )
-    return arrays
-
-
-def _write_coordinates(group: zarr.Group, named: dict[str, Sequence[str]], size_px: int) -> None:
-    """Names along the axes, so that xarray selects by channel and by tile id."""
-    for name, values in named.items():
-        axis = group.create_array(name, shape=(len(values),), dtype=str, dimension_names=(name,))
-        axis[:] = np.array(values, dtype=object)
-    for name in ("y", "x"):
-        axis = group.create_array(name, shape=(size_px,), dtype="int32", dimension_names=(name,))
-        axis[:] = np.arange(size_px, dtype=np.int32)
-        axis.attrs["long_name"] = "Pixel from the upper left corner"
+        for name, values in packed.items()
+    }
 
 
 def _shares(counts: NDArray[np.int16], label: NDArray[np.uint8], legend: Legend) -> dict[str, float]:
@@ -287,16 +260,3 @@ def _shares(counts: NDArray[np.int16], label: NDArray[np.uint8], legend: Legend)
     pixels = np.bincount(label.ravel(), minlength=256)[: len(legend)]
     shares = {f"share_{code}": float(n) / max(labelled, 1) for code, n in zip(legend.codes, pixels, strict=True)}
     return shares | {"labelled_share": labelled / label.size, "valid_share": float((counts != NODATA).mean())}
-
-
-def _move_into_place(partial: Path, path: Path) -> None:
-    if not path.exists():
-        os.replace(partial, path)
-        return
-    # A folder cannot be replaced in one step: the old store steps aside first and goes last.
-    old = path.with_name(path.name + ".old")
-    if old.exists():
-        shutil.rmtree(old)
-    os.replace(path, old)
-    os.replace(partial, path)
-    shutil.rmtree(old)

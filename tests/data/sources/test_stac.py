@@ -116,7 +116,7 @@ def test_the_store_equals_the_composite_of_the_arrays_themselves(archive: Archiv
         vv, vh = 10 * np.log10(power)
         truth = np.stack([vv, vh, vv - vh], 1).reshape(len(CHANNELS), *tile.shape)
         np.testing.assert_allclose(values[0], truth, atol=0.0051)  # the store's rounding to 0.01 dB
-        np.testing.assert_array_equal(clean.read_passes([tile.id])[0], passes)
+        np.testing.assert_array_equal(clean.read_array("passes", [tile.id])[0], passes)
 
 
 def test_counts_tell_the_passes_of_each_pixel(server: StacServer, archive: Archive) -> None:

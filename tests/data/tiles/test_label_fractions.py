@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sardino.data.tiles.label_fractions import label_fraction, label_order
+from sardino.data.tiles.landcover import label_fraction, label_order
 from sardino.errors import SardinoError
 
 ids = st.lists(st.text("0123456789abcdef", min_size=13, max_size=13), min_size=1, max_size=200, unique=True)

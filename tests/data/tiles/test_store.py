@@ -124,14 +124,15 @@ def test_compression_changes_the_bytes_and_nothing_that_is_read(written: TileSto
     assert small.fingerprint == written.fingerprint
     for one, other in zip(small.read(small.ids()), written.read(written.ids()), strict=True):
         np.testing.assert_array_equal(one, other)
-    np.testing.assert_array_equal(small.read_counts(small.ids())[0], written.read_counts(written.ids())[0])
+    for name in ("backscatter", "label"):
+        np.testing.assert_array_equal(small.read_array(name, small.ids()), written.read_array(name, written.ids()))
     chunk = "tiles.zarr/backscatter/c/0/0/0/0"
     assert (small.path / chunk).stat().st_size < (written.path / chunk).stat().st_size == 2 * SIZE**2 * 2
     small.verify()
 
 
 def test_counts_are_the_decibels_on_disk(written: TileStore) -> None:
-    counts, label = written.read_counts(written.ids())
+    counts, label = (written.read_array(name, written.ids()) for name in ("backscatter", "label"))
     db, same = written.read(written.ids())
     np.testing.assert_array_equal(unpack(counts), db)
     np.testing.assert_array_equal(label, same)
@@ -146,14 +147,14 @@ def test_passes_come_back_where_they_are_known(written: TileStore, tmp_path: Pat
         return Chip(whole.backscatter_db, whole.label, whole.layers, passes)
 
     store = write(tmp_path / "store", chips=counted)
-    passes = store.read_passes([TILES[3].id, TILES[0].id])
+    passes = store.read_array("passes", [TILES[3].id, TILES[0].id])
     assert passes.shape == (2, 4, SIZE, SIZE) and passes[0, 0, 1, 1] == 10 and passes[1, 0, 1, 1] == 7
     assert passes[0, 1, 0, 0] == 0 and passes[0, 2, 0, 0] == 255
     with xarray.open_zarr(store.path / "tiles.zarr", chunks=None) as dataset:
         assert int(dataset["passes"].sel(tile=TILES[0].id, season="winter")[1, 1]) == 7
     store.verify()
-    with pytest.raises(SardinoError, match="does not know how many passes"):
-        written.read_passes(written.ids())
+    with pytest.raises(SardinoError, match="does not know 'passes': it holds backscatter, label"):
+        written.read_array("passes", written.ids())
     with pytest.raises(SardinoError, match="no count per season"):
         Chip(chip(0).backscatter_db, chip(0).label, {}, np.zeros((3, SIZE, SIZE), np.int16))
 
