@@ -204,10 +204,6 @@ def predict(
     for _ in range(threads):
         idle.put(copy.deepcopy(product, dict(weights)))
 
-    def begin() -> None:
-        # For as long as the thread lives: weights are rounded once, not once a batch.
-        torch.autocast(device.type, torch.bfloat16, enabled=half).__enter__()
-
     @torch.inference_mode()
     def maps_of(batch: Batch) -> Tensor:
         if not batch.places:
@@ -222,7 +218,8 @@ def predict(
 
     if on_cpu:
         torch.set_num_threads(1)
-    pool = ThreadPoolExecutor(threads, "sardino-predict", begin)
+    # Entered for as long as a thread lives: weights are rounded once, not once a batch.
+    pool = ThreadPoolExecutor(threads, "sardino-predict", torch.autocast(device.type, torch.bfloat16, half).__enter__)
     waiting: deque[tuple[Batch, Future[Tensor]]] = deque()
     try:
         for batch in coming:

@@ -11,7 +11,6 @@ from sardino.options import Count, Flag, Options
 ATTENTION, LANDCOVER, CONFIDENCE = "attention", "landcover", "confidence"
 """The rasters of a map, by name."""
 Unit = Literal["db", "linear", "amplitude"]
-Device = Literal["cuda", "mps", "cpu"]
 
 
 class Job(Options):
@@ -49,7 +48,7 @@ class Job(Options):
             "64 on a GPU and 8 on a CPU, there fewer of windows larger than 96 px."
         ),
     ] = None
-    device: Annotated[Device | None, Field(description="The best there is by default.")] = None
+    device: Annotated[Literal["cuda", "mps", "cpu"] | None, Field(description="The best there is by default.")] = None
     threads: Annotated[Count | None, Field(description="CPU threads; by default all cores it may use.")] = None
     precision: Annotated[
         Precision,

@@ -23,8 +23,7 @@ from sardino.errors import SardinoError
 from sardino.files import write_json
 from sardino.mapping.windows import Layout
 
-FORMAT = "sardino-unfinished-map"
-JOURNAL, LOCK = "journal.json", "lock"
+FORMAT, JOURNAL, LOCK = "sardino-unfinished-map", "journal.json", "lock"
 EVERY_S = 1.0
 """Seconds between two notes of the journal: waiting for the disk costs a GPU more than what a kill makes it repeat."""
 _SIDE = 2048

@@ -43,7 +43,7 @@ def make_map(
         SardinoError: an input that does not fit, a file that is in the way, a full disk.
     """
     _check_targets(job)
-    device = _device(job)
+    device = torch.device(job.device or best_device())
     precision = precision_on(device, job.precision)
     source, product = opened(job)
     for doubt in source.doubts:
@@ -85,10 +85,6 @@ def _check_targets(job: Job) -> None:
             raise SardinoError(f"{path} exists already: remove it, or say --overwrite")
 
 
-def _device(job: Job) -> torch.device:
-    return torch.device(job.device) if job.device else best_device()
-
-
 def opened(job: Job) -> tuple[ModelScene, Product]:
     """The scene of a job, checked against its model, and what is made of it."""
     product: Product
@@ -105,7 +101,7 @@ def layout_of(job: Job, source: ModelScene, product: Product) -> Layout:
     window = job.window_px or model.card.architecture.tile_px
     stride = stride_of(window, job.overlap_px, model.step_px)
     one = Layout.of(source.scene.shape, window, stride, product.cell, 1)
-    batch = batch_of(job, one, _device(job))
+    batch = batch_of(job, one, torch.device(job.device or best_device()))
     # Rows held, read, waiting, predicted and summed, and the open sums with their copies, of one column of pixels.
     read = len(model.card.channels) * (5 * window + 2 * source.scene.chunk_rows)
     column = 4 * (read + 3 * product.planes * window // product.cell**2)

@@ -47,11 +47,12 @@ class GeoTiff:
             raise SardinoError(f"{what} cannot be written: name a CRS and a coarser resolution, or fewer tiles")
 
 
+@dataclass(frozen=True)
 class Canvas:
     """A raster that is being filled; a pixel that has a value keeps it."""
 
-    def __init__(self, dataset: Any, what: GeoTiff) -> None:
-        self._dataset, self.what = dataset, what
+    dataset: Any  # of rasterio
+    what: GeoTiff
 
     def lay(self, values: np.ndarray[Any, Any], row: int, column: int) -> None:
         """Put (C, h, w) values, nodata where there are none, at a place; the part outside is cut off.
@@ -63,9 +64,9 @@ class Canvas:
         if not new.size:
             return
         window = Window.from_slices(*there)
-        old = self._dataset.read(window=window)
+        old = self.dataset.read(window=window)
         empty = np.isnan(old) if math.isnan(self.what.nodata) else old == self.what.nodata
-        self._dataset.write(np.where(empty, new, old).astype(self.what.dtype), window=window)
+        self.dataset.write(np.where(empty, new, old).astype(self.what.dtype), window=window)
 
 
 @contextmanager

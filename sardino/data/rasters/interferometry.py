@@ -97,11 +97,11 @@ def cut_interferograms(
 ) -> Cut:
     """Write one NetCDF file a tile with all interferograms that hold it whole, stacked along `datepair`.
 
-    Groups are those of a granule: science/grids/data with amplitude, coherence, connectedComponents and
-    unwrappedPhase (datepair, y, x), each as far as all granules have it; science/grids/imagingGeometry
-    interpolated to the tile's centre (datepair, heightsMeta); science/radarMetaData; and
-    science/extraMetaData with deltadays, direction and track. Phase and components come from the nearest
-    pixel, amplitude is averaged in power. A tile that no granule holds wholly is left out.
+    Groups are those of a granule: science/grids/data with amplitude, coherence, connectedComponents and unwrappedPhase
+    (datepair, y, x), each as far as all granules have it; science/grids/imagingGeometry interpolated to the tile's
+    centre (datepair, heightsMeta); science/radarMetaData; science/extraMetaData with deltadays, direction and track.
+    Phase and components come from the nearest pixel, amplitude is averaged in power. A tile that no granule holds whole
+    is left out.
 
     Args:
         granules: from `granules_in`; of several that share the date pair the first that holds the tile is taken.
@@ -197,18 +197,13 @@ DIMENSIONS = {
     "decay": ("season", "param"),
     "geometry": ("orbit", "feature"),
 }
-_AS_DISTRIBUTED = "digital numbers as distributed"
+_DECAY_MODEL = "Coherence decay model: long-term coherence rho, decay tau, error of fit"
+_CODES = "digital numbers as distributed; lsmap: 1 neither, 5 layover, 17 shadow, 21 both"
 _ATTRIBUTES: dict[str, dict[str, Any]] = {
     "amplitude": {"long_name": "Seasonal mean backscatter, gamma0", "units": "dB"},
     "coherence": {"long_name": "Median coherence of pairs of dates so many days apart", "units": "1"},
-    "decay": {
-        "long_name": "Coherence decay model: long-term coherence rho, decay tau, error of fit",
-        "comment": f"{_AS_DISTRIBUTED}, unscaled",
-    },
-    "geometry": {
-        "long_name": "Local incidence (inc), layover and shadow (lsmap)",
-        "comment": f"{_AS_DISTRIBUTED}; lsmap: 1 neither, 5 layover, 17 shadow, 21 both",
-    },
+    "decay": {"long_name": _DECAY_MODEL, "comment": "digital numbers as distributed, unscaled"},
+    "geometry": {"long_name": "Local incidence (inc), layover and shadow (lsmap)", "comment": _CODES},
 }
 
 
@@ -251,10 +246,10 @@ def cut_seasons(
 ) -> Cut:
     """Write one NetCDF file a tile from the 1-degree files of the set.
 
-    It holds amplitude (season, polarisation, y, x) in dB gamma0, averaged in linear power; coherence
-    (season, deltadays, y, x) from 0 to 1; decay (season, param, y, x) and geometry (orbit, feature, y, x)
-    as digital numbers. A plane that has no file is NaN; where 1-degree files meet, each gives its part.
-    A tile without a valid pixel is left out.
+    It holds amplitude (season, polarisation, y, x) in dB gamma0, averaged in linear power; coherence (season,
+    deltadays, y, x) from 0 to 1; decay (season, param, y, x) and geometry (orbit, feature, y, x) as digital numbers. A
+    plane that has no file is NaN; where 1-degree files meet, each gives its part. A tile without a valid pixel is left
+    out.
     """
     planes = planes_in(folder)
     sources = {path: open_gridded(path) for files in planes.values() for path in files}

@@ -1,7 +1,8 @@
 """Label shares: how much of each class a tile holds, counted on pixels or taken over from coarser polygons."""
 
+import itertools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 from sardino.data.places.utm import crs_at, reproject
-from sardino.data.rasters.open import gdal_faults, open_by_gdal
+from sardino.data.rasters.open import open_by_gdal
 from sardino.data.rasters.warp import grid_profile
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
 from sardino.data.tiles.store import ARRAYS, TileStore
@@ -66,12 +67,12 @@ class LabelRasters:
         near = self._places.query(tile.footprint_in("EPSG:4326").buffer(1e-3))
         for file in (self._files[number] for number in sorted(near)):
             if (index == IGNORE).any():
-                index = np.where(index == IGNORE, self._read(file, grid, f"{file} at tile {tile.id}"), index)
+                index = np.where(index == IGNORE, self._read(file, grid), index)
         return index
 
-    def _read(self, file: Path, grid: dict[str, Any], what: str) -> NDArray[np.uint8]:
+    def _read(self, file: Path, grid: dict[str, Any]) -> NDArray[np.uint8]:
         # An alpha band tells "outside the file" from a class of code 0.
-        with gdal_faults(what), open_by_gdal(file) as dataset, WarpedVRT(dataset, **grid, add_alpha=True) as warped:
+        with open_by_gdal(file) as dataset, WarpedVRT(dataset, **grid, add_alpha=True) as warped:
             codes, inside = warped.read(1), warped.read(dataset.count + 1) > 0
         inside &= ~np.isin(codes, self._nodata)
         index = np.where(inside, self.legend.encode(codes), IGNORE).astype(np.uint8)
@@ -173,9 +174,13 @@ def shares_in_polygons(
         west, south, east, north = outline.bounds
         crs = crs_at((west + east) / 2, (south + north) / 2)
         shape = reproject(shapely.segmentize(outline, 0.05), "EPSG:4326", crs)
+        left, bottom = (int(np.floor(value / gsd_m)) for value in shape.bounds[:2])
+        right, top = (int(np.ceil(value / gsd_m)) for value in shape.bounds[2:])
         counts, inside = np.zeros(256, np.int64), 0
-        for window in _windows(shape.bounds, crs, gsd_m):
-            mask = rasterize([(shape, 1)], out_shape=window.shape, transform=Affine(*window.transform), dtype="uint8")
+        for y, x in itertools.product(range(top, bottom, -_WINDOW_PX), range(left, right, _WINDOW_PX)):
+            size = min(_WINDOW_PX, y - bottom), min(_WINDOW_PX, right - x)
+            window = Tile("", crs, (gsd_m, 0.0, x * gsd_m, 0.0, -gsd_m, y * gsd_m), size)
+            mask = rasterize([(shape, 1)], out_shape=size, transform=Affine(*window.transform), dtype="uint8")
             if mask.any():
                 counts += np.bincount(rasters.read(window)[mask == 1], minlength=256)
                 inside += int(mask.sum())
@@ -224,16 +229,6 @@ def write_polygons(polygons: geopandas.GeoDataFrame, path: Path) -> None:
             polygons.to_parquet(partial)
         else:
             partial.write_text(polygons.to_json(drop_id=True), "utf-8")
-
-
-def _windows(bounds: Sequence[float], crs: str, gsd_m: float) -> Iterator[Tile]:
-    """Windows of whole pixels that cover a box."""
-    left, bottom = (int(np.floor(value / gsd_m)) for value in bounds[:2])
-    right, top = (int(np.ceil(value / gsd_m)) for value in bounds[2:])
-    for y in range(top, bottom, -_WINDOW_PX):
-        for x in range(left, right, _WINDOW_PX):
-            shape = min(_WINDOW_PX, y - bottom), min(_WINDOW_PX, right - x)
-            yield Tile("", crs, (gsd_m, 0.0, x * gsd_m, 0.0, -gsd_m, y * gsd_m), shape)
 
 
 def _equal_area(shapes: geopandas.GeoSeries) -> geopandas.GeoSeries:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
@@ -15,7 +16,7 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 
 from sardino.data.rasters.geotiff import Canvas, GeoTiff, write_geotiff
-from sardino.data.rasters.open import gdal_faults, open_by_gdal
+from sardino.data.rasters.open import open_by_gdal
 from sardino.data.rasters.warp import KINDS, Kind, Transform, bounds_in, resample, window_on
 from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.radiometry import difference_of
@@ -90,15 +91,15 @@ def mosaic_files(
     dtype = first["dtype"] if not floating or first["dtype"] == "float64" else "float32"
 
     def read(number: int) -> NDArray[Any]:
-        with open_by_gdal(files[number], remedy=_REMEDY) as dataset, gdal_faults(files[number], _REMEDY):
+        with open_by_gdal(files[number], remedy=_REMEDY) as dataset:
             stored = dataset.read()
         values = stored.astype(dtype) if floating else stored
         if floating and declared is not None:
             values[stored == declared] = np.nan
         return values
 
-    planes = _Planes(read, first["bands"], meaning, dtype, missing, first["colors"], tags=first["tags"])
-    _write(path, tiles, planes, **laying)
+    told = {key: first[key] for key in ("bands", "colors", "tags")}
+    _write(path, tiles, _Planes(read, meaning, partial(GeoTiff, dtype=dtype, nodata=missing, **told)), **laying)
 
 
 def mosaic_values(table: geopandas.GeoDataFrame, column: str, path: Path, **laying: Unpack[Laying]) -> dict[int, str]:
@@ -128,7 +129,8 @@ def mosaic_values(table: geopandas.GeoDataFrame, column: str, path: Path, **layi
     tags = {f"class_{number}": name for number, name in names.items()}
     dtype, nodata = ("float32", math.nan) if numeric else ("uint8", 0)
     each = np.asarray(values, float).reshape(-1, 1, 1, 1)
-    _write(path, tiles, _Planes(each.__getitem__, [column], None, dtype, nodata, colors, tags=tags), step, **laying)
+    raster = partial(GeoTiff, bands=[column], dtype=dtype, nodata=nodata, colors=colors, tags=tags)
+    _write(path, tiles, _Planes(each.__getitem__, None, raster), step, **laying)
     return names
 
 
@@ -179,16 +181,11 @@ class _Planes:
     """What is read of each tile, by its number, for the bands of a mosaic, which come first."""
 
     read: Callable[[int], NDArray[Any]]
-    bands: Sequence[str]
     kind: Kind | None  # None of one value, which fills the tile's outline
-    dtype: str
-    nodata: float
-    colors: dict[int, str] = field(default_factory=dict)
+    raster: Callable[..., GeoTiff]  # of a grid
     # Of which one or two planes each band is made anew where tiles are warped: a difference of decibels is taken after
     # warping, from the two powers.
     made_of: Sequence[Sequence[int]] = ()
-    tags: dict[str, str] = field(default_factory=dict)
-    stepped: bool = False
 
 
 def _planes_of(store: TileStore, ids: Sequence[str], bands: list[str]) -> _Planes:
@@ -203,8 +200,8 @@ def _planes_of(store: TileStore, ids: Sequence[str], bands: list[str]) -> _Plane
         def channels(number: int) -> NDArray[Any]:
             return store.read([ids[number]])[0][0][places]
 
-        kind: Kind = "db" if store.unit == "dB" else "values"
-        return _Planes(channels, bands, kind, "float32", math.nan, made_of=made_of, tags=tags, stepped=True)
+        raster = partial(GeoTiff, bands=bands, dtype="float32", nodata=math.nan, tags=tags, stepped=True)
+        return _Planes(channels, "db" if store.unit == "dB" else "values", raster, made_of)
     if more or name not in ("label", *store.layers):
         raise SardinoError(
             f"'{', '.join(bands)}' cannot be one mosaic: take channels ({', '.join(store.channels)}), or label, "
@@ -219,16 +216,18 @@ def _planes_of(store: TileStore, ids: Sequence[str], bands: list[str]) -> _Plane
 
     unlabelled = 0 if 0 not in legend.codes else IGNORE
     if name == "optical":
-        return _Planes(layer, ["red", "green", "blue"], "classes", "uint8", 0, tags=tags)
-    if name not in ("label", "landcover_300m"):
-        return _Planes(layer, bands, "values", "float32", math.nan, tags=tags)
-    colors = dict(zip(legend.codes, legend.colors, strict=True))
-    return _Planes(layer, bands, "classes", "uint8", unlabelled, colors, tags=tags)
+        raster = partial(GeoTiff, bands=["red", "green", "blue"], dtype="uint8", nodata=0, tags=tags)
+    elif name in ("label", "landcover_300m"):
+        colors = dict(zip(legend.codes, legend.colors, strict=True))
+        raster = partial(GeoTiff, bands=bands, dtype="uint8", nodata=unlabelled, colors=colors, tags=tags)
+    else:
+        return _Planes(layer, "values", partial(GeoTiff, bands=bands, dtype="float32", nodata=math.nan, tags=tags))
+    return _Planes(layer, "classes", raster)
 
 
 def _examined(file: Path) -> tuple[Tile, dict[str, Any]]:
     """Place of a file and what it says about its pixels."""
-    with open_by_gdal(file, remedy=_REMEDY) as dataset, gdal_faults(file, _REMEDY):
+    with open_by_gdal(file, remedy=_REMEDY) as dataset:
         if dataset.crs is None:
             raise SardinoError(f"{file} states no CRS: it cannot be placed in a mosaic")
         palette = dataset.colormap(1).items() if "palette" in dataset.colorinterp[0].name else ()
@@ -257,8 +256,7 @@ def _write(
     progress: Progress = iter,
 ) -> None:
     """Read tile after tile and lay each where it belongs: copied where its pixels are the mosaic's, else warped."""
-    grid = mosaic_grid(tiles, crs, resolution, step)
-    what = GeoTiff(*grid, planes.bands, planes.dtype, planes.nodata, planes.colors, planes.tags, planes.stepped)
+    what = planes.raster(*mosaic_grid(tiles, crs, resolution, step))
     with write_geotiff(path, what, overwrite) as canvas:
         for number, tile in enumerate(progress(tiles)):
             _lay(canvas, tile, planes.read(number), planes)

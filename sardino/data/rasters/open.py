@@ -135,8 +135,7 @@ def open_gridded(path: Path, *, lat: str = "", lon: str = "", crs: str = "", gro
 
 def _dataset(path: Path, group: str) -> xr.Dataset:
     if path.suffix.lower() in (".tif", ".tiff"):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
+        with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
             bands = rioxarray.open_rasterio(path, cache=False, masked=False, mask_and_scale=False)
         if not isinstance(bands, xr.DataArray):
             raise SardinoError(f"{path} holds several images: split them first (gdal_translate)")
@@ -258,11 +257,10 @@ def read_raster(path: Path, variable: str = "") -> Raster:
     if b or d:
         raise SardinoError(f"{path} lies on a rotated grid: warp it north-up first (gdalwarp -t_srs {raster.crs})")
     if e > 0:
-        turned = np.ascontiguousarray(raster.values[:, ::-1])
-        raster = replace(raster, values=turned, transform=(a, b, c, d, -e, f + e * raster.shape[0]))
+        e, f = -e, f + e * raster.shape[0]
+        raster = replace(raster, values=np.ascontiguousarray(raster.values[:, ::-1]), transform=(a, b, c, d, e, f))
     if CRS(raster.crs).is_geographic:
-        lon, lat = (at + step * size / 2 for at, step, size in ((c, a, raster.shape[1]), (f, e, raster.shape[0])))
-        utm = crs_at(lon, lat)
+        utm = crs_at(c + a * raster.shape[1] / 2, f + e * raster.shape[0] / 2)
         raise SardinoError(f"{path} is in degrees ({raster.crs}): warp it first (gdalwarp -t_srs {utm} -tr 10 10)")
     width, height = pixel_size_m(raster.crs, raster.transform, raster.shape)
     if not math.isclose(width, height, rel_tol=0.02):
@@ -286,25 +284,22 @@ def read_placed_raster(path: Path, variable: str = "") -> Raster:
     return replace(raster, crs=raster.crs or "EPSG:4326")
 
 
-def open_by_gdal(path: Path, variable: str = "", remedy: str = "is it a raster, and whole?") -> Any:
-    """The rasterio dataset of a file, or of one variable of a NetCDF file, refused with the remedy where damaged."""
-    with gdal_faults(f"the variable {variable} of {path}" if variable else path, remedy), warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        return rasterio.open(f'netcdf:"{path}":{variable}' if variable else path)
-
-
 @contextmanager
-def gdal_faults(what: str | Path, remedy: str = "copy the file again") -> Iterator[None]:
-    """What GDAL raises while a file is read, as one sentence that names the file and the remedy."""
+def open_by_gdal(path: Path, variable: str = "", remedy: str = "is it a raster, and whole?") -> Iterator[Any]:
+    """The rasterio dataset of a file, or of a NetCDF file's variable; damage found while it is read is told."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning):
+            dataset = rasterio.open(f'netcdf:"{path}":{variable}' if variable else path)
+        with dataset:
+            yield dataset
     except RasterioError as error:
+        what = f"the variable {variable} of {path}" if variable else path
         raise SardinoError(f"{what} cannot be read ({first_line(error)}): {remedy}") from error
 
 
 def _read(path: Path, variable: str, remedy: str) -> tuple[Raster, dict[str, str], list[dict[str, str]]]:
     """A file as it lies, its tags and those of its bands, in which GDAL tells of a NetCDF file's axes."""
-    with gdal_faults(path, remedy), open_by_gdal(path, variable, remedy) as dataset:
+    with open_by_gdal(path, variable, remedy) as dataset:
         if not dataset.count:
             raise SardinoError(f"{path} has several variables, {len(dataset.subdatasets)}: name one")
         if dataset.gcps[0] and not dataset.crs:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rasterio.enums import MaskFlags
 from rasterio.windows import Window
 
-from sardino.data.rasters.open import Gridded, gdal_faults, open_by_gdal, open_gridded, unit_said, units_said, unpacked
+from sardino.data.rasters.open import Gridded, open_by_gdal, open_gridded, unit_said, units_said, unpacked
 from sardino.data.rasters.warp import Transform
 from sardino.errors import SardinoError
 
@@ -49,7 +49,7 @@ class Scene:
         """
         if not self.planes:
             with rasterio.Env(GDAL_CACHEMAX=_CACHE, GDAL_NUM_THREADS=threads), open_by_gdal(self.path) as dataset:
-                yield _read_raster(self.path, dataset, bands)
+                yield _read_raster(dataset, bands)
             return
         source = open_gridded(self.path)
 
@@ -116,7 +116,7 @@ def _raster(path: Path, dataset: Any) -> Scene:
     return Scene(path, *grid, names, unit, product, rows, files=tuple(dataset.files))
 
 
-def _read_raster(path: Path, dataset: Any, bands: Sequence[int]) -> Read:
+def _read_raster(dataset: Any, bands: Sequence[int]) -> Read:
     indexes = [number + 1 for number in bands]
     # NaN where a band declares no nodata: NaN is missing in any case.
     nodata = [math.nan if value is None else float(value) for value in dataset.nodatavals]
@@ -130,12 +130,11 @@ def _read_raster(path: Path, dataset: Any, bands: Sequence[int]) -> Read:
 
     def read(top: int, bottom: int, left: int, right: int) -> NDArray[np.float32]:
         window = Window(left, top, right - left, bottom - top)
-        with gdal_faults(path):
-            values: NDArray[np.float32] = dataset.read(indexes, window=window, out_dtype="float32")
-            if by_mask:
-                values[dataset.read_masks(indexes, window=window) == 0] = np.nan
-            elif not np.isnan(missing).all():
-                values[values == missing] = np.nan
+        values: NDArray[np.float32] = dataset.read(indexes, window=window, out_dtype="float32")
+        if by_mask:
+            values[dataset.read_masks(indexes, window=window) == 0] = np.nan
+        elif not np.isnan(missing).all():
+            values[values == missing] = np.nan
         return values * scales + offsets if scaled else values
 
     return read

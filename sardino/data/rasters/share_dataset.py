@@ -2,12 +2,13 @@
 
 import hashlib
 import io
+import itertools
 import json
 import shutil
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any
 
 from sardino.data.tiles.store import TileStore
@@ -59,9 +60,14 @@ def pack_dataset(
     try:
         with whole(archive) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
             sums = ""
-            for name in progress(sorted(entries)):
-                sums += f"{_add(tar, f'{archive.stem}/{name}', entries[name])}  {name}\n"
-            _add(tar, f"{archive.stem}/{CHECKSUMS}", sums.encode())
+            for name in itertools.chain(progress(sorted(entries)), [CHECKSUMS]):
+                content = sums.encode() if name == CHECKSUMS else entries[name]
+                with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                    sums += f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n"
+                    info = tarfile.TarInfo(f"{archive.stem}/{name}")
+                    info.size, info.mode = file.seek(0, io.SEEK_END), 0o644
+                    file.seek(0)
+                    tar.addfile(info, file)
     except OSError as error:
         raise SardinoError(f"{archive} cannot be written ({error}): is the disk full?") from error
     return card
@@ -139,17 +145,6 @@ def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[s
     return entries
 
 
-def _add(tar: tarfile.TarFile, name: str, content: Path | bytes) -> str:
-    """Add a file or a content without a word of this machine; its checksum."""
-    with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        info = tarfile.TarInfo(name)
-        info.size, info.mode = file.seek(0, io.SEEK_END), 0o644
-        file.seek(0)
-        tar.addfile(info, file)
-    return digest
-
-
 def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) -> dict[str, Any]:
     """Unpack a package into a new folder, whole or not at all; returns its card.
 
@@ -213,9 +208,8 @@ def _checked(archive: Path, tar: tarfile.TarFile) -> dict[str, tarfile.TarInfo]:
 
 
 def _harmless(name: str) -> bool:
-    path = PurePosixPath(name)
-    plain = not any(mark in name for mark in ("\\", ":", "\0", "//")) and name.isprintable()
-    return plain and not path.is_absolute() and not {"..", "."} & set(name.split("/")) and len(name) < 1024
+    plain = name.isprintable() and not any(mark in name for mark in ("\\", ":", "\0", "//")) and len(name) < 1024
+    return plain and not name.startswith("/") and not {"..", "."} & set(name.split("/"))
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:

@@ -5,7 +5,7 @@ import math
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,8 +45,8 @@ class Examined:
     """How many files were read, their faults by path, and the files deleted."""
 
     files: int
-    findings: list[Finding] = field(default_factory=list)
-    removed: list[Path] = field(default_factory=list)
+    findings: list[Finding]
+    removed: list[Path]
 
     def of(self, fault: Fault) -> list[Path]:
         """Files with one kind of fault."""
@@ -112,14 +112,12 @@ def examine_file(path: Path) -> tuple[int, int] | Finding:
 
 def _read_raster(path: Path) -> tuple[tuple[int, int], bool]:
     """Every block of every band; its size, and whether any pixel is valid."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NotGeoreferencedWarning)
-        with rasterio.open(path) as dataset:
-            valid = False
-            for band, nodata in zip(dataset.indexes, dataset.nodatavals, strict=True):
-                for _, window in dataset.block_windows(band):
-                    valid |= _any_valid(dataset.read(band, window=window), nodata)
-            return dataset.shape, valid
+    with warnings.catch_warnings(action="ignore", category=NotGeoreferencedWarning), rasterio.open(path) as dataset:
+        valid = False
+        for band, nodata in zip(dataset.indexes, dataset.nodatavals, strict=True):
+            for _, window in dataset.block_windows(band):
+                valid |= _any_valid(dataset.read(band, window=window), nodata)
+        return dataset.shape, valid
 
 
 def _read_netcdf(path: Path) -> tuple[tuple[int, int], bool]:
@@ -133,11 +131,10 @@ def _read_netcdf(path: Path) -> tuple[tuple[int, int], bool]:
         plane = node.ndim >= 2 and node.dtype.kind in "iuf"
         if plane and math.prod(node.shape[-2:]) > math.prod(shape):
             shape = (int(node.shape[-2]), int(node.shape[-1]))
-        fill = node.attrs.get("_FillValue")
+        fill = np.ravel(node.attrs.get("_FillValue", np.nan))[0]
         for part in node.iter_chunks() if node.chunks and node.size else [()]:
             values = np.asarray(node[part])
-            if plane and not valid:
-                valid = _any_valid(values, None if fill is None else np.ravel(fill)[0])
+            valid = valid or (plane and _any_valid(values, fill))
 
     with h5py.File(path, "r") as file:
         file.visititems(visit)
