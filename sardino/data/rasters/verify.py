@@ -131,7 +131,7 @@ def _read_netcdf(path: Path) -> tuple[tuple[int, int], bool]:
         plane = node.ndim >= 2 and node.dtype.kind in "iuf"
         if plane and math.prod(node.shape[-2:]) > math.prod(shape):
             shape = (int(node.shape[-2]), int(node.shape[-1]))
-        fill = np.ravel(node.attrs.get("_FillValue", np.nan))[0]
+        fill = np.ravel(node.attrs.get("_FillValue", np.nan))[0] if plane else np.nan
         for part in node.iter_chunks() if node.chunks and node.size else [()]:
             values = np.asarray(node[part])
             valid = valid or (plane and _any_valid(values, fill))
