@@ -5,13 +5,8 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sardino.cli import study
-from sardino.cli.flags import Command
-from sardino.cli.ingest import app as ingest
-from sardino.cli.maps import attend, map_landcover
-from sardino.cli.pretrain import pretrain, slurm
-from sardino.cli.tiles import app as tiles
-from sardino.cli.world import import_chips, synthetic_scene, world
+from sardino.cli import models, stores, study, tiles
+from sardino.cli.flags import add_commands
 from sardino.errors import RunFailed, SardinoError
 
 
@@ -39,28 +34,11 @@ app = typer.Typer(
     "`sardino tiles` cuts an area into tiles, `sardino ingest` fills them from STAC, Earth Engine or archives, "
     "`sardino pretrain` trains a ViT on them, `sardino attend` and `sardino map` make maps of whole scenes.",
 )
-app.add_typer(tiles, name="tiles")
-app.add_typer(ingest, name="ingest")
-VERBS: dict[str, Command] = {
-    "pretrain": pretrain,
-    "slurm": slurm,
-    "attend": attend,
-    "map": map_landcover,
-    "world": world,
-    "scene": synthetic_scene,
-    "plan": study.plan,
-    "reproduce": study.reproduce,
-    "kubernetes": study.kubernetes,
-    "show": study.show,
-    "report": study.report,
-    "gallery": study.gallery,
-    "notebook": study.notebook,
-    "notebooks": study.notebooks,
-    "import": import_chips,
-    "doctor": study.doctor,
-}
-for name, verb in VERBS.items():
-    app.command(name)(verb)
+app.add_typer(tiles.app, name="tiles")
+app.add_typer(stores.app, name="ingest")
+add_commands(app, models.pretrain, models.slurm, models.attend, models.map_, stores.world, stores.scene)
+add_commands(app, study.plan, study.reproduce, study.kubernetes, study.show, study.report, study.gallery)
+add_commands(app, study.notebook, study.notebooks, stores.import_, study.doctor)
 
 
 if __name__ == "__main__":

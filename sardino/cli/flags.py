@@ -1,5 +1,6 @@
-"""Options of commands: declared as the fields of a class, or shared by several verbs; and what verbs print alike."""
+"""Options of commands, declared in their signatures or as the fields of a class; and what commands print alike."""
 
+import ast
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
@@ -7,29 +8,36 @@ from typing import Annotated, Any, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
-from typer import Option, echo
+from typer import Argument, Option, Typer, echo
+from typer.models import ParameterInfo
 
 from sardino.errors import SardinoError
 from sardino.options import Flag, Options
 
 Command = Callable[..., None]
+Texts = list[str] | None
 
-OverwriteOption = Annotated[bool, Option("--overwrite", help="Replace a file that is already there.")]
-DirectionOption = Annotated[
+Overwrite = Annotated[bool, "Replace a file that is already there."]
+Direction = Annotated[
     float,
-    Option(
-        help="Direction in which bands follow each other on the ground, degrees from east, counter-clockwise: 0 goes "
-        "east, bands run north-south; 90 goes north."
-    ),
+    "Direction in which bands follow each other on the ground, degrees from east, counter-clockwise: 0 goes east, "
+    "bands run north-south; 90 goes north.",
 ]
-AngleOption = Annotated[float | None, Option("--angle", hidden=True, help="The old name of --direction.")]
+Angle = Annotated[float | None, Option(hidden=True, help="The old name of --direction.")]
 
 
-def with_options(declared: type[Options], *without: str, **defaults: Any) -> Callable[[Command], Command]:
+def add_commands(app: Typer, *commands: Command, **settings: Any) -> None:
+    """Add functions as commands of their names; one that would be a word of Python ends in an underscore."""
+    for command in commands:
+        app.command(command.__name__.rstrip("_"), **settings)(with_options()(command))
+
+
+def with_options(declared: type[Options] = Options, *without: str, **defaults: Any) -> Callable[[Command], Command]:
     """Give a command the fields of a class as options; what a user gives reaches its `**options`.
 
-    A field's type, range, choices, default and description become those of the option; of a field that is itself
-    options, the fields, and the command gets the object. A list of words is given as one text with commas.
+    Its own parameters are `name: Annotated[type, "help"]`, as fields are: arguments, and options where they have a
+    default or come after a `*`. A type, range, choices, default and help become those of the option; of a field that is
+    itself options, the fields, and the command gets the object. A list of words is given as one text with commas.
 
     Args:
         declared: the class.
@@ -40,26 +48,25 @@ def with_options(declared: type[Options], *without: str, **defaults: Any) -> Cal
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
         named = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        own = [each for each in named if not _is_options(each.annotation)]
+        own = [_of_signature(each) for each in named if not _is_options(each.annotation)]
         left_out = {*without, *(each.name for each in own)}
         fields = {name: field for name, field in declared.model_fields.items() if name not in left_out}
         parts: dict[str, Any] = {
-            name: field.annotation for name, field in fields.items() if _is_options(field.annotation)
+            name: fields.pop(name).annotation for name in list(fields) if _is_options(fields[name].annotation)
         }
-        flat = {name: field for name, field in fields.items() if name not in parts}
         for part in parts.values():
-            flat |= part.model_fields
+            fields |= {name: field for name, field in part.model_fields.items() if name not in left_out}
 
         @functools.wraps(command)
         def run(**given: Any) -> None:
-            for name, field in flat.items():
+            for name, field in fields.items():
                 if _of_words(field):
                     given[name] = tuple(word.strip() for word in given[name].split(",")) if given[name] else ()
             for name, part in parts.items():
-                given[name] = part(**{inner: given.pop(inner) for inner in part.model_fields})
+                given[name] = part(**{inner: given.pop(inner) for inner in part.model_fields if inner in given})
             command(**given)
 
-        added = [_parameter(name, field, defaults.get(name, field.default)) for name, field in flat.items()]
+        added = [_parameter(name, field, defaults.get(name, field.default)) for name, field in fields.items()]
         run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
         return run
@@ -73,6 +80,17 @@ def columns_and_rows(text: str, flag: str, example: str) -> tuple[int, int]:
     if not (columns.isdecimal() and rows.isdecimal() and int(columns) and int(rows)):
         raise SardinoError(f"{flag} takes columns x rows, for example {example}, not '{text}'")
     return int(columns), int(rows)
+
+
+def assignment(text: str) -> tuple[str, Any]:
+    """The name and value of --set: name=value, a number, a pair with a comma, a Python literal, or else a text."""
+    name, equals, value = text.partition("=")
+    if not equals or not name.isidentifier():
+        raise SardinoError(f"--set takes name=value, as in seed=3, not '{text}'")
+    try:
+        return name, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return name, value
 
 
 def shown(things: str) -> Callable[..., Iterable[Any]]:
@@ -90,28 +108,37 @@ def show_table(rows: Iterable[Sequence[str]]) -> None:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
+def _of_signature(own: inspect.Parameter) -> inspect.Parameter:
+    """A command's own parameter as typer reads it; one that is told in typer's words stays."""
+    if any(isinstance(each, ParameterInfo) for each in get_args(own.annotation)):
+        return own
+    field = FieldInfo.from_annotation(own.annotation)
+    if own.default is own.empty and own.kind is not own.KEYWORD_ONLY:
+        return own.replace(annotation=Annotated[field.annotation, Argument(help=_help(field))])
+    return _parameter(own.name, field, own.default).replace(kind=own.kind)
+
+
 def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
     """The option of a field, as typer reads it."""
-    plain, limits = _without_limits(field.annotation)
-    known = {type(each): each for each in (*limits, *field.metadata)}
-    flag = known[Flag].name if Flag in known else f"--{name.replace('_', '-')}"
+    kind: Any = field.annotation
+    limits = [*field.metadata]
+    for part in get_args(kind):  # the limits of `Count | None` stand inside it
+        if get_origin(part) is Annotated:
+            inner = FieldInfo.from_annotation(part)
+            kind, limits = inner.annotation | None, [*inner.metadata, *limits]
+    known = {type(each): each for each in limits}
+    flags = known[Flag].name.split() if Flag in known else [f"--{name.replace('_', '-')}"]
     least = known[Ge].ge if Ge in known else None
-    if Gt in known and int in (plain, *get_args(plain)):
+    if Gt in known and int in (kind, *get_args(kind)):
         least = known[Gt].gt + 1
-    most = known[Le].le if Le in known else None
-    option = Option(flag, min=least, max=most, help=field.description)
-    kind: Any = str if _of_words(field) else plain
-    default = "" if _of_words(field) else default
+    option = Option(*flags, min=least, max=known[Le].le if Le in known else None, help=_help(field))
+    if _of_words(field):
+        kind, default = str, ""
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
-def _without_limits(kind: Any) -> tuple[Any, list[Any]]:
-    """A field's type as typer knows it, and the limits that stand inside it: of `Count | None`, an int or None."""
-    for part in get_args(kind):
-        if get_origin(part) is Annotated:
-            number, info = get_args(part)
-            return number | None, info.metadata
-    return kind, []
+def _help(field: FieldInfo) -> str | None:
+    return field.description or next((each for each in field.metadata if isinstance(each, str)), None)
 
 
 def _is_options(kind: Any) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from sardino.cli import ingest as ingest_archives_cli
+from sardino.cli import stores
 from sardino.cli.app import Verbs
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import read_table
@@ -31,7 +31,7 @@ def sardino(*words: object) -> Result:
     import typer
 
     whole = typer.Typer(cls=Verbs, rich_markup_mode=None, pretty_exceptions_enable=False)
-    whole.add_typer(ingest_archives_cli.app, name="ingest")
+    whole.add_typer(stores.app, name="ingest")
     return CliRunner().invoke(whole, ["ingest", *map(str, words)])
 
 

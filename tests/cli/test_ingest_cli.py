@@ -9,7 +9,7 @@ from distributed import default_client
 from typer.testing import CliRunner
 
 from sardino.cli.app import Verbs
-from sardino.cli.ingest import app, cluster
+from sardino.cli.stores import app, cluster
 from sardino.data.sources.source import LeftOut
 from sardino.data.sources.stac.source import StacSource
 from sardino.data.sources.world.synthetic import World

@@ -15,10 +15,12 @@ from safetensors.torch import load_file
 from typer.testing import CliRunner, Result
 
 from sardino.cli.app import app
-from sardino.cli.pretrain import STOPPED, setting
+from sardino.cli.flags import assignment
+from sardino.cli.models import STOPPED
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store
+from sardino.dino.recipe import Recipe
 from sardino.dino.run_log import read_log
 
 SIZE = 32
@@ -84,8 +86,9 @@ def test_another_run_in_the_folder_is_refused_and_restart_takes_it(store: Path, 
         (["--vit", "huge"], "a ViT is tiny, small, base, laptop or WIDTHxBLOCKSxHEADS"),
         (["--patch", "7"], "does not divide"),
         (["--batch", "64"], "lower the batch"),
-        (["--set", "momentum"], "--set takes NAME=VALUE"),
+        (["--set", "momentum"], "--set takes name=value"),
         (["--set", "moment=1"], "has no moment"),
+        (["--set", "momentum=high"], "'momentum': "),
         (["--precision", "half"], "Invalid value for '--precision'"),
         (["--recipe", "best"], "no recipe is named"),
         (["--region", "atlantis"], "no region atlantis"),
@@ -154,12 +157,10 @@ def test_the_slurm_script_queues_itself_again_only_when_told_to(tmp_path: Path) 
 
 
 def test_settings() -> None:
-    assert dict(map(setting, ["clip=3", "momentum=0.9", "local_scale=0.1,0.4", "scale_learning_rate=true"])) == {
-        "clip": 3,
-        "momentum": 0.9,
-        "local_scale": (0.1, 0.4),
-        "scale_learning_rate": True,
-    }
+    given = dict(map(assignment, ["clip=3", "momentum=0.9", "local_scale=0.1,0.4", "scale_learning_rate=true"]))
+    changed = Recipe(scale_learning_rate=False).changed(**given)
+    assert given["clip"] == 3 and isinstance(changed.clip, int) and changed.momentum == 0.9
+    assert changed.local_scale == (0.1, 0.4) and changed.scale_learning_rate is True
 
 
 def test_help_teaches() -> None:

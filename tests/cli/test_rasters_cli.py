@@ -176,7 +176,6 @@ def test_pack_and_unpack(place: Path) -> None:
         (["chop", "tiles.parquet", "absent.tif", "o"], "there is no file absent.tif"),
         (["chop", "tiles.parquet", "store", "o"], "there is no file of the GSSIC set"),
         (["chop", "tiles.parquet", "store", "o", "--lat", "y"], "--lat is of one scene"),
-        (["chop", "tiles.parquet", "store", "o", "--start", "2020-1"], "a date is written YYYY-MM-DD"),
         (["chop", "tiles.parquet", "store", "o", "--max-days", "48"], "holds no GUNW granule"),
         (["verify", "absent"], "there is no folder absent"),
         (["verify", ".", "--size", "448"], "--size takes columns x rows"),
@@ -191,6 +190,11 @@ def test_a_fault_of_the_input_is_one_sentence_and_exit_code_2(place: Path, argum
     lines = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(lines) == 1 and sentence in lines[0]
     assert not (place / "o").exists() and not list(place.glob("o.*"))
+
+
+def test_a_date_is_written_as_its_option_says(place: Path) -> None:
+    done = run("chop", "tiles.parquet", "store", "o", "--start", "2020-1")
+    assert done.exit_code == 2 and "'--start'" in done.stderr and "%Y-%m-%d" in done.stderr
 
 
 def test_many_left_out_tiles_are_counted_and_the_first_named(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,209 @@
+"""`sardino pretrain`: DINO on a tile store; `sardino attend` and `sardino map`: a model over whole scenes."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import NonNegativeFloat, NonNegativeInt
+from typer import Argument, Exit, echo
+
+from sardino.cli.flags import Texts, assignment, shown, with_options
+from sardino.cli.stores import cluster
+from sardino.dino.recipe import Run, find_recipe
+from sardino.dino.vit_size import size_of
+from sardino.errors import SardinoError
+from sardino.mapping.job import Device, Job
+from sardino.options import Count, Flag
+from sardino.progress import track
+
+STOPPED = 75  # exit code after a signal: not finished, run the same command again (EX_TEMPFAIL)
+
+Strategy = Literal["auto", "ddp", "fsdp"]
+Cache = Literal["auto", "memory", "none"]
+SCENES = "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder. Several: one map each."
+Scenes = Annotated[list[Path], Argument(help=SCENES, metavar="SCENE...")]
+Out = Annotated[Path, "Map to make (.tif); of several scenes, the folder for their maps.", Flag("--out -o")]
+Dask = Annotated[
+    str,
+    "Many scenes on a cluster, one task each: the address of a dask.distributed scheduler (tcp://host:8786), or "
+    "local[N] for N processes of this machine. All see the same disk.",
+]
+Backbone = Annotated[Path | None, "Folder of `sardino pretrain` or a segmenter, whose ViT is taken; else the built-in."]
+Segmenter = Annotated[Path | None, "Folder of a segmenter, from build/<profile>/segmenters; else the built-in."]
+
+
+@with_options(Run, batch=32, watch_every=10, save_every=200)
+def pretrain(
+    store: Annotated[Path, "Tile store, from `sardino ingest` or build/<profile>/store."],
+    out: Annotated[Path, "Folder of the weights, their card and log; a run that was stopped goes on from there."],
+    region: Annotated[Texts, "Train on this region alone; repeat for more."] = None,
+    vit: Annotated[
+        str,
+        "tiny, small, base (timm's), laptop, or WIDTHxBLOCKSxHEADS. The paper compares tiny and base; start with the "
+        "smaller: its tokens were as good at a tenth of the cost.",
+    ] = "tiny",
+    patch: Annotated[Count, "Side of a patch in pixels. Half the patch is 4 times the tokens, finer maps."] = 16,
+    recipe: Annotated[
+        str,
+        "small: DINO scaled to your tiles, the one to start with; dino: the reference, for a million tiles; paper: its "
+        "Table 3, whose learning rate hardly moves a backbone in a short run.",
+    ] = "small",
+    change: Annotated[
+        Texts,
+        "NAME=VALUE of the recipe, a range as 0.1,0.4; repeat for more. Loss stuck at ln K: lower teacher_temperature "
+        "to 0.02 or prototypes to 256. Loss near 0: raise teacher_temperature, or centre_momentum to 0.99. Distance "
+        "near 0: raise base_learning_rate tenfold. Few tiles: momentum 0.98, fewer prototypes.",
+        Flag("--set"),
+    ] = None,
+    epochs: Annotated[
+        NonNegativeFloat, "Passes over the tiles; 100 suit thousands of tiles, more suit hundreds."
+    ] = 100,
+    steps: Annotated[Count | None, "Length in steps, instead of --epochs."] = None,
+    probe_every: Annotated[NonNegativeInt | None, "Steps between probes; 5 epochs by default, 0 for the end."] = None,
+    device: Annotated[Device | None, "The best there is by default."] = None,
+    strategy: Annotated[Strategy, "On ranks of torchrun: ddp copies, fsdp shards the network; auto by size."] = "auto",
+    cache: Annotated[Cache, "Whether tiles are held in memory; auto holds what takes less than a gigabyte."] = "auto",
+    tensorboard: Annotated[bool, "Write event files too: tensorboard --logdir OUT."] = False,
+    restart: Annotated[bool, "Throw away the snapshots of an earlier run."] = False,
+    **options: Any,
+) -> None:
+    """Pre-train a ViT on the training tiles of a store by DINO, without labels.
+
+    Several processes: torchrun --nproc-per-node 4 -m sardino pretrain STORE OUT ...; the result is that of one
+    process with the same batch. SIGTERM and SIGUSR1 save and stop with exit code 75: the same command goes on;
+    `sardino slurm` prints a job script that does so by itself.
+
+    Watch the log, not the loss alone. A teacher entropy at ln K is collapse to the uniform; an effective rank
+    near 1 is collapse to a constant; a distance near 0 is a backbone that does not move; the probe (mIoU of frozen
+    tokens on validation tiles) is what counts, and an early snapshot is often better than the last on few tiles.
+    """
+    import torch
+
+    from sardino.data.tiles.store import TileStore
+    from sardino.dino.parallel import join
+    from sardino.dino.pretrain import Stopped
+    from sardino.dino.runtime import best_device
+    from sardino.dino.vit import Architecture
+    from sardino.study.arm import pretrain_on
+
+    tiles = TileStore.open(store)
+    regions = region or tiles.regions
+    architecture = Architecture.of(size_of(vit, patch), len(tiles.channels), tiles.tile_px)
+    count = len(tiles.ids("train", regions))
+    per_epoch = max(1, count // options["batch"])
+    length = steps or max(1, round(epochs * per_epoch))
+    chosen = find_recipe(recipe).fitted(count, length).changed(**dict(map(assignment, change or ())))
+    run = Run(steps=length, probe_every=5 * per_epoch if probe_every is None else probe_every, **options)
+    keeping: dict[str, Any] = {"cache": cache, "restart": restart, "tensorboard": tensorboard}
+    with join(torch.device(device) if device else best_device(), strategy) as parallel:
+        try:
+            result, digests = pretrain_on(tiles, regions, architecture, chosen, run, parallel, out, **keeping)
+        except Stopped as stopped:
+            if parallel.first:
+                echo(str(stopped), err=True)
+            raise Exit(STOPPED) from stopped
+        if not parallel.first:
+            return
+        history = result.history
+        echo(f"{length} steps on {count} tiles; loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
+        if history.probes["step"]:
+            knn, linear = history.probes["knn"][-1], history.probes["linear"][-1]
+            echo(f"probe on validation tiles: mIoU {knn:.3f} by neighbours, {linear:.3f} linear")
+        for line in [f"warning: {one}" for one in result.warnings] + [f"{out / name}.safetensors" for name in digests]:
+            echo(line)
+
+
+def slurm() -> None:
+    """Print a SLURM job script for `sardino pretrain` that saves in time and queues itself again.
+
+    sardino slurm > pretrain.sbatch; sbatch pretrain.sbatch STORE OUT --vit base --batch 512
+    """
+    echo((Path(__file__).parent / "pretrain.sbatch").read_text(encoding="utf-8"), nl=False)
+
+
+@with_options(Job, "scene", "kind", "confidence")
+def attend(scenes: Scenes, *, out: Out, model: Backbone = None, dask: Dask = "", **options: Any) -> None:
+    """Attention of a pre-trained ViT over a whole scene: a band for each head.
+
+    The class token's attention to each patch, 1 where it is spread evenly over the window. The scene is read window by
+    window, whatever its size; windows overlap and are blended. The map has the scene's CRS; a pixel of it is a patch.
+
+    The scene must be what the model was trained on: channels by name, backscatter in dB, pixel size. One that is not
+    is refused with the command that converts it. Stop with Ctrl-C whenever you like: the same command goes on.
+
+    Example: sardino attend scene.tif -o attention.tif --model build/pretrained
+    """
+    _run(scenes, dask, model, "backbone", kind="attention", out=out, **options)
+
+
+@with_options(Job, "scene", "kind", "network", "block", "full_size")
+def map_(scenes: Scenes, *, out: Out, model: Segmenter = None, dask: Dask = "", **options: Any) -> None:
+    """Land cover of a whole scene by a fine-tuned segmenter: codes of its legend, with colours and names.
+
+    The scene is read window by window, whatever its size; the probabilities of windows that overlap are blended, and
+    the highest wins. A pixel without any valid channel stays nodata.
+
+    The scene must be what the model was trained on: channels by name, backscatter in dB, pixel size. One that is not
+    is refused with the command that converts it. Stop with Ctrl-C whenever you like: the same command goes on.
+
+    Example: sardino map scene.tif -o landcover.tif --confidence confidence.tif --model FOLDER;
+    many scenes: sardino map scenes/*.tif -o maps --dask tcp://host:8786
+    """
+    _run(scenes, dask, model, "segmenter", kind="landcover", out=out, **options)
+
+
+def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **options: Any) -> None:
+    """Make the maps of a kind with progress; exit code 75 where Ctrl-C stopped it, 2 where one is missing."""
+    from sardino.mapping.model import default_model
+
+    job = Job(scene=scenes[0], model=model or default_model(built_in), **options)
+    single = job.out.suffix.lower() in (".tif", ".tiff")
+    if single and (len(scenes) > 1 or dask):
+        raise SardinoError(f"the maps of several scenes go into a folder: give one with -o, not {job.out}")
+    try:
+        _one(job) if single else _many(job, scenes, dask)
+    except KeyboardInterrupt:
+        echo("stopped: the same command goes on from here", err=True)
+        raise Exit(STOPPED) from None
+
+
+def _one(job: Job) -> None:
+    """One map, its windows shown as they are done."""
+    from sardino.mapping.scene_map import make_map
+
+    def windows(counts: Any, total: int, done: int) -> Any:
+        # A batch counts as many as it holds: time left follows from windows.
+        each = (1 for count in counts for _ in range(count))
+        return track(each, total, job.out.name, done=done)
+
+    make_map(job, windows, say=_warn)
+    for path in job.targets.values():
+        echo(path)
+
+
+def _many(job: Job, scenes: list[Path], dask: str) -> None:
+    """A map of each scene in a folder, its scenes shown as they are done."""
+    from sardino.mapping.scene_map import make_all
+
+    jobs = []
+    for scene in scenes:  # in whole paths: a worker of a cluster stands in another folder
+        sure = job.confidence and job.confidence.resolve() / f"{scene.stem}.confidence.tif"
+        paths = {"out": job.out.resolve() / f"{scene.stem}.{job.kind}.tif", "model": job.model.resolve()}
+        jobs.append(job.changed(scene=scene.resolve(), confidence=sure, **paths))
+    local = re.fullmatch(r"local(?:\[(\d+)\])?", dask)
+    with cluster("local" if local else dask, int(local[1] or 1) if local else 1) as client:
+        made = make_all(jobs, client, shown("scenes"))
+    for one in made:
+        for doubt in one.doubts:
+            _warn(doubt)
+        if not one.fault:
+            echo(one.job.out)
+    missing = [one.fault for one in made if one.fault]
+    for fault in missing:
+        echo(f"no map: {fault}", err=True)
+    if missing:
+        raise SardinoError(f"{len(missing)} of {len(made)} scenes have no map: put right what is named, run it again")
+
+
+def _warn(sentence: str) -> None:
+    echo(f"warning: {sentence}", err=True)
