@@ -47,8 +47,13 @@ def with_options(declared: type[Options] = Options, *without: str, **defaults: A
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
-        named = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        own = [_of_signature(each) for each in named if not _is_options(each.annotation)]
+        own = []
+        for each in signature.parameters.values():
+            if any(isinstance(info, ParameterInfo) for info in get_args(each.annotation)):
+                own.append(each)  # told in typer's words
+            elif each.kind is not each.VAR_KEYWORD and not _is_options(each.annotation):
+                field = FieldInfo.from_annotation(each.annotation)
+                own.append(_parameter(each.name, field, each.default, each.kind))
         left_out = {*without, *(each.name for each in own)}
         fields = {name: field for name, field in declared.model_fields.items() if name not in left_out}
         parts: dict[str, Any] = {
@@ -66,9 +71,9 @@ def with_options(declared: type[Options] = Options, *without: str, **defaults: A
                 given[name] = part(**{inner: given.pop(inner) for inner in part.model_fields if inner in given})
             command(**given)
 
-        added = [_parameter(name, field, defaults.get(name, field.default)) for name, field in fields.items()]
-        run.__signature__ = signature.replace(parameters=[*own, *added])  # type: ignore[attr-defined]
-        run.__annotations__ = {each.name: each.annotation for each in (*own, *added)}
+        own += [_parameter(name, field, defaults.get(name, field.default)) for name, field in fields.items()]
+        run.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in own}
         return run
 
     return decorate
@@ -108,37 +113,27 @@ def show_table(rows: Iterable[Sequence[str]]) -> None:
         echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
-def _of_signature(own: inspect.Parameter) -> inspect.Parameter:
-    """A command's own parameter as typer reads it; one that is told in typer's words stays."""
-    if any(isinstance(each, ParameterInfo) for each in get_args(own.annotation)):
-        return own
-    field = FieldInfo.from_annotation(own.annotation)
-    if own.default is own.empty and own.kind is not own.KEYWORD_ONLY:
-        return own.replace(annotation=Annotated[field.annotation, Argument(help=_help(field))])
-    return _parameter(own.name, field, own.default).replace(kind=own.kind)
-
-
-def _parameter(name: str, field: FieldInfo, default: Any) -> inspect.Parameter:
-    """The option of a field, as typer reads it."""
+def _parameter(
+    name: str, field: FieldInfo, default: Any, place: Any = inspect.Parameter.KEYWORD_ONLY
+) -> inspect.Parameter:
+    """A field, or a command's own parameter, as typer reads it."""
     kind: Any = field.annotation
     limits = [*field.metadata]
     for part in get_args(kind):  # the limits of `Count | None` stand inside it
         if get_origin(part) is Annotated:
-            inner = FieldInfo.from_annotation(part)
+            inner: Any = FieldInfo.from_annotation(part)
             kind, limits = inner.annotation | None, [*inner.metadata, *limits]
     known = {type(each): each for each in limits}
-    flags = known[Flag].name.split() if Flag in known else [f"--{name.replace('_', '-')}"]
     least = known[Ge].ge if Ge in known else None
     if Gt in known and int in (kind, *get_args(kind)):
         least = known[Gt].gt + 1
-    option = Option(*flags, min=least, max=known[Le].le if Le in known else None, help=_help(field))
+    flags = known[Flag].name.split() if Flag in known else [f"--{name.replace('_', '-')}"]
+    positional = default is inspect.Parameter.empty and place is not inspect.Parameter.KEYWORD_ONLY
+    info = Argument if positional else functools.partial(Option, *flags)
+    told = info(min=least, max=known[Le].le if Le in known else None, help=field.description or known.get(str))
     if _of_words(field):
         kind, default = str, ""
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
-
-
-def _help(field: FieldInfo) -> str | None:
-    return field.description or next((each for each in field.metadata if isinstance(each, str)), None)
+    return inspect.Parameter(name, place, default=default, annotation=Annotated[kind, told])
 
 
 def _is_options(kind: Any) -> bool:

@@ -75,7 +75,7 @@ def shares(
     labels: Annotated[list[Path] | None, "Label raster, or folder of them, in any CRS; repeat for more."] = None,
     store: Annotated[Path | None, "Tile store whose labels are counted."] = None,
     layer: Annotated[str, "Of the store: label, or landcover_300m."] = "label",
-    foreign: Annotated[Path | None, "Coarser polygons with columns share_*. geetiles: --foreign_tiles_file."] = None,
+    foreign: Annotated[Path | None, "Coarser polygons with columns share_*, by area. --foreign_tiles_file."] = None,
     year: Annotated[int | None, "Refuse label rasters that state another year."] = None,
     nodata: Annotated[list[int] | None, "Code that means no label; repeat for more."] = None,
     prefix: Annotated[str, "In front of the new columns' names."] = "",
@@ -105,7 +105,7 @@ def shares(
             counted = label_shares.shares_in_rasters(tiles_in(places), rasters, shown("tiles"))
         elif store:
             counted = label_shares.shares_in_store(TileStore.open(store), layer, shown("tiles"))
-        else:
+        elif foreign:
             counted = label_shares.shares_from_polygons(tiles_in(places), read_polygons(foreign, "foreign polygons"))
         write_table(label_shares.with_shares(places, counted, prefix, overwrite), out)
         counted = counted.reindex(places["id"])

@@ -190,7 +190,10 @@ def m3leo(
     """
     from sardino.data.sources.archives.m3leo import DATASETS, Area, download
 
-    wanted = {"datasets": DATASETS if archive["layers"] else DATASETS[:2], "per_split": per_split or None}
+    wanted: dict[str, Any] = {
+        "datasets": DATASETS if archive["layers"] else DATASETS[:2],
+        "per_split": per_split or None,
+    }
     wanted |= {"identifiers": tile, "tile_px": archive.pop("tile_px"), "revision": revision, "endpoint": hub or None}
     done = download(Area(area), cache / area, workers=downloads, progress=shown("files"), **wanted)
     echo(f"{done.fetched} files fetched, {done.present} were there, commit {done.revision[:12]}")

@@ -165,7 +165,7 @@ def split(
     percent: Annotated[str, "Train/val/test shares of the tiles. --train_pct, --val_pct, --test_pct."] = "60/20/20",
     buffer_m: Annotated[float, "Metres between tiles of different splits; nearer ones get split 'none'."] = 0.0,
     seed: Seed = 0,
-    foreign: Annotated[str | None, "Partition whose cells stay whole (intersect). --foreign_tiles_name."] = None,
+    foreign: Annotated[str | None, "Partition (see intersect) whose cells stay whole. --foreign_tiles_name."] = None,
     drop: Annotated[bool, "Leave out tiles of split 'none'."] = False,
     out: Changed = None,
     bearing: Annotated[float | None, Option(hidden=True, help="The old --direction, clockwise from north.")] = None,
