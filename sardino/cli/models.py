@@ -12,12 +12,13 @@ from sardino.cli.stores import cluster
 from sardino.dino.recipe import Run, find_recipe
 from sardino.dino.vit_size import size_of
 from sardino.errors import SardinoError
-from sardino.mapping.job import Device, Job
+from sardino.mapping.job import Job
 from sardino.options import Count, Flag
 from sardino.progress import track
 
 STOPPED = 75  # exit code after a signal: not finished, run the same command again (EX_TEMPFAIL)
 
+Device = Literal["cuda", "mps", "cpu"]
 Strategy = Literal["auto", "ddp", "fsdp"]
 Cache = Literal["auto", "memory", "none"]
 SCENES = "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder. Several: one map each."
