@@ -30,7 +30,7 @@ arm = ""  # a pre-training of the profile; "" for its first
 model = "built-in"  # comes with the package; "" for the arm's own, or a folder that `sardino pretrain` wrote
 
 # %%
-from sardino.explorer import answers, backbone, view
+from sardino.explorer import answers, view
 from sardino.reporting.figures import exploration, style
 from sardino.study.preparation import open_or_prepare
 from sardino.study.workspace import Workspace
@@ -38,7 +38,7 @@ from sardino.study.workspace import Workspace
 space = Workspace.open(profile, data=data)
 arm = arm or space.profile.arms[0]
 store = open_or_prepare(space)[space.profile.arm(arm).store]
-network = backbone.backbone_at_hand(space, arm, store, model)
+network = answers.backbone_at_hand(space, arm, store, model)
 explorer = answers.Explorer(store, network.vit, network.normalisation)
 print(f"{space.profile.title}: {len(explorer.tiles)} test tiles of {store.product}")
 print(f"{explorer.blocks} blocks of {explorer.heads} heads; {network.told}")

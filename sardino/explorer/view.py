@@ -12,11 +12,10 @@ from sardino.errors import SardinoError
 from sardino.explorer.answers import CLASS, PATCH, ROLLOUT, Explorer, Look
 from sardino.reporting.figures.exploration import draw_exploration, empty_figure, layer_title, patch_at
 
-DPI = 86
-"""At which the figure fits a notebook beside JupyterLab's file list on a laptop's screen."""
-MEAN = -1
-"""All heads, in the menu: to ipywidgets None is no choice at all."""
-WIDE = {"description_width": "3.5rem"}
+DPI = 86  # at which the figure fits a notebook beside JupyterLab's file list on a laptop's screen
+MEAN = -1  # all heads, in the menu: to ipywidgets None is no choice at all
+MENU = {"style": {"description_width": "3.5rem"}, "layout": {"width": "19rem"}}
+WRAPPED = {"flex_flow": "row wrap"}
 
 
 class ExplorerView(widgets.VBox):
@@ -32,9 +31,9 @@ class ExplorerView(widgets.VBox):
     def __init__(self, explorer: Explorer, folder: Path) -> None:
         self.explorer, self.folder = explorer, folder
         self.patch = (explorer.grid[0] // 2, explorer.grid[1] // 2)
-        self.tile = _menu("Tile", [(_tile_name(explorer, tile), tile) for tile in explorer.tiles], "19rem")
-        layers = [(layer_title(name, explorer.store.legend), name) for name in explorer.layers]
-        self.layer = _menu("Beside", layers, "19rem")
+        tiles = [(f"{explorer.store.tile(tile).region} {tile[:6]}", tile) for tile in explorer.tiles]
+        self.tile = _menu("Tile", tiles)
+        self.layer = _menu("Beside", [(layer_title(name, explorer.store.legend), name) for name in explorer.layers])
         self.origin = widgets.ToggleButtons(
             options=[("Class token", CLASS), ("Clicked patch", PATCH), ("Rollout", ROLLOUT)],
             tooltips=[
@@ -44,17 +43,10 @@ class ExplorerView(widgets.VBox):
             ],
             style={"button_width": "7rem"},
         )
-        self.block = widgets.IntSlider(
-            explorer.blocks,
-            1,
-            explorer.blocks,
-            description="Block",
-            continuous_update=False,
-            style=WIDE,
-            layout={"width": "19rem"},
-        )
-        heads = [("mean of all heads", MEAN), *((f"head {number + 1}", number) for number in range(explorer.heads))]
-        self.head = _menu("Head", heads, "19rem")
+        last = explorer.blocks
+        self.block = widgets.IntSlider(last, 1, last, description="Block", continuous_update=False, **MENU)
+        heads = [(f"head {number + 1}", number) for number in range(explorer.heads)]
+        self.head = _menu("Head", [("mean of all heads", MEAN), *heads])
         self.words = widgets.HTML()
         self.button = widgets.Button(description="Save maps as GeoTIFF", icon="download", layout={"width": "14rem"})
         self.saved = widgets.HTML()
@@ -66,17 +58,10 @@ class ExplorerView(widgets.VBox):
         self.canvas.mpl_connect("button_press_event", self._clicked)
         self.button.on_click(self._save)
         for control in (self.tile, self.layer, self.origin, self.block, self.head):
-            control.observe(self._changed, names="value")
-        super().__init__(
-            [
-                widgets.HBox([self.tile, self.layer], layout=WRAPPED),
-                widgets.HBox([widgets.Label("Look from"), self.origin], layout=WRAPPED),
-                widgets.HBox([self.block, self.head], layout=WRAPPED),
-                self.canvas,
-                self.words,
-                widgets.HBox([self.button, self.saved]),
-            ]
-        )
+            control.observe(self.draw, names="value")
+        rows = [self.tile, self.layer], [widgets.Label("Look from"), self.origin], [self.block, self.head]
+        menus = [widgets.HBox(row, layout=WRAPPED) for row in rows]
+        super().__init__([*menus, self.canvas, self.words, widgets.HBox([self.button, self.saved])])
         self.draw()
 
     @property
@@ -85,7 +70,7 @@ class ExplorerView(widgets.VBox):
         head = None if self.head.value == MEAN else self.head.value
         return Look(self.tile.value, self.origin.value, self.block.value - 1, head, self.patch, self.layer.value)
 
-    def draw(self) -> None:
+    def draw(self, _: Any = None) -> None:
         """Show what is asked."""
         self.seen = self.explorer.see(self.look)
         draw_exploration(self.seen, self.figure)
@@ -93,9 +78,6 @@ class ExplorerView(widgets.VBox):
         self.words.value = "<br>".join(html.escape(line) for line in self.explorer.words(self.look))
         self.saved.value = ""
         self.block.disabled = self.head.disabled = self.origin.value == ROLLOUT
-
-    def _changed(self, _: Any) -> None:
-        self.draw()
 
     def _clicked(self, event: Any) -> None:
         """A click on any panel looks from the patch there."""
@@ -115,12 +97,5 @@ class ExplorerView(widgets.VBox):
         self.saved.value = html.escape(said)
 
 
-WRAPPED = {"flex_flow": "row wrap"}
-
-
-def _menu(name: str, options: list[tuple[str, Any]], width: str) -> Any:
-    return widgets.Dropdown(options=options, value=options[0][1], description=name, style=WIDE, layout={"width": width})
-
-
-def _tile_name(explorer: Explorer, tile: str) -> str:
-    return f"{explorer.store.tile(tile).region} {tile[:6]}"
+def _menu(name: str, options: list[tuple[str, Any]]) -> Any:
+    return widgets.Dropdown(options=options, value=options[0][1], description=name, **MENU)

@@ -1,6 +1,5 @@
 """The model of a map, and a scene as its input: what does not fit is refused with the command that converts it."""
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,7 +23,7 @@ from sardino.files import sha256_of
 from sardino.mapping.job import Unit
 from sardino.segmentation.segmenter import Segmenter
 from sardino.weights.card import Card, SegmenterCard
-from sardino.weights.save import BACKBONE_CARD, SEGMENTER_CARD, SEGMENTER_WEIGHTS, load_backbone, load_segmenter
+from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, load_segmenter
 
 Kind = Literal["backbone", "segmenter"]
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
@@ -77,28 +76,23 @@ def load_vit(folder: Path, network: Network = "teacher") -> MapModel:
     Raises:
         SardinoError: neither is there, it is damaged, or the segmenter has no ViT.
     """
-    if (folder / SEGMENTER_CARD).is_file():
+    if (folder / SegmenterCard.FILE).is_file():
         model = load_landcover(folder)
         vit = model.network.vit if isinstance(model.network, Segmenter) else None
         if vit is None:
             raise SardinoError(f"the segmenter in {folder} is a plain U-Net without attention: give a backbone")
         return replace(model, network=vit.eval())
-    path = folder / BACKBONE_CARD
-    if not path.is_file():
-        raise SardinoError(
-            f"{folder} holds no model ({BACKBONE_CARD} or {SEGMENTER_CARD} is missing): give one that does"
-        )
-    try:
-        card = Card.from_dict(json.loads(path.read_text(encoding="utf-8")), path)
-    except ValueError as error:
-        raise SardinoError(f"{path} is not JSON ({error}): run the pre-training again") from None
+    if not (folder / Card.FILE).is_file():
+        missing = f"({Card.FILE} or {SegmenterCard.FILE} is missing)"
+        raise SardinoError(f"{folder} holds no model {missing}: give one that does")
+    card, _ = Card.read(folder)
     vit, card = load_backbone(folder, card.channels, card.unit, network)
     return MapModel(folder, vit.eval(), card, sha256_of(folder / f"{network}.safetensors"))
 
 
 def load_landcover(folder: Path) -> MapModel:
     """A segmenter; refused where none is there, or it is damaged."""
-    if (folder / BACKBONE_CARD).is_file() and not (folder / SEGMENTER_CARD).is_file():
+    if (folder / Card.FILE).is_file() and not (folder / SegmenterCard.FILE).is_file():
         raise SardinoError(f"{folder} holds a backbone, which tells no classes: give a segmenter, or `sardino attend`")
     network, card = load_segmenter(folder)
     return MapModel(folder, network, card, sha256_of(folder / SEGMENTER_WEIGHTS))

@@ -23,8 +23,7 @@ from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.record import revision
 from sardino.study.stale import hash_of_code, imported_files
 from sardino.study.workspace import Workspace
-from sardino.weights.card import Card
-from sardino.weights.page import measured_at_end
+from sardino.weights.card import Card, measured_at_end
 from sardino.weights.save import save_backbone
 
 

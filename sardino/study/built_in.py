@@ -19,7 +19,7 @@ from sardino.study.experiment import Experiment
 from sardino.study.plan import plan
 from sardino.study.row import train_cell
 from sardino.study.workspace import Workspace
-from sardino.weights.page import measured_at_end
+from sardino.weights.card import measured_at_end
 from sardino.weights.save import load_backbone, load_segmenter, save_backbone, save_segmenter
 
 MOST_BYTES, VALIDATIONS = 15_000_000, 20

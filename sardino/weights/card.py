@@ -1,85 +1,81 @@
-"""The cards beside saved weights: what a backbone or a segmenter is, the input it expects, where it comes from."""
+"""What goes beside saved weights: the card that they must be used with, and a page for people from pages.toml."""
 
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
 
 from sardino.data.tiles.landcover import Legend
+from sardino.dino.health import History
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 
+_NETWORKS = {
+    "attention": "A U-Net on the attention maps of a Vision Transformer",
+    "tokens": "A convolutional decoder on the tokens of a Vision Transformer",
+    "unet": "A U-Net on backscatter",
+    "unet_attention": "A U-Net on backscatter and the attention maps of a Vision Transformer",
+}
+
 
 class SavedCard:
-    """What both cards do: refuse parts that do not fit together, and go to JSON and back.
+    """What both cards do: refuse parts that do not fit together, and go to JSON and back."""
 
-    Raises:
-        SardinoError: channels, units and architecture do not fit together.
-    """
-
-    KIND: ClassVar[str]
+    FORMAT: ClassVar[str]
+    FILE: ClassVar[str]
     VERSION: ClassVar[int]
     REMEDY: ClassVar[str]
 
     architecture: Architecture
-    channels: tuple[str, ...]
-    unit: str
-    normalisation: dict[str, Any]
+    channels: tuple[str, ...]  # of the input, in order
+    unit: str  # of the input before normalisation
+    normalisation: dict[str, Any]  # Normalisation.to_dict() of the tiles it was trained on
 
     def __post_init__(self) -> None:
+        listed, of = ", ".join(self.channels), self.normalisation
         if len(self.channels) != self.architecture.channels:
-            raise SardinoError(
-                f"a {self.KIND} of {self.architecture.channels} channels cannot take {', '.join(self.channels)}: "
-                "name each channel once"
-            )
-        of = self.normalisation
+            kind = f"a {self.FORMAT.removeprefix('sardino-')} of {self.architecture.channels} channels"
+            raise SardinoError(f"{kind} cannot take {listed}: name each channel once")
         if tuple(of.get("channels", ())) != self.channels or of.get("unit") != self.unit:
-            raise SardinoError(
-                f"the normalisation is not of its channels {', '.join(self.channels)} in {self.unit}: "
-                "take it from the tiles it was trained on"
-            )
-
-    @classmethod
-    def format(cls) -> str:
-        return f"sardino-{cls.KIND}"
+            own = f"the normalisation is not of its channels {listed} in {self.unit}"
+            raise SardinoError(f"{own}: take it from the tiles it was trained on")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         values = asdict(self)  # type: ignore[call-overload]
-        return {"format": self.format(), "version": self.VERSION, **values, "channels": list(self.channels)}
+        return {"format": self.FORMAT, "version": self.VERSION, **values, "channels": list(self.channels)}
 
     @classmethod
-    def from_dict(cls, content: Any, path: Path) -> Self:
-        """Back from `to_dict`; what an earlier version did not know is empty.
-
-        Args:
-            content: JSON values.
-            path: named in what is refused.
+    def read(cls, folder: Path, what: str = "model") -> tuple[Self, Any]:
+        """The card in a folder, and the digests that were written with it; what an earlier version lacks is empty.
 
         Raises:
-            SardinoError: no card, a later version, or one that lacks something.
+            SardinoError: no card (`what` says of what), not JSON, a later version, or one that lacks something.
         """
-        if not isinstance(content, Mapping) or content.get("format") != cls.format():
-            raise SardinoError(f"{path} is no card of a {cls.format()}: {cls.REMEDY}")
-        if content.get("version") not in range(1, cls.VERSION + 1):
-            raise SardinoError(
-                f"{path} is a {cls.format()} of version {content.get('version')}, this code reads 1 to {cls.VERSION}: "
-                f"update sardino, or {cls.REMEDY}"
-            )
-        values = {}
-        missing = []
-        for each in fields(cls):  # type: ignore[arg-type]
-            if each.name in content:
-                values[each.name] = content[each.name]
-            elif each.default is MISSING and each.default_factory is MISSING:
-                missing.append(each.name)
-        if missing:
+        path = folder / cls.FILE
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            raise SardinoError(f"{folder} holds no {what} ({cls.FILE} is missing): {cls.REMEDY}") from None
+        except ValueError as error:
+            raise SardinoError(f"{path} is not JSON ({error}): {cls.REMEDY}") from None
+        if not isinstance(content, Mapping) or content.get("format") != cls.FORMAT:
+            raise SardinoError(f"{path} is no card of a {cls.FORMAT}: {cls.REMEDY}")
+        if (version := content.get("version")) not in range(1, cls.VERSION + 1):
+            told = f"{path} is a {cls.FORMAT} of version {version}, this code reads 1 to {cls.VERSION}"
+            raise SardinoError(f"{told}: update sardino, or {cls.REMEDY}")
+        known = signature(cls).parameters
+        if missing := [name for name, each in known.items() if each.default is each.empty and name not in content]:
             raise SardinoError(f"{path} lacks {', '.join(missing)}: {cls.REMEDY}")
         try:
+            values = {name: content[name] for name in known if name in content}
             values["architecture"] = Architecture(**values["architecture"])
             values["channels"] = tuple(values["channels"])
-            return cls(**values)
+            return cls(**values), content.get("sha256")
         except (TypeError, AttributeError) as error:
             raise SardinoError(f"{path} is damaged ({error}): {cls.REMEDY}") from None
         except SardinoError as error:
@@ -88,55 +84,36 @@ class SavedCard:
 
 @dataclass(frozen=True)
 class Card(SavedCard):
-    """What a backbone is.
+    """What a backbone is."""
 
-    Args:
-        channels, unit: of the input before normalisation, in order.
-        normalisation: `Normalisation.to_dict()` of the pre-training tiles.
-        trained_on: regions, number of tiles, data fingerprint, whether synthetic.
-        recipe: `Recipe.to_dict()`.
-        run: `Run.decides()`: steps, batch, seed; empty where it is not known, as in cards of version 1.
-        code_revision: of the code that trained it; "" where it is not known.
-    """
-
-    KIND, VERSION, REMEDY = "backbone", 2, "run the pre-training again"
+    FORMAT, FILE, VERSION, REMEDY = "sardino-backbone", "card.json", 2, "run the pre-training again"
 
     architecture: Architecture
     channels: tuple[str, ...]
     unit: str
     normalisation: dict[str, Any]
-    trained_on: dict[str, Any]
-    recipe: dict[str, Any]
-    run: dict[str, Any] = field(default_factory=dict)
-    code_revision: str = ""
+    trained_on: dict[str, Any]  # regions, number of tiles, data fingerprint, whether synthetic
+    recipe: dict[str, Any]  # Recipe.to_dict()
+    run: dict[str, Any] = field(default_factory=dict)  # Run.decides(): steps, batch, seed; version 1 has none
+    code_revision: str = ""  # of the code that trained it; "" where it is not known
 
 
 @dataclass(frozen=True)
 class SegmenterCard(SavedCard):
-    """What a segmenter is, and what it must be used with.
+    """What a segmenter is, and what it must be used with."""
 
-    Args:
-        architecture: shape of the ViT and of the tiles; "unet" has no ViT and takes the size of its tiles from here.
-        decoder: "unet_width", "unet_depth" and "decoder_width".
-        channels, unit, normalisation: as in `Card`, of the tiles it saw.
-        legend: `Legend.to_dict()` of the classes.
-        trained_on: regions, tiles with labels, pixel spacing, product, whether synthetic.
-        training: initialisation, seed, steps, learning rates.
-        measured: name and value of what it was judged by.
-    """
-
-    KIND, VERSION, REMEDY = "segmenter", 1, "run the fine-tuning again"
+    FORMAT, FILE, VERSION, REMEDY = "sardino-segmenter", "segmenter.json", 1, "run the fine-tuning again"
 
     encoding: EncodingName
-    architecture: Architecture
-    decoder: dict[str, int]
+    architecture: Architecture  # of the ViT and of the tiles; "unet" has no ViT, only tiles
+    decoder: dict[str, int]  # "unet_width", "unet_depth" and "decoder_width"
     channels: tuple[str, ...]
     unit: str
     normalisation: dict[str, Any]
-    legend: dict[str, Any]
-    trained_on: dict[str, Any]
-    training: dict[str, Any] = field(default_factory=dict)
-    measured: dict[str, float] = field(default_factory=dict)
+    legend: dict[str, Any]  # Legend.to_dict() of the classes
+    trained_on: dict[str, Any]  # regions, tiles with labels, pixel spacing, product, whether synthetic
+    training: dict[str, Any] = field(default_factory=dict)  # initialisation, seed, steps, learning rates
+    measured: dict[str, float] = field(default_factory=dict)  # name and value of what it was judged by
     code_revision: str = ""
 
     def __post_init__(self) -> None:
@@ -150,12 +127,138 @@ class SegmenterCard(SavedCard):
 
     def build(self) -> Segmenter:
         """The network with random weights."""
-        return build_segmenter(
-            self.encoding,
-            None if self.encoding == "unet" else build_vit(self.architecture),
-            channels=len(self.channels),
-            classes=len(self.legend["classes"]),
-            unet_width=self.decoder["unet_width"],
-            unet_depth=self.decoder["unet_depth"],
-            decoder_width=self.decoder["decoder_width"],
-        )
+        vit = None if self.encoding == "unet" else build_vit(self.architecture)
+        sizes: dict[str, Any] = {name: self.decoder[name] for name in ("unet_width", "unet_depth", "decoder_width")}
+        classes = len(self.legend["classes"])
+        return build_segmenter(self.encoding, vit, channels=len(self.channels), classes=classes, **sizes)
+
+
+def model_card(
+    card: Card, digests: Mapping[str, str], measured: Mapping[str, float], warnings: Sequence[str] = ()
+) -> str:
+    """A backbone's page: Markdown with YAML front matter, as model hubs read it; it follows from the arguments alone.
+
+    Args:
+        digests: sha256 of each network's weights file.
+        measured: name and value of what the end of the run was judged by; may be empty.
+        warnings: what was wrong with the run, a sentence each.
+    """
+    synthetic, unit = card.trained_on.get("synthetic"), card.unit
+    origin = "The tiles are measured Sentinel-1 backscatter."
+    if synthetic:
+        origin = "The tiles are **synthetic**: simulated backscatter of invented land. No pixel was ever measured."
+    mean, std = (card.normalisation[name] for name in ("mean", "std"))
+    statistics = [(f"`{name}`", f"{m:.4f}", f"{s:.4f}") for name, m, s in zip(card.channels, mean, std, strict=True)]
+    limit = "- Weights from a synthetic world show that the method runs. They are no model of the Earth.\n"
+    ends = [(name, f"{value:.4g}") for name, value in measured.items()]
+    files = [(f"{name}.safetensors", f"`{digest}`") for name, digest in digests.items()]
+    return _page(
+        "backbone",
+        card=card,
+        shape=card.architecture,
+        tags="- synthetic-data\n" if synthetic else "",
+        world="a synthetic Sentinel-1 world" if synthetic else "Sentinel-1",
+        sensor="simulated Sentinel-1" if synthetic else "Sentinel-1",
+        origin=origin if synthetic is not None else "Whether the tiles were measured or simulated is not recorded.",
+        data=_table("training data", "value", rows=card.trained_on.items()),
+        statistics=_table("channel", f"mean ({unit})", f"standard deviation ({unit})", rows=statistics),
+        timm=timm_call(card.architecture, "teacher.safetensors"),
+        mean=_numbers(mean),
+        std=_numbers(std),
+        channels="".join(f"    {json.dumps(name)},\n" for name in card.channels),
+        unit=json.dumps(unit),
+        recipe=_table("setting", "value", rows=(card.recipe | card.run).items()),
+        measured=_table("measure", "value", rows=ends) if measured else "Nothing.",
+        warnings="\n".join(["Warnings:\n", *(f"- {told}" for told in warnings), "\n"]) if warnings else "",
+        limits=limit if synthetic else "",
+        files=_table("file", "sha256", rows=files),
+    )
+
+
+def segmenter_page(card: SegmenterCard, digest: str) -> str:
+    """A segmenter's page: what it is, what it saw, how well it did, its limits."""
+    shape, classes, synthetic = card.architecture, card.classes, card.trained_on.get("synthetic")
+    vit = f" (width {shape.width}, {shape.depth} blocks, {shape.heads} heads, patches of {shape.patch} px)"
+    facts = (card.trained_on | card.training).items()
+    said = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in facts}
+    limit = "Trained on a synthetic world: it shows that the method runs, and is no model of the Earth.\n"
+    return _page(
+        "segmenter",
+        card=card,
+        classes=classes,
+        made=" (synthetic)" if synthetic else "",
+        title=card.encoding.replace("_", " + "),
+        network=_NETWORKS[card.encoding] + ("" if card.encoding == "unet" else vit),
+        count=len(classes),
+        derived=", labels derived from another image" if classes.derived else "",
+        channels=", ".join(card.channels),
+        names=", ".join(classes.names),
+        said="".join(f"- {name}: {value}\n" for name, value in said.items()),
+        measured="".join(f"- **{name}: {value:.3f}**\n" for name, value in card.measured.items()),
+        limits=limit if synthetic else "",
+        digest=digest,
+    )
+
+
+def timm_call(architecture: Architecture, weights: str = "") -> str:
+    """Python text that builds this ViT with timm alone; its state dictionary has the names of the saved one.
+
+    Any ViT of timm would do as the named one: what differs is said in full. `weights` is a file to load, every weight
+    or none; "" leaves the ViT random.
+    """
+    said: dict[str, Any] = {
+        "img_size": architecture.tile_px,
+        "patch_size": architecture.patch,
+        "in_chans": architecture.channels,
+        "embed_dim": architecture.width,
+        "depth": architecture.depth,
+        "num_heads": architecture.heads,
+        "num_classes": 0,
+        "global_pool": '"token"',
+        "dynamic_img_size": True,
+    }
+    said |= {"checkpoint_path": f'"{weights}"'} if weights else {}
+    lines = "".join(f"    {name}={value},\n" for name, value in said.items())
+    return f'timm.create_model(\n    "vit_tiny_patch16_224",\n{lines})'
+
+
+def measured_at_end(history: History) -> dict[str, float]:
+    """What a run's history says of its end, by name; nothing of what was not watched."""
+    found: dict[str, float] = {}
+    if history.probes["step"]:
+        where = "on frozen tokens, validation tiles, mIoU"
+        found[f"linear probe {where}"] = history.probes["linear"][-1]
+        found[f"nearest neighbours {where}"] = history.probes["knn"][-1]
+    if history.columns["step"]:
+        found["distance of the student from its start, share of its length"] = history.columns["distance"][-1]
+        found["loss"] = history.columns["loss"][-1]
+        found["loss of a teacher that says nothing, ln K"] = history.ln_k
+        found["entropy of a target"] = history.columns["teacher_entropy"][-1]
+        found["effective rank of the features"] = history.columns["effective_rank"][-1]
+    return found
+
+
+def _page(name: str, card: Card | SegmenterCard, **said: Any) -> str:
+    template = tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))[name]
+    return str(template.format(card=card, revision=card.code_revision or "not known", **said))
+
+
+def _numbers(values: Sequence[float]) -> str:
+    """A list as Python text, three to a line; every digit, so that the input is sardino's to rounding."""
+    lines = [", ".join(repr(float(value)) for value in values[i : i + 3]) for i in range(0, len(values), 3)]
+    return "[\n" + "".join(f"    {line},\n" for line in lines) + "]"
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "; ".join(f"{name} {_text(item)}" for name, item in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_text, value)) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _table(*head: str, rows: Iterable[Sequence[Any]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_text(part).replace("|", "\\|") for part in line) + " |" for line in lines)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -15,11 +14,9 @@ from sardino.dino.vit import build_vit
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole, write_text
 from sardino.segmentation.segmenter import Segmenter
-from sardino.weights.card import Card, SavedCard, SegmenterCard
-from sardino.weights.page import model_card, segmenter_page, timm_call
+from sardino.weights.card import Card, SavedCard, SegmenterCard, model_card, segmenter_page, timm_call
 
-BACKBONE_CARD, SEGMENTER_CARD, SEGMENTER_WEIGHTS = "card.json", "segmenter.json", "segmenter.safetensors"
-AnyCard = TypeVar("AnyCard", bound=SavedCard)
+SEGMENTER_WEIGHTS = "segmenter.safetensors"
 
 
 def save_backbone(
@@ -30,40 +27,33 @@ def save_backbone(
     measured: Mapping[str, float] | None = None,
     warnings: Sequence[str] = (),
 ) -> dict[str, str]:
-    """Write each network's weights, a page for people (README.md) and then the card.
+    """Write each network's weights, a page (README.md) and then the card, and return the sha256 of each weights file.
 
     Args:
         weights: "teacher" and "student" state dictionaries.
-        measured: name and value of what the end of the run was judged by, for the page.
-        warnings: what was wrong with the run, for the page.
-
-    Returns:
-        sha256 of each weights file.
+        measured, warnings: for the page, as `model_card` takes them.
     """
-    (folder / BACKBONE_CARD).unlink(missing_ok=True)
-    digests = {}
+    (folder / card.FILE).unlink(missing_ok=True)
+    digests, content = {}, card.to_dict()
     for name, state in weights.items():
-        digests[name] = _write_weights(state, folder / f"{name}.safetensors", _header(card, name))
-    write_text(model_card(card, digests, measured or {}, warnings), folder / "README.md")
-    _write_card(card, digests, folder / BACKBONE_CARD)
+        # What a weights file tells of itself where its card is lost. JSON under one key, because the library writes
+        # several in any order, and equal weights are to be equal files; so the code's revision is left to the card.
+        file = f"{name}.safetensors"
+        said = {"version": card.VERSION, "network": name}
+        said |= {part: content[part] for part in ("channels", "unit", "normalisation", "trained_on")}
+        said["timm"] = timm_call(card.architecture, file)
+        digests[name] = _write_weights(state, folder / file, {card.FORMAT: json.dumps(said)})
+    _write_card(card, digests, folder, model_card(card, digests, measured or {}, warnings))
     return digests
 
 
 def save_segmenter(folder: Path, model: Segmenter, card: SegmenterCard) -> str:
-    """Write the weights, a page for people and then the card.
-
-    Returns:
-        sha256 of the weights' file.
-
-    Raises:
-        SardinoError: the disk is full.
-    """
+    """Write the weights, a page and then the card, and return the weights' sha256; SardinoError for a full disk."""
     state = {name: weights.detach().cpu().contiguous() for name, weights in model.state_dict().items()}
     try:
-        (folder / SEGMENTER_CARD).unlink(missing_ok=True)
-        digest = _write_weights(state, folder / SEGMENTER_WEIGHTS, {"format": card.format()})
-        write_text(segmenter_page(card, digest), folder / "README.md")
-        _write_card(card, digest, folder / SEGMENTER_CARD)
+        (folder / card.FILE).unlink(missing_ok=True)
+        digest = _write_weights(state, folder / SEGMENTER_WEIGHTS, {"format": card.FORMAT})
+        _write_card(card, digest, folder, segmenter_page(card, digest))
     except (OSError, SafetensorError) as error:
         raise SardinoError(f"a segmenter cannot be written to {folder} ({error}): free some disk") from error
     return digest
@@ -80,48 +70,24 @@ def load_backbone(
     Raises:
         SardinoError: nothing there, half-written, damaged, or trained on other channels or units.
     """
-    card, digests = _read_card(folder / BACKBONE_CARD, Card, "finished pre-training")
+    card, digests = Card.read(folder, "finished pre-training")
     if card.channels != tuple(channels):
-        raise SardinoError(
-            f"the backbone in {folder} was trained on channels {', '.join(card.channels)}, "
-            f"the data has {', '.join(channels)}: use a backbone trained on these"
-        )
+        trained = f"the backbone in {folder} was trained on channels {', '.join(card.channels)}"
+        raise SardinoError(f"{trained}, the data has {', '.join(channels)}: use a backbone trained on these")
     if card.unit != unit:
         raise SardinoError(f"the backbone in {folder} was trained on {card.unit}, the data is in {unit}: convert it")
     vit = build_vit(card.architecture)
     digest = digests.get(network) if isinstance(digests, Mapping) else None
-    _read_weights(vit, folder / f"{network}.safetensors", digest, BACKBONE_CARD, card.REMEDY)
+    _read_weights(vit, folder / f"{network}.safetensors", digest, card)
     return vit, card
 
 
 def load_segmenter(folder: Path) -> tuple[Segmenter, SegmenterCard]:
-    """Read a segmenter back, every weight or none, in evaluation mode on the CPU.
-
-    Raises:
-        SardinoError: nothing there, half-written or damaged.
-    """
-    card, digest = _read_card(folder / SEGMENTER_CARD, SegmenterCard, "trained segmenter")
+    """Read a segmenter back as `load_backbone` does, in evaluation mode on the CPU."""
+    card, digest = SegmenterCard.read(folder, "trained segmenter")
     model = card.build()
-    _read_weights(model, folder / SEGMENTER_WEIGHTS, digest, SEGMENTER_CARD, card.REMEDY)
+    _read_weights(model, folder / SEGMENTER_WEIGHTS, digest, card)
     return model.eval(), card
-
-
-def _header(card: Card, network: str) -> dict[str, str]:
-    """What a weights file tells of itself where its card is lost: JSON under one key.
-
-    One key because the library writes several in any order, and equal weights are to be equal files. The revision of
-    the code is left to the card for the same reason.
-    """
-    said = {
-        "version": card.VERSION,
-        "network": network,
-        "channels": list(card.channels),
-        "unit": card.unit,
-        "normalisation": card.normalisation,
-        "trained_on": card.trained_on,
-        "timm": timm_call(card.architecture, f"{network}.safetensors"),
-    }
-    return {card.format(): json.dumps(said)}
 
 
 def _write_weights(state: dict[str, Tensor], path: Path, header: dict[str, str]) -> str:
@@ -130,27 +96,17 @@ def _write_weights(state: dict[str, Tensor], path: Path, header: dict[str, str])
     return sha256_of(path)
 
 
-def _write_card(card: SavedCard, sha256: object, path: Path) -> None:
+def _write_card(card: SavedCard, sha256: object, folder: Path, page: str) -> None:
     """The card comes last: a folder without one is half-written and refused."""
-    write_text(json.dumps({**card.to_dict(), "sha256": sha256}, indent=1), path)
+    write_text(page, folder / "README.md")
+    write_text(json.dumps({**card.to_dict(), "sha256": sha256}, indent=1), folder / card.FILE)
 
 
-def _read_card(path: Path, kind: type[AnyCard], what: str) -> tuple[AnyCard, object]:
-    """The card, and the digests that were written with it."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise SardinoError(f"{path.parent} holds no {what} ({path.name} is missing): {kind.REMEDY}") from None
-    except ValueError as error:
-        raise SardinoError(f"{path} is not JSON ({error}): {kind.REMEDY}") from None
-    return kind.from_dict(content, path), content.get("sha256")
-
-
-def _read_weights(model: nn.Module, path: Path, digest: object, card: str, remedy: str) -> None:
+def _read_weights(model: nn.Module, path: Path, digest: object, card: SavedCard) -> None:
     """Every weight or none."""
     if not path.is_file() or sha256_of(path) != digest:
-        raise SardinoError(f"{path} is missing or damaged (its hash differs from {card}): {remedy}")
+        raise SardinoError(f"{path} is missing or damaged (its hash differs from {card.FILE}): {card.REMEDY}")
     try:
         model.load_state_dict(load_file(path), strict=True)
     except (RuntimeError, SafetensorError) as error:
-        raise SardinoError(f"{path} does not fit the architecture in {card} ({error}): {remedy}") from None
+        raise SardinoError(f"{path} does not fit the architecture in {card.FILE} ({error}): {card.REMEDY}") from None

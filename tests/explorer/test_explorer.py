@@ -15,9 +15,7 @@ from sardino.data.tiles.store import TileStore
 from sardino.dino.attention import class_attention, patch_attention, rollout
 from sardino.errors import SardinoError
 from sardino.explorer import answers as explorer_module
-from sardino.explorer import backbone as at_hand
-from sardino.explorer.answers import CLASS, PATCH, ROLLOUT, Explorer, Look
-from sardino.explorer.backbone import backbone_at_hand
+from sardino.explorer.answers import CLASS, PATCH, ROLLOUT, Explorer, Look, backbone_at_hand
 from sardino.explorer.view import ExplorerView
 from sardino.study.arm import architecture_of
 from sardino.study.preparation import prepare
@@ -43,7 +41,7 @@ def store(space) -> TileStore:
 def backbone(space, store, tmp_path_factory):
     """Of a copy of the package without weights of its own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(at_hand, "PRETRAINED", tmp_path_factory.mktemp("none"))
+        patch.setattr(explorer_module, "PRETRAINED", tmp_path_factory.mktemp("none"))
         return backbone_at_hand(space, "europe", store)
 
 
@@ -167,7 +165,7 @@ def test_the_network_of_the_arm_is_taken_from_the_folder_named(space, store, bac
 
 
 def test_the_built_in_one_and_the_arms_own_stand_in_for_each_other(space, store, backbone, tmp_path, monkeypatch):
-    monkeypatch.setattr(at_hand, "PRETRAINED", tmp_path)
+    monkeypatch.setattr(explorer_module, "PRETRAINED", tmp_path)
     own = tmp_path / "own"
     monkeypatch.setattr(type(space), "pretrain", lambda space, arm, seed=None: own)
     shape, statistics = architecture_of(space, "europe", store), backbone.normalisation.to_dict()

@@ -14,8 +14,7 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.health import COLUMNS, History
 from sardino.dino.recipe import SMALL
 from sardino.dino.vit import Architecture, build_vit
-from sardino.weights.card import Card
-from sardino.weights.page import measured_at_end, model_card, timm_call
+from sardino.weights.card import Card, measured_at_end, model_card, timm_call
 from sardino.weights.save import save_backbone
 
 ARCHITECTURE = Architecture(width=24, depth=2, heads=4, patch=8, channels=3, tile_px=32)

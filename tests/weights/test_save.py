@@ -13,8 +13,7 @@ from timm.models.vision_transformer import VisionTransformer
 from sardino.dino.recipe import SMALL
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
-from sardino.weights.card import Card
-from sardino.weights.page import timm_call
+from sardino.weights.card import Card, timm_call
 from sardino.weights.save import load_backbone, save_backbone
 
 ARCHITECTURE = Architecture(width=24, depth=1, heads=3, patch=8, channels=2, tile_px=32)
