@@ -1,6 +1,8 @@
 """A project of toy notebooks around a copy of the package: real kernels, a real Snakemake, in seconds."""
 
+import multiprocessing
 import shutil
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -92,3 +94,13 @@ def small_world(tmp_path_factory) -> Path:
 @pytest.fixture(autouse=True)
 def _no_other_build(monkeypatch):
     monkeypatch.delenv("SARDINO_BUILD", raising=False)
+
+
+@pytest.fixture(scope="session")
+def forks() -> ForkServerContext:
+    """Processes that begin with torch and the package loaded; a test process has one server of them, whoever asks."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["sardino.dino.pretrain", "sardino.dino.session", "sardino.data.sources.ingest", "made_source"]
+    )
+    return context

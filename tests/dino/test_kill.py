@@ -1,11 +1,11 @@
 """SIGKILL at twenty random moments of a pre-training: started again each time, it ends with the same bits."""
 
 import json
-import multiprocessing
 import random
 import shutil
 import time
 from collections.abc import Sequence
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +31,10 @@ def train(folder: Path, begun: Any) -> None:
     rank.main("auto", folder, STEPS)
 
 
-def test_killed_at_random_steps_and_started_again_it_ends_with_the_same_bits(tmp_path: Path) -> None:
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["rank", "sardino.dino.pretrain", "sardino.dino.session"])
-
-    def start(folder: Path) -> tuple[multiprocessing.process.BaseProcess, Any]:
+def test_killed_at_random_steps_and_started_again_it_ends_with_the_same_bits(
+    tmp_path: Path, forks: ForkServerContext
+) -> None:
+    def start(folder: Path) -> tuple[ForkServerProcess, Any]:
         begun = forks.Value("i", 0)
         child = forks.Process(target=train, args=(folder, begun))
         child.start()

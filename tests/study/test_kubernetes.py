@@ -60,6 +60,14 @@ def kubectl(tmp_path, monkeypatch):
             psutil.Process(number).kill()
 
 
+def profile_folder(project, folder):
+    """A written profile that asks after its jobs each second, where a cluster is asked each ten."""
+    write_profile(folder, project.root)
+    with (folder / "config.yaml").open("a") as config:
+        config.write("seconds-between-status-checks: 1\n")
+    return folder
+
+
 def reproduce(project, *options):
     command = [sys.executable, "-m", "sardino.cli.app", "reproduce", "smoke", *options]
     done = subprocess.run(command, cwd=project.root, capture_output=True, text=True, timeout=300)
@@ -67,8 +75,7 @@ def reproduce(project, *options):
 
 
 def test_runs_become_jobs_and_leave_what_they_leave_here(project, kubectl, tmp_path):
-    folder = tmp_path / "cluster"
-    write_profile(folder, project.root)
+    folder = profile_folder(project, tmp_path / "cluster")
     options = ["--only", "pretrain-europe", "--kubernetes", str(folder), "--device", "cpu-1"]
     code, told = reproduce(project, *options)
     assert code == 0, told + (project.root / "build/smoke/snakemake.log").read_text()
@@ -86,11 +93,9 @@ def test_runs_become_jobs_and_leave_what_they_leave_here(project, kubectl, tmp_p
 
 def test_a_job_that_fails_is_told_with_its_traceback(project, kubectl, tmp_path):
     project.notebook("00_quickstart", body='raise ValueError("no such scene")')
-    write_profile(tmp_path / "cluster", project.root)
+    folder = profile_folder(project, tmp_path / "cluster")
     try:
-        code, told = reproduce(
-            project, "--only", "quickstart", "--kubernetes", str(tmp_path / "cluster"), "--retries", "0"
-        )
+        code, told = reproduce(project, "--only", "quickstart", "--kubernetes", str(folder), "--retries", "0")
     finally:
         project.notebook("00_quickstart")
     assert code == 1 and "ValueError: no such scene" in told and "failed/quickstart.ipynb" in told

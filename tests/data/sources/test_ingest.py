@@ -1,11 +1,11 @@
 """Ingest: every tile once, the same store after any interruption, and nothing left out in silence."""
 
 import hashlib
-import multiprocessing
 import random
 import shutil
 import time
 from collections import Counter
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -66,10 +66,8 @@ def test_the_store_does_not_depend_on_the_number_of_workers(
 
 
 def test_killed_at_any_moment_and_resumed_the_store_is_the_same_hash_for_hash(
-    tmp_path: Path, whole: dict[str, str]
+    tmp_path: Path, whole: dict[str, str], forks: ForkServerContext
 ) -> None:
-    forks = multiprocessing.get_context("forkserver")
-    forks.set_forkserver_preload(["sardino.data.sources.ingest", "made_source"])
     moments, out, source = random.Random(5), tmp_path / "store", MadeSource(pause_s=0.01)
     for number in range(2):  # the second tells how long a run takes once everything is loaded
         started = time.monotonic()
