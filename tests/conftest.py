@@ -53,6 +53,14 @@ NOTEBOOKS = {
 }
 
 
+LONGEST = ("test_benchmarks.py", "test_kubernetes.py", "test_reproduce.py", "test_page_commands.py", "test_forecast.py")
+"""Files that take a minute or more begin, so that no worker waits for one at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
 class Project:
     """A project folder whose notebooks can be rewritten."""
 

@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
         ("metrics", ["--px", "64", "--rounds", "1"], 3),
         ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], 9),
         ("attention", ["--px", "448", "--rounds", "1"], (2, 3)),
-        ("scenes", ["--small"], 16),
+        ("scenes", ["--small", "--threads", "1"], 16),
         ("pretraining", ["--quick", "--rounds", "1"], (3, 6)),  # both precisions where the CPU has bfloat16
     ],
 )
