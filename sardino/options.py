@@ -8,8 +8,7 @@ from sardino.errors import SardinoError
 
 Count = Annotated[int, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Number = int | float
-"""A number that is written to a record as it was given: 10 stays 10."""
+Number = int | float  # written to a record as it was given: 10 stays 10
 
 
 class Flag(NamedTuple):

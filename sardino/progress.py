@@ -16,15 +16,9 @@ Item = TypeVar("Item")
 def track(items: Iterable[Item], total: int, label: str, *, done: int = 0, images: int = 0) -> Iterator[Item]:
     """Yield the items and show how far it is and how long it still takes.
 
-    Args:
-        items: what is done, one after the other.
-        total: how many there are, those done before included.
-        label: what it is.
-        done: how many an earlier run has done.
-        images: images of an item, to show images/s instead of items/s.
-
-    Under the engine (environment variable SARDINO_PROGRESS names a file) the state goes
-    to that file once a second instead, because several runs share one terminal.
+    Of `total`, an earlier run has done `done`; with `images` of an item, images/s are shown instead of items/s. Under
+    the engine (environment variable SARDINO_PROGRESS names a file) the state goes to that file once a second instead,
+    because several runs share one terminal.
     """
     beat = os.environ.get("SARDINO_PROGRESS")
     if not beat:

@@ -121,8 +121,7 @@ def splits_of_bands(band: NDArray[np.int64], percent: Sequence[int] = PERCENT) -
 def split_pattern(percent: Sequence[int] = PERCENT) -> list[str]:
     """Splits of successive bands, the shortest list with these shares: 60/20/20 is train x 3, val, test.
 
-    Args:
-        percent: whole percentages of train, val and test, together 100; train and test above 0.
+    The shares of train, val and test are whole percentages, together 100; those of train and test above 0.
     """
     train, val, test = (int(p) for p in percent)
     if [train, val, test] != list(percent) or min(val, train - 1, test - 1) < 0 or train + val + test != 100:
@@ -181,12 +180,7 @@ def separate(tiles: Sequence[Tile], splits: Sequence[str], buffer_m: float = 0.0
     Of two such tiles the one used for learning is dropped: test keeps its tiles, validation loses those too near
     to test, then training those too near to what remains of both. A dropped tile's split is "none".
 
-    Args:
-        splits: "train", "val", "test" or "none" per tile.
-        buffer_m: metres on the ground, outline to outline.
-
-    Raises:
-        SardinoError: an unknown split, a negative buffer, or a buffer that leaves a split without tiles.
+    The buffer is in metres on the ground, outline to outline; SardinoError where it leaves a split without tiles.
     """
     if len(tiles) != len(splits):
         raise SardinoError(f"{len(tiles)} tiles and {len(splits)} splits do not match")

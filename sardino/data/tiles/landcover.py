@@ -97,11 +97,9 @@ def label_order(ids: Sequence[str], draw: int = 0) -> list[str]:
 
 
 def label_fraction(ids: Sequence[str], percent: float, draw: int = 0) -> list[str]:
-    """The labelled subset of training tiles; a smaller fraction lies inside a larger one of the same draw.
+    """The labelled subset of training tiles, at least one: 0.1, 1, 10 or 100 percent in the paper's tables.
 
-    Args:
-        percent: 0.1, 1, 10 or 100 in the paper's tables; at least one tile is granted.
-        draw: number of the random draw; arms that are compared use the same one.
+    A smaller fraction lies inside a larger one of the same draw; arms that are compared use the same draw.
     """
     if not ids or not 0 < percent <= 100:
         raise SardinoError(f"a label fraction needs training tiles and a percentage in (0, 100], not {percent}")

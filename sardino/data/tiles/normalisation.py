@@ -51,8 +51,7 @@ class Normalisation:
             count = total
         if empty := ", ".join(name for name, n in zip(store.channels, count, strict=True) if n == 0):
             raise SardinoError(f"{store.path} has no valid training pixel in {empty}: leave the channel out")
-        std = np.sqrt(squares / count)
-        return cls(tuple(store.channels), tuple(map(float, mean)), tuple(map(float, std)), store.unit)
+        return cls(tuple(store.channels), tuple(mean.tolist()), tuple(np.sqrt(squares / count).tolist()), store.unit)
 
     def require(self, channels: Sequence[str], unit: str) -> None:
         """Refuse, by name, data of other channels or of another unit."""

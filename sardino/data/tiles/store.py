@@ -33,9 +33,8 @@ _PLAIN = [(BytesCodec(endian=endian),) for endian in ("little", None)]  # bytes 
 class TileStore:
     """A tile store opened for reading; `open` checks it before anything is read.
 
-    Attributes:
-        index: one row a tile: id, region, crs, transform, split, band, sha256, share_<class code>
-            (of labelled pixels), labelled_share, valid_share, geometry in EPSG:4326.
+    Its index has one row a tile: id, region, crs, transform, split, band, sha256, share_<class code> (of labelled
+    pixels), labelled_share, valid_share, geometry in EPSG:4326.
     """
 
     def __init__(self, path: Path, group: zarr.Group, index: geopandas.GeoDataFrame) -> None:

@@ -11,7 +11,6 @@ import xarray as xr
 from numpy.typing import NDArray
 from pyproj import Transformer
 from rasterio.transform import Affine
-from shapely import Polygon, box
 
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
@@ -48,9 +47,9 @@ class Tile:
         return (left + right) / 2, (bottom + top) / 2
 
     @property
-    def footprint(self) -> Polygon:
+    def footprint(self) -> shapely.Polygon:
         """The tile's outline in its own CRS."""
-        return box(*self.bounds)
+        return shapely.box(*self.bounds)
 
     @property
     def id(self) -> str:
@@ -59,7 +58,7 @@ class Tile:
         text = f"{self.crs or self.region}{place},{self.shape[0]}x{self.shape[1]}"
         return hashlib.sha256(text.encode()).hexdigest()[:13]
 
-    def footprint_in(self, crs: str) -> Polygon:
+    def footprint_in(self, crs: str) -> shapely.Polygon:
         """The outline in another CRS, edges kept straight between corners."""
         convert = Transformer.from_crs(self.crs, crs, always_xy=True).transform
         return shapely.transform(self.footprint, convert, interleaved=False)
@@ -115,11 +114,10 @@ def georeferenced(maps: NDArray[np.floating], tile: Tile, name: str = "attention
 
     Args:
         maps: (heads, h, w), each covering the tile in h x w equal cells of whole pixels.
-        tile: where they lie; a tile without a CRS gives an array without one.
         band: name of the first dimension; its labels count from 1, as the figures do.
 
     Returns:
-        (head, y, x), north up, with the coordinates of the cells' centres.
+        (head, y, x), north up, with the coordinates of the cells' centres; without a CRS where the tile has none.
     """
     if maps.ndim != 3 or tile.shape[0] % maps.shape[1] or tile.shape[1] % maps.shape[2]:
         raise SardinoError(f"maps of {maps.shape} do not divide a tile of {tile.shape} pixels into equal cells")
