@@ -20,7 +20,7 @@ class Flag(NamedTuple):
 class Options(BaseModel):
     """A frozen set of options.
 
-    A field is `name: Annotated[type, Field(range, description="what to choose and when")] = default`. A class below
+    A field is `name: Annotated[type, Field(range), "what to choose and when"] = default`. A class below
     this one reads it from TOML; `sardino.cli.flags.with_options` makes it an option of a command. A wrong value, or a
     name that is not known, is refused with one sentence that names it.
     """

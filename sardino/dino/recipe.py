@@ -21,32 +21,30 @@ class Recipe(Options):
     The defaults are the reference implementation's (Caron et al. 2021).
     """
 
-    name: Annotated[str, Field(description="What to call it in tables.")] = "dino"
-    base_learning_rate: Annotated[
-        Rate, Field(description="Peak rate, per 256 images of a batch where scale_learning_rate is on.")
-    ] = 5e-4
+    name: Annotated[str, "What to call it in tables."] = "dino"
+    base_learning_rate: Annotated[Rate, "Peak rate, per 256 images of a batch where scale_learning_rate is on."] = 5e-4
     scale_learning_rate: bool = True
     final_learning_rate: Rate = 1e-6
     warmup_epochs: Rate = 10
     weight_decay: Rate = 0.04
     final_weight_decay: Rate = 0.4
-    clip: Annotated[Positive, Field(description="Largest norm of each parameter's gradient.")] = 3.0
+    clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
     freeze_prototypes_epochs: Rate = 1
-    momentum: Annotated[Number, Field(ge=0, le=1, description="Of the teacher at the start.")] = 0.996
+    momentum: Annotated[Number, Field(ge=0, le=1), "Of the teacher at the start."] = 0.996
     final_momentum: Annotated[Number, Field(ge=0, le=1)] = 1.0
     centre_momentum: Annotated[Number, Field(ge=0, le=1)] = 0.9
     student_temperature: Positive = 0.1
     warmup_teacher_temperature: Positive = 0.04
     teacher_temperature: Annotated[
-        Positive, Field(description="After teacher_warmup_epochs; may lie below the warm-up value, as in the paper.")
+        Positive, "After teacher_warmup_epochs; may lie below the warm-up value, as in the paper."
     ] = 0.07
     teacher_warmup_epochs: Rate = 30
-    hidden: Annotated[Count, Field(description="Width of the head's layers.")] = 2048
-    bottleneck: Annotated[Count, Field(description="Width before the prototypes.")] = 256
-    prototypes: Annotated[Count, Field(description="K, the head's outputs.")] = 65536
+    hidden: Annotated[Count, "Width of the head's layers."] = 2048
+    bottleneck: Annotated[Count, "Width before the prototypes."] = 256
+    prototypes: Annotated[Count, "K, the head's outputs."] = 65536
     drop_path: Annotated[Number, Field(ge=0, le=1)] = 0.1
     global_crops: Annotated[int, Field(ge=1)] = 2
-    global_scale: Annotated[Scale, Field(description="Share of a tile that a crop shows, from, to.")] = (0.4, 1.0)
+    global_scale: Annotated[Scale, "Share of a tile that a crop shows, from, to."] = (0.4, 1.0)
     local_crops: Annotated[int, Field(ge=0)] = 8
     local_scale: Scale = (0.05, 0.4)
 
@@ -180,34 +178,23 @@ class Physics(Options):
 
     looks: Annotated[
         float | None,
-        Field(
-            gt=0,
-            allow_inf_nan=False,
-            description="SAR view: gamma speckle of so many looks, on top of the speckle that the data has.",
-        ),
+        Field(gt=0, allow_inf_nan=False),
+        "SAR view: gamma speckle of so many looks, on top of the speckle that the data has.",
     ] = None
     gain_db: Annotated[
         float,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            description="SAR view: standard deviation in dB of one gain per view and polarisation.",
-        ),
+        Field(ge=0, allow_inf_nan=False),
+        "SAR view: standard deviation in dB of one gain per view and polarisation.",
     ] = 0.0
     ramp_db: Annotated[
         float,
-        Field(
-            ge=0,
-            allow_inf_nan=False,
-            # Its sign and size are drawn; a descending orbit, which looks west, has it the other way round.
-            description="SAR view: largest incidence ramp across a view, west to east, in dB.",
-        ),
+        Field(ge=0, allow_inf_nan=False),
+        # Its sign and size are drawn; a descending orbit, which looks west, has it the other way round.
+        "SAR view: largest incidence ramp across a view, west to east, in dB.",
     ] = 0.0
-    drop_season: Annotated[Share, Field(description="SAR view: chance to miss a season.")] = 0.0
-    orbit_swap: Annotated[Share, Field(description="SAR view: chance to swap ascending and descending passes.")] = 0.0
-    seasons_as_views: Annotated[
-        bool, Field(description="SAR view: each view shows one season, in the places of all.")
-    ] = False
+    drop_season: Annotated[Share, "SAR view: chance to miss a season."] = 0.0
+    orbit_swap: Annotated[Share, "SAR view: chance to swap ascending and descending passes."] = 0.0
+    seasons_as_views: Annotated[bool, "SAR view: each view shows one season, in the places of all."] = False
 
     @model_validator(mode="after")
     def _one_season_is_not_dropped(self) -> Self:
@@ -224,43 +211,30 @@ class Physics(Options):
 class Training(Options):
     """What a profile says of each pre-training besides its recipe: length, size, memory, looks on the way."""
 
-    steps: Annotated[Count, Field(description="Length in steps.")]
+    steps: Annotated[Count, "Length in steps."]
     batch: Annotated[
-        int,
-        Field(ge=2, description="Tiles of a step over all ranks; more is steadier: 32 at least, 256 if they fit."),
+        int, Field(ge=2), "Tiles of a step over all ranks; more is steadier: 32 at least, 256 if they fit."
     ]
-    accumulate: Annotated[
-        Count, Field(description="Micro-batches of a step on each rank: less memory, the same result.")
-    ] = 1
+    accumulate: Annotated[Count, "Micro-batches of a step on each rank: less memory, the same result."] = 1
     precision: Annotated[
-        Precision, Field(description="auto: bfloat16 where the GPU or CPU has it in hardware, else float32; or either.")
+        Precision, "auto: bfloat16 where the GPU or CPU has it in hardware, else float32; or either."
     ] = "auto"
     compiled: Annotated[
-        bool,
-        Field(description="Let torch.compile fuse blocks: a minute first, then faster; long runs."),
-        Flag("--compile"),
+        bool, "Let torch.compile fuse blocks: a minute first, then faster; long runs.", Flag("--compile")
     ] = False
-    checkpointing: Annotated[
-        bool, Field(description="Compute activations twice to save memory: ViT-Base, large tiles.")
-    ] = False
-    probe_every: Annotated[
-        int, Field(ge=0, description="Steps between probes of the teacher; 0 for one at the end.")
-    ] = 0
-    save_every: Annotated[int, Field(ge=0, description="Steps between snapshots; 0 for one at the end.")] = 0
+    checkpointing: Annotated[bool, "Compute activations twice to save memory: ViT-Base, large tiles."] = False
+    probe_every: Annotated[int, Field(ge=0), "Steps between probes of the teacher; 0 for one at the end."] = 0
+    save_every: Annotated[int, Field(ge=0), "Steps between snapshots; 0 for one at the end."] = 0
     physics: Physics = Physics()
 
 
 class Run(Training):
     """A pre-training besides its recipe: that, and what each start of it decides."""
 
-    seed: Annotated[
-        int, Field(description="Weights, order, crops and dropped layers; three seeds tell luck from learning.")
-    ] = 0
-    workers: Annotated[
-        int, Field(ge=0, description="Processes that read ahead; raise while the log's data_wait exceeds 0.1.")
-    ] = 0
-    watch_every: Annotated[int, Field(ge=0, description="Steps between lines of the log; 0 for the last alone.")] = 5
-    keep: Annotated[int, Field(ge=1, description="Newest snapshots to keep, besides the best by probe.")] = 2
+    seed: Annotated[int, "Weights, order, crops and dropped layers; three seeds tell luck from learning."] = 0
+    workers: Annotated[int, Field(ge=0), "Processes that read ahead; raise while the log's data_wait exceeds 0.1."] = 0
+    watch_every: Annotated[int, Field(ge=0), "Steps between lines of the log; 0 for the last alone."] = 5
+    keep: Annotated[int, Field(ge=1), "Newest snapshots to keep, besides the best by probe."] = 2
 
     def decides(self) -> dict[str, Any]:
         """What the result depends on, beyond rounding."""

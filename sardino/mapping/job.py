@@ -16,50 +16,40 @@ Unit = Literal["db", "linear", "amplitude"]
 class Job(Options):
     """One map of one scene, as it can be sent to another machine."""
 
-    scene: Annotated[Path, Field(description="GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder.")]
-    out: Annotated[Path, Field(description="Map to make (.tif).")]
+    scene: Annotated[Path, "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder."]
+    out: Annotated[Path, "Map to make (.tif)."]
     kind: Literal["attention", "landcover"]
-    model: Annotated[Path, Field(description="Folder of a backbone or segmenter.")]
-    network: Annotated[Network, Field(description="Of a pre-training.")] = "teacher"
-    block: Annotated[int, Field(description="Block of the ViT, from 0; -1 is the last.")] = -1
-    full_size: Annotated[bool, Field(description="At the scene's pixels (bilinear), not one value a patch.")] = False
+    model: Annotated[Path, "Folder of a backbone or segmenter."]
+    network: Annotated[Network, "Of a pre-training."] = "teacher"
+    block: Annotated[int, "Block of the ViT, from 0; -1 is the last."] = -1
+    full_size: Annotated[bool, "At the scene's pixels (bilinear), not one value a patch."] = False
     confidence: Annotated[
-        Path | None,
-        Field(description="Also the probability of the class shown, in percent (.tif; a folder for several)."),
+        Path | None, "Also the probability of the class shown, in percent (.tif; a folder for several)."
     ] = None
     channels: Annotated[
-        tuple[str, ...], Field(description="Names of the scene's bands in order, with commas; else those in the file.")
+        tuple[str, ...], "Names of the scene's bands in order, with commas; else those in the file."
     ] = ()
-    unit: Annotated[
-        Unit | None, Field(description="Of the bands, where the file does not say (linear is power); becomes decibels.")
-    ] = None
-    window_px: Annotated[
-        Count | None, Field(description="In pixels; by default the side of the model's tiles."), Flag("--window")
-    ] = None
+    unit: Annotated[Unit | None, "Of the bands, where the file does not say (linear is power); made decibels."] = None
+    window_px: Annotated[Count | None, "In pixels; by default the side of the model's tiles.", Flag("--window")] = None
     overlap_px: Annotated[
         int | None,
-        Field(ge=0, description="Pixels that windows share; a third by default. More: fainter seams, slower."),
+        Field(ge=0),
+        "Pixels that windows share; a third by default. More: fainter seams, slower.",
         Flag("--overlap"),
     ] = None
     batch: Annotated[
         Count | None,
-        Field(
-            description="Windows at once, on a CPU in each thread; fewer take less memory, more fill a GPU. By default "
-            "64 on a GPU and 8 on a CPU, there fewer of windows larger than 96 px."
-        ),
+        "Windows at once, on a CPU in each thread; fewer take less memory, more fill a GPU. By default "
+        "64 on a GPU and 8 on a CPU, there fewer of windows larger than 96 px.",
     ] = None
-    device: Annotated[Literal["cuda", "mps", "cpu"] | None, Field(description="The best there is by default.")] = None
-    threads: Annotated[Count | None, Field(description="CPU threads; by default all cores it may use.")] = None
+    device: Annotated[Literal["cuda", "mps", "cpu"] | None, "The best there is by default."] = None
+    threads: Annotated[Count | None, "CPU threads; by default all cores it may use."] = None
     precision: Annotated[
         Precision,
-        Field(
-            description="auto is bfloat16 on processors and GPUs that have it, which is faster; float32 gives the same "
-            "map on every machine, but for the last digits."
-        ),
+        "auto is bfloat16 on processors and GPUs that have it, which is faster; float32 gives the same "
+        "map on every machine, but for the last digits.",
     ] = "auto"
-    overwrite: Annotated[
-        bool, Field(description="Replace maps that exist; throw away unfinished ones and begin anew.")
-    ] = False
+    overwrite: Annotated[bool, "Replace maps that exist; throw away unfinished ones and begin anew."] = False
 
     @property
     def targets(self) -> dict[str, Path]:

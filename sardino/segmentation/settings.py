@@ -14,25 +14,19 @@ Positive = Annotated[float, Field(gt=0)]
 class Settings(Options):
     """One set of numbers for every arm, so that arms differ in nothing else."""
 
-    steps: Annotated[Count, Field(description="Optimiser steps, for all numbers of labelled tiles alike.")]
+    steps: Annotated[Count, "Optimiser steps, for all numbers of labelled tiles alike."]
     epochs: Annotated[
-        float | None, Field(gt=0, description="Passes over the labelled tiles, instead of steps; the paper's way.")
+        float | None, Field(gt=0), "Passes over the labelled tiles, instead of steps; the paper's way."
     ] = None
-    batch: Annotated[Count, Field(description="Tiles of a step, drawn with replacement from the labelled ones.")]
-    lr: Annotated[Positive, Field(description="The decoder's peak rate of AdamW's warm-up and cosine.")]
-    backbone_lr: Annotated[
-        Positive,
-        Field(description="That of a ViT that is trained; it takes less than a convolution with batch norm."),
-    ]
-    validate_every: Annotated[
-        Count, Field(description="Steps between looks at the validation tiles; the best state is kept.")
-    ]
-    loss: Annotated[
-        Loss,
-        Field(description="cross-entropy over classes, or one-vs-rest: a binary cross-entropy of each class."),
-    ] = "cross-entropy"
-    weight_decay: Annotated[float, Field(ge=0, description="Of matrices; biases and norms go without.")] = 0.01
-    clip: Annotated[Positive, Field(description="Largest norm of each parameter's gradient.")] = 3.0
+    batch: Annotated[Count, "Tiles of a step, drawn with replacement from the labelled ones."]
+    lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."]
+    backbone_lr: Annotated[Positive, "That of a ViT that is trained; it takes less than a convolution with batch norm."]
+    validate_every: Annotated[Count, "Steps between looks at the validation tiles; the best state is kept."]
+    loss: Annotated[Loss, "cross-entropy over classes, or one-vs-rest: a binary cross-entropy of each class."] = (
+        "cross-entropy"
+    )
+    weight_decay: Annotated[float, Field(ge=0), "Of matrices; biases and norms go without."] = 0.01
+    clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
 
     def steps_for(self, labelled_tiles: int) -> int:
         """Optimiser steps on this many labelled tiles."""

@@ -3,7 +3,6 @@
 from typing import Annotated, Any
 
 import pytest
-from pydantic import Field
 from typer import Typer
 from typer.testing import CliRunner
 
@@ -18,7 +17,7 @@ from sardino.study.profile import Finetuning, Pretraining
 
 
 class More(Training):
-    koleo: Annotated[Share, Field(description="Weight of the KoLeo term.")] = 0.0
+    koleo: Annotated[Share, "Weight of the KoLeo term."] = 0.0
 
 
 @pytest.fixture
