@@ -39,10 +39,8 @@ def with_options(declared: type[Options] = Options, *without: str, **defaults: A
     default or come after a `*`. A type, range, choices, default and help become those of the option; of a field that is
     itself options, the fields, and the command gets the object. A list of words is given as one text with commas.
 
-    Args:
-        declared: the class.
-        without: fields that are no options of this command; what it has as parameters of its own is none either.
-        defaults: by field, where the command line's differs from the class's.
+    Fields named `without` are no options of this command, nor are those that it has as parameters of its own;
+    `defaults` are the command line's, where they differ from the class's.
     """
 
     def decorate(command: Command) -> Command:

@@ -110,8 +110,10 @@ def pretrain(
         if history.probes["step"]:
             knn, linear = history.probes["knn"][-1], history.probes["linear"][-1]
             echo(f"probe on validation tiles: mIoU {knn:.3f} by neighbours, {linear:.3f} linear")
-        for line in [f"warning: {one}" for one in result.warnings] + [f"{out / name}.safetensors" for name in digests]:
-            echo(line)
+        for sentence in result.warnings:
+            echo(f"warning: {sentence}")
+        for name in digests:
+            echo(f"{out / name}.safetensors")
 
 
 def slurm() -> None:
@@ -156,30 +158,27 @@ def map_(scenes: Scenes, *, out: Out, model: Segmenter = None, dask: Dask = "", 
 def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **options: Any) -> None:
     """Make the maps of a kind with progress; exit code 75 where Ctrl-C stopped it, 2 where one is missing."""
     from sardino.mapping.model import default_model
+    from sardino.mapping.scene_map import make_map
 
     job = Job(scene=scenes[0], model=model or default_model(built_in), **options)
     single = job.out.suffix.lower() in (".tif", ".tiff")
     if single and (len(scenes) > 1 or dask):
         raise SardinoError(f"the maps of several scenes go into a folder: give one with -o, not {job.out}")
-    try:
-        _one(job) if single else _many(job, scenes, dask)
-    except KeyboardInterrupt:
-        echo("stopped: the same command goes on from here", err=True)
-        raise Exit(STOPPED) from None
-
-
-def _one(job: Job) -> None:
-    """One map, its windows shown as they are done."""
-    from sardino.mapping.scene_map import make_map
 
     def windows(counts: Any, total: int, done: int) -> Any:
         # A batch counts as many as it holds: time left follows from windows.
         each = (1 for count in counts for _ in range(count))
         return track(each, total, job.out.name, done=done)
 
-    make_map(job, windows, say=_warn)
-    for path in job.targets.values():
-        echo(path)
+    try:
+        if single:
+            make_map(job, windows, say=_warn)
+            echo("\n".join(map(str, job.targets.values())))
+        else:
+            _many(job, scenes, dask)
+    except KeyboardInterrupt:
+        echo("stopped: the same command goes on from here", err=True)
+        raise Exit(STOPPED) from None
 
 
 def _many(job: Job, scenes: list[Path], dask: str) -> None:
@@ -199,10 +198,8 @@ def _many(job: Job, scenes: list[Path], dask: str) -> None:
             _warn(doubt)
         if not one.fault:
             echo(one.job.out)
-    missing = [one.fault for one in made if one.fault]
-    for fault in missing:
-        echo(f"no map: {fault}", err=True)
-    if missing:
+    if missing := [one.fault for one in made if one.fault]:
+        echo("\n".join(f"no map: {fault}" for fault in missing), err=True)
         raise SardinoError(f"{len(missing)} of {len(made)} scenes have no map: put right what is named, run it again")
 
 

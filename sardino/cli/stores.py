@@ -333,9 +333,7 @@ def _store_archive(layout: Any, archive: dict[str, Any], out: Path, making: Maki
     table = tile_table(chosen.tiles, identifier=chosen.identifiers, split=chosen.splits, band=chosen.bands)
     write_table(table, listed)
     if overlaps := table_leakage(table).overlaps:
-        what = (
-            f"{overlaps} pairs of tiles of different splits overlap at their rims, which hold no pixels of each other"
-        )
+        what = f"{overlaps} pairs of tiles of different splits overlap at rims that hold no pixels of each other"
         echo(f"{what}: a smaller --tile-px parts them", err=True)
     echo(f"{source.backscatter} ({source.encoding}), {source.label} ({source.codes} codes), {source.direction}")
     make_store(source, listed, out, making)
@@ -376,6 +374,4 @@ def cluster(address: str, workers: int) -> AbstractContextManager[Any]:
     try:
         return Client(**where, set_as_default=False)
     except (OSError, ValueError) as error:
-        raise SardinoError(
-            f"no Dask scheduler answers at '{address}' ({error}): give its address, or 'local'"
-        ) from error
+        raise SardinoError(f"no Dask scheduler answers at '{address}' ({error}): give its own or 'local'") from error
