@@ -61,7 +61,7 @@ lock: $(STAMP)  ## resolve requirements.lock (with hashes) and environment.yml f
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet \
 		$(if $(UPGRADE),--upgrade) --output-file requirements.lock
-	$(BIN)/python -m sardino.study.environment
+	$(BIN)/python tools/environment.py
 
 readme: $(STAMP)  ## rewrite the numbers of README.md and docs/ from results/
 	$(BIN)/python -m sardino.reporting.pages.readme

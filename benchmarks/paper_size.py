@@ -28,10 +28,9 @@ from sardino.mapping.job import Job
 from sardino.mapping.scene_map import make_map
 from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.study.arm import pretrain_arm
-from sardino.study.experiment import Experiment
 from sardino.study.plan import Run, plan
 from sardino.study.preparation import prepare
-from sardino.study.row import train_cell
+from sardino.study.row import Experiment, train_cell
 from sardino.study.workspace import Workspace
 
 ROOT = Path(__file__).resolve().parents[1]

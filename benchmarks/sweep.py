@@ -23,7 +23,7 @@ import psutil
 from sardino.errors import SardinoError
 from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import TRAININGS, read_record
-from sardino.study.stale import DEPENDENCIES
+from sardino.study.plan import DEPENDENCIES
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")

@@ -30,8 +30,8 @@ data = ""
 from sardino.evaluation import floors
 from sardino.reporting.tables import cells, tables
 from sardino.reporting.tables.floors import floors_markdown, floors_text
-from sardino.study.experiment import Experiment
 from sardino.study.plan import planned_records
+from sardino.study.row import Experiment
 from sardino.study.run import open_run
 
 run = open_run("floors", profile, data)

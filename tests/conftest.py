@@ -2,6 +2,7 @@
 
 import multiprocessing
 import shutil
+import sys
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from minute_world import PROFILE
 
 import sardino
+
+sys.path.append(str(Path(__file__).parents[1] / "tools"))  # what keeps the repository is tested too
 
 TOY = """# %% [markdown]
 # # {name}

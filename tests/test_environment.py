@@ -6,11 +6,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from environment import direct_dependencies, environment, pinned
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from sardino.errors import SardinoError
-from sardino.study.environment import direct_dependencies, environment, locked, pinned
+from sardino.study.doctor import locked
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT, LOCK, ENVIRONMENT = ROOT / "pyproject.toml", ROOT / "requirements.lock", ROOT / "environment.yml"

@@ -16,8 +16,8 @@ from sardino.dino.vit import encode
 from sardino.segmentation import segmenter, unet
 from sardino.study import attention
 from sardino.study.arm import architecture_of, begin, first_crops, pretrain_arm, recipe_of
-from sardino.study.experiment import Experiment
 from sardino.study.preparation import open_or_prepare
+from sardino.study.row import Experiment
 from sardino.study.workspace import Workspace
 
 CPU, ARM, SEED = torch.device("cpu"), "europe", 5

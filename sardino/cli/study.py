@@ -58,7 +58,7 @@ def kubernetes(folder: Annotated[Path, "Where to; nothing there is overwritten."
     Edit job.yaml in it: the image, and the volume claim that holds this project's folder with its .venv, mounted at the
     path it has here. Then start, where the volume is mounted too: sardino reproduce PROFILE --kubernetes FOLDER
     """
-    from sardino.study.kubernetes import write_profile
+    from sardino.study.cluster import write_profile
 
     for path in write_profile(folder, project_root()):
         echo(path)
@@ -85,11 +85,11 @@ def plan(
     echo(f"{loaded.title}: {len(rows)} runs\non {given.title} ({given.source})")
     if compare:
         found = forecast.compare(Workspace.open(profile), rows)
-        if not found:
+        if found.empty:
             raise SardinoError(f"profile '{profile}' has no record to compare with: run `sardino reproduce {profile}`")
-        values = [astuple(one)[:-1] for one in found]
+        values = found.drop(columns="device").itertuples(index=False)
         show_table([COMPARED, *([name, *(f"{v:.3g}" for v in numbers)] for name, *numbers in values)])
-        took, predicted = sum(t.took_s for t in found), sum(t.predicted_s for t in found)
+        took, predicted = found["took_s"].sum(), found["predicted_s"].sum()
         echo(f"together {took:.4g} s, predicted {predicted:.4g} s: {took / predicted:.2f} times")
     else:
         table = []
@@ -129,7 +129,7 @@ def gallery(
     profile: Annotated[Texts, Argument(help="Profiles to show; all that are published.")] = None,
 ) -> None:
     """Write the published figures of all profiles as one HTML page, results/gallery.html; nothing is run."""
-    from sardino.study.gallery import make_gallery
+    from sardino.study.report import make_gallery
 
     echo(make_gallery(profile or ()))
 
@@ -159,10 +159,8 @@ def notebook(
         run_planned(workspace, runs[name], threads, extra, if_stale, attempt)
         echo(workspace.notebook(name))
     elif source.is_file():
-        given = {"profile": workspace.reference, "data": str(workspace.data or ""), **extra}
-        output, failed = workspace.notebook(source.stem), workspace.failed(source.stem)
-        run_notebook(source, given, output, root=workspace.root, failed=failed, threads=threads)
-        echo(output)
+        run_notebook(workspace, source, source.stem, {**workspace.given, **extra}, threads=threads)
+        echo(workspace.notebook(source.stem))
     else:
         known = ", ".join([*runs, *(path.stem for path in sorted(source.parent.glob("[0-9]*.py")))])
         raise SardinoError(f"no run or notebook is named '{name}'; there are {known}")
@@ -178,7 +176,7 @@ def notebooks(
     prose is today's. Where the source has other code than was executed, nothing is published. The smoke profile's runs
     go to tests/notebooks/ instead, where the tests compare new runs with them.
     """
-    from sardino.study.publish import publish_notebook
+    from sardino.study.notebook import publish_notebook
 
     workspace = Workspace.open(profile)
     sources = {path.stem: path for path in sorted((workspace.root / "notebooks").glob("[0-9]*.py"))}

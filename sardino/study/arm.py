@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ from sardino.dino.step import Learner, Network
 from sardino.dino.views import Views
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.record import revision
-from sardino.study.stale import hash_of_code, imported_files
+from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card, measured_at_end
 from sardino.weights.save import save_backbone
@@ -42,9 +42,7 @@ def architecture_of(space: Workspace, arm: str, store: TileStore) -> Architectur
 def first_crops(space: Workspace, arm: str, store: TileStore, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The arm's first training tiles as its networks see them before the first step.
 
-    Returns:
-        the tiles (B, C, H, W) in dB; their large crops (2, B, C, H, W), and their small ones (L, B, C, h, w), both
-        normalised.
+    The tiles (B, C, H, W) in dB, their large crops (2, B, C, H, W) and small ones (L, B, C, h, w), both normalised.
     """
     ids = store.ids("train", space.profile.arm(arm).regions)
     views = Views(architecture_of(space, arm, store), recipe_of(space, arm, store), Normalisation.of_store(store, ids))
@@ -68,33 +66,21 @@ def pretrain_arm(
 ) -> dict[str, Any]:
     """Pre-train on the arm's training tiles alone, save teacher and student, return the record's results.
 
-    Args:
-        seed: of all that is random; None for the profile's first.
+    All that is random follows from the seed, by default the profile's first.
     """
-    device = device or best_device()
-    profile = space.profile
+    device, profile = device or best_device(), space.profile
     seed = profile.seeds[0] if seed is None else seed
-    plan = profile.arm(arm)
+    plan, folder = profile.arm(arm), space.pretrain(arm, seed)
     store = TileStore.open(space.build / plan.store)
     architecture, recipe = architecture_of(space, arm, store), recipe_of(space, arm, store)
     shared = {name: getattr(plan, name) for name in Training.model_fields}
     shared["save_every"] = plan.save_every or max(1, plan.steps // 4)
     run = Run(**shared, seed=seed, workers=profile.data.loader_workers)
-    folder = space.pretrain(arm, seed)
-    result, digests = pretrain_on(
-        store,
-        plan.regions,
-        architecture,
-        recipe,
-        run,
-        Parallel(device),
-        folder,
-        cache=profile.data.cache,
-        # The code's own content, because a working tree changes under one revision.
-        code=hash_of_code(imported_files(Path(__file__), Path(sardino.__file__).parent)),
-        mismatch="restart",
-        label=f"pre-training {profile.pretrained(arm, seed)}",
-    )
+    # The code's own content, because a working tree changes under one revision.
+    code = hash_of_code(imported_files(Path(__file__), Path(sardino.__file__).parent))
+    options: dict[str, Any] = {"cache": profile.data.cache, "code": code, "mismatch": "restart"}
+    options["label"] = f"pre-training {profile.pretrained(arm, seed)}"
+    result, digests = pretrain_on(store, plan.regions, architecture, recipe, run, Parallel(device), folder, **options)
     history = result.history
     return {
         "arm": arm,
@@ -127,12 +113,10 @@ def pretrain_on(
     *,
     cache: Cache = "auto",
     code: str = "",
-    mismatch: Literal["refuse", "restart"] = "refuse",
     restart: bool = False,
-    tensorboard: bool = False,
-    label: str = "pre-training",
+    **options: Any,
 ) -> tuple[Pretrained, dict[str, str]]:
-    """Pre-train on a store's training tiles (see `pretrain`) and save both backbones with their card.
+    """Pre-train on a store's training tiles and save both backbones with their card.
 
     Args:
         regions: whose training tiles are learnt from; those for validation are probed, no other is touched.
@@ -140,35 +124,23 @@ def pretrain_on(
         cache: see sardino.dino.batches.open_tiles.
         code: of what makes it, kept in the snapshots, and compared where `mismatch` is to restart.
         restart: throw snapshots away whatever they are.
+        options: `mismatch`, `tensorboard` and `label` of `pretrain`.
 
     Returns:
         the result, and the sha256 of each weights file (on the first rank; elsewhere none).
     """
     ids = store.ids("train", regions)
     normalisation = Normalisation.of_store(store, ids)
-    about = {"data": store.fingerprint, "unit": store.unit, "regions": list(regions), "code": code}
+    options["about"] = {"data": store.fingerprint, "unit": store.unit, "regions": list(regions), "code": code}
     if restart and parallel.first:
         shutil.rmtree(folder / "snapshots", ignore_errors=True)
     parallel.wait()
     tiles = open_tiles(store, ids, None, cache)
     probe = ProbeTiles(store, regions, normalisation)
+    options["probe"] = probe if probe.labelled else None
     if isinstance(tiles, MemoryTiles):
         run = run.changed(workers=0)
-    result = pretrain(
-        tiles,
-        ids,
-        normalisation,
-        architecture,
-        recipe,
-        run,
-        parallel,
-        folder=folder,
-        about=about,
-        mismatch=mismatch,
-        probe=probe if probe.labelled else None,
-        tensorboard=tensorboard,
-        label=label,
-    )
+    result = pretrain(tiles, ids, normalisation, architecture, recipe, run, parallel, folder=folder, **options)
     if not parallel.first:
         return result, {}
     told = ("fingerprint", "product", "synthetic", "gsd_m")

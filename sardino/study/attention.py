@@ -14,7 +14,6 @@ from torch import Tensor
 from sardino.data.tiles.landcover import IGNORE, label_order
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
-from sardino.data.tiles.tile import Tile
 from sardino.dino.attention import class_attention, patch_tokens, rollout
 from sardino.dino.vit import build_vit
 from sardino.evaluation.attention_nulls import alignment, block_mean
@@ -30,31 +29,20 @@ from sardino.weights.card import Card
 from sardino.weights.save import load_backbone
 
 BATCH = 64
-SEED = 0
-"""Of the untrained ViT that an arm is compared with."""
-MOST = 1024
-"""Tiles that are scored at most, the first by hash: the rest would hardly narrow an interval over bands."""
-LANDCOVER = "landcover"
-"""Name of the label map among the layers."""
-COARSE_LANDCOVER = "landcover_300m"
-"""The one other layer of classes; all others are amounts."""
-TOKEN_TILES = 64
-"""Tiles beside those shown whose tokens the colours are taken from."""
+SEED = 0  # of the untrained ViT that an arm is compared with
+MOST = 1024  # tiles scored, the first by hash: the rest would hardly narrow an interval over bands
+LANDCOVER = "landcover"  # the label map among the layers
+COARSE_LANDCOVER = "landcover_300m"  # the one other layer of classes; all others are amounts
+TOKEN_TILES = 64  # beside those shown, whose tokens the colours are taken from
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a ViT makes of tiles; relative weights, 1 is an even spread.
+    """What a ViT makes of tiles; relative weights, 1 is an even spread."""
 
-    Args:
-        attention: (N, heads, h, w) of the last block's class token.
-        rollout: (N, h, w) attention rolled out from the class token through all blocks.
-        tokens: (N, h, w, D) patch tokens of the last block.
-    """
-
-    attention: NDArray[np.float32]
-    rollout: NDArray[np.float32]
-    tokens: NDArray[np.float32]
+    attention: NDArray[np.float32]  # (N, heads, h, w) of the last block's class token
+    rollout: NDArray[np.float32]  # (N, h, w) attention rolled out from the class token through all blocks
+    tokens: NDArray[np.float32]  # (N, h, w, D) patch tokens of the last block
 
     @property
     def token_variance(self) -> list[float]:
@@ -111,9 +99,8 @@ def attention_maps(
 def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
     """How concentrated each head of (N, heads, h, w) maps is, averaged over tiles.
 
-    Returns:
-        per head: "mass_share", the smallest share of patches that holds 60 % of the attention
-        (0.6 for an even spread), and "peak", the largest weight relative to an even spread.
+    Per head "mass_share", the smallest share of patches that holds 60 % of the attention (0.6 for an even spread), and
+    "peak", the largest weight relative to an even spread.
     """
     flat = attention.reshape(*attention.shape[:2], -1)
     share, peak = attention_mask(flat).mean(-1), flat.max(-1) / flat.mean(-1)
@@ -122,20 +109,13 @@ def head_summary(attention: NDArray[np.float32]) -> list[dict[str, float]]:
 
 @dataclass(frozen=True)
 class Scored:
-    """Attention of tiles, with what it is compared with.
+    """Attention of tiles, with what it is compared with."""
 
-    Args:
-        attention, untrained: (N, heads, h, w).
-        references: layers per patch; the label map first, if there are labels.
-        blocks: (N,) number of the place and band of each tile, the unit that intervals resample.
-        split: "test", or "all" where an arm has no test tiles.
-    """
-
-    attention: NDArray[np.float32]
-    untrained: NDArray[np.float32]
-    references: list[Reference]
-    blocks: NDArray[np.int64]
-    split: str
+    attention: NDArray[np.float32]  # (N, heads, h, w)
+    untrained: NDArray[np.float32]  # the same of random weights
+    references: list[Reference]  # layers per patch; the label map first, if there are labels
+    blocks: NDArray[np.int64]  # (N,) number of each tile's place and band, the unit that intervals resample
+    split: str  # "test", or "all" where an arm has no test tiles
 
 
 def gather(space: Workspace, arm: str, store: TileStore) -> Scored:
@@ -144,15 +124,14 @@ def gather(space: Workspace, arm: str, store: TileStore) -> Scored:
     Test tiles of the arm's first region, whose bands no training saw; all tiles of a store that is not split, because
     its places are too small: its ViT has then seen their backscatter, and never a reference.
     """
-    ids = store.ids("test", space.profile.arm(arm).regions[:1])
-    split = "test" if ids else "all"
-    ids = ids or store.ids()
+    test = store.ids("test", space.profile.arm(arm).regions[:1])
+    ids = test or store.ids()
     chosen = set(label_order(ids)[:MOST])
     ids = [tile for tile in ids if tile in chosen]
     index = store.index.set_index("id").loc[ids]
     blocks = index.groupby(["region", "crs", "band"], sort=True).ngroup().to_numpy(np.int64)
-    patch = space.profile.architecture(arm).patch
-    return Scored(*attention_maps(space, arm, store, ids), patch_references(store, ids, patch), blocks, split)
+    references = patch_references(store, ids, space.profile.architecture(arm).patch)
+    return Scored(*attention_maps(space, arm, store, ids), references, blocks, "test" if test else "all")
 
 
 def patch_references(store: TileStore, ids: Sequence[str], patch: int) -> list[Reference]:
@@ -162,41 +141,35 @@ def patch_references(store: TileStore, ids: Sequence[str], patch: int) -> list[R
     if COARSE_LANDCOVER in store.layers:
         maps[COARSE_LANDCOVER] = store.read_layer(COARSE_LANDCOVER, ids)
     found = [Reference(name, patch_classes(index, patch, len(names)), names) for name, index in maps.items()]
+    found = [each for each in found if (each.values != IGNORE).any()]
     for name in store.layers:
         if name == COARSE_LANDCOVER:
             continue
         layer = store.read_layer(name, ids).astype(np.float32)
         if name == "optical":
             layer = np.where((layer > 0).any(1), layer.mean(1), np.nan)
-        found.append(Reference(name, patch_means(layer, patch)))
-    return [each for each in found if _known(each)]
-
-
-def _known(reference: Reference) -> bool:
-    values = reference.values
-    return bool((values != IGNORE).any() if reference.classes else np.isfinite(np.asarray(values, float)).any())
+        if np.isfinite(means := patch_means(layer, patch)).any():
+            found.append(Reference(name, means))
+    return found
 
 
 def score_arms(space: Workspace, scored: dict[str, Scored], stores: dict[str, TileStore]) -> pd.DataFrame:
-    """The tidy table of all arms."""
-    titles = {arm: space.profile.arm(arm).title for arm in scored}
-    frames = [score_heads(arm, titles[arm], each, stores[arm]) for arm, each in scored.items()]
+    """The tidy table of all arms (sardino.evaluation.attention_scores), with where its numbers come from."""
+    frames = []
+    for arm, each in scored.items():
+        store, frame = stores[arm], attention_scores(each.attention, each.untrained, each.references, each.blocks)
+        told = {"arm": arm, "arm_title": space.profile.arm(arm).title, "split": each.split}
+        for place, (name, value) in enumerate(told.items()):
+            frame.insert(place, name, value)
+        legend = store.legend
+        frames.append(frame.assign(labels=legend.name, derived=legend.derived, synthetic=store.synthetic))
     return pd.concat(frames, ignore_index=True)
-
-
-def score_heads(arm: str, title: str, scored: Scored, store: TileStore) -> pd.DataFrame:
-    """The tidy table of one arm (sardino.evaluation.attention_scores), with where its numbers come from."""
-    frame = attention_scores(scored.attention, scored.untrained, scored.references, scored.blocks)
-    for place, (name, value) in enumerate({"arm": arm, "arm_title": title, "split": scored.split}.items()):
-        frame.insert(place, name, value)
-    return frame.assign(labels=store.legend.name, derived=store.legend.derived, synthetic=store.synthetic)
 
 
 def land_cover_alignment(scored: Scored) -> dict[str, float]:
     """How far attention follows the labels beyond chance, and the same for random weights.
 
-    Returns:
-        "value", "low", "high" (see `alignment`; bands resampled) and "random_value", ... of an untrained ViT.
+    "value", "low", "high" (see `alignment`; bands resampled) and "random_value", ... of an untrained ViT.
     """
     label = np.asarray(scored.references[0].values, np.uint8)
     result: dict[str, float] = {}
@@ -227,7 +200,9 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
     colours = token_pca(np.concatenate(tokens)).colours(seen.tokens)
     columns = []
     for i, tile in enumerate(ids):
-        place = store.tile(tile)
+        place, gsd_m = store.tile(tile), store.gsd_m
+        if not gsd_m and place.crs and CRS.from_user_input(place.crs).is_projected:
+            gsd_m = place.transform[0]
         known = bool((label[i] != IGNORE).any())
         columns.append(
             ComparisonColumn(
@@ -238,7 +213,7 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
                 reference=label[i] if known else None,
                 legend=store.legend if known else None,
                 channels=tuple(store.channels),
-                gsd_m=_spacing(store, place),
+                gsd_m=gsd_m,
                 # The class token keeps a part of what is rolled out: relative to what the patches hold.
                 rollout=seen.rollout[i] / seen.rollout[i].mean(),
                 tokens=colours[i],
@@ -247,10 +222,3 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
             )
         )
     return columns
-
-
-def _spacing(store: TileStore, place: Tile) -> float | None:
-    """Metres per pixel, of the whole store or of this tile; None where nothing tells."""
-    if store.gsd_m or not place.crs:
-        return store.gsd_m
-    return place.transform[0] if CRS.from_user_input(place.crs).is_projected else None

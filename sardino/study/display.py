@@ -12,26 +12,18 @@ from typing import TextIO
 from sardino.study.plan import Run
 from sardino.study.workspace import Workspace
 
-PLAIN_INTERVAL_S = 30.0
-"""Seconds between lines where the output is a file or a pipe."""
-PRIOR = 0.5
-"""Weight of the predicted time, as a share of all work, against what this session has measured."""
+PLAIN_INTERVAL_S = 30.0  # between lines where the output is a file or a pipe
+PRIOR = 0.5  # weight of the predicted time, as a share of all work, against what this session has measured
 
 
 @dataclass
 class Progress:
-    """Watches the files that runs leave in the workspace and tells about them.
-
-    Args:
-        stale: the runs Snakemake is going to execute.
-        expected_s: how long each is predicted to take on the profile's hardware, by name.
-        out: where to write; a terminal gets a block that is drawn anew, anything else plain lines.
-    """
+    """Watches the files that runs leave in the workspace and tells about them."""
 
     workspace: Workspace
-    stale: Sequence[Run] = ()
-    expected_s: Mapping[str, float] = field(default_factory=dict)
-    out: TextIO = field(default_factory=lambda: sys.stdout)
+    stale: Sequence[Run] = ()  # the runs Snakemake is going to execute
+    expected_s: Mapping[str, float] = field(default_factory=dict)  # by name, on the profile's hardware
+    out: TextIO = field(default_factory=lambda: sys.stdout)  # a terminal gets a block drawn anew, else plain lines
     started: float = field(default_factory=time.time)
     _told: dict[str, str] = field(default_factory=dict, init=False)
     _began: dict[str, float] = field(default_factory=dict, init=False)
@@ -40,34 +32,31 @@ class Progress:
     def __post_init__(self) -> None:
         self._spoke = self.started
 
+    def running(self) -> list[Run]:
+        """Runs whose heartbeat file exists."""
+        return [run for run in self.stale if self._fresh(self.workspace.progress(run.name))]
+
     def finished(self) -> list[Run]:
         """Runs whose record this session wrote and whose heartbeat has stopped."""
         alive = {run.name for run in self.running()}
-        written = [run for run in self.stale if _newer(self.workspace.record(run.name), self.started)]
+        written = [run for run in self.stale if self._fresh(self.workspace.record(run.name))]
         return [run for run in written if run.name not in alive]
 
     def executed(self) -> list[Run]:
         """Finished runs whose notebook ran; the others kept their record, since all they depend on is the same."""
-        return [run for run in self.finished() if _newer(self.workspace.notebook(run.name), self.started)]
+        return [run for run in self.finished() if self._fresh(self.workspace.notebook(run.name))]
 
     def failures(self) -> list[Run]:
         """Runs of this session that left a message of failure, or began and are gone without a record."""
-        told = {run.name for run in self.stale if _newer(self._message(run), self.started)}
+        told = {run.name for run in self.stale if self._fresh(self._message(run))}
         alive = {run.name for run in (*self.running(), *self.finished())}
         return [run for run in self.stale if run.name in told or run.name in self._began.keys() - alive]
 
     def message(self, run: Run) -> str:
         """Why a run failed, in its own words."""
-        path = self._message(run)
-        return (
-            path.read_text(encoding="utf-8").strip()
-            if path.is_file()
-            else "its process ended without a word, most likely for want of memory"
-        )
-
-    def running(self) -> list[Run]:
-        """Runs whose heartbeat file exists."""
-        return [run for run in self.stale if _newer(self.workspace.progress(run.name), self.started)]
+        if not (path := self._message(run)).is_file():
+            return "its process ended without a word, most likely for want of memory"
+        return path.read_text(encoding="utf-8").strip()
 
     def time_left_s(self) -> float:
         """What is left of the predicted time, over the speed of work so far; at the start that is one."""
@@ -82,11 +71,9 @@ class Progress:
         """Tell what has changed since the last call."""
         if not self.stale:
             return
-        now = time.time()
-        running = self.running()
+        now, running, executed = time.time(), self.running(), self.executed()
         for run in running:
             self._began.setdefault(run.name, now)
-        executed = self.executed()
         ended = [(run, "done" if run in executed else "same") for run in self.finished()]
         ended += [(run, "FAILED") for run in self.failures()]
         lines = []
@@ -95,11 +82,19 @@ class Progress:
                 self._told[run.name] = word
                 took = duration(now - self._began.get(run.name, now))
                 lines.append(f"{word:6} {run.name} ({took})  {len(self._told)}/{len(self.stale)}")
+        counts = f"{len(self._told)}/{len(self.stale)} runs finished, {len(running)} running"
+        status = f"{counts}, {duration(now - self.started)} elapsed, about {duration(self.time_left_s())} left"
         if self.out.isatty():
-            self._draw(lines, running)
+            width = shutil.get_terminal_size().columns - 1
+            block = [status, *(f"  {self._line(run)}" for run in running)]
+            self.clear()
+            for line in lines + block:
+                self.out.write(line[:width] + "\n")
+            self._drawn = len(block)
+            self.out.flush()
             return
         if now - self._spoke >= PLAIN_INTERVAL_S and not lines:
-            lines.append(self._status(running) + "".join(f"; {self._line(run)}" for run in running))
+            lines.append("; ".join([status, *map(self._line, running)]))
         for line in lines:
             self._spoke = now
             print(line, file=self.out, flush=True)
@@ -110,20 +105,6 @@ class Progress:
             self.out.write(f"\x1b[{self._drawn}F\x1b[J")
             self._drawn = 0
         self.out.flush()
-
-    def _draw(self, lines: list[str], running: list[Run]) -> None:
-        width = shutil.get_terminal_size().columns - 1
-        block = [self._status(running), *(f"  {self._line(run)}" for run in running)]
-        self.clear()
-        for line in lines + block:
-            self.out.write(line[:width] + "\n")
-        self._drawn = len(block)
-        self.out.flush()
-
-    def _status(self, running: list[Run]) -> str:
-        elapsed = duration(time.time() - self.started)
-        counts = f"{len(self._told)}/{len(self.stale)} runs finished, {len(running)} running"
-        return f"{counts}, {elapsed} elapsed, about {duration(self.time_left_s())} left"
 
     def _line(self, run: Run) -> str:
         label, done, total = self._heartbeat(run)
@@ -145,6 +126,13 @@ class Progress:
     def _message(self, run: Run) -> Path:
         return self.workspace.failed(run.name).with_suffix(".txt")
 
+    def _fresh(self, path: Path) -> bool:
+        """Whether a file is of this session."""
+        try:
+            return path.stat().st_mtime >= self.started - 0.01
+        except OSError:
+            return False
+
 
 def duration(seconds: float) -> str:
     """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
@@ -154,10 +142,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def _newer(path: Path, moment: float) -> bool:
-    try:
-        return path.stat().st_mtime >= moment - 0.01
-    except OSError:
-        return False

@@ -3,9 +3,11 @@
 import importlib
 import importlib.metadata as metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,26 +16,14 @@ from packaging.requirements import Requirement
 
 from sardino.errors import SardinoError, first_line
 from sardino.reporting.record import hardware
-from sardino.study.environment import locked
 from sardino.study.workspace import project_root
 
 GIB = 2**30
 MEMORY_GIB = 6.0  # below this the laptop profile may be killed in the middle of a notebook
 DISK_GIB = 2.0  # a tile store, the executed notebooks and the weights
-SHOWN = (
-    "torch",
-    "torchvision",
-    "timm",
-    "zarr",
-    "xarray",
-    "rasterio",
-    "geopandas",
-    "jupytext",
-    "papermill",
-    "snakemake",
-)
-COMPILED = ("torch", "torchvision", "timm", "rasterio", "zarr")
-"""Import only where their libraries fit each other and the system."""
+TOLD = ("torch", "torchvision", "timm", "zarr", "xarray", "rasterio", "geopandas", "jupytext", "papermill", "snakemake")
+COMPILED = ("torch", "torchvision", "timm", "rasterio", "zarr")  # import only where their libraries fit
+HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -56,11 +46,23 @@ class Machine:
     writable: bool
     revision: str | None
 
+    @property
+    def paired(self) -> bool:
+        """Whether torchvision accepts the installed torch, and its compiled operators loaded with it."""
+        torch = self.packages.get("torch")
+        if torch is None or self.packages.get("torchvision") is None or "torchvision" in self.broken:
+            return False
+        return torch.split("+")[0] in Requirement(f"torch{self.torch_needed}").specifier
+
 
 def examine(root: Path | None = None) -> Machine:
     """Look at the machine, the environment and the project folder (by default the one around the current folder)."""
-    root = root.resolve() if root else _project()
-    packages = _packages()
+    if root is None:
+        root = Path.cwd()
+        with suppress(SardinoError):
+            root = project_root()
+    root = root.resolve()
+    packages = {item.name: _version(item.name) for item in _required("sardino")}
     broken = {name: why for name in COMPILED if (why := _failure(name))}
     memory, free = _memory()
     found = hardware()
@@ -70,7 +72,7 @@ def examine(root: Path | None = None) -> Machine:
         packages=packages,
         drift=_drift(root / "requirements.lock", packages),
         broken=broken,
-        torch_needed=_torch_of_torchvision(),
+        torch_needed=next((str(item.specifier) for item in _required("torchvision") if item.name == "torch"), ""),
         cpu=found["cpu"],
         cores=found["cores"],
         accelerator=found["gpu"],
@@ -86,10 +88,10 @@ def examine(root: Path | None = None) -> Machine:
 
 def report(m: Machine) -> list[tuple[str, str]]:
     """(what, value) rows for reading; what is merely optional says so in its value."""
-    pair = "match" if _paired(m) else "DO NOT MATCH"
+    pair = "match" if m.paired else "DO NOT MATCH"
     return [
         ("python", ".".join(map(str, m.python))),
-        *((name, m.packages.get(name) or "not installed") for name in SHOWN),
+        *((name, m.packages.get(name) or "not installed") for name in TOLD),
         ("torch and torchvision", f"{pair} (torchvision asks for torch{m.torch_needed or ', any version'})"),
         ("environment", "as in requirements.lock" if not m.drift else f"{len(m.drift)} packages differ from the lock"),
         ("processor", f"{m.cpu}, {m.cores} cores"),
@@ -103,81 +105,72 @@ def report(m: Machine) -> list[tuple[str, str]]:
 
 def problems(m: Machine) -> list[str]:
     """One sentence with its remedy for each thing that would stop or spoil a run."""
-    found = []
     again = "remove .venv and run any make target to install it again"
-    if m.python < (3, 11):
-        found.append(f"Python {m.python[0]}.{m.python[1]} is too old: install 3.11 or newer, then {again}.")
-    if missing := [name for name, version in m.packages.items() if version is None]:
-        found.append(f"Not installed: {', '.join(missing)}: {again}.")
-    if not _paired(m):
-        found.append(
-            f"torchvision asks for torch{m.torch_needed}, and torch {m.packages.get('torch')} is installed: {again}."
-        )
-    found += [f"{name} does not import ({why}): {again}." for name, why in m.broken.items()]
-    if m.drift:
-        shown = ", ".join(f"{name} {have} (lock: {want})" for name, (have, want) in sorted(m.drift.items())[:5])
-        found.append(f"{len(m.drift)} packages differ from requirements.lock, as {shown}: {again}.")
-    if m.memory_gib < MEMORY_GIB:
-        found.append(
-            f"Only {m.memory_gib:.1f} GiB of memory: run 'make reproduce PROFILE=smoke', or free {MEMORY_GIB:.0f} GiB."
-        )
-    if m.disk_free_gib < DISK_GIB:
-        found.append(
-            f"Only {m.disk_free_gib:.1f} GiB of disk free at {m.root}: free {DISK_GIB:.0f} GiB, or set SARDINO_BUILD."
-        )
-    if not (m.root / "notebooks").is_dir():
-        found.append(f"{m.root} is not the sardino project: change to its folder, the one with notebooks/.")
-    if not m.writable:
-        found.append(f"{m.root} is read-only: work in a copy that you may write to.")
-    if m.threads > m.cores:
-        found.append(f"torch uses {m.threads} threads on {m.cores} cores: set OMP_NUM_THREADS={m.cores}.")
-    return found
+    memory, disk = f"Only {m.memory_gib:.1f} GiB of memory", f"Only {m.disk_free_gib:.1f} GiB of disk free at {m.root}"
+    missing = [name for name, version in m.packages.items() if version is None]
+    drift = ", ".join(f"{name} {have} (lock: {want})" for name, (have, want) in sorted(m.drift.items())[:5])
+    torch = f"torchvision asks for torch{m.torch_needed}, and torch {m.packages.get('torch')} is installed"
+    elsewhere = not (m.root / "notebooks").is_dir()
+    judged = [
+        (m.python < (3, 11), f"Python {m.python[0]}.{m.python[1]} is too old: install 3.11 or newer, then {again}."),
+        (missing, f"Not installed: {', '.join(missing)}: {again}."),
+        (not m.paired, f"{torch}: {again}."),
+        *((True, f"{name} does not import ({why}): {again}.") for name, why in m.broken.items()),
+        (m.drift, f"{len(m.drift)} packages differ from requirements.lock, as {drift}: {again}."),
+        (m.memory_gib < MEMORY_GIB, f"{memory}: run 'make reproduce PROFILE=smoke', or free {MEMORY_GIB:.0f} GiB."),
+        (m.disk_free_gib < DISK_GIB, f"{disk}: free {DISK_GIB:.0f} GiB, or set SARDINO_BUILD."),
+        (elsewhere, f"{m.root} is not the sardino project: change to its folder, the one with notebooks/."),
+        (not m.writable, f"{m.root} is read-only: work in a copy that you may write to."),
+        (m.threads > m.cores, f"torch uses {m.threads} threads on {m.cores} cores: set OMP_NUM_THREADS={m.cores}."),
+    ]
+    return [sentence for found, sentence in judged if found]
 
 
-def _packages() -> dict[str, str | None]:
-    """The installed version of every runtime dependency that this package declares."""
-    versions: dict[str, str | None] = {}
-    for line in metadata.requires("sardino") or []:
-        requirement = Requirement(line)
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+def locked(lock: Path) -> list[tuple[Requirement, int]]:
+    """Each requirement of a hash lock, and how many hashes stand under it.
+
+    Raises:
+        SardinoError: a line is not `name==version [; marker]` with its hashes.
+    """
+    rows = []
+    for entry in lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
+        line = HASH.sub("", entry).strip()
+        if not line or line.startswith("#"):
             continue
         try:
-            versions[requirement.name] = metadata.version(requirement.name)
-        except metadata.PackageNotFoundError:
-            versions[requirement.name] = None
-    return versions
+            rows.append((Requirement(line), len(HASH.findall(entry))))
+        except ValueError as error:
+            raise SardinoError(f"{lock}: cannot read '{line[:80]}'; write the lock again with 'make lock'") from error
+    return rows
+
+
+def _required(package: str) -> list[Requirement]:
+    """What an installed package's own metadata asks for here, extras left out; nothing of one that is not there."""
+    try:
+        asked = list(map(Requirement, metadata.requires(package) or []))
+    except metadata.PackageNotFoundError:
+        return []
+    return [item for item in asked if item.marker is None or item.marker.evaluate({"extra": ""})]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _drift(lock: Path, packages: dict[str, str | None]) -> dict[str, tuple[str, str]]:
     """The direct dependencies whose installed version is not the lock's; none outside a checkout."""
-    if not lock.is_file():
-        return {}
     differ = {}
-    for requirement, _ in locked(lock):
-        have = packages.get(requirement.name)
-        if have is None or (requirement.marker is not None and not requirement.marker.evaluate()):
+    for item, _ in locked(lock) if lock.is_file() else ():
+        have = packages.get(item.name)
+        if have is None or (item.marker is not None and not item.marker.evaluate()):
             continue
         # A local label such as 2.15.0+cpu is another build of the same release.
-        if have.split("+")[0] not in requirement.specifier:
-            differ[requirement.name] = (have, str(requirement.specifier).removeprefix("=="))
+        if have.split("+")[0] not in item.specifier:
+            differ[item.name] = (have, str(item.specifier).removeprefix("=="))
     return differ
-
-
-def _torch_of_torchvision() -> str:
-    """The versions of torch that torchvision's own metadata accept, "" where it accepts any."""
-    try:
-        lines = metadata.requires("torchvision") or []
-    except metadata.PackageNotFoundError:
-        return ""
-    return next((str(Requirement(line).specifier) for line in lines if Requirement(line).name == "torch"), "")
-
-
-def _paired(machine: Machine) -> bool:
-    """Whether torchvision accepts the installed torch, and its compiled operators loaded with it."""
-    torch = machine.packages.get("torch")
-    if torch is None or machine.packages.get("torchvision") is None or "torchvision" in machine.broken:
-        return False
-    return torch.split("+")[0] in Requirement(f"torch{machine.torch_needed}").specifier
 
 
 def _failure(module: str) -> str | None:
@@ -189,14 +182,6 @@ def _failure(module: str) -> str | None:
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         return first_line(error)
     return None
-
-
-def _project() -> Path:
-    """The project around the current folder, or that folder where there is none."""
-    try:
-        return project_root()
-    except SardinoError:
-        return Path.cwd()
 
 
 def _memory() -> tuple[float, float]:
@@ -213,10 +198,11 @@ def _memory() -> tuple[float, float]:
 
 def _revision(root: Path) -> str | None:
     """The commit of the project, with "+" where the working tree differs from it; None outside git."""
-    try:
-        git = ["git", "-C", str(root)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True)
-        dirty = subprocess.run([*git, "status", "--porcelain"], capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return head.stdout.strip() + ("+" if dirty.stdout.strip() else "")
+    told = []
+    for asked in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"]):
+        try:
+            done = subprocess.run(["git", "-C", root, *asked], capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            return None
+        told.append(done.stdout.strip())
+    return told[0] + ("+" if told[1] else "")

@@ -1,71 +1,92 @@
 """The plan as a table: every run of a profile, with the operations, memory, disk and hours it is predicted to take.
 
-Operations are counted on the real networks at the profile's sizes (sardino.study.operations) times steps, seeds and
-label fractions; nothing is built or read, so the paper's sizes are forecast in seconds.
+Operations are counted on the real networks at the profile's sizes, on tensors that hold no numbers, times steps, seeds
+and label fractions; nothing is built or read, so the paper's sizes are forecast in seconds.
 """
 
-import time
+import copy
+import timeit
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from math import ceil
 from typing import Any
 
 import pandas as pd
 import psutil
 import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
-from sardino.dino.recipe import find_recipe
+from sardino.dino.head_and_loss import Head
+from sardino.dino.recipe import Recipe, find_recipe
 from sardino.dino.runtime import keep_memory
+from sardino.dino.skip_unused import class_token_only
+from sardino.dino.step import Network
+from sardino.dino.views import half_tile
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import hardware, read_record
+from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.segmentation.unet import UNet
-from sardino.study.operations import Work, pretraining_tile, supervised_tile
 from sardino.study.plan import Run, plan
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
-OVERHEAD_S = 12.0
-"""Kernel start, imports and reading the store."""
-SIMULATED_PX_S = 4e5
-"""Pixels of the synthetic world that a core makes in a second."""
-TRAIN, TEST = 0.6, 0.2
-"""Shares of a region's tiles (paper, Figure 3)."""
+OVERHEAD_S = 12.0  # kernel start, imports and reading the store
+SIMULATED_PX_S = 4e5  # pixels of the synthetic world that a core makes in a second
+TRAIN, TEST = 0.6, 0.2  # shares of a region's tiles (paper, Figure 3)
+# Of a pixel: backscatter, label, and the reference layers of the synthetic world; a store of one's own is linked.
 STORED_BYTES = {"world": 2 * len(CHANNELS) + 1 + 12, "folder": 2 * len(CHANNELS) + 1, "store": 0}
-"""Of a pixel: backscatter, label, and the reference layers of the synthetic world; a store of one's own is linked."""
-PROCESS_GB = 1.0
-"""A kernel with its libraries."""
-EVALUATED = 16
-"""Tiles of a batch without gradient."""
-SNAPSHOTS = 3
-"""The newest two and the best."""
-OUTPUT_GB = 0.002
-"""A notebook, a record and its figures."""
-HERE = "here"
-"""The device that means: this machine's CPU, measured now."""
+PROCESS_GB = 1.0  # a kernel with its libraries
+EVALUATED = 16  # tiles of a batch without gradient
+SNAPSHOTS = 3  # the newest two and the best
+OUTPUT_GB = 0.002  # a notebook, a record and its figures
+HERE = "here"  # the device that means: this machine's CPU, measured now
 ROUNDS = 3
-GPU_SHARES = (0.35, 0.25)
-"""Of a GPU's peak that trainings like these are assumed to keep up, in matrix products and in convolutions."""
+GPU_SHARES = (0.35, 0.25)  # of a GPU's peak that trainings keep up, assumed, in matrix products and convolutions
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work on one tile, or on many; memory and parameters stay a tile's."""
+
+    matrix: float = 0.0  # floating-point operations; a product and a sum are two
+    convolution: float = 0.0
+    kept: float = 0.0  # bytes that the backward pass needs, float32, weights left out
+    parameters: int = 0  # numbers of the network
+    trained: int = 0  # those that have gradients
+    features: float = 0.0  # bytes of what a frozen backbone's cache keeps; 0 without one
+
+    @property
+    def operations(self) -> float:
+        return self.matrix + self.convolution
+
+    def __mul__(self, number: float) -> "Work":
+        return replace(self, matrix=self.matrix * number, convolution=self.convolution * number)
+
+    def __add__(self, other: "Work") -> "Work":
+        """Both, one after the other, on the same network."""
+        matrix, convolution = self.matrix + other.matrix, self.convolution + other.convolution
+        return replace(self, matrix=matrix, convolution=convolution, kept=max(self.kept, other.kept))
+
+    def __sub__(self, other: "Work") -> "Work":
+        return self + other * -1
 
 
 @dataclass(frozen=True)
 class Device:
-    """What one run gets.
-
-    Args:
-        matrix_gflops, convolution_gflops: speed kept up in training; narrow U-Nets reach less of a GPU than ViTs.
-        source: where the figures come from.
-    """
+    """What one run gets."""
 
     name: str
     title: str
-    matrix_gflops: float
+    matrix_gflops: float  # kept up in training; narrow U-Nets reach less of a GPU than ViTs
     convolution_gflops: float
     memory_gb: float
-    source: str
+    source: str  # of the figures
 
     def seconds(self, work: Work) -> float:
         return work.matrix / self.matrix_gflops / 1e9 + work.convolution / self.convolution_gflops / 1e9
@@ -98,31 +119,20 @@ def find_device(name: str, threads: int = 1) -> Device:
 
 @dataclass(frozen=True)
 class Forecast:
-    """One row of the table.
-
-    Args:
-        arm, encoding, initialisation: of a training; "" elsewhere.
-        fractions, seeds: that the run covers, as in "0.1 1 10".
-        needs: names of the runs whose records it reads.
-        tflop: floating-point operations, 10^12.
-        memory_gb: weights, gradients, optimiser state, what the backward pass keeps (float32; bfloat16 takes
-            about half) and the process itself.
-        disk_gb: what it writes and leaves, snapshots at their most.
-        hours: on the device, alone.
-    """
+    """One row of the table."""
 
     name: str
     notebook: str
-    arm: str
+    arm: str  # with encoding and initialisation, of a training; "" elsewhere
     encoding: str
     initialisation: str
-    fractions: str
+    fractions: str  # that the run covers, as in "0.1 1 10"
     seeds: str
-    needs: str
+    needs: str  # names of the runs whose records it reads
     tflop: float
-    memory_gb: float
-    disk_gb: float
-    hours: float
+    memory_gb: float  # process, weights, gradients, optimiser, what backward keeps; float32, bfloat16 takes about half
+    disk_gb: float  # what it writes and leaves, snapshots at their most
+    hours: float  # on the device, alone
 
 
 def forecast(profile: Profile, device: Device) -> list[Forecast]:
@@ -130,45 +140,118 @@ def forecast(profile: Profile, device: Device) -> list[Forecast]:
     return [_row(profile, run, device) for run in plan(profile)]
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """What one run took, beside what was predicted.
+def compare(workspace: Workspace, rows: Iterable[Forecast]) -> pd.DataFrame:
+    """What runs took beside what was predicted, by the newest record in build/, else the published one, of each.
 
-    Args:
-        predicted_s, took_s: seconds; `ratio` is what it took over what was predicted.
-        predicted_gb, peak_gb: memory; the peak is of the run's own process.
+    Columns: name, predicted_s, took_s, ratio (took over predicted), predicted_gb, peak_gb (of its process), device.
     """
-
-    name: str
-    predicted_s: float
-    took_s: float
-    ratio: float
-    predicted_gb: float
-    peak_gb: float
-    device: str
-
-
-def compare(workspace: Workspace, rows: Iterable[Forecast]) -> list[Comparison]:
-    """The runs that have a record: the newest in build/, else the published one."""
     found = []
     for row in rows:
         if (path := workspace.newest_record(row.name)).is_file():
-            record = read_record(path)
-            predicted, took, peak_gb = 3600 * row.hours, float(record["wall_s"]), record["peak_memory_mb"] / 1e3
-            device = str(record["hardware"]["gpu"] or record["hardware"]["cpu"])
-            found.append(Comparison(row.name, predicted, took, took / predicted, row.memory_gb, peak_gb, device))
-    return found
+            record, predicted_s = read_record(path), 3600 * row.hours
+            took, machine = float(record["wall_s"]), record["hardware"]
+            times = {"predicted_s": predicted_s, "took_s": took, "ratio": took / predicted_s}
+            sizes = {"predicted_gb": row.memory_gb, "peak_gb": record["peak_memory_mb"] / 1e3}
+            found.append({"name": row.name, **times, **sizes, "device": str(machine["gpu"] or machine["cpu"])})
+    return pd.DataFrame(found)
 
 
-def as_csv(rows: list[Any]) -> str:
-    """Rows of a dataclass as CSV, numbers to four digits."""
+def as_csv(rows: pd.DataFrame | list[Forecast]) -> str:
+    """The table as CSV, numbers to four digits."""
     return str(pd.DataFrame(rows).to_csv(index=False, float_format="%.4g", lineterminator="\n"))
 
 
+@cache
+def pretraining_tile(architecture: Architecture, recipe: Recipe) -> Work:
+    """One tile of a pre-training step: student forward and backward on all crops, teacher forward on the large ones.
+
+    Layers that stochastic depth drops are counted: an upper bound, by half its rate.
+    """
+    with torch.device("meta"):
+        backbone = class_token_only(build_vit(architecture))
+        network = Network(backbone, Head(architecture.width, recipe.hidden, recipe.bottleneck, recipe.prototypes))
+    half = half_tile(architecture.tile_px, architecture.patch)
+
+    large, small = (recipe.global_crops, architecture.tile_px), (recipe.local_crops, half)
+
+    def crops(count: int, side: int) -> Tensor:
+        return torch.empty(count, 1, architecture.channels, side, side)
+
+    student = _count(network, lambda net: net(crops(*large), crops(*small))[0].sum().backward())
+    return student + _count(network, lambda net: net(crops(*large)), gradient=False)
+
+
+@dataclass(frozen=True)
+class SupervisedTile:
+    """One tile of a cell."""
+
+    step: Work  # forward and backward, features made anew
+    decode: Work  # forward and backward from features that are there already
+    forward: Work  # a prediction
+    features: Work  # the encoding alone
+
+
+@cache
+def supervised_tile(
+    encoding: EncodingName, frozen: bool, architecture: Architecture, classes: int, **decoder: int
+) -> SupervisedTile:
+    """One tile of a cell of Table 1 or 2; `architecture` also gives the U-Net's channels and tile."""
+    channels, size = architecture.channels, architecture.tile_px
+    with torch.device("meta"):
+        vit = None if encoding == "unet" else build_vit(architecture)
+        model = build_segmenter(encoding, vit, channels=channels, classes=classes, frozen=frozen, **decoder)
+
+    def image() -> Tensor:
+        return torch.empty(1, channels, size, size)
+
+    encoded: list[Tensor] = []
+    features = Work() if vit is None else _count(model, lambda net: encoded.append(net.encode(image())), False)
+
+    def decode(net: Segmenter) -> None:
+        given = net.join(image(), torch.empty(encoded[0].shape)) if encoded else image()
+        net.decode(given, size).sum().backward()
+
+    return SupervisedTile(
+        step=_count(model, lambda net: net(image()).sum().backward()),
+        decode=_count(model, decode),
+        forward=_count(model, lambda net: net(image()), gradient=False),
+        features=replace(features, features=float(encoded[0].nbytes) if encoded else 0.0),
+    )
+
+
+def _count(network: nn.Module, work: Callable[[Any], object], gradient: bool = True) -> Work:
+    """Do the work with a copy of the network whose tensors have shapes and no numbers."""
+    network = copy.deepcopy(network)
+    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address is taken twice
+    with FakeTensorMode(allow_non_fake_inputs=True), FlopCounterMode(display=False) as counter:
+        network.to_empty(device="cpu")
+        own = {parameter.untyped_storage()._cdata for parameter in network.parameters()}
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in own:
+                saved[storage._cdata] = storage
+            return tensor
+
+        with torch.set_grad_enabled(gradient), torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            work(network)
+        parameters = [(p.numel(), p.requires_grad) for p in network.parameters()]
+    by_kind = counter.get_flop_counts().get("Global", {})
+    convolution = sum(flops for kind, flops in by_kind.items() if "convolution" in str(kind))
+    return Work(
+        matrix=float(sum(by_kind.values()) - convolution),
+        convolution=float(convolution),
+        kept=float(sum(storage.nbytes() for storage in saved.values())),
+        parameters=sum(number for number, _ in parameters),
+        trained=sum(number for number, trained in parameters if trained),
+    )
+
+
 def _row(profile: Profile, run: Run, device: Device) -> Forecast:
-    given = run.parameters
+    given, data = run.parameters, profile.data
     arm = str(given.get("arm") or given.get("regions") or "")
-    work, memory, disk, fractions, seeds = Work(), PROCESS_GB, OUTPUT_GB, "", ""
+    work, memory, disk, other_s, fractions, seeds = Work(), PROCESS_GB, OUTPUT_GB, 0.0, "", ""
+    made = sum(columns * rows for columns, rows in data.regions.values()) or 1000
     if run.kind == "pretrain":
         work, memory, disk = _pretraining(profile, arm)
         seeds = str(given.get("seed", profile.seeds[0]))
@@ -178,21 +261,18 @@ def _row(profile: Profile, run: Run, device: Device) -> Forecast:
         fractions = " ".join(f"{fraction:g}" for fraction in profile.fractions)
         seeds = " ".join(map(str, profile.seeds))
     elif run.kind == "data":
-        disk += _store_gb(profile)
-    return Forecast(
-        run.name,
-        run.notebook,
-        arm,
-        str(given.get("encoding", "")),
-        str(given.get("initialisation", "")),
-        fractions,
-        seeds,
-        " ".join(run.needs),
-        work.operations / 1e12,
-        memory,
-        disk,
-        (OVERHEAD_S + device.seconds(work) + _elsewhere_s(profile, run)) / 3600,
-    )
+        tiles = sum(_tiles(profile, region) for region in data.regions or data.folders)
+        disk += STORED_BYTES[data.source] * tiles * data.tile_px**2 / 1e9
+        other_s = made * data.tile_px**2 / SIMULATED_PX_S
+    elif run.kind == "floors":
+        # A forest and a logistic regression learn from a few pixels and see all of the test tiles, once a feature set.
+        other_s = len(profile.seeds) * len(profile.fractions) * (1.5 + 1.5e-5 * TEST * made * data.tile_px**2)
+    elif run.kind in ("realism", "attention"):
+        other_s = 2 * OVERHEAD_S
+    hours = (OVERHEAD_S + device.seconds(work) + other_s) / 3600
+    what = (arm, str(given.get("encoding", "")), str(given.get("initialisation", "")), fractions, seeds)
+    needs, tflop = " ".join(run.needs), work.operations / 1e12
+    return Forecast(run.name, run.notebook, *what, needs, tflop, memory, disk, hours)
 
 
 def _pretraining(profile: Profile, arm: str) -> tuple[Work, float, float]:
@@ -210,19 +290,11 @@ def _pretraining(profile: Profile, arm: str) -> tuple[Work, float, float]:
 
 def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     """Work, memory and disk of one row of Table 1 or 2: all its fractions and seeds, and the search of its rate."""
-    tuning, first = profile.finetuning, profile.arm(profile.arms[0]).regions[0]
-    frozen = run.parameters["initialisation"] == "frozen"
-    tile = supervised_tile(
-        run.parameters["encoding"],
-        frozen,
-        _shape(profile, arm),
-        len(WORLDCOVER),
-        tuning.unet_width,
-        tuning.unet_depth,
-        tuning.decoder_width,
-    )
-    labelled = TRAIN * _tiles(profile, first) / 100
-    judged, tested = tuning.validation_tiles, round(TEST * _tiles(profile, first))
+    tuning, tiles = profile.finetuning, _tiles(profile, profile.arm(profile.arms[0]).regions[0])
+    frozen, classes = run.parameters["initialisation"] == "frozen", len(WORLDCOVER)
+    tile = supervised_tile(run.parameters["encoding"], frozen, _shape(profile, arm), classes, **tuning.decoder)
+    labelled = TRAIN * tiles / 100
+    judged, tested = tuning.validation_tiles, round(TEST * tiles)
     seen = max(1, round(labelled * max(profile.fractions))) + judged + tested
     features_gb = seen * tile.features.features / 1e9
     cached = frozen and 0 < features_gb <= tuning.feature_cache_gb
@@ -242,20 +314,9 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     memory = PROCESS_GB + weights + max(tuning.batch, EVALUATED / 2) * tile.step.kept / 1e9
     # One segmenter is kept. Runs share a cache; each is told the whole, because any may be the one that makes it.
     disk = OUTPUT_GB + 4 * tile.step.parameters / 1e9 + (len(profile.seeds) * features_gb if cached else 0.0)
-    return work, memory, disk + len(profile.seeds) * len(profile.fractions) * _confusions_gb(profile)
-
-
-def _elsewhere_s(profile: Profile, run: Run) -> float:
-    """What a run spends on other things than its networks."""
-    if run.kind == "data":
-        tiles = sum(columns * rows for columns, rows in profile.data.regions.values()) or 1000
-        return tiles * profile.data.tile_px**2 / SIMULATED_PX_S
-    if run.kind == "floors":
-        # A forest and a logistic regression learn from a few pixels and see all of the test tiles, once a feature set.
-        tiles = sum(columns * rows for columns, rows in profile.data.regions.values()) or 1000
-        each = 1.5 + 1.5e-5 * TEST * tiles * profile.data.tile_px**2
-        return len(profile.seeds) * len(profile.fractions) * each
-    return 2 * OVERHEAD_S if run.kind in ("realism", "attention") else 0.0
+    # One matrix per test tile and the example maps, compressed to about a tenth.
+    confusions = 0.1 * (4 * ceil(TEST * tiles) * classes**2 + profile.examples * profile.data.tile_px**2) / 1e9
+    return work, memory, disk + len(profile.seeds) * len(profile.fractions) * confusions
 
 
 def _shape(profile: Profile, arm: str) -> Architecture:
@@ -269,17 +330,6 @@ def _tiles(profile: Profile, region: str) -> int:
     return columns * rows
 
 
-def _store_gb(profile: Profile) -> float:
-    tiles = sum(_tiles(profile, region) for region in profile.data.regions or profile.data.folders)
-    return STORED_BYTES[profile.data.source] * tiles * profile.data.tile_px**2 / 1e9
-
-
-def _confusions_gb(profile: Profile) -> float:
-    """One matrix per test tile and the example maps, compressed to about a tenth."""
-    tested = ceil(TEST * _tiles(profile, profile.arm(profile.arms[0]).regions[0]))
-    return 0.1 * (4 * tested * len(WORLDCOVER) ** 2 + profile.examples * profile.data.tile_px**2) / 1e9
-
-
 def _measured(threads: int) -> Device:
     """This machine's CPU in the small profiles' own kind of step: a small ViT, a narrow U-Net, 96 px, batch of 8."""
     keep_memory()
@@ -287,9 +337,8 @@ def _measured(threads: int) -> Device:
     torch.set_num_threads(threads)
     try:
         images = torch.zeros(8, 12, 96, 96)
-        vit, unet = build_vit(Architecture(96, 6, 3, 8, 12, 96)), UNet(12, 11, 8)
-        matrix = _gflops(lambda: vit(images).sum().backward())
-        convolution = _gflops(lambda: unet(images).sum().backward())
+        networks = build_vit(Architecture(96, 6, 3, 8, 12, 96)), UNet(12, 11, 8)
+        matrix, convolution = (_gflops(network, images) for network in networks)
     finally:
         torch.set_num_threads(before)
     title = f"this machine, {hardware()['cpu']}, {threads} {'thread' if threads == 1 else 'threads'}"
@@ -297,13 +346,12 @@ def _measured(threads: int) -> Device:
     return Device(HERE, title, matrix, convolution, memory, f"measured now, best of {ROUNDS} steps")
 
 
-def _gflops(step: Callable[[], object]) -> float:
-    """Speed of a step, 10^9 operations a second."""
+def _gflops(network: nn.Module, images: Tensor) -> float:
+    """Speed of forward and backward, 10^9 operations a second."""
+
+    def step() -> None:
+        network(images).sum().backward()
+
     with FlopCounterMode(display=False) as counter:
         step()
-    seconds = []
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - started)
-    return float(counter.get_total_flops()) / min(seconds) / 1e9
+    return float(counter.get_total_flops()) / min(timeit.repeat(step, number=1, repeat=ROUNDS)) / 1e9

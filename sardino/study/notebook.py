@@ -1,5 +1,10 @@
-"""The notebook runner: one py:percent source, checked parameters, a fresh kernel, a notebook fit to be committed."""
+"""Notebooks: a py:percent source run in a fresh kernel with checked parameters, and the runs that readers see of each.
 
+Readers see one run that a profile left in its build folder, under today's prose. Runs of the smoke profile become
+tests/notebooks/ instead, without pictures: what nbval compares a new run with.
+"""
+
+import ast
 import hashlib
 import os
 import re
@@ -9,38 +14,37 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import nbformat
 from nbformat import NotebookNode
 
 from sardino.errors import RunFailed, SardinoError
 from sardino.files import write_text
 from sardino.progress import write_beat
-from sardino.study.plan import Run
+from sardino.reporting.rows import pretraining_run, row_run
+from sardino.study.plan import Run, bring_back, dependencies, plan, set_aside
+from sardino.study.profile import Profile
 from sardino.study.report import publish_report
-from sardino.study.stale import bring_back, dependencies, set_aside
 from sardino.study.workspace import Workspace
 
-FINAL = ".final"
-"""Suffix of the mark beside a failed notebook that another try would fail the same way."""
-TRACEBACK_LINES = 12
-"""Lines of a failed cell's traceback that the terminal shows; the notebook holds all."""
+FINAL = ".final"  # suffix of the mark beside a failed notebook that another try would fail the same way
+TRACEBACK_LINES = 12  # of a failed cell that the terminal shows; the notebook holds all
+# papermill refuses a notebook without one; a fixed one keeps differences small.
 KERNELSPEC = {"display_name": "Python 3", "language": "python", "name": "python3"}
-"""papermill refuses a notebook without one; a fixed one keeps differences small."""
-PAIRING = {"formats": "ipynb,py:percent"}
-"""Opened in Jupyter, the notebook stays paired with its py:percent source."""
+PAIRING = {"formats": "ipynb,py:percent"}  # opened in Jupyter, the notebook stays paired with its source
 PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)/(s|it)\b|\b\d+it \[")
+# A dependency's remark that progress widgets are not installed: about one machine, not about the result.
 WIDGET_HINT = re.compile(r"TqdmWarning: IProgress not found|from \.autonotebook import tqdm")
-"""A dependency's remark that progress widgets are not installed: about one machine, not about the result."""
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+REFERENCE = "smoke"  # the profile whose runs new ones are compared with: its numbers mean nothing to a reader
+MOST_BYTES = 1_500_000  # of a published notebook: code hosts render no larger ones
+INJECTED, COMPARED = "injected-parameters", "nbval-check-output"
 
 
 class NotebookError(RunFailed):
-    """A notebook stopped half way.
+    """A notebook stopped half way; `path` holds it up to the failure.
 
-    Args:
-        sentence: what to tell: the SardinoError's sentence, or the last line of the traceback.
-        path: the notebook up to the failure.
-        tail: end of the traceback; "" where the sentence says it all.
-        final: whether another try would end the same: a fault of the input, not of the moment.
+    The sentence is the SardinoError's, which says it all, or the last line of the traceback, whose end is `tail`. A
+    fault of the input is `final`, not of the moment: another try would end the same.
     """
 
     def __init__(self, sentence: str, path: Path, tail: str = "", final: bool = False) -> None:
@@ -77,16 +81,10 @@ def run_planned(
     try:
         if if_stale and known and bring_back(workspace, run, known):
             return False
-        run_notebook(
-            workspace.root / "notebooks" / f"{run.notebook}.py",
-            {**_given(workspace), **run.parameters, **(extra or {})},
-            workspace.notebook(run.name),
-            root=workspace.root,
-            failed=failed,
-            record=workspace.record(run.name),
-            threads=threads,
-            environment={"SARDINO_PROGRESS": str(beat)},
-        )
+        source = workspace.root / "notebooks" / f"{run.notebook}.py"
+        parameters = {**workspace.given, **run.parameters, **(extra or {})}
+        environment = {"SARDINO_PROGRESS": str(beat)}
+        run_notebook(workspace, source, run.name, parameters, workspace.record(run.name), threads, environment)
         if run.kind == "report":
             publish_report(workspace)
         if known:
@@ -100,23 +98,16 @@ def run_planned(
 
 
 def make_report(workspace: Workspace) -> Path:
-    """Execute the report's notebook on a profile's published results and write results/<profile>/report.html.
-
-    Raises:
-        NotebookError: the notebook failed, for one because nothing is published.
-    """
-    source, output = workspace.root / "notebooks" / "09_report.py", workspace.notebook("report")
-    run_notebook(source, _given(workspace), output, root=workspace.root, failed=workspace.failed("report"))
+    """Execute the report's notebook on a profile's published results and write results/<profile>/report.html."""
+    run_notebook(workspace, workspace.root / "notebooks" / "09_report.py", "report", workspace.given)
     return publish_report(workspace)
 
 
 def run_notebook(
+    workspace: Workspace,
     source: Path,
-    parameters: Mapping[str, Any],
-    output: Path,
-    *,
-    root: Path,
-    failed: Path,
+    name: str,
+    parameters: Mapping[str, Any] | None = None,
     record: Path | None = None,
     threads: int = 1,
     environment: Mapping[str, str] | None = None,
@@ -124,27 +115,24 @@ def run_notebook(
     """Execute a py:percent notebook in a fresh kernel and write it, cleaned of what tells about one machine.
 
     Args:
-        source: the .py file.
-        parameters: values of names in its cell tagged `parameters`.
-        output: the executed .ipynb, written whole or not at all.
-        root: the project folder, the kernel's working directory.
-        failed: where the notebook goes if a cell fails.
+        name: of the .ipynb in the workspace, written whole or not at all; also of what a failing cell leaves.
+        parameters: values of names in its cell tagged `parameters`; an unknown name is refused.
         record: what the notebook must leave behind; removed first, and again on failure.
         threads: CPU threads of the kernel's numerical libraries.
         environment: further environment variables of the kernel.
 
     Raises:
-        SardinoError: no such source, or an unknown parameter.
         NotebookError: a cell failed, the kernel died, or the record is missing.
     """
     import jupytext
-    import nbformat
     import papermill
     from nbclient.exceptions import DeadKernelError
     from papermill.exceptions import PapermillExecutionError
 
     if not source.is_file():
         raise SardinoError(f"no notebook source at {source}")
+    root, output, failed = workspace.root, workspace.notebook(name), workspace.failed(name)
+    parameters = dict(parameters or {})
     for stale in (failed, failed.with_suffix(".txt"), failed.with_suffix(FINAL), output, record):
         if stale is not None:
             stale.unlink(missing_ok=True)
@@ -154,11 +142,14 @@ def run_notebook(
     with tempfile.TemporaryDirectory(prefix="sardino-") as temporary, _environment(threads, temporary, environment):
         draft, executed = Path(temporary) / f"{source.stem}.ipynb", Path(temporary) / "executed.ipynb"
         nbformat.write(nbformat.v4.upgrade(notebook), draft)
-        _check_parameters(source, parameters, set(papermill.inspect_notebook(str(draft))))
+        # papermill only warns of a name that the notebook does not have, and goes on with its default.
+        known = set(papermill.inspect_notebook(str(draft)))
+        if unknown := ", ".join(sorted(set(parameters) - known)):
+            there = ", ".join(sorted(known)) or "none"
+            raise SardinoError(f"notebook {source.name} has no parameter {unknown}; it has {there}")
+        options = {"cwd": str(root), "progress_bar": False, "start_timeout": 180}
         try:
-            papermill.execute_notebook(
-                str(draft), str(executed), dict(parameters), cwd=str(root), progress_bar=False, start_timeout=180
-            )
+            papermill.execute_notebook(str(draft), str(executed), parameters, **options)
         except PapermillExecutionError as fault:
             error = _error_of(fault, failed)
         except DeadKernelError:
@@ -166,8 +157,11 @@ def run_notebook(
         content = nbformat.read(executed if executed.is_file() else draft, as_version=4)
     if error is None and record is not None and not record.is_file():
         error = NotebookError(f"{source.name} ended without writing its record {record.name}", failed)
-    text = nbformat.writes(clean(content, source.stem, _relative_paths(root, parameters)))
-    write_text(text + "\n", failed if error else output)
+    # What a notebook says instead of folders of this machine.
+    paths, data = {f"{root}{os.sep}": "", str(root): ".", str(Path.home()): "~"}, Path(parameters.get("data") or "")
+    if data.is_absolute():
+        paths[str(data)] = data.name
+    write_text(nbformat.writes(clean(content, source.stem, paths)) + "\n", failed if error else output)
     if error is not None:
         if record is not None:
             record.unlink(missing_ok=True)
@@ -192,40 +186,62 @@ def clean(notebook: NotebookNode, name: str, replacements: Mapping[str, str]) ->
         cell.metadata = NotebookNode({"tags": tags} if tags else {})
         if cell.cell_type == "code":
             cell.outputs = [_replaced(output, replacements) for output in _outputs(cell.outputs)]
-            if "injected-parameters" in tags:
+            if INJECTED in tags:
                 cell.source = _replaced(cell.source, replacements)
     return notebook
 
 
-def _given(workspace: Workspace) -> dict[str, str]:
-    """Parameters that every notebook has."""
-    return {"profile": workspace.reference, "data": str(workspace.data or "")}
+def publish_notebook(workspace: Workspace, source: Path, reference: bool | None = None) -> Path:
+    """Put a notebook's representative run where readers, or the tests, look for it.
+
+    A notebook that is no part of the plan is executed at its own parameters. A run that is missing, executed other code
+    or is too large to be read is refused.
+
+    Args:
+        source: notebooks/NN_name.py; its Markdown is taken, and its code, which must mean what was executed.
+        reference: for the tests, in tests/notebooks/ and with outputs of the compared cells alone, instead of beside
+            its source; by default where the profile is REFERENCE.
+    """
+    import jupytext
+
+    if reference is None:
+        reference = workspace.profile.name == REFERENCE
+    target = (workspace.root / "tests" / "notebooks" if reference else source.parent) / f"{source.stem}.ipynb"
+    run = representative(workspace.profile, source.stem)
+    executed = workspace.notebook(run.name if run else source.stem)
+    if run is None:
+        run_notebook(workspace, source, source.stem)
+    again = f"run `sardino reproduce {workspace.reference}`"
+    if not executed.is_file():
+        raise SardinoError(f"{executed} does not exist: {again}")
+    notebook = nbformat.read(executed, as_version=4)
+    cells = _joined(nbformat.v4.upgrade(jupytext.read(source, fmt="py:percent")).cells, notebook.cells)
+    if cells is None:
+        raise SardinoError(f"{source.name} has other code than {executed}, which was executed before it: {again}")
+    notebook.cells = cells
+    for cell in cells if reference else ():
+        if cell.cell_type == "code" and COMPARED not in cell.metadata.get("tags", ()):
+            cell.outputs = []
+    text = nbformat.writes(clean(notebook, source.stem, {})) + "\n"
+    if len(text) > MOST_BYTES:
+        raise SardinoError(f"{executed} has {len(text) / 1e6:.1f} MB, more than {MOST_BYTES / 1e6:g}: show less in it")
+    return write_text(text, target)
 
 
-def _check_parameters(source: Path, parameters: Mapping[str, Any], known: set[str]) -> None:
-    """papermill only warns of a name that the notebook does not have, and goes on with its default."""
-    if unknown := sorted(set(parameters) - known):
-        raise SardinoError(
-            f"notebook {source.name} has no parameter {', '.join(unknown)}; it has {', '.join(sorted(known)) or 'none'}"
-        )
+def representative(profile: Profile, notebook: str) -> Run | None:
+    """The run that readers are shown of a notebook: of the first arm, and where there are several one in the middle."""
+    runs = {run.name: run for run in plan(profile) if run.notebook == notebook}
+    shown = row_run("tokens", "unfrozen", profile.arms[0]), pretraining_run(profile.arms[0])
+    return next((runs[name] for name in shown if name in runs), next(iter(runs.values()), None))
 
 
 def _error_of(fault: Any, path: Path) -> NotebookError:
     """A SardinoError speaks for itself; any other exception needs its traceback."""
     if fault.ename == SardinoError.__name__:
         return NotebookError(fault.evalue, path, final=True)
-    from papermill.exceptions import strip_color
-
-    lines = strip_color("\n".join(fault.traceback)).rstrip().splitlines()
+    lines = ANSI.sub("", "\n".join(fault.traceback)).rstrip().splitlines()
     sentence = f"{fault.ename}: {fault.evalue}".splitlines()[0]
     return NotebookError(sentence, path, "\n".join(lines[-TRACEBACK_LINES:]) or sentence)
-
-
-def _relative_paths(root: Path, parameters: Mapping[str, Any]) -> dict[str, str]:
-    """What a notebook says instead of folders of this machine."""
-    paths = {f"{root}{os.sep}": "", str(root): ".", str(Path.home()): "~"}
-    data = Path(parameters.get("data") or "")
-    return {**paths, str(data): data.name} if data.is_absolute() else paths
 
 
 @contextmanager
@@ -254,7 +270,7 @@ def _environment(threads: int, temporary: str, extra: Mapping[str, str] | None) 
 
 
 def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Outputs with printed text joined and progress bars dropped."""
+    """Outputs with printed text joined, as a terminal would show it in the end, and progress bars dropped."""
     joined: list[NotebookNode] = []
     for output in outputs:
         if output.output_type == "stream" and joined and joined[-1].get("name") == output.name:
@@ -262,15 +278,11 @@ def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
         elif "application/vnd.jupyter.widget-view+json" not in output.get("data", {}):
             joined.append(output)
     for output in joined:
-        if output.output_type == "stream":
-            output.text = _final_lines(output.text)
+        if output.output_type == "stream":  # text before a carriage return is overwritten
+            lines = [line.rstrip("\r").rpartition("\r")[2] for line in ANSI.sub("", output.text).split("\n")]
+            told = (line for line in lines if not (PROGRESS_BAR.search(line) or WIDGET_HINT.search(line)))
+            output.text = "\n".join(told)
     return [output for output in joined if output.output_type != "stream" or output.text.strip()]
-
-
-def _final_lines(text: str) -> str:
-    """What a terminal would show in the end: text before a carriage return is overwritten."""
-    lines = [line.rstrip("\r").rpartition("\r")[2] for line in ANSI.sub("", text).split("\n")]
-    return "\n".join(line for line in lines if not (PROGRESS_BAR.search(line) or WIDGET_HINT.search(line)))
 
 
 def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:
@@ -286,3 +298,23 @@ def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:
             if not str(key).startswith("image/"):
                 value[key] = _replaced(value[key], replacements)
     return value
+
+
+def _joined(written: list[NotebookNode], executed: list[NotebookNode]) -> list[NotebookNode] | None:
+    """The source's cells with what they gave, and the cell of injected parameters; None where the code differs."""
+    given = [cell for cell in executed if INJECTED in cell.metadata.get("tags", ())]
+    codes = [cell for cell in executed if cell.cell_type == "code" and cell not in given]
+    fresh = [cell for cell in written if cell.cell_type == "code"]
+    if list(map(_meaning, codes)) != list(map(_meaning, fresh)):
+        return None
+    for cell, ran in zip(fresh, codes, strict=True):
+        cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+    for cell in given:
+        cell.source = cell.source.strip()
+    place = next(n for n, cell in enumerate(written) if "parameters" in cell.metadata.get("tags", ())) + 1
+    return [*written[:place], *given, *written[place:]]
+
+
+def _meaning(cell: NotebookNode) -> tuple[str, list[str]]:
+    """Two cells with equal meanings give the same outputs; comments and layout do not count."""
+    return ast.dump(ast.parse(cell.source)), list(cell.metadata.get("tags", ()))

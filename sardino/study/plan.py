@@ -1,40 +1,40 @@
-"""The plan: which notebook runs a profile asks for, and what each needs."""
+"""The plan: which notebook runs a profile asks for, what each needs, and whether one is stale.
 
-from collections.abc import Iterable
+All that a run's result depends on is compared by content, so that only what must runs again.
+"""
+
+import ast
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.util import resolve_name
+from pathlib import Path
 from typing import Any
 
+import sardino
 from sardino.errors import SardinoError
-from sardino.reporting.record import read_records
-from sardino.reporting.rows import (
-    ENCODINGS,
-    INITIALISATIONS,
-    UNETS,
-    baseline_rows,
-    pretraining_run,
-    row_kind,
-    row_run,
-)
+from sardino.files import write_text
+from sardino.reporting.record import TRAININGS, read_record, read_records, substance
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, UNETS, baseline_rows, pretraining_run, row_kind, row_run
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
+
+DEPENDENCIES = "dependencies.json"  # beside what a run made, once all of it is set aside
+DATA = (".csv", ".toml")  # files that a module may read from its own folder or a folder in it
 
 
 @dataclass(frozen=True)
 class Run:
-    """One execution of one notebook; it writes the record of its name.
-
-    Args:
-        notebook: stem of the source in notebooks/.
-        kind: the record's kind.
-        parameters: injected besides `profile` and `data`.
-        needs: names of runs whose records it reads.
-    """
+    """One execution of one notebook; it writes the record of its name."""
 
     name: str
-    notebook: str
-    kind: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    needs: tuple[str, ...] = ()
+    notebook: str  # stem of the source in notebooks/
+    kind: str  # the record's
+    parameters: dict[str, Any] = field(default_factory=dict)  # besides `profile` and `data`
+    needs: tuple[str, ...] = ()  # runs whose records it reads
 
 
 def plan(profile: Profile) -> list[Run]:
@@ -47,9 +47,9 @@ def plan(profile: Profile) -> list[Run]:
         Run("realism", "08_realism", "realism"),
         Run("quickstart", "00_quickstart", "quickstart", needs=("data",)),
     ]
-    for arm, seeds in pretrainings(profile).items():
-        for seed in seeds:
-            # The first seed goes without saying, so that further ones leave its run as it is.
+    for arm in profile.pretraining:
+        # With all seeds where cells are fine-tuned from it. The first goes without saying: more leave its run as it is.
+        for seed in profile.seeds if arm in profile.arms else profile.seeds[:1]:
             parameters = {"arm": arm} if seed == profile.seeds[0] else {"arm": arm, "seed": seed}
             name = pretraining_run(profile.pretrained(arm, seed))
             runs.append(Run(name, "02_pretraining", "pretrain", parameters, ("data",)))
@@ -57,19 +57,20 @@ def plan(profile: Profile) -> list[Run]:
     rows = [(arm, encoding, start) for arm in profile.arms for encoding in ENCODINGS for start in INITIALISATIONS]
     rows += [(first, encoding, start) for encoding in UNETS for start in baseline_rows(encoding)]
     for arm, encoding, start in rows:
+        # A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds.
+        seeds = [] if start == "scratch" else profile.seeds
+        needs = ("data", *(pretraining_run(profile.pretrained(arm, seed)) for seed in seeds))
         row = {"regions": arm, "encoding": encoding, "initialisation": start}
-        name, needs = row_run(encoding, start, arm), _weights_of(profile, arm, start)
-        runs.append(Run(name, "03_finetuning", row_kind(encoding), row, needs))
-    pretrained = tuple(map(pretraining_run, profile.pretraining))
-    trained = tuple(run.name for run in runs if run.kind == "pretrain")
-    cells = tuple(run.name for run in runs if run.kind in ("finetune", "baseline"))
-    unets = tuple(run.name for run in runs if run.kind == "baseline")
-    models = tuple(row_run(encoding, "unfrozen", first) for encoding in ("attention", "unet_attention"))
+        runs.append(Run(row_run(encoding, start, arm), "03_finetuning", row_kind(encoding), row, needs))
+    pretrained = map(pretraining_run, profile.pretraining)
+    trained = [run.name for run in runs if run.kind in ("pretrain", "finetune", "baseline")]
+    unets = [run.name for run in runs if run.kind == "baseline"]
+    models = [row_run(encoding, "unfrozen", first) for encoding in ("attention", "unet_attention")]
     return [
         *runs,
         Run("floors", "04_baselines", "floors", needs=("data", *unets)),
         Run("attention", "05_attention", "attention", needs=(*pretrained, *models)),
-        Run("tables", "06_tables", "tables", needs=("data", *trained, *cells)),
+        Run("tables", "06_tables", "tables", needs=("data", *trained)),
         Run("claims", "07_claims", "claims", needs=("tables", "attention")),
         Run("report", "09_report", "report", needs=("claims", "realism", "floors")),
     ]
@@ -100,31 +101,167 @@ def planned_records(space: Workspace, *kinds: str) -> list[dict[str, Any]]:
 def settings(profile: Profile, run: Run) -> dict[str, Any]:
     """The part of the profile a run's result depends on: another part may change without a rerun."""
     # Neither prose nor what is cached where changes a result.
-    silent = ("title", "hardware", "expected_minutes", "threads")
+    silent = dict.fromkeys(("title", "hardware", "expected_minutes", "threads"), True)
     caches = {"data": {"cache", "loader_workers"}, "finetuning": {"feature_cache_gb"}}
-    content = profile.model_dump(exclude={**dict.fromkeys(silent, True), **caches})
-    if run.kind == "data":
-        # The stores that are built follow from the arms' regions, not from how they train.
-        stores = {arm: [p.store, p.regions] for arm, p in profile.pretraining.items()}
-        return {**{key: content[key] for key in ("name", "data", "examples")}, "stores": stores}
+    content = profile.model_dump(exclude={**silent, **caches})
     if run.kind == "realism":
         return {"name": content["name"], "seed": profile.data.seed}
+    shared = {key: content[key] for key in ("name", "data", "examples")}
+    if run.kind == "data":
+        # The stores that are built follow from the arms' regions, not from how they train.
+        return {**shared, "stores": {arm: [p.store, p.regions] for arm, p in profile.pretraining.items()}}
     if run.kind == "pretrain":
-        arm = run.parameters["arm"]
-        shape = profile.architecture(arm).to_dict()
-        own = {"architecture": shape, "pretraining": content["pretraining"][arm]}
-        seed = run.parameters.get("seed", profile.seeds[0])
-        return {**{key: content[key] for key in ("name", "data", "examples")}, "seeds": [seed], **own}
+        arm, seed = run.parameters["arm"], run.parameters.get("seed", profile.seeds[0])
+        shape, own = profile.architecture(arm).to_dict(), content["pretraining"][arm]
+        return {**shared, "seeds": [seed], "architecture": shape, "pretraining": own}
     return content
 
 
-def pretrainings(profile: Profile) -> dict[str, list[int]]:
-    """The seeds each arm is pre-trained with: all where cells are fine-tuned from it, else the first."""
-    return {arm: profile.seeds if arm in profile.arms else profile.seeds[:1] for arm in profile.pretraining}
+def own_dependencies(workspace: Workspace, run: Run) -> dict[str, str]:
+    """What a run's result depends on besides other runs, as texts to compare with those of the last execution."""
+    return {
+        "code": hash_of_code(code_files(workspace, run)),
+        "settings": json.dumps(settings(workspace.profile, run), sort_keys=True),
+        "parameters": json.dumps(run.parameters, sort_keys=True),
+        "input": workspace.data.name if workspace.data else "",
+    }
 
 
-def _weights_of(profile: Profile, arm: str, initialisation: str) -> tuple[str, ...]:
-    """A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds."""
-    if initialisation == "scratch":
-        return ("data",)
-    return ("data", *(pretraining_run(profile.pretrained(arm, seed)) for seed in profile.seeds))
+def dependencies(workspace: Workspace, run: Run) -> dict[str, str]:
+    """A run's own dependencies, what the records of the needed runs say, and for the report what is published."""
+    needs = {f"needs {name}": substance(read_record(workspace.record(name))) for name in run.needs}
+    shown = {"published": hash_of_published(workspace)} if run.kind == "report" else {}
+    return {**own_dependencies(workspace, run), **needs, **shown}
+
+
+def code_files(workspace: Workspace, run: Run) -> list[Path]:
+    """A run's notebook source, the package files it imports, and the lock file."""
+    source = workspace.root / "notebooks" / f"{run.notebook}.py"
+    if not source.is_file():
+        raise SardinoError(f"run '{run.name}' has no notebook: {source} does not exist")
+    package = workspace.root / "sardino"
+    if not package.is_dir():
+        package = Path(sardino.__file__).parent
+    files = [source, *imported_files(source, package)]
+    if run.kind in TRAININGS:  # their curves are no part of the result: nobody should train again for a colour
+        drawing = package / "reporting"
+        told = (drawing / "record.py", drawing / "rows.py")
+        files = [file for file in files if drawing not in file.parents or file in told]
+    if run.kind == "report":  # the page's frame, which its notebook does not import
+        frame = package / "study" / "report_template"
+        files += [frame.with_name("report.py"), *sorted(path for path in frame.iterdir() if path.is_file())]
+    lock = workspace.root / "requirements.lock"
+    return [*files, lock] if lock.is_file() else files
+
+
+def set_aside(workspace: Workspace, run: Run, known: dict[str, str]) -> None:
+    """Copy a finished run's record and notebook to where they stay, with the dependencies they were made from.
+
+    Snakemake deletes both before it executes the run again; where it turns out that nothing the run depends on has
+    changed, `bring_back` brings them back.
+    """
+    folder = _aside(workspace, run)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / DEPENDENCIES).unlink(missing_ok=True)
+    for path in (workspace.record(run.name), workspace.notebook(run.name)):
+        shutil.copy2(path, folder / path.name)
+    write_text(json.dumps(known), folder / DEPENDENCIES)
+
+
+def is_set_aside(workspace: Workspace, run: Run) -> bool:
+    """Whether it is known from what a run's record was made."""
+    return (_aside(workspace, run) / DEPENDENCIES).is_file()
+
+
+def bring_back(workspace: Workspace, run: Run, known: dict[str, str]) -> bool:
+    """Bring back what a run made from the very same dependencies; False if there is none."""
+    folder, record, notebook = _aside(workspace, run), workspace.record(run.name), workspace.notebook(run.name)
+    try:
+        if json.loads((folder / DEPENDENCIES).read_text(encoding="utf-8")) != known:
+            return False
+    except (OSError, ValueError):
+        return False
+    # The notebook keeps its date and tells when it was executed; the record is new to Snakemake.
+    notebook.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(folder / notebook.name, notebook)
+    write_text((folder / record.name).read_text(encoding="utf-8"), record)
+    return True
+
+
+def imported_files(source: Path, package: Path) -> list[Path]:
+    """All files of a package that a module or a py:percent notebook imports, directly or not, itself left out; sorted.
+
+    Imports inside functions count too. A data file counts with the modules of its folder; profiles do not, because a
+    run depends on values in them and is told those.
+    """
+    found: set[Path] = set()
+    queue = [source]
+    while queue:
+        fresh = set(_imports(queue.pop(), package)) - found
+        found |= fresh
+        queue += fresh
+    folders = {file.parent for file in found} - {package}
+    data = {file for folder in folders for pattern in ("*", "*/*") for file in folder.glob(pattern)}
+    return sorted(found | {file for file in data if file.suffix in DATA and file.parent.name != "profiles"})
+
+
+def hash_of_code(files: Iterable[Path]) -> str:
+    """One hash of what files mean: of a Python file the syntax tree, so comments and layout do not count."""
+    return _hash_of((file, _dumped(_parsed(file)) if file.suffix == ".py" else file.read_bytes()) for file in files)
+
+
+def hash_of_published(workspace: Workspace) -> str:
+    """One hash of all published files that the report shows: a redrawn figure makes it stale."""
+    results = workspace.results
+    places = [(results, "*.md"), (results, "*.csv"), (results / "runs", "*.json"), (workspace.figures, "*.png")]
+    shown = [path for folder, pattern in places for path in sorted(folder.glob(pattern))]
+    return _hash_of((path, path.read_bytes()) for path in shown if not path.name.startswith("."))
+
+
+def _aside(workspace: Workspace, run: Run) -> Path:
+    return workspace.build / "kept" / run.name
+
+
+def _hash_of(files: Iterable[tuple[Path, bytes]]) -> str:
+    """Of files' names and contents, in this order."""
+    digest = hashlib.sha256()
+    for path, content in files:
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(content).digest())
+    return digest.hexdigest()
+
+
+def _imports(source: Path, package: Path) -> Iterator[Path]:
+    """Files of the package imported by one source, with the __init__.py of each folder on the way."""
+    for node in ast.walk(_parsed(source)):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                inside = source.relative_to(package.parent).parent
+                base = resolve_name("." * node.level + base, ".".join(inside.parts))
+            # "from a import b" may name a module b or something inside a.
+            names = [base, *(f"{base}.{alias.name}" for alias in node.names)]
+        for name in names:
+            path = package.parent
+            for part in name.split(".") if name.split(".")[0] == package.name else ():
+                path = path / part
+                yield from (file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file())
+
+
+def _parsed(file: Path) -> ast.Module:
+    try:
+        return _parsed_as_of(file, file.stat().st_mtime_ns)
+    except (OSError, SyntaxError, UnicodeDecodeError) as error:
+        raise SardinoError(f"{file} cannot be read as Python: {error}") from error
+
+
+@cache  # a plan's runs share most of their files, so each is parsed once
+def _parsed_as_of(file: Path, _changed_ns: int) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
+@cache
+def _dumped(tree: ast.Module) -> bytes:
+    return ast.dump(tree).encode()

@@ -36,9 +36,9 @@ def prepare(space: Workspace, workers: int = 2) -> dict[str, TileStore]:
 
 def open_or_prepare(space: Workspace) -> dict[str, TileStore]:
     """The profile's stores as they are, or built now where they are missing."""
-    names = dict.fromkeys(arm.store for arm in space.profile.pretraining.values())
-    if all((space.build / name).exists() for name in names):
-        return {name: TileStore.open(space.build / name) for name in names}
+    paths = {arm.store: space.build / arm.store for arm in space.profile.pretraining.values()}
+    if all(path.exists() for path in paths.values()):
+        return {name: TileStore.open(path) for name, path in paths.items()}
     return prepare(space)
 
 
@@ -55,11 +55,8 @@ def split_regions(tiles: list[Tile], bands: int, direction_deg: float) -> tuple[
 def _from_world(space: Workspace, workers: int) -> TileStore:
     data = space.profile.data
     world = World(seed=data.seed, composite=data.composite)
-    tiles = [
-        tile
-        for region, (columns, rows) in data.regions.items()
-        for tile in world.tiles(region, data.tile_px, columns, rows)
-    ]
+    sizes = data.regions.items()
+    tiles = [tile for region, size in sizes for tile in world.tiles(region, data.tile_px, *size)]
     splits, bands = split_regions(tiles, data.bands, data.band_angle_deg)
     if data.buffer_m:
         splits = [str(split) for split in separate(tiles, splits, data.buffer_m)]
@@ -90,10 +87,8 @@ def _as_it_is(space: Workspace) -> TileStore:
     store = TileStore.open(source)
     store.require(tile_px=data.tile_px)
     if store.synthetic != space.profile.synthetic:
-        raise SardinoError(
-            f"{source} {'is' if store.synthetic else 'is not'} synthetic, the profile says otherwise: correct "
-            f"`synthetic` in the profile"
-        )
+        told = "is" if store.synthetic else "is not"
+        raise SardinoError(f"{source} {told} synthetic, the profile says otherwise: correct `synthetic` in it")
     if missing := [region for region in data.folders if region not in store.regions]:
         raise SardinoError(f"{source} has no region {', '.join(missing)}: it holds {', '.join(store.regions)}")
     store.verify()
@@ -109,28 +104,16 @@ def _as_it_is(space: Workspace) -> TileStore:
 
 def _from_folders(space: Workspace, name: str, folders: list[str]) -> TileStore:
     """One store from one folder of chips, or from several merged."""
-    data = space.profile.data
-    parts = []
+    data, parts = space.profile.data, []
+    options = (data.tile_px, data.bands, data.band_angle_deg, data.max_tiles_per_chip)
     for folder in folders:
         out = space.build / name if len(folders) == 1 else space.build / "parts" / folder
         spec = FolderSpec.load(folder)
-        parts.append(
-            import_folder(
-                space.input_folder() / spec.name,
-                spec,
-                out,
-                data.tile_px,
-                data.bands,
-                data.band_angle_deg,
-                data.max_tiles_per_chip,
-                progress=_counted,
-                overwrite=True,
-            )
-        )
+        source = space.input_folder() / spec.name
+        parts.append(import_folder(source, spec, out, *options, progress=_counted, overwrite=True))
     return parts[0] if len(parts) == 1 else merge_stores(parts, space.build / name, overwrite=True)
 
 
 def _counted(numbers: Iterable[int]) -> Iterator[int]:
-    """Progress over tile numbers."""
     listed = list(numbers)
     return track(listed, len(listed), "making tiles")

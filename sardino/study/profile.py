@@ -13,12 +13,12 @@ from sardino.errors import SardinoError
 from sardino.options import Count, Options, sentence
 from sardino.segmentation.settings import Settings
 
-FOLDER = Path(__file__).parent / "profiles"
-"""The built-in profiles, one <name>.toml each."""
+FOLDER = Path(__file__).parent / "profiles"  # the built-in ones, one <name>.toml each
 
 Percent = Annotated[float, Field(gt=0, le=100)]
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-"""Names end up in file names: lower-case letters, digits and hyphens."""
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]  # names end up in file names
+NotNegative = Annotated[float, Field(ge=0)]
+Natural = Annotated[int, Field(ge=0)]
 
 
 def _told_with_its_place(value: Any, size: ValidatorFunctionWrapHandler) -> Any:
@@ -29,87 +29,69 @@ def _told_with_its_place(value: Any, size: ValidatorFunctionWrapHandler) -> Any:
 
 
 class DataSource(Options):
-    """Where tiles come from and how they are split (paper, section 2 and Figure 3).
-
-    `regions` gives columns and rows of tiles per region of the synthetic world;
-    `folders` names the folder specifications of real input, or the regions of a tile
-    store that is there already (`sardino ingest`); of a folder's chips at most
-    `max_tiles_per_chip` tiles are taken. The world composites its dates by `composite`;
-    of its tiles those nearer than `buffer_m` to another split are left out (the paper
-    leaves out none). `cache` says where pre-training reads tiles from (see
-    sardino.dino.batches.open_tiles), `loader_workers` how many processes read ahead.
-    """
+    """Where tiles come from and how they are split (paper, section 2 and Figure 3)."""
 
     source: Literal["world", "folder", "store"]
     tile_px: Count
     bands: Annotated[int, Field(ge=5)]
     band_angle_deg: float
     seed: int = 0
-    regions: dict[str, tuple[Count, Count]] = Field(default_factory=dict)
-    folders: list[str] = Field(default_factory=list)
-    max_tiles_per_chip: Count | None = None
-    composite: Literal["mean", "median"] = "mean"
-    buffer_m: Annotated[float, Field(ge=0)] = 0.0
-    cache: Literal["auto", "memory", "none"] = "auto"
-    loader_workers: Annotated[int, Field(ge=0)] = 0
+    regions: dict[str, tuple[Count, Count]] = Field(default_factory=dict)  # of the world: columns and rows of tiles
+    folders: list[str] = Field(default_factory=list)  # folder specifications of real input, or regions of a store
+    max_tiles_per_chip: Count | None = None  # of a folder
+    composite: Literal["mean", "median"] = "mean"  # of the world's dates
+    buffer_m: NotNegative = 0.0  # the world's tiles nearer to another split are left out; the paper leaves out none
+    cache: Literal["auto", "memory", "none"] = "auto"  # of pre-training; see sardino.dino.batches.open_tiles
+    loader_workers: Natural = 0  # processes that read ahead
 
 
 class Pretraining(Training):
-    """One self-supervised pre-training: its options, and what it is trained on.
-
-    `overrides` are fields of sardino.dino.recipe.Recipe. `network` is the one used afterwards: the student, as in the
-    paper (section 2), or the teacher, as in DINO.
-    """
+    """One self-supervised pre-training: its options, and what it is trained on."""
 
     title: str
     architecture: str
     regions: Annotated[list[str], Field(min_length=1)]
     recipe: Literal["paper", "dino", "small"]
-    overrides: dict[str, float | int | bool | list[float]] = Field(default_factory=dict)
+    overrides: dict[str, float | int | bool | list[float]] = Field(default_factory=dict)  # fields of the recipe
     store: str = "store"
     finetune: bool = True
-    network: Network = "student"
+    network: Network = "student"  # used afterwards, as in the paper (section 2); DINO takes the teacher
 
 
 class Finetuning(Settings):
     """Supervised training of every cell of Tables 1 and 2: its options, the decoders, and how rates are chosen.
 
-    The step that is kept is chosen on `validation_tiles` tiles of the validation split. Where `lr_grid` is given, each
-    arm takes the rate of it that does best on the validation tiles, with the first seed and `lr_fraction` percent of
-    the labels (the middle one of the profile's, if not given), and keeps it for all fractions and seeds; the ratio of
-    the two rates stays. What a frozen backbone makes of the tiles is kept on disk, up to `feature_cache_gb` for each
-    backbone and encoding; 0 keeps nothing.
+    Where `lr_grid` is given, each arm takes the rate of it that does best on the validation tiles, with the first seed
+    and `lr_fraction` percent of the labels (the middle one of the profile's, if not given), and keeps it for all
+    fractions and seeds; the ratio of the two rates stays.
     """
 
     unet_width: Count
     unet_depth: Count = 3
     decoder_width: Count
-    validation_tiles: Count = 48
+    validation_tiles: Count = 48  # of the validation split; the step that is kept is chosen on them
     lr_grid: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
     lr_fraction: Percent | None = None
-    feature_cache_gb: Annotated[float, Field(ge=0)] = 20.0
+    feature_cache_gb: NotNegative = 20.0  # of what a frozen backbone makes of tiles, for each backbone and encoding
+
+    @property
+    def decoder(self) -> dict[str, int]:
+        """The decoders' sizes, as `build_segmenter` takes them."""
+        return {name: getattr(self, name) for name in ("unet_width", "unet_depth", "decoder_width")}
 
 
 class Profile(Options):
-    """All that a reproduction needs to know besides the code.
-
-    Args:
-        hardware, expected_minutes: what the expected time was measured on; shown, never used in a result.
-        seeds: one fine-tuning of every cell each, from a pre-training with the same seed.
-        fractions: percent of the training tiles whose labels are used.
-        threads: CPU threads of one run; as many runs go side by side as the cores allow.
-        examples: tiles shown in figures.
-    """
+    """All that a reproduction needs to know besides the code."""
 
     name: Name
     title: str
     synthetic: bool
-    hardware: str
+    hardware: str  # what the expected time was measured on; both are shown, never used in a result
     expected_minutes: Annotated[float, Field(gt=0)]
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
-    fractions: Annotated[list[Percent], Field(min_length=1)]
-    examples: Count
-    threads: Count = 1
+    seeds: Annotated[list[Natural], Field(min_length=1)]  # each a fine-tuning of every cell, from its pre-training
+    fractions: Annotated[list[Percent], Field(min_length=1)]  # percent of the training tiles whose labels are used
+    examples: Count  # tiles shown in figures
+    threads: Count = 1  # CPU threads of one run; as many runs go side by side as the cores allow
     data: DataSource
     architectures: dict[str, Annotated[ViTSize, WrapValidator(_told_with_its_place)]]
     pretraining: dict[Name, Pretraining]
@@ -129,9 +111,8 @@ class Profile(Options):
             raise ValueError(f"finetuning.lr_fraction: {tuning.lr_fraction:g} is not among the profile's fractions")
         for name, shape in self.architectures.items():
             if shape.patch & (shape.patch - 1) or self.data.tile_px % shape.patch:
-                raise ValueError(
-                    f"architectures.{name}: patch {shape.patch} is no power of two that divides {self.data.tile_px} px"
-                )
+                px = self.data.tile_px
+                raise ValueError(f"architectures.{name}: patch {shape.patch} is no power of two that divides {px} px")
         for arm, pretraining in self.pretraining.items():
             if re.search(r"-seed\d+$", arm):
                 raise ValueError(f"pretraining.{arm}: a name that ends like that is a further seed's, choose another")
@@ -162,11 +143,7 @@ class Profile(Options):
         return arm if seed in (None, self.seeds[0]) else f"{arm}-seed{seed}"
 
     def arm(self, name: str) -> Pretraining:
-        """A pre-training arm.
-
-        Raises:
-            SardinoError: the profile has none of that name.
-        """
+        """A pre-training arm; an unknown name is refused."""
         if name not in self.pretraining:
             raise SardinoError(f"profile '{self.name}' has no arm '{name}'; it has {', '.join(self.pretraining)}")
         return self.pretraining[name]

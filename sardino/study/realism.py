@@ -13,13 +13,12 @@ from sardino.data.tiles.radiometry import CHANNELS
 from sardino.evaluation.realism import Images, eight_bit
 from sardino.reporting.figures.realism import Pair
 
-SIDE_PX, LATTICE, STEP = 224, 24, 19
-"""Tiles that lie apart: every 19th of 24 x 24."""
+SIDE_PX, LATTICE, STEP = 224, 24, 19  # tiles that lie apart: every 19th of 24 x 24
 MOST_CHIPS = 16
+# The folders of real chips that are compared, and their pixel spacing.
 GSD_M = {"terramesh": 10.0, "los-angeles": 8.3, "finland-biomass": 10.0, "belgium-monthly": 10.0}
-"""The folders of real chips that are compared, and their pixel spacing."""
-TO_SIGMA0_DB = {"terramesh": float(10 * np.log10(np.cos(np.radians(38))))}
-"""From gamma0, at the middle of the swath."""
+TO_SIGMA0_DB = {"terramesh": float(10 * np.log10(np.cos(np.radians(38))))}  # from gamma0, at the middle of the swath
+# Impact Observatory's classes beside WorldCover's.
 NAMES = {
     "Water": "Permanent water bodies",
     "Trees": "Tree cover",
@@ -29,15 +28,12 @@ NAMES = {
     "Bare ground": "Bare / sparse vegetation",
     "Rangeland": "Grassland",
 }
-"""Impact Observatory's classes beside WorldCover's."""
 
 
 def realism_pairs(seed: int, data: Path | None) -> tuple[list[Pair], list[str]]:
-    """Synthetic images, each beside the real ones that it may be compared with; and which folders of chips there are.
+    """Synthetic images, each beside the real ones that it may be compared with; and which folders of `data` there are.
 
-    Args:
-        seed: of the world.
-        data: folder of real chips, if any.
+    The seed is the world's.
     """
     one_date, season = synthetic(seed, "europe", 1), synthetic(seed, "europe", 15)
     given = {name: data / name for name in sorted(GSD_M) if data is not None and (data / name).is_dir()}
@@ -49,7 +45,10 @@ def realism_pairs(seed: int, data: Path | None) -> tuple[list[Pair], list[str]]:
         pairs.append(Pair("One date, 8-bit VH", ours, theirs, calibrated=False))
     seasonal = [real(given[name]) for name in ("finland-biomass", "belgium-monthly") if name in given]
     for images in seasonal:
-        pairs.append(Pair(f"Seasonal, {images.title}", corner(season, *images.bands["VH"].shape[1:]), images))
+        # The same extent as the real images: correlation about an image's mean depends on it.
+        height, width = images.bands["VH"].shape[1:]
+        ours = Images(season.title, {band: s[:, :height, :width] for band, s in season.bands.items()}, season.gsd_m)
+        pairs.append(Pair(f"Seasonal, {images.title}", ours, images))
     return pairs if seasonal else [*pairs, Pair("Seasonal means", season)], list(given)
 
 
@@ -77,8 +76,3 @@ def real(folder: Path, bands: tuple[str, ...] = ("VV", "VH")) -> Images:
 def seasons(stack: NDArray[np.float32], channels: tuple[str, ...] | list[str], band: str) -> NDArray[np.float32]:
     """All planes of one band, (N, H, W): the four seasons count as four images."""
     return np.concatenate([stack[:, i] for i, name in enumerate(channels) if name.rpartition("_")[2] == band.lower()])
-
-
-def corner(images: Images, height: int, width: int) -> Images:
-    """The same extent as the real images: correlation about an image's mean depends on it."""
-    return Images(images.title, {band: s[:, :height, :width] for band, s in images.bands.items()}, images.gsd_m)

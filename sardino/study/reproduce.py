@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
 import psutil
@@ -21,14 +20,12 @@ from sardino.files import write_json
 from sardino.reporting.record import read_record
 from sardino.study.cluster import Cluster
 from sardino.study.display import Progress, duration
-from sardino.study.plan import Run, plan, select
-from sardino.study.stale import code_files, is_set_aside
+from sardino.study.plan import Run, code_files, is_set_aside, plan, select
 from sardino.study.workspace import Workspace
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
 POLL_S = 0.5
-COUNTED_MINUTES = 60
-"""Profiles that take longer are worth the half minute of a forecast."""
+COUNTED_MINUTES = 60  # profiles that take longer are worth the half minute of a forecast
 HERE = ("--workflow-profile", "none", "--scheduler", "greedy")
 
 
@@ -45,19 +42,14 @@ def reproduce(
     """Bring all results of a profile up to date; what is up to date already is not run again.
 
     Args:
-        profile: name or TOML path.
-        data: folder of real input, for profiles that read one.
+        profile, data, root: see `Workspace.open`; an unknown profile or run and missing data are refused.
         cores: CPU cores to use; all by default.
         only: run names; they and what they need are enough.
-        root: project folder, found from the current one by default.
         retries: how often a failed run is tried again, unless the fault is the input's.
         cluster: where each run is a job; None for this machine.
 
     Returns:
         Exit code: 0 if everything is up to date, 1 if a run failed, 130 if stopped.
-
-    Raises:
-        SardinoError: unknown profile or run, missing data folder, or another reproduction of this profile is alive.
     """
     started = time.time()
     workspace = Workspace.open(profile, data, root)
@@ -67,18 +59,12 @@ def reproduce(
     wanted = select(runs, only) if only else runs
     for run in wanted:
         code_files(workspace, run)  # a missing notebook is better told now than in Snakemake's words
-    cores = cores or psutil.cpu_count() or 1
+    cores, log = cores or psutil.cpu_count() or 1, _log(workspace)
     place = f"{cores} cores" if cluster is None else str(cluster)
-    log = _log(workspace)
     print(f"{workspace.profile.title}: {len(wanted)} runs on {place}, log {_shown(log)}")
     where = cluster.arguments(workspace) if cluster else [*HERE, "--cores", str(cores)]
-    given = {
-        "profile": workspace.reference,
-        "data": str(workspace.data or ""),
-        "root": str(workspace.root),
-        "only": only,
-        "resources": cluster.resources(workspace, wanted) if cluster else {},
-    }
+    asked = cluster.resources(workspace, wanted) if cluster else {}
+    given = {**workspace.given, "root": str(workspace.root), "only": only, "resources": asked}
     with _alone(workspace) as lock:
         for run in wanted:
             if not is_set_aside(workspace, run):
@@ -106,16 +92,14 @@ def reproduce(
 
 def show(workspace: Workspace) -> bool:
     """Print a profile's published tables and where the figures lie; False if there are none yet."""
-    summary = workspace.results / "summary.txt"
+    summary, report = workspace.results / "summary.txt", workspace.results / "report.html"
     tables = [summary] if summary.is_file() else sorted(workspace.results.glob("table*.md"))
     for table in tables:
         print("\n" + table.read_text(encoding="utf-8").rstrip())
-    figures = sorted(workspace.figures.glob("*.png"))
-    if figures:
+    if figures := sorted(workspace.figures.glob("*.png")):
         print(f"\nfigures: {_shown(workspace.figures)}/ ({', '.join(path.stem for path in figures)})")
     if tables:
         print(f"tables:  {_shown(workspace.results)}/")
-    report = workspace.results / "report.html"
     if report.is_file():
         print(f"report:  {_shown(report)}")
     return bool(tables)
@@ -131,32 +115,19 @@ def publish_summary(workspace: Workspace, runs: list[Run], executed: list[Run], 
 
     if {run.name for run in executed} == {run.name for run in runs}:
         last = read_record(workspace.record(runs[-1].name))
-        content = {
-            "profile": workspace.profile.name,
-            "runs": len(runs),
-            "wall_s": round(seconds, 1),
-            "peak_memory_mb": round(peak_mb, 1),
-            "hardware": last["hardware"],
-            "revision": last["code"]["revision"],
-            "finished": last["finished"],
-        }
-        write_json(content, workspace.results / "run.json")
+        took = {"wall_s": round(seconds, 1), "peak_memory_mb": round(peak_mb, 1), "hardware": last["hardware"]}
+        made = {"revision": last["code"]["revision"], "finished": last["finished"]}
+        summary = {"profile": workspace.profile.name, "runs": len(runs), **took, **made}
+        write_json(summary, workspace.results / "run.json")
     refresh(workspace.root)
 
 
 def memory_mb(pid: int) -> float:
     """What a process and its descendants hold now: an upper bound, pages that they share count several times."""
     total = 0
-    try:
-        parent = psutil.Process(pid)
-        family = [parent, *parent.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0.0
-    for process in family:
-        try:
+    for process in _family(pid):
+        with suppress(psutil.NoSuchProcess):  # it ended between the listing and the look
             total += process.memory_info().rss
-        except psutil.NoSuchProcess:  # it ended between the listing and the look
-            continue
     return total / 2**20
 
 
@@ -173,10 +144,8 @@ def _alone(workspace: Workspace) -> Iterator[TextIO]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             lock.seek(0)
-            raise SardinoError(
-                f"another reproduction of profile '{workspace.profile.name}' is running as process {lock.read()}: "
-                "wait for it, or stop it first"
-            ) from error
+            other = f"another reproduction of profile '{workspace.profile.name}'"
+            raise SardinoError(f"{other} is running as process {lock.read()}: wait for it, or stop it") from error
         except OSError:  # a file system without locks
             pass
         _note(lock, os.getpid())
@@ -195,11 +164,8 @@ def _note(lock: TextIO, *pids: int) -> None:
 @contextmanager
 def _stoppable() -> Iterator[None]:
     """SIGTERM and SIGINT stop the children, also where a shell started us in the background with SIGINT ignored."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGINT)}
+    stop = signal.default_int_handler  # it raises KeyboardInterrupt
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -219,14 +185,9 @@ def _execute(
     command += ["--runtime-source-cache-path", workspace.build / ".snakemake" / "sources"]
     progress, peak_mb = Progress(workspace), 0.0
     with log.open("w", encoding="utf-8") as out:
-        snakemake = subprocess.Popen(  # its own session: Ctrl-C reaches us, and we stop it in order
-            command,
-            cwd=workspace.root,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=[lock.fileno()],
-        )
+        # Its own session: Ctrl-C reaches us, and we stop it in order.
+        own: dict[str, Any] = {"start_new_session": True, "pass_fds": [lock.fileno()]}
+        snakemake = subprocess.Popen(command, cwd=workspace.root, stdout=out, stderr=subprocess.STDOUT, **own)
         _note(lock, os.getpid(), snakemake.pid)
         try:
             while snakemake.poll() is None:
@@ -247,19 +208,22 @@ def _execute(
 
 def _stop(snakemake: subprocess.Popen[Any]) -> None:
     """End Snakemake, the runs and their kernels: ask, wait, insist."""
-    try:
-        top = psutil.Process(snakemake.pid)
-        family = [top, *top.children(recursive=True)]
-    except psutil.Error:
-        return
+    family = _family(snakemake.pid)
     for request in (psutil.Process.terminate, psutil.Process.kill):
         for process in family:
-            try:
+            with suppress(psutil.Error):
                 request(process)
-            except psutil.Error:
-                continue
         _, family = psutil.wait_procs(family, timeout=3)
     snakemake.wait(timeout=5)
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    """A process with its descendants; none where it has ended."""
+    try:
+        top = psutil.Process(pid)
+        return [top, *top.children(recursive=True)]
+    except psutil.Error:
+        return []
 
 
 def _stale_runs(log: Path, wanted: list[Run]) -> list[Run]:
@@ -270,10 +234,10 @@ def _stale_runs(log: Path, wanted: list[Run]) -> list[Run]:
 
 
 def _expected_s(workspace: Workspace) -> dict[str, float]:
-    """What each run is expected to take, such that the whole plan takes as long as the profile says.
+    """What each run is expected to take: shares of the time that the profile says of all.
 
-    Shares follow what runs took the last time; where that is not known of all, their forecasts, if counting is short
-    beside the profile.
+    They follow what runs took the last time, or forecasts where that is not known of all and counting is short beside
+    the profile.
     """
     runs, took = plan(workspace.profile), {}
     for run in runs:
@@ -292,21 +256,22 @@ def _expected_s(workspace: Workspace) -> dict[str, float]:
 def _tell(workspace: Workspace, wanted: list[Run], progress: Progress, seconds: float) -> None:
     """The outcome: tables and figures, or which runs failed and why."""
     failures = progress.failures()
-    missing = [run for run in wanted if not workspace.record(run.name).is_file() and run not in failures]
-    if failures or missing:
-        print(f"\n{len(failures)} of {len(wanted)} runs failed:", file=sys.stderr)
-        for run in failures:
-            print(f"  {run.name}: {progress.message(run).splitlines()[0]}", file=sys.stderr)
-            if workspace.failed(run.name).is_file():
-                print(f"    traceback: {_shown(workspace.failed(run.name))}", file=sys.stderr)
-        if missing:
-            print(f"  not finished: {', '.join(run.name for run in missing)}", file=sys.stderr)
-        print(f"log: {_shown(_log(workspace))}; stopped after {duration(seconds)}", file=sys.stderr)
+    missing = [run.name for run in wanted if not workspace.record(run.name).is_file() and run not in failures]
+    if not failures and not missing:
+        show(workspace)
+        executed, same = len(progress.executed()), len(progress.finished()) - len(progress.executed())
+        done = f"{executed} runs executed" + (f", {same} the same as before" if same else "")
+        print(f"\n{done if progress.stale else 'everything was up to date'} in {duration(seconds)}")
         return
-    show(workspace)
-    executed, same = len(progress.executed()), len(progress.finished()) - len(progress.executed())
-    done = f"{executed} runs executed" + (f", {same} the same as before" if same else "")
-    print(f"\n{done if progress.stale else 'everything was up to date'} in {duration(seconds)}")
+    lines = [f"\n{len(failures)} of {len(wanted)} runs failed:"]
+    for run in failures:
+        lines.append(f"  {run.name}: {progress.message(run).splitlines()[0]}")
+        if workspace.failed(run.name).is_file():
+            lines.append(f"    traceback: {_shown(workspace.failed(run.name))}")
+    if missing:
+        lines.append(f"  not finished: {', '.join(missing)}")
+    lines.append(f"log: {_shown(_log(workspace))}; stopped after {duration(seconds)}")
+    print("\n".join(lines), file=sys.stderr)
 
 
 def _last_words(log: Path) -> str:

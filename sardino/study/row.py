@@ -1,27 +1,41 @@
-"""One row of Table 1 or 2: its learning rate, its cells, each trained and tested, and what is kept of them."""
+"""One row of Table 1 or 2: what its cells share, its learning rate, and each cell trained, tested and kept.
+
+Arms differ in what the row names and in nothing else.
+"""
 
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from timm.models.vision_transformer import VisionTransformer
 
-from sardino.data.tiles.store import describe
-from sardino.dino.vit import parameter_count
+import sardino
+from sardino.data.tiles.landcover import label_fraction, label_order
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.store import TileStore, describe, example_tiles
+from sardino.dino.batches import StoreTiles, TileSource, open_tiles
+from sardino.dino.runtime import best_device
+from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import accuracy, class_iou, macro_f1, majority, miou, miou_all
 from sardino.files import whole
 from sardino.reporting.record import revision
-from sardino.reporting.rows import ENCODINGS, row_kind, row_run, written
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, row_kind, row_run, written
+from sardino.segmentation import kept_features
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
-from sardino.segmentation.segmenter import Segmenter
-from sardino.study.experiment import Experiment
+from sardino.segmentation.kept_features import Features, FeatureTiles
+from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
+from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.run import OpenRun, open_run
+from sardino.study.workspace import Workspace
 from sardino.weights.card import SegmenterCard
-from sardino.weights.save import save_segmenter
+from sardino.weights.save import load_backbone, save_segmenter
 
 TRAINING = ("initialisation", "fraction", "seed", "steps", "lr", "backbone_lr", "best_step")
 MEASURED = {
@@ -32,6 +46,178 @@ MEASURED = {
 }
 
 
+@dataclass(frozen=True)
+class Experiment:
+    """What all cells of one row share: tiles, normalisation, backbone."""
+
+    space: Workspace
+    arm: str  # the pre-training whose regions give the normalisation, and whose architecture the ViT has
+    encoding: EncodingName
+    initialisation: str
+    store: TileStore
+    normalisation: Normalisation
+    train_ids: list[str]  # training tiles with labels, of which a fraction is granted
+    judged_ids: list[str]  # validation tiles on which states and learning rates are chosen
+    test_ids: list[str]  # test tiles with labels
+    device: torch.device
+    _kept: dict[int, Features | None] = field(default_factory=dict, compare=False, repr=False)
+
+    @classmethod
+    def open(
+        cls, space: Workspace, arm: str, encoding: str, initialisation: str, device: torch.device | None = None
+    ) -> "Experiment":
+        """Fine-tuning and test are on the first region of the first arm: Europe, in the paper, for both tables.
+
+        An unknown arm, encoding or initialisation and a split without labels are refused.
+        """
+        known = get_args(EncodingName)
+        if encoding not in known or initialisation not in INITIALISATIONS:
+            there = f"encodings are {', '.join(known)}, initialisations {', '.join(INITIALISATIONS)}"
+            raise SardinoError(f"there is no arm '{encoding}' / '{initialisation}': {there}")
+        profile = space.profile
+        store = TileStore.open(space.build / profile.arm(arm).store)
+        regions = profile.arm(profile.arms[0]).regions[:1]
+        labelled = set(store.index.loc[store.index["labelled_share"] > 0, "id"])
+        train, val, test = ([i for i in store.ids(s, regions) if i in labelled] for s in ("train", "val", "test"))
+        if not (train and val and test):
+            counts = f"{len(train)} training, {len(val)} validation and {len(test)} test tiles"
+            where = f"labels in {', '.join(regions)}"
+            raise SardinoError(f"{store.path} has {counts} with {where}: import labels, or use fewer bands")
+        return cls(
+            space,
+            arm,
+            encoding,  # type: ignore[arg-type]  # checked above
+            initialisation,
+            store,
+            # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
+            Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions)),
+            train,
+            sorted(label_order(val)[: profile.finetuning.validation_tiles]),
+            test,
+            device or best_device(),
+        )
+
+    @property
+    def architecture(self) -> Architecture:
+        """The arm's ViT for the store's channels and tile size."""
+        size = self.space.profile.architecture(self.arm)
+        return Architecture.of(size, len(self.store.channels), self.store.tile_px)
+
+    @property
+    def test_blocks(self) -> list[int]:
+        """Geographic band of each test tile: the unit of the bootstrap."""
+        return [int(self.store.index["band"].iloc[self.store.row(i)]) for i in self.test_ids]
+
+    @property
+    def example_ids(self) -> list[str]:
+        """Test tiles shown in figures: the first by hash, fixed before any result is seen."""
+        return example_tiles(self.store, self.test_ids, self.space.profile.examples)
+
+    @cached_property
+    def validation(self) -> TileSource:
+        """Images of the validation tiles."""
+        return open_tiles(self.store, self.judged_ids, self.normalisation)
+
+    @cached_property
+    def test(self) -> TileSource:
+        """Images of the test tiles."""
+        return open_tiles(self.store, self.test_ids, self.normalisation)
+
+    def labelled_ids(self, fraction: float, seed: int) -> list[str]:
+        """The training tiles whose labels are granted: the same for all arms, and nested over fractions."""
+        return label_fraction(self.train_ids, fraction, seed)
+
+    def backbone(self, seed: int) -> VisionTransformer:
+        """A ViT: pre-trained with this seed (the network the profile names), or random where trained from scratch."""
+        if self.initialisation == "scratch":
+            return build_vit(self.architecture)
+        folder = self.space.pretrain(self.arm, seed)
+        network = self.space.profile.arm(self.arm).network
+        vit, card = load_backbone(folder, tuple(self.store.channels), self.store.unit, network)
+        if not np.allclose(card.normalisation["mean"], self.normalisation.mean, atol=1e-6):
+            raise SardinoError(f"{folder} was trained on other tiles: run the pre-training again")
+        return vit
+
+    def segmenter(self, seed: int) -> Segmenter:
+        """The arm's network; the seed decides all random weights, and which pre-training it starts from."""
+        torch.manual_seed(seed)
+        return build_segmenter(
+            self.encoding,
+            None if self.encoding == "unet" else self.backbone(seed),
+            channels=len(self.store.channels),
+            classes=len(self.store.legend),
+            frozen=self.initialisation == "frozen",
+            **self.space.profile.finetuning.decoder,
+        ).to(self.device)
+
+    def tiles(self, model: Segmenter, ids: list[str], seed: int) -> TileSource:
+        """Labelled tiles as `segmenter(seed)` trains on them: images, or what its frozen backbone made of them."""
+        features = self._features(model, seed) if model.frozen else None
+        if features is not None and model.encoding != "unet_attention":
+            return FeatureTiles(features, ids)
+        # Validation and test are read by every cell; a cell's own training tiles by no other.
+        if ids == self.judged_ids:
+            images = self.validation
+        elif ids == self.test_ids:
+            images = self.test
+        else:
+            images = open_tiles(self.store, ids, self.normalisation)
+        return images if features is None else FeatureTiles(features, ids, model.join, images)
+
+    def _features(self, model: Segmenter, seed: int) -> Features | None:
+        """The frozen backbone's output on all tiles that cells of this seed see, shared by all runs of the plan."""
+        if seed not in self._kept:
+            profile = self.space.profile
+            ids = sorted({*self.labelled_ids(max(profile.fractions), seed), *self.judged_ids, *self.test_ids})
+            source = Path(kept_features.__file__)
+            about = {
+                "data": self.store.fingerprint,
+                "normalisation": self.normalisation.to_dict(),
+                "code": hash_of_code([source, *imported_files(source, Path(sardino.__file__).parent)]),
+            }
+            tiles = StoreTiles(self.store, ids, self.normalisation)
+            most, folder = profile.finetuning.feature_cache_gb * 1e9, self.space.build / "features"
+            self._kept[seed] = Features.of(model, tiles, ids, about, folder, self.device, most)
+        return self._kept[seed]
+
+
+@dataclass(frozen=True)
+class RateSearch:
+    """An arm's learning rate, and how it was chosen: on validation tiles, once, for all its fractions and seeds."""
+
+    chosen: float  # the decoder's peak rate
+    fraction: float | None = None  # with the seed, of the trainings that decided; None where there was no search
+    seed: int | None = None
+    scores: dict[float, float | None] = field(default_factory=dict)  # validation mIoU by rate, None where it diverged
+
+    def __str__(self) -> str:
+        if not self.scores:
+            return f"learning rate {self.chosen:g}, the profile's; no search"
+        said = (f"{rate:g}: {'diverged' if score is None else f'{score:.3f}'}" for rate, score in self.scores.items())
+        edge = ", at the edge of the grid" if self.chosen in (min(self.scores), max(self.scores)) else ""
+        how = f"validation mIoU with {self.fraction:g} % of the labels, seed {self.seed}"
+        return f"learning rate {self.chosen:g}{edge}; {how}: {', '.join(said)}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"scores": [{"lr": rate, "val_miou": score} for rate, score in self.scores.items()]}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trained and tested cell."""
+
+    row: dict[str, Any]  # its numbers, as the run record holds them
+    confusions: NDArray[np.int64]  # (test tiles, n, n)
+    examples: NDArray[np.uint8]  # (examples, H, W) predicted class index of the example tiles
+    losses: list[float]  # training loss per step
+
+    def __str__(self) -> str:
+        return (
+            "{fraction:>5g} % of labels ({labelled_tiles} tiles), seed {seed}: loss {loss_first:.3f} -> "
+            "{loss_last:.3f}, mIoU {miou:.3f} (predicting the majority class: {miou_majority:.3f})"
+        ).format_map(self.row)
+
+
 def open_row(profile: str, data: str, regions: str, encoding: str, initialisation: str) -> tuple[OpenRun, Experiment]:
     """Begin a row's run: of Table 1, which tells of the regions of its pre-training, or of Table 2."""
     arm = {"regions": regions} if encoding in ENCODINGS else {}
@@ -39,41 +225,8 @@ def open_row(profile: str, data: str, regions: str, encoding: str, initialisatio
     return run, Experiment.open(run.space, regions, encoding, initialisation)
 
 
-@dataclass(frozen=True)
-class RateSearch:
-    """An arm's learning rate, and how it was chosen: on validation tiles, once, for all its fractions and seeds.
-
-    Args:
-        chosen: the decoder's peak rate.
-        fraction, seed: of the trainings that decided; None where the profile asks for no search.
-        scores: per rate of the grid, the validation mIoU of the best state; None where the training diverged.
-    """
-
-    chosen: float
-    fraction: float | None = None
-    seed: int | None = None
-    scores: dict[float, float | None] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        if not self.scores:
-            return f"learning rate {self.chosen:g}, the profile's; no search"
-        said = (f"{rate:g}: {'diverged' if score is None else f'{score:.3f}'}" for rate, score in self.scores.items())
-        edge = ", at the edge of the grid" if self.chosen in (min(self.scores), max(self.scores)) else ""
-        return (
-            f"learning rate {self.chosen:g}{edge}; validation mIoU with {self.fraction:g} % of the labels, "
-            f"seed {self.seed}: {', '.join(said)}"
-        )
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"scores": [{"lr": rate, "val_miou": score} for rate, score in self.scores.items()]}
-
-
 def choose_rate(experiment: Experiment) -> RateSearch:
-    """The rate of the profile's grid that does best on validation tiles; test tiles are not read.
-
-    Raises:
-        SardinoError: the training diverged with every rate.
-    """
+    """The rate of the profile's grid that does best on validation tiles, no test tile; refused where all diverge."""
     profile = experiment.space.profile
     if not profile.finetuning.lr_grid:
         return RateSearch(profile.finetuning.lr)
@@ -90,37 +243,11 @@ def choose_rate(experiment: Experiment) -> RateSearch:
     return RateSearch(max(kept, key=lambda rate: kept[rate]), fraction, seed, scores)
 
 
-@dataclass(frozen=True)
-class Cell:
-    """A trained and tested cell.
-
-    Args:
-        row: its numbers, as the run record holds them.
-        confusions: (test tiles, n, n) one confusion matrix per test tile.
-        examples: (examples, H, W) predicted class index of the example tiles.
-        losses: training loss per step.
-    """
-
-    row: dict[str, Any]
-    confusions: NDArray[np.int64]
-    examples: NDArray[np.uint8]
-    losses: list[float]
-
-    def __str__(self) -> str:
-        row = self.row
-        return (
-            f"{row['fraction']:>5g} % of labels ({row['labelled_tiles']} tiles), seed {row['seed']}: "
-            f"loss {row['loss_first']:.3f} -> {row['loss_last']:.3f}, "
-            f"mIoU {row['miou']:.3f} (predicting the majority class: {row['miou_majority']:.3f})"
-        )
-
-
 def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, folder: Path | None = None) -> Cell:
     """Fine-tune on a fraction of the labels, keep the best on validation, touch the test tiles once.
 
     Args:
-        fraction: percent of the training tiles whose labels are used; the subset follows from the seed,
-            so that arms compared at one seed learn from the same tiles.
+        fraction: percent of the training tiles whose labels are used; arms compared at one seed learn from the same.
         lr: the decoder's peak learning rate, as `choose_rate` found it.
         folder: where the network is kept; by default the row's, for all its labels and the first seed.
     """
@@ -165,24 +292,20 @@ def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, fo
     return Cell(row, confusions, predict(model, examples, experiment.device), result.losses)
 
 
-def save_confusions(path: Path, cells: Sequence[Cell]) -> None:
-    """Per-tile confusion matrices and example maps of several cells, in one compressed file without pickle."""
+def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: Sequence[Cell]) -> dict[str, Any]:
+    """Save each cell's matrices and example maps, in one compressed file without pickle, then the row's record."""
     arrays: dict[str, NDArray[Any]] = {}
     for cell in cells:
         key = cell.row["confusion_key"]
         arrays[key] = cell.confusions.astype(np.int32)
         arrays[key.replace("confusion", "example")] = cell.examples
-    with whole(path) as partial:
+    file = run.space.runs / f"{run.name}.npz"
+    with whole(file) as partial:
         np.savez_compressed(partial, allow_pickle=False, **arrays)
-
-
-def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: Sequence[Cell]) -> dict[str, Any]:
-    """Save a row's matrices and example maps, then its record, which is returned."""
     store = experiment.store
-    save_confusions(run.space.runs / f"{run.name}.npz", cells)
     results = {
         "cells": [cell.row for cell in cells],
-        "confusion_file": f"{run.name}.npz",
+        "confusion_file": file.name,
         "test_blocks": experiment.test_blocks,
         "example_ids": experiment.example_ids,
         "labels_name": store.legend.name,
@@ -195,14 +318,13 @@ def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: 
 
 def _train(experiment: Experiment, fraction: float, seed: int, lr: float) -> tuple[Segmenter, Finetuned]:
     """One training; all arms differ in their network and perhaps their learning rate, in nothing else."""
-    tuning = experiment.space.profile.finetuning
     ids = experiment.labelled_ids(fraction, seed)
     model = experiment.segmenter(seed)
     result = finetune(
         model,
         experiment.tiles(model, ids, seed),
         experiment.tiles(model, experiment.judged_ids, seed),
-        tuning,
+        experiment.space.profile.finetuning,
         classes=len(experiment.store.legend),
         seed=seed,
         device=experiment.device,
@@ -219,7 +341,7 @@ def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
     return SegmenterCard(
         encoding=experiment.encoding,
         architecture=experiment.architecture,
-        decoder={name: getattr(profile.finetuning, name) for name in ("unet_width", "unet_depth", "decoder_width")},
+        decoder=profile.finetuning.decoder,
         channels=tuple(store.channels),
         unit=store.unit,
         normalisation=experiment.normalisation.to_dict(),

@@ -19,21 +19,14 @@ from sardino.study.workspace import Workspace
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that has begun.
-
-    Args:
-        name: of the run in the plan, and of its record.
-        parameters: the notebook's, as the record tells them.
-        seeds: of all that is random in it.
-        started: time.time() at the notebook's first line.
-    """
+    """A run that has begun."""
 
     space: Workspace
     kind: str
-    name: str
-    parameters: Mapping[str, Any]
-    seeds: Sequence[int]
-    started: float
+    name: str  # in the plan, and of its record
+    parameters: Mapping[str, Any]  # the notebook's, as the record tells them
+    seeds: Sequence[int]  # of all that is random in it
+    started: float  # time.time() at the notebook's first line
 
     @cached_property
     def store(self) -> TileStore:
@@ -45,9 +38,8 @@ class OpenRun:
     @property
     def stores(self) -> dict[str, TileStore]:
         """The tiles of every pre-training, by its arm."""
-        return {
-            arm: TileStore.open(self.space.build / each.store) for arm, each in self.space.profile.pretraining.items()
-        }
+        arms = self.space.profile.pretraining
+        return {arm: TileStore.open(self.space.build / each.store) for arm, each in arms.items()}
 
     def save(self, figure: Figure, stem: str) -> Preview:
         """Publish a figure as figures/<profile>/<stem>.png and .pdf; what the notebook shows of it."""
@@ -57,18 +49,14 @@ class OpenRun:
     def publish(self, files: Mapping[str, pd.DataFrame | str], records: Iterable[Mapping[str, Any]] = ()) -> None:
         """Write tables and texts, by file name, to results/<profile>/, and the records they were made from."""
         for name, content in files.items():
-            if isinstance(content, str):
-                write_text(content, self.space.results / name)
-            else:
-                write_csv(content, self.space.results / name)
+            path = self.space.results / name
+            write_text(content, path) if isinstance(content, str) else write_csv(content, path)
         publish_records(records, self.space.runs, self.space.results / "runs")
 
     def record(self, results: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """Write the run's record, its last act.
+        """Write the run's record, its last act: numbers, texts, lists and dicts of them.
 
-        Args:
-            results: numbers, texts, lists and dicts of them.
-            data: what the input was; the run's store by default.
+        `data` says what the input was; the run's store by default.
         """
         return write_record(
             self.space.record(self.name),
@@ -83,27 +71,20 @@ class OpenRun:
 
 
 def open_run(kind: str, profile: str, data: str = "", **parameters: Any) -> OpenRun:
-    """Begin a run: its kind, the notebook's `profile` and `data`, and its other parameters.
-
-    Raises:
-        SardinoError: no such profile or data folder.
-    """
+    """Begin a run: its kind, the notebook's `profile` and `data`, and its other parameters."""
     started = time.time()
     space = Workspace.open(profile, data=data)
-    chosen = space.profile
-    name = kind
+    chosen, name, seeds = space.profile, kind, space.profile.seeds
     if kind == "pretrain":
         if parameters.get("seed") is None:
             parameters["seed"] = chosen.seeds[0]
-        name = pretraining_run(chosen.pretrained(**parameters))
+        name, seeds = pretraining_run(chosen.pretrained(**parameters)), [parameters["seed"]]
     elif "encoding" in parameters:
         name = row_run(**parameters)
-    few: dict[str, list[Any]] = {
-        "data": [chosen.data.seed],
-        "realism": [chosen.data.seed],
-        "quickstart": [0],
-        "pretrain": [parameters.get("seed")],
-        "attention": chosen.seeds[:1],
-    }
-    seeds = few.get(kind, chosen.seeds)
+    elif kind in ("data", "realism"):
+        seeds = [chosen.data.seed]
+    elif kind == "quickstart":
+        seeds = [0]
+    elif kind == "attention":
+        seeds = chosen.seeds[:1]
     return OpenRun(space, kind, name, {"profile": profile, "data": data, **parameters}, seeds, started)

@@ -10,34 +10,22 @@ from sardino.study.profile import Profile, known_profiles, locate
 
 @dataclass(frozen=True)
 class Workspace:
-    """All paths of one profile in one project folder.
-
-    Args:
-        profile: what to run.
-        reference: how a notebook is told the profile: its name, or the path of its TOML file.
-        root: the project folder.
-        data: the folder of real input, if any.
-        build: git-ignored folder of everything that can be made again.
-    """
+    """All paths of one profile in one project folder."""
 
     profile: Profile
-    reference: str
-    root: Path
-    data: Path | None
-    build: Path
+    reference: str  # how a notebook is told the profile: its name, or the path of its TOML file
+    root: Path  # the project folder
+    data: Path | None  # the folder of real input, if any
+    build: Path  # git-ignored folder of everything that can be made again
 
     @classmethod
     def open(cls, profile: str, data: str | Path = "", root: str | Path | None = None) -> "Workspace":
-        """The workspace of a profile.
+        """The workspace of a profile; the environment variable SARDINO_BUILD moves its build/ elsewhere.
 
         Args:
             profile: name of a built-in profile or path of a TOML file.
-            data: folder of real input; "" for none.
+            data: folder of real input, which must exist; "" for none.
             root: project folder; by default found upwards from the current folder.
-                The environment variable SARDINO_BUILD moves its build/ elsewhere.
-
-        Raises:
-            SardinoError: unknown profile, or the data folder does not exist.
         """
         loaded = Profile.load(profile)
         top = Path(root).resolve() if root is not None else project_root()
@@ -49,27 +37,14 @@ class Workspace:
         return cls(loaded, reference, top, folder, build)
 
     @property
+    def given(self) -> dict[str, str]:
+        """The parameters that every notebook has."""
+        return {"profile": self.reference, "data": str(self.data or "")}
+
+    @property
     def store(self) -> Path:
         """The tile store most runs read; Pretraining.store names another one beside it."""
         return self.build / "store"
-
-    def pretrain(self, arm: str, seed: int | None = None) -> Path:
-        """Folder of an arm's weights and checkpoint, pre-trained with the first or another seed."""
-        self.profile.architecture(arm)
-        return self.build / "pretrain" / self.profile.pretrained(arm, seed)
-
-    def segmenter(self, run: str) -> Path:
-        """Folder of the segmenter that a run keeps: of its largest label fraction and first seed."""
-        return self.build / "segmenters" / run
-
-    def record(self, run: str) -> Path:
-        """The JSON record of a run, its last act."""
-        return self.build / "runs" / f"{run}.json"
-
-    def newest_record(self, run: str) -> Path:
-        """The record of a run in build/, or the published one where there is none."""
-        record = self.record(run)
-        return record if record.is_file() else self.results / "runs" / record.name
 
     @property
     def runs(self) -> Path:
@@ -84,6 +59,24 @@ class Workspace:
     def figures(self) -> Path:
         """Published figures."""
         return self.root / "figures" / self.profile.name
+
+    def pretrain(self, arm: str, seed: int | None = None) -> Path:
+        """Folder of an arm's weights and checkpoint, pre-trained with the first or another seed."""
+        self.profile.architecture(arm)
+        return self.build / "pretrain" / self.profile.pretrained(arm, seed)
+
+    def segmenter(self, run: str) -> Path:
+        """Folder of the segmenter that a run keeps: of its largest label fraction and first seed."""
+        return self.build / "segmenters" / run
+
+    def record(self, run: str) -> Path:
+        """The JSON record of a run, its last act."""
+        return self.runs / f"{run}.json"
+
+    def newest_record(self, run: str) -> Path:
+        """The record of a run in build/, or the published one where there is none."""
+        record = self.record(run)
+        return record if record.is_file() else self.results / "runs" / record.name
 
     def notebook(self, run: str) -> Path:
         """The executed notebook of a run."""
@@ -100,10 +93,8 @@ class Workspace:
     def input_folder(self) -> Path:
         """The folder of real input, refused where the profile needs one and none was given."""
         if self.data is None:
-            raise SardinoError(
-                f"profile '{self.profile.name}' reads real data: give its folder with --data FOLDER "
-                f"(it needs {', '.join(self.profile.data.folders)})"
-            )
+            needs = ", ".join(self.profile.data.folders)
+            raise SardinoError(f"profile '{self.profile.name}' reads real data ({needs}): give --data FOLDER with it")
         return self.data
 
 

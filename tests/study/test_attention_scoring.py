@@ -20,7 +20,7 @@ from sardino.study.attention import (
     land_cover_alignment,
     patch_references,
     place_columns,
-    score_heads,
+    score_arms,
 )
 from sardino.weights.card import Card
 from sardino.weights.save import save_backbone
@@ -59,7 +59,7 @@ def space(store, tmp_path_factory):
     statistics = Normalisation.of_store(store, store.ids("train")).to_dict()
     card = Card(shape, ("vv", "vh"), "dB", statistics, {"synthetic": True}, SMALL.to_dict())
     save_backbone(folder, {"teacher": build_vit(shape).state_dict()}, card)
-    arm = SimpleNamespace(network="teacher", regions=["here"])
+    arm = SimpleNamespace(network="teacher", regions=["here"], title="An arm")
     profile = SimpleNamespace(arm=lambda _: arm, architecture=lambda _: shape)
     return SimpleNamespace(profile=profile, pretrain=lambda _: folder)
 
@@ -78,7 +78,7 @@ def test_test_tiles_are_scored_and_their_places_are_blocks(space, store):
     scored = gather(space, "arm", store)
     assert scored.split == "test" and len(scored.attention) == 8
     assert len(np.unique(scored.blocks)) == 4, "two bands in each of two zones"
-    frame = score_heads("arm", "An arm", scored, store)
+    frame = score_arms(space, {"arm": scored}, {"arm": store})
     assert list(frame.columns) == ["arm", "arm_title", "split", *COLUMNS, "labels", "derived", "synthetic"]
     assert set(frame["head"]) == {1, 2, 3} and set(frame["labels"]) == {"ESA WorldCover"} and frame["synthetic"].all()
     assert set(frame["layer"]) == {LANDCOVER, "landcover_300m", "ndvi", "optical", "position"}
@@ -88,7 +88,7 @@ def test_test_tiles_are_scored_and_their_places_are_blocks(space, store):
 
 
 def test_scores_do_not_change_from_run_to_run(space, store):
-    first, again = (score_heads("arm", "An arm", gather(space, "arm", store), store) for _ in range(2))
+    first, again = (score_arms(space, {"arm": gather(space, "arm", store)}, {"arm": store}) for _ in range(2))
     assert first.equals(again)
 
 

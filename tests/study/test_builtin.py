@@ -2,20 +2,19 @@
 
 import time
 
+import built_in
 import pytest
 import torch
+from built_in import best_segmenter, make_builtin
 from minute_world import minute_workspace
 
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore, describe
 from sardino.errors import SardinoError
 from sardino.reporting.record import write_record
-from sardino.study import built_in as builtin
 from sardino.study.arm import pretrain_arm
-from sardino.study.built_in import best_segmenter, make_builtin
-from sardino.study.experiment import Experiment
 from sardino.study.plan import plan
-from sardino.study.row import train_cell
+from sardino.study.row import Experiment, train_cell
 from sardino.weights.save import load_backbone, load_segmenter
 
 CPU = torch.device("cpu")
@@ -70,7 +69,7 @@ def test_what_was_there_is_replaced_whole_or_not_at_all(space, tmp_path, monkeyp
     folder = tmp_path / "pretrained"
     make_builtin(space, folder)
     (folder / "old").mkdir()
-    monkeypatch.setattr(builtin, "MOST_BYTES", 10)
+    monkeypatch.setattr(built_in, "MOST_BYTES", 10)
     with pytest.raises(SardinoError, match="more than 15"):
         make_builtin(space, folder)
     assert (folder / "old").is_dir()

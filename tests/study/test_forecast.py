@@ -17,8 +17,16 @@ from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import write_record
 from sardino.segmentation.segmenter import build_segmenter
-from sardino.study.forecast import DEVICES, as_csv, compare, find_device, forecast
-from sardino.study.operations import Work, pretraining_tile, supervised_tile
+from sardino.study.forecast import (
+    DEVICES,
+    Work,
+    as_csv,
+    compare,
+    find_device,
+    forecast,
+    pretraining_tile,
+    supervised_tile,
+)
 from sardino.study.plan import plan
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
@@ -143,6 +151,6 @@ def test_predictions_stand_beside_what_runs_took(project, monkeypatch, tmp_path)
     (line,) = csv.DictReader(io.StringIO(out.read_text()))
     took = json.loads((space.results / "runs/data.json").read_text())["wall_s"]
     assert line["name"] == "data" and float(line["took_s"]) == pytest.approx(took, rel=1e-3)
-    (found,) = compare(space, forecast(space.profile, DEVICE))
+    (found,) = compare(space, forecast(space.profile, DEVICE)).itertuples()
     assert found.ratio == pytest.approx(found.took_s / found.predicted_s)
     assert [path.name for path in space.results.iterdir()] == ["runs"]

@@ -12,7 +12,7 @@ import sardino
 from sardino.cli.app import app
 from sardino.errors import SardinoError
 from sardino.reporting.pages.contents import illustrations
-from sardino.study.gallery import make_gallery
+from sardino.study.report import make_gallery
 
 ROOT = Path(sardino.__file__).parents[1]
 LARGEST = 5_000_000

@@ -8,7 +8,6 @@ import os
 import stat
 import subprocess
 import sys
-from pathlib import Path
 
 import kubernetes_validate
 import psutil
@@ -16,9 +15,8 @@ import pytest
 import yaml
 
 from sardino.errors import SardinoError
-from sardino.study import kubernetes
-from sardino.study.cluster import Kubernetes
-from sardino.study.kubernetes import manifest, write_profile
+from sardino.study import cluster
+from sardino.study.cluster import Kubernetes, manifest, write_profile
 from sardino.study.workspace import Workspace
 
 KUBECTL = """#!{python}
@@ -103,25 +101,25 @@ def test_a_job_that_fails_is_told_with_its_traceback(project, kubectl, tmp_path)
 
 def test_status_of_a_job_and_of_a_cluster_that_does_not_answer(kubectl, monkeypatch):
     (kubectl / "a").mkdir()
-    assert kubernetes.status("a") == "running"
+    assert cluster.status("a") == "running"
     (kubectl / "a" / "rc").write_text("0\n")
-    assert kubernetes.status("a") == "success"
+    assert cluster.status("a") == "success"
     (kubectl / "a" / "rc").write_text("1\n")
-    assert kubernetes.status("a") == "failed" and kubernetes.status("gone") == "failed"
+    assert cluster.status("a") == "failed" and cluster.status("gone") == "failed"
     silent = subprocess.CompletedProcess([], 1, "", "Unable to connect to the server")
-    monkeypatch.setattr(kubernetes, "_kubectl", lambda *_, **__: silent)
-    assert kubernetes.status("a") == "running"
+    monkeypatch.setattr(cluster, "_ran", lambda *_, **__: silent)
+    assert cluster.status("a") == "running"
     with pytest.raises(SardinoError, match="does not answer"):
-        kubernetes.cancel(Path("build"))
+        Kubernetes().cancel(Workspace.open("smoke"))
 
 
 def test_the_jobs_of_a_killed_sweep_are_ended_and_no_others(project, kubectl):
     space = Workspace.open("smoke", root=project.root)
     Kubernetes().cancel(space)
     (line,) = (kubectl / "deleted").read_text().splitlines()
-    job = manifest(kubernetes.TEMPLATES / "job.yaml", "data", 1, 2000, 15, space.build / ".snakemake/tmp.1/script.sh")
-    assert f"--selector {kubernetes.SWEEP}={job['metadata']['labels'][kubernetes.SWEEP]} " in line + " "
-    assert kubernetes.label(space.build) != kubernetes.label(space.build.with_name("laptop"))
+    job = manifest(cluster.TEMPLATES / "job.yaml", "data", 1, 2000, 15, space.build / ".snakemake/tmp.1/script.sh")
+    assert f"--selector {cluster.SWEEP}={job['metadata']['labels'][cluster.SWEEP]} " in line + " "
+    assert cluster.label(space.build) != cluster.label(space.build.with_name("laptop"))
 
 
 def test_a_profile_is_written_once_and_its_faults_are_named(project, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 
 from sardino.errors import SardinoError
 from sardino.study.notebook import NotebookError, run_notebook
+from sardino.study.workspace import Workspace
 
 SOURCE = """# %% [markdown]
 # # Toy
@@ -29,51 +30,47 @@ if record:
 
 
 @pytest.fixture
-def run(tmp_path):
+def space(tmp_path):
+    return Workspace.open("smoke", root=tmp_path)
+
+
+@pytest.fixture
+def run(space):
     def execute(body="", **parameters):
-        source = tmp_path / "toy.py"
+        source = space.root / "toy.py"
         source.write_text(SOURCE.replace("BODY", body))
-        record = tmp_path / "runs" / "toy.json"
-        record.parent.mkdir(exist_ok=True)
+        record = space.record("toy")
+        record.parent.mkdir(parents=True, exist_ok=True)
         record.write_text("stale")
         parameters = {"record": str(record), **parameters}
-        run_notebook(
-            source,
-            parameters,
-            tmp_path / "out" / "toy.ipynb",
-            root=tmp_path,
-            failed=tmp_path / "failed" / "toy.ipynb",
-            record=record,
-            threads=3,
-            environment={"EXTRA": "given"},
-        )
+        run_notebook(space, source, "toy", parameters, record, threads=3, environment={"EXTRA": "given"})
         return json.loads(record.read_text())
 
     return execute
 
 
-def test_an_unknown_parameter_is_refused_with_the_known_ones(run, tmp_path):
+def test_an_unknown_parameter_is_refused_with_the_known_ones(run, space):
     with pytest.raises(SardinoError, match=r"toy\.py has no parameter fractoin; it has fraction, record"):
         run(fractoin=2.0)
-    assert not (tmp_path / "out").exists()
+    assert not space.notebook("toy").exists()
 
 
-def test_a_run_leaves_record_and_transcript_under_the_stated_environment(run, tmp_path):
+def test_a_run_leaves_record_and_transcript_under_the_stated_environment(run, space):
     import sys
 
     record = run(fraction=10.0)
     assert record["interpreter"] == sys.executable
-    notebook = nbformat.read(tmp_path / "out" / "toy.ipynb", as_version=4)
+    notebook = nbformat.read(space.notebook("toy"), as_version=4)
     nbformat.validate(notebook)
     printed = [output.text for cell in notebook.cells for output in cell.get("outputs", [])]
     assert printed[0] == (
         "{'fraction': 10.0, 'PYTHONHASHSEED': '0', 'TZ': 'UTC', 'OMP_NUM_THREADS': '3', 'EXTRA': 'given'}\n"
     )
-    assert printed[1] == "build\n" and str(tmp_path) not in nbformat.writes(notebook)
-    assert not (tmp_path / "failed").exists()
+    assert printed[1] == "build\n" and str(space.root) not in nbformat.writes(notebook)
+    assert not space.failed("toy").exists()
 
 
-def test_a_failing_cell_leaves_its_traceback_and_no_record(run, tmp_path):
+def test_a_failing_cell_leaves_its_traceback_and_no_record(run, space):
     with pytest.raises(NotebookError) as caught:
         run("steps = 0\n1 / steps")
     error = caught.value
@@ -81,14 +78,14 @@ def test_a_failing_cell_leaves_its_traceback_and_no_record(run, tmp_path):
     assert "1 / steps" in str(error) and str(error.path) in str(error)
     assert "ZeroDivisionError" in error.path.read_text()
     assert error.path.with_suffix(".txt").read_text().strip() == error.sentence
-    assert not (tmp_path / "runs" / "toy.json").exists() and not (tmp_path / "out" / "toy.ipynb").exists()
+    assert not space.record("toy").exists() and not space.notebook("toy").exists()
 
 
-def test_a_sardino_error_speaks_for_itself(run, tmp_path):
+def test_a_sardino_error_speaks_for_itself(run, space):
     with pytest.raises(NotebookError) as caught:
         run("from sardino.errors import SardinoError\nraise SardinoError('the store lacks vv: prepare it again')")
     assert str(caught.value) == "the store lacks vv: prepare it again"
-    assert not (tmp_path / "runs" / "toy.json").exists()
+    assert not space.record("toy").exists()
 
 
 def test_a_notebook_that_writes_no_record_has_failed(run):

@@ -6,9 +6,8 @@ import pytest
 from minute_world import PROFILE
 
 from sardino.errors import SardinoError
-from sardino.study import publish as publish_module
-from sardino.study.notebook import run_notebook
-from sardino.study.publish import publish_notebook, representative
+from sardino.study import notebook as notebook_module
+from sardino.study.notebook import publish_notebook, representative, run_notebook
 from sardino.study.workspace import Workspace
 
 SOURCE = """# %% [markdown]
@@ -40,7 +39,7 @@ def made(tmp_path_factory):
     (root / "notebooks" / "10_explorer.py").write_text(SOURCE.replace("nobody", "somebody"))
     space = Workspace.open(str(root / "minute.toml"), root=root)
     given = {"profile": "minute", "arm": "europe"}
-    run_notebook(source, given, space.notebook("pretrain-europe"), root=root, failed=space.failed("pretrain-europe"))
+    run_notebook(space, source, "pretrain-europe", given)
     return space, source
 
 
@@ -89,7 +88,7 @@ def test_a_run_that_was_never_made_is_named_and_one_too_large_is_refused(made, m
     space, source = made
     with pytest.raises(SardinoError, match=r"tokens-unfrozen\.ipynb does not exist: run `sardino reproduce"):
         publish_notebook(space, source.with_name("03_finetuning.py"))
-    monkeypatch.setattr(publish_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(notebook_module, "MOST_BYTES", 1000)
     with pytest.raises(SardinoError, match=r"more than 0\.001: show less"):
         publish_notebook(space, source)
 

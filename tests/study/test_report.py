@@ -12,8 +12,7 @@ from html_page import QUIET, Page
 import sardino
 from sardino.reporting.pages.contents import illustrations
 from sardino.study.notebook import NotebookError, make_report
-from sardino.study.plan import plan
-from sardino.study.stale import code_files, dependencies, hash_of_published
+from sardino.study.plan import code_files, dependencies, hash_of_published, plan
 from sardino.study.workspace import Workspace
 
 ROOT = Path(sardino.__file__).parents[1]

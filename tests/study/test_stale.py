@@ -3,7 +3,7 @@
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.study.stale import hash_of_code, imported_files
+from sardino.study.plan import hash_of_code, imported_files
 
 
 @pytest.fixture

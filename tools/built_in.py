@@ -1,6 +1,6 @@
 """The weights that come with the package, of a profile's runs: a backbone, and the best segmenter, trained for longer.
 
-python -m sardino.study.built_in laptop --steps 3000
+python tools/built_in.py laptop --steps 3000
 """
 
 import argparse
@@ -15,9 +15,8 @@ from sardino.files import whole
 from sardino.mapping.model import PRETRAINED
 from sardino.reporting.record import read_record
 from sardino.reporting.rows import encoding_of, pretraining_run
-from sardino.study.experiment import Experiment
 from sardino.study.plan import plan
-from sardino.study.row import train_cell
+from sardino.study.row import Experiment, train_cell
 from sardino.study.workspace import Workspace
 from sardino.weights.card import measured_at_end
 from sardino.weights.save import load_backbone, load_segmenter, save_backbone, save_segmenter

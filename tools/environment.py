@@ -1,9 +1,8 @@
 """The lock, and environment.yml for conda users, written from it and pyproject.toml so that all three agree.
 
-python -m sardino.study.environment    # as `make lock` does
+python tools/environment.py    # as `make lock` does
 """
 
-import re
 import sys
 import tomllib
 from pathlib import Path
@@ -13,6 +12,7 @@ from packaging.utils import canonicalize_name
 
 from sardino.errors import SardinoError
 from sardino.files import write_text
+from sardino.study.doctor import locked
 
 CONDA_PYTHON = "3.11"
 CONDA_MACHINE = {
@@ -23,7 +23,6 @@ CONDA_MACHINE = {
     "implementation_name": "cpython",
     "platform_python_implementation": "CPython",
 }
-HASH = re.compile(r"--hash=sha256:[0-9a-f]{64}")
 HEADER = """\
 # Written by `make lock` from pyproject.toml and requirements.lock; edit those instead.
 #   conda env create -f environment.yml && conda activate sardino
@@ -35,25 +34,6 @@ def direct_dependencies(pyproject: Path) -> list[Requirement]:
     """What pyproject.toml asks for by name, runtime first, then the extra `dev`."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     return [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
-
-
-def locked(lock: Path) -> list[tuple[Requirement, int]]:
-    """Each requirement of a hash lock, and how many hashes stand under it.
-
-    Raises:
-        SardinoError: a line is not `name==version [; marker]` with its hashes.
-    """
-    rows = []
-    for entry in lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():
-        line = HASH.sub("", entry).strip()
-        if not line or line.startswith("#"):
-            continue
-        try:
-            requirement = Requirement(line)
-        except ValueError as error:
-            raise SardinoError(f"{lock}: cannot read '{line[:80]}'; write the lock again with 'make lock'") from error
-        rows.append((requirement, len(HASH.findall(entry))))
-    return rows
 
 
 def pinned(name: str, lock: Path, python: str = CONDA_PYTHON) -> str:
