@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
-from sardino.dino.crops import crop, random_boxes, random_flips
+from sardino.dino.crops import crop_views, random_boxes, random_flips
 from sardino.dino.recipe import DINO
 from sardino.dino.views import Views, half_tile
 from sardino.dino.vit import Architecture
@@ -63,12 +63,12 @@ def one_view(tiles: torch.Tensor, scale: tuple[float, float], px: int) -> dict[s
     """One view of each tile, on all sides."""
     batch, channels, height, width = tiles.shape
     generator = torch.Generator().manual_seed(0)
-    out = tiles.new_empty(batch, channels, px, px) if tiles.device.type == "cpu" else None
+    outs = [tiles.new_empty(batch, channels, px, px)] if tiles.device.type == "cpu" else None
     usual, aliased = peer(scale, px), peer(scale, px, antialias=False)
 
     def ours() -> torch.Tensor:
         boxes = random_boxes(batch, height, width, scale, generator)
-        return crop(tiles, boxes, random_flips(batch, generator), px, out=out)
+        return crop_views(tiles, boxes[None], random_flips(batch, generator)[None], [px], outs)[0]
 
     return {
         OURS: ours,
@@ -106,7 +106,7 @@ def agree(tiles: torch.Tensor) -> bool:
     """Whether both sides cut the same pixels from the same box."""
     top, left, height, width, px = 3, 5, tiles.shape[-2] // 2, tiles.shape[-1] // 3, tiles.shape[-1] // 2
     boxes = torch.tensor([[float(top), float(left), float(height), float(width)]] * len(tiles))
-    ours = crop(tiles, boxes, torch.zeros(len(tiles), dtype=torch.bool), px)
+    ours = crop_views(tiles, boxes[None], torch.zeros(1, len(tiles), dtype=torch.bool), [px])[0]
     theirs = v2.functional.resized_crop(tiles, top, left, height, width, [px, px], antialias=False)
     # Torchvision cuts before it resamples: pixels at the edge of its box do not see their neighbours outside.
     inside = slice(2, -2)

@@ -114,7 +114,7 @@ def curves(setting: Setting, plan: Sequence[tuple[int, Recipe]]) -> pd.DataFrame
         setting: shared by all runs.
         plan: seed and recipe of each.
     """
-    probe = ProbeTiles(setting.store, setting.regions, setting.normalisation, split="test", most=None)
+    probe = ProbeTiles(setting.store, setting.regions, setting.normalisation, split="test", most=10**9)
     rows = [{"recipe": RAW, "seed": 0, "network": RAW, "step": 0, **_points(probe.raw(setting.architecture.patch))}]
     for seed, recipe in plan:
         with TemporaryDirectory() as folder:

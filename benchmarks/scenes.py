@@ -42,7 +42,7 @@ from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.write_store import write_store
 from sardino.dino.batches import open_tiles
 from sardino.dino.recipe import Precision
-from sardino.dino.runtime import has_bfloat16
+from sardino.dino.runtime import precision_on
 from sardino.dino.vit import Architecture
 from sardino.mapping.job import Job
 from sardino.mapping.scene_map import batch_of, layout_of, make_map, opened
@@ -334,7 +334,7 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
             side = size.tiles * size.tile_px * (1 if of_paper else 2)
             title = "Attention" if key == "attention" else f"Land cover, {NAMES.get(key, key)}"
             title += ", paper's size" if of_paper else ""
-            for precision in PRECISIONS if has_bfloat16(torch.device("cpu")) else PRECISIONS[:1]:
+            for precision in PRECISIONS if precision_on(torch.device("cpu")) == "bfloat16" else PRECISIONS[:1]:
                 rounds = PAPER.rounds if of_paper else size.rounds
                 bare, whole, ratio = speed(job.changed(precision=precision), rounds)
                 peer = "bare network, same windows"

@@ -9,8 +9,7 @@ from typer import Argument, Exit, echo
 
 from sardino.cli.flags import Texts, assignment, shown, with_options
 from sardino.cli.stores import cluster
-from sardino.dino.recipe import Run, find_recipe
-from sardino.dino.vit_size import size_of
+from sardino.dino.recipe import Run, find_recipe, size_of
 from sardino.errors import SardinoError
 from sardino.mapping.job import Job
 from sardino.options import Count, Flag

@@ -5,7 +5,7 @@ The order, and all other chance, is a function of the seed and the step, so that
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -16,13 +16,11 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.errors import SardinoError
 
+# Inputs (B, C, H, W) float32, normalised unless asked for in dB, and labels (B, H, W) uint8 class index.
 Batch = tuple[Tensor, Tensor]
-"""Inputs (B, C, H, W) float32, normalised unless asked for in dB, and labels (B, H, W) uint8 class index."""
 Cache = Literal["auto", "memory", "none"]
-MEMORY_BYTES = 1_000_000_000
-"""A set of tiles larger than this is read from the store batch by batch instead of being held."""
-TILES, CROPS, NOISE, LAYERS = range(4)
-"""What chance is drawn for; each has its own stream."""
+MEMORY_BYTES = 1_000_000_000  # a larger set of tiles is read from the store batch by batch instead of being held
+TILES, CROPS, NOISE, LAYERS = range(4)  # what chance is drawn for; each has its own stream
 
 
 def seed_of(seed: int, stream: int, *place: int) -> int:
@@ -46,9 +44,7 @@ class Order:
 
     def __post_init__(self) -> None:
         if not 0 < self.batch <= self.count:
-            raise SardinoError(
-                f"a batch of {self.batch} cannot be drawn from {self.count} tiles: lower the batch, or add tiles"
-            )
+            raise SardinoError(f"{self.count} tiles give no batch of {self.batch}: lower the batch, or add tiles")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -65,8 +61,7 @@ class Order:
     def batches(self, start: int, stop: int, rank: int = 0, world: int = 1) -> Iterator[list[int]]:
         """One rank's share of each batch, from step `start` to before `stop`."""
         share = self.batch // world
-        for step in range(start, stop):
-            yield self.numbers(step)[rank * share : (rank + 1) * share]
+        return (self.numbers(step)[rank * share : (rank + 1) * share] for step in range(start, stop))
 
 
 class TileSource(Protocol):
@@ -112,10 +107,9 @@ class StoreTiles:
 def open_tiles(
     store: TileStore, ids: Sequence[str], normalisation: Normalisation | None, cache: Cache = "auto"
 ) -> TileSource:
-    """Tiles where they are read fastest.
+    """Tiles where they are read fastest; arguments as of `StoreTiles`.
 
     Args:
-        normalisation: of the tiles; None leaves dB, missing as NaN.
         cache: "memory" holds them; "none" reads the store each time; "auto" holds them where they take less than a
             gigabyte and reads the store elsewhere.
     """
@@ -151,16 +145,9 @@ def load(
             inputs, labels = source.read(numbers)
             yield (inputs.pin_memory(), labels.pin_memory()) if pin and not inputs.is_cuda else (inputs, labels)
         return
-    yield from DataLoader(
-        _Reads(source),
-        batch_size=None,
-        sampler=order,
-        num_workers=workers,
-        prefetch_factor=ahead,
-        pin_memory=pin,
-        # A fork would copy locks that library threads hold; a fresh process opens the store itself.
-        multiprocessing_context="spawn",
-    )
+    # A fork would copy locks that library threads hold; a fresh process opens the store itself.
+    processes: dict[str, Any] = {"num_workers": workers, "prefetch_factor": ahead, "multiprocessing_context": "spawn"}
+    yield from DataLoader(_Reads(source), batch_size=None, sampler=order, pin_memory=pin, **processes)
 
 
 class _Reads(Dataset[Batch]):

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,8 +16,8 @@ from torch import Tensor
 
 from sardino.errors import SardinoError
 
-CACHED_BYTES = 1 << 19
-"""Half a megabyte of image, which a core's own cache holds while all views are cut from it."""
+Array = NDArray[Any]
+CACHED_BYTES = 1 << 19  # of image, which a core's own cache holds while all views are cut from it
 
 
 def random_boxes(count: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
@@ -43,11 +43,6 @@ def random_flips(count: int, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator) < 0.5
 
 
-def crop(images: Tensor, boxes: Tensor, flip: Tensor, size: int, out: Tensor | None = None) -> Tensor:
-    """`crop_views` with one view: boxes (B, 4), flip (B,), out and result (B, C, size, size)."""
-    return crop_views(images, boxes[None], flip[None], [size], None if out is None else [out])[0]
-
-
 def crop_views(
     images: Tensor,
     boxes: Tensor,
@@ -71,37 +66,31 @@ def crop_views(
         statistics: mean and standard deviation per channel, (C, 1, 1) each, to normalise the views with; None for not.
 
     Returns:
-        (B, C, size, size) per view; `outs` where given.
-
-    Raises:
-        SardinoError: images, boxes or `outs` are of another shape or kind.
+        (B, C, size, size) per view; `outs` where given. Refused where anything is of another shape or kind.
     """
     if images.ndim != 4 or images.numel() == 0 or images.requires_grad:
-        raise SardinoError(
-            f"crops need images (B, C, H, W) that hold pixels and no gradient, not {tuple(images.shape)}: detach them"
-        )
+        raise SardinoError(f"crops need pixels (B, C, H, W) without gradient, not {tuple(images.shape)}: detach them")
     count, channels = images.shape[:2]
     if boxes.shape != (len(sizes), count, 4) or flips.shape != boxes.shape[:2] or min(sizes, default=1) < 1:
         raise SardinoError(f"{count} images need as many boxes and flips per view and views of a pixel or more")
-    kind = images.dtype, images.device
-    if outs is not None and len(outs) != len(sizes):
+    if outs is None:
+        outs = [images.new_empty(count, channels, size, size) for size in sizes]
+    if len(outs) != len(sizes):
         raise SardinoError(f"{len(sizes)} views do not go to {len(outs)} places: make the memory anew")
-    for size, out in zip(sizes, outs or (), strict=outs is not None):
+    kind = images.dtype, images.device
+    for size, out in zip(sizes, outs, strict=True):
         if out.shape != (count, channels, size, size) or (out.dtype, out.device) != kind or not out.is_contiguous():
             raise SardinoError(f"crops of {size} px do not fit the memory given, {tuple(out.shape)}: make it anew")
     if images.device.type == "cpu" and images.dtype == torch.float32:
         if not torch.isfinite(boxes).all():
             raise SardinoError("a crop box is not finite: its scale or the tile's size is wrong")
-        outs = [images.new_empty(count, channels, size, size) for size in sizes] if outs is None else outs
         _crop_on_cpu(images, boxes, flips, outs, statistics)
         return list(outs)
-    views = []
-    for number, size in enumerate(sizes):
-        view = _grid_sample(images, boxes[number], flips[number], size)
+    for box, flip, out in zip(boxes, flips, outs, strict=True):
+        _grid_sample(images, box, flip, out)
         if statistics is not None:
-            standardise(view, statistics)
-        views.append(view if outs is None else outs[number].copy_(view))
-    return views
+            standardise(out, statistics)
+    return list(outs)
 
 
 def standardise(view: Tensor, statistics: tuple[Tensor, Tensor]) -> Tensor:
@@ -110,21 +99,16 @@ def standardise(view: Tensor, statistics: tuple[Tensor, Tensor]) -> Tensor:
     return view.sub_(mean).div_(std)
 
 
-def _grid_sample(images: Tensor, boxes: Tensor, flip: Tensor, size: int) -> Tensor:
+def _grid_sample(images: Tensor, boxes: Tensor, flip: Tensor, out: Tensor) -> None:
     height, width = images.shape[-2:]
     top, left, box_height, box_width = boxes.to(images.device, images.dtype).unbind(1)
     sign = torch.where(flip.to(images.device), -1.0, 1.0).to(images.dtype)
     zero = torch.zeros_like(top)
     # Normalised coordinates run from -1 to 1 over the pixel area (align_corners=False).
-    theta = torch.stack(
-        [
-            torch.stack([sign * box_width / width, zero, (2 * left + box_width) / width - 1], 1),
-            torch.stack([zero, box_height / height, (2 * top + box_height) / height - 1], 1),
-        ],
-        dim=1,
-    )
-    grid = F.affine_grid(theta, [len(images), images.shape[1], size, size], align_corners=False)
-    return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    x = torch.stack([sign * box_width / width, zero, (2 * left + box_width) / width - 1], 1)
+    y = torch.stack([zero, box_height / height, (2 * top + box_height) / height - 1], 1)
+    grid = F.affine_grid(torch.stack([x, y], 1), list(out.shape), align_corners=False)
+    out.copy_(F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False))
 
 
 def _crop_on_cpu(
@@ -138,8 +122,7 @@ def _crop_on_cpu(
         (box.double().cpu().contiguous().numpy(), flip.cpu().contiguous().numpy(), out.flatten(0, 1).numpy())
         for box, flip, out in zip(boxes, flips, outs, strict=True)
     ]
-    kernel = _kernel()
-    step = max(1, CACHED_BYTES // planes[0].nbytes)
+    kernel, step = _kernel(), max(1, CACHED_BYTES // planes[0].nbytes)
 
     def work(start: int, stop: int) -> None:
         # All views of a few planes before the next planes: they are read from memory once.
@@ -149,9 +132,7 @@ def _crop_on_cpu(
 
     threads = min(torch.get_num_threads(), len(planes))
     edges = [len(planes) * part // threads for part in range(threads + 1)]
-    others = [
-        _pool(threads - 1, os.getpid()).submit(work, start, stop) for start, stop in itertools.pairwise(edges[1:])
-    ]
+    others = [_pool(threads - 1, os.getpid()).submit(work, *edge) for edge in itertools.pairwise(edges[1:])]
     work(edges[0], edges[1])
     for other in others:
         other.result()
@@ -164,34 +145,25 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
 
 
 @functools.cache
-def _kernel() -> Callable[..., None]:
+def _kernel() -> Any:
     """The compiled kernel, made at the first crop or read from the cache beside this file."""
     import numba  # half a second that only a CPU's crops need
 
     # Only fused multiply-add is allowed of the fast maths: a missing pixel (NaN) must stay one.
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}, "error_model": "numpy"}
     try:
-        compiled: Callable[..., None] = numba.njit(_planes, cache=True, **options)
+        return numba.njit(_planes, cache=True, **options)
     except RuntimeError:  # neither this folder nor the user's own can be written: compile once per process
-        compiled = numba.njit(_planes, **options)
-    return compiled
+        return numba.njit(_planes, **options)
 
 
 def _planes(
-    images: NDArray[np.float32],
-    boxes: NDArray[np.float64],
-    flip: NDArray[np.bool_],
-    mean: NDArray[np.float32],
-    inverse: NDArray[np.float32],
-    out: NDArray[np.float32],
-    start: int,
-    stop: int,
+    images: Array, boxes: Array, flip: Array, mean: Array, inverse: Array, out: Array, start: int, stop: int
 ) -> None:
     """Resample planes `start` to `stop` of (B x C, H, W): rows first, into a buffer that stays in cache, then columns.
 
-    The rows are normalised on the way: mean and inverse standard deviation per channel, 0 and 1 for none.
-
-    Unsigned indices spare the compiler Python's negative ones, and with them the inner loops become vector code.
+    The rows are normalised on the way: mean and inverse standard deviation per channel, 0 and 1 for none. All is
+    float32, but boxes float64 and flip bool. Unsigned indices let inner loops become vector code.
     """
     height, width = images.shape[1:]
     rows, columns = out.shape[1:]

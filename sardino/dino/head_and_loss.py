@@ -44,7 +44,7 @@ def cross_entropy_of_other_views(
     teacher_temperature: float,
     student_temperature: float,
 ) -> Tensor:
-    """DINO's loss: the mean of H(P_t(x), P_s(x')) over all pairs of different views x, x' of a tile.
+    """DINO's loss: the mean of H(P_t(x), P_s(x')) over all pairs of different views x, x' of a tile, () nats.
 
     The teacher sees the global views x only. Computed in float32 at least: at the paper's temperature of 0.001 the
     teacher's logits span 2000.
@@ -54,9 +54,6 @@ def cross_entropy_of_other_views(
         teacher: per global view (B, K) logits; no gradient goes there.
         centre: C, (1, K).
         teacher_temperature, student_temperature: tau_t and tau_s.
-
-    Returns:
-        () nats.
     """
     log_p_s = [F.log_softmax(_exact(view) / student_temperature, dim=-1) for view in student]
     all_views = torch.stack(log_p_s).sum(0)  # (B, K)
@@ -74,12 +71,10 @@ def teacher_probabilities(logits: Tensor, centre: Tensor, temperature: float) ->
 
 @torch.no_grad()
 def update_centre(centre: Tensor, mean: Tensor, momentum: float) -> None:
-    """C <- m C + (1 - m) mean, in place.
+    """C <- m C + (1 - m) mean, in place; m is 0.99 in the paper, 0.9 in the reference.
 
     Args:
-        centre: C, (1, K).
-        mean: (1, K) of the teacher's raw logits over a whole batch, over all ranks.
-        momentum: m, 0.99 in the paper, 0.9 in the reference.
+        centre, mean: (1, K); the mean is of the teacher's raw logits over a whole batch, over all ranks.
     """
     centre.lerp_(mean.to(centre.dtype), 1 - momentum)
 

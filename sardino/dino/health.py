@@ -6,7 +6,7 @@ the entropy of the mean target tells these apart (Caron et al. 2021, section 5.3
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +24,7 @@ COLUMNS = (
     *("teacher_temperature", "images_per_s", "data_wait", "memory_gib"),
 )
 PROBES = ("step", "knn", "linear")
-LOOKS = 3
-"""A sign must show this many times in a row: one look at a small batch may deceive."""
+LOOKS = 3  # in a row that must show a sign: one look at a small batch may deceive
 
 
 @torch.no_grad()
@@ -57,13 +56,9 @@ def _entropy(probability: Tensor) -> Tensor:
 
 @dataclass
 class History:
-    """What was watched, a list per column of COLUMNS, and what was probed, a list per column of PROBES.
+    """What was watched, a list per column of COLUMNS, and what was probed, a list per column of PROBES."""
 
-    Args:
-        ln_k: entropy of a teacher that says nothing.
-    """
-
-    ln_k: float
+    ln_k: float  # entropy of a teacher that says nothing
     columns: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in COLUMNS})
     probes: dict[str, list[float]] = field(default_factory=lambda: {name: [] for name in PROBES})
 
@@ -80,40 +75,32 @@ class History:
 
     def best_probe(self) -> int | None:
         """The step whose tokens were best by the linear probe, the earlier of equals; None before the first."""
-        scored = [(score, -step) for step, score in zip(self.probes["step"], self.probes["linear"], strict=True)]
-        finite = [pair for pair in scored if math.isfinite(pair[0])]
+        pairs = zip(self.probes["linear"], self.probes["step"], strict=True)
+        finite = [(score, -step) for score, step in pairs if math.isfinite(score)]
         return int(-max(finite)[1]) if finite else None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; what is not finite as None."""
-        columns = {name: [_known(value) for value in values] for name, values in self.columns.items()}
-        probes = {name: [_known(value) for value in values] for name, values in self.probes.items()}
+        columns, probes = (
+            {name: [value if math.isfinite(value) else None for value in values] for name, values in table.items()}
+            for table in (self.columns, self.probes)
+        )
         return {"ln_k": self.ln_k, **columns, "probes": probes}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> "History":
-        """Back from `to_dict`.
-
-        Raises:
-            SardinoError: a column is missing, unknown, or of another length.
-        """
+        """Back from `to_dict`; refused where a column is missing, unknown, or of another length."""
         odd = {"ln_k", "probes", *COLUMNS} ^ data.keys() or set(PROBES) ^ data["probes"].keys()
         if odd:
             raise SardinoError(f"a saved history differs in {', '.join(sorted(odd))}: start the pre-training anew")
-        made = cls(
-            float(data["ln_k"]),
-            *(
-                {name: [math.nan if value is None else value for value in table[name]] for name in names}
-                for table, names in ((data, COLUMNS), (data["probes"], PROBES))
-            ),
+        tables = (
+            {name: [math.nan if value is None else value for value in table[name]] for name in names}
+            for table, names in ((data, COLUMNS), (data["probes"], PROBES))
         )
+        made = cls(float(data["ln_k"]), *tables)
         if any(len({len(values) for values in table.values()}) != 1 for table in (made.columns, made.probes)):
             raise SardinoError("a saved history has columns of different lengths: start the pre-training anew")
         return made
-
-
-def _known(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 def _append(columns: dict[str, list[float]], values: Mapping[str, float]) -> None:
@@ -123,59 +110,16 @@ def _append(columns: dict[str, list[float]], values: Mapping[str, float]) -> Non
         columns[name].append(value)
 
 
-def _uniform(history: History, progress: float) -> str:
-    level = 0.99 * history.ln_k
-    if progress > 0.1 and min(*history.loss[-LOOKS:], *history.teacher_entropy[-LOOKS:]) > level:
-        return f"loss {history.loss[-1]:.2f} and teacher entropy stay at ln K = {history.ln_k:.2f}"
-    return ""
-
-
-def _constant(history: History, progress: float) -> str:
-    signs = (history.columns[name][-LOOKS:] for name in ("batch_entropy", "effective_rank", "feature_std"))
-    recent = zip(*signs, strict=True)
-    one_answer = all((entropy < 0.02 * history.ln_k and rank < 2) or std < 0.01 for entropy, rank, std in recent)
-    if progress > 0.1 and one_answer:
-        entropy, rank = history.batch_entropy[-1], history.effective_rank[-1]
-        return f"all tiles get one answer (entropy of the mean target {entropy:.3f}, effective rank {rank:.1f})"
-    return ""
-
-
-def _still(history: History, progress: float) -> str:
-    moved = history.distance[-1]
-    return f"it has moved by {moved:.1g} of its length" if progress > 0.25 and moved < 1e-3 else ""
-
-
-def _rising(history: History, progress: float) -> str:
-    kl = [value for value in history.kl if math.isfinite(value)]
-    tenth = max(LOOKS, len(kl) // 10)
-    if len(kl) < 3 * tenth:
-        return ""
-    sums = [0.0, *itertools.accumulate(kl)]
-    means = [(sums[i + tenth] - sums[i]) / tenth for i in range(len(kl) - tenth + 1)]
-    lowest, now = min(means), means[-1]
-    return f"KL to the teacher rose from {lowest:.2f} to {now:.2f}" if now > max(2 * lowest, lowest + 0.5) else ""
-
-
-def _hungry(history: History, progress: float) -> str:
-    waits = min(history.data_wait[-LOOKS:])
-    return f"it waits {waits:.0%} of the time" if waits > 0.3 else ""
-
-
-Sign = Callable[[History, float], str]
-SIGNS: dict[str, tuple[Sign, str]] = {
-    "collapse to the uniform": (
-        _uniform,
-        "lower the teacher temperature or the number of prototypes, or raise the learning rate",
-    ),
+SIGNS = {
+    "collapse to the uniform": "lower the teacher temperature or the number of prototypes, or raise the learning rate",
     "collapse to a constant": (
-        _constant,
-        "raise the teacher temperature, let the centre follow faster (centre momentum 0.9), or lower the learning rate",
+        "raise the teacher temperature, let the centre follow faster (centre momentum 0.9), or lower the learning rate"
     ),
-    "the backbone does not move": (_still, "raise the learning rate; the paper's 0.000001 needs millions of steps"),
-    "the student loses its teacher": (_rising, "lower the learning rate, or raise the momentum"),
-    "the step waits for tiles": (_hungry, "read ahead with more workers"),
+    "the backbone does not move": "raise the learning rate; the paper's 0.000001 needs millions of steps",
+    "the student loses its teacher": "lower the learning rate, or raise the momentum",
+    "the step waits for tiles": "read ahead with more workers",
 }
-"""What may go wrong, how it shows, and what to do."""
+"""What may go wrong, and what to do."""
 
 
 def warnings_of(history: History, steps: int, warmup_epochs: float = 0.0) -> list[str]:
@@ -190,5 +134,32 @@ def warnings_of(history: History, steps: int, warmup_epochs: float = 0.0) -> lis
     progress = (history.step[-1] + 1) / steps
     if history.epoch[-1] < warmup_epochs and progress < 0.5:
         progress = 0.0
-    found = [(name, sign(history, progress), remedy) for name, (sign, remedy) in SIGNS.items()]
-    return [f"{name}: {fact}; {remedy}" for name, fact, remedy in found if fact]
+    return [f"{sign}: {fact}; {SIGNS[sign]}" for sign, fact in _signs(history, progress)]
+
+
+def _signs(history: History, progress: float) -> Iterator[tuple[str, str]]:
+    """Those of SIGNS that show, and how, where the share `progress` of the run is done."""
+    recent = {name: values[-LOOKS:] for name, values in history.columns.items()}
+    if progress > 0.1 and min(recent["loss"] + recent["teacher_entropy"]) > 0.99 * history.ln_k:
+        loss, ln_k = history.loss[-1], history.ln_k
+        yield "collapse to the uniform", f"loss {loss:.2f} and teacher entropy stay at ln K = {ln_k:.2f}"
+    looks = zip(recent["batch_entropy"], recent["effective_rank"], recent["feature_std"], strict=True)
+    one_answer = all((entropy < 0.02 * history.ln_k and rank < 2) or std < 0.01 for entropy, rank, std in looks)
+    if progress > 0.1 and one_answer:
+        entropy, rank = history.batch_entropy[-1], history.effective_rank[-1]
+        fact = f"entropy of the mean target {entropy:.3f}, effective rank {rank:.1f}"
+        yield "collapse to a constant", f"all tiles get one answer ({fact})"
+    moved = history.distance[-1]
+    if progress > 0.25 and moved < 1e-3:
+        yield "the backbone does not move", f"it has moved by {moved:.1g} of its length"
+    kl = [value for value in history.kl if math.isfinite(value)]
+    tenth = max(LOOKS, len(kl) // 10)
+    if len(kl) >= 3 * tenth:
+        sums = [0.0, *itertools.accumulate(kl)]
+        means = [(sums[i + tenth] - sums[i]) / tenth for i in range(len(kl) - tenth + 1)]
+        lowest, now = min(means), means[-1]
+        if now > max(2 * lowest, lowest + 0.5):
+            yield "the student loses its teacher", f"KL to the teacher rose from {lowest:.2f} to {now:.2f}"
+    waits = min(recent["data_wait"])
+    if waits > 0.3:
+        yield "the step waits for tiles", f"it waits {waits:.0%} of the time"

@@ -17,15 +17,15 @@ from torch.nn.parallel import DistributedDataParallel
 from sardino.errors import SardinoError
 
 Strategy = Literal["auto", "ddp", "fsdp"]
-SHARDED_PARAMETERS = 50_000_000
-"""From this size on, ViT-Base included, "auto" shards weights, gradients and optimiser over the ranks."""
+SHARDED_PARAMETERS = 50_000_000  # from this size on, ViT-Base included, "auto" shards
 
 
 @dataclass(frozen=True)
 class Parallel:
     """This process, number `rank` among the `world` that train together.
 
-    "ddp" keeps a whole copy of the network on each rank, "fsdp" shards it; "auto" chooses by size.
+    "ddp" keeps a whole copy of the network on each rank, "fsdp" shards weights, gradients and optimiser over them;
+    "auto" chooses by size.
     """
 
     device: torch.device
@@ -69,9 +69,7 @@ class Parallel:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is up on any rank: all ranks then act alike."""
-        if self.world == 1:
-            return flag
-        return bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
+        return flag if self.world == 1 else bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
 
     def wait(self) -> None:
         """Until all are here."""
@@ -83,8 +81,7 @@ class Parallel:
 def join(device: torch.device, strategy: Strategy = "auto") -> Iterator[Parallel]:
     """This process' place, from torchrun's environment variables; alone where there are none.
 
-    Args:
-        device: "cuda" picks the GPU of the local rank and NCCL, "cpu" gloo.
+    "cuda" picks the GPU of the local rank and NCCL, "cpu" gloo.
 
     Raises:
         SardinoError: torchrun's variables are incomplete, or there are fewer GPUs than local ranks.
@@ -98,10 +95,8 @@ def join(device: torch.device, strategy: Strategy = "auto") -> Iterator[Parallel
         raise SardinoError(f"WORLD_SIZE is {world} but {', '.join(missing)} is not set: start the ranks with torchrun")
     rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
     if device.type == "cuda":
-        if local_rank >= torch.cuda.device_count():
-            raise SardinoError(
-                f"local rank {local_rank} has no GPU, there are {torch.cuda.device_count()}: lower --nproc-per-node"
-            )
+        if local_rank >= (gpus := torch.cuda.device_count()):
+            raise SardinoError(f"local rank {local_rank} has no GPU, there are {gpus}: lower --nproc-per-node")
         device = torch.device("cuda", local_rank)
         torch.cuda.set_device(device)
     elif device.type != "cpu":

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,12 +45,8 @@ def pretrain(
     """Train a student to agree with its own moving average over views of the same tile.
 
     Args:
-        tiles: inputs (C, H, W) in dB, missing as NaN.
-        ids: names of the tiles, in order.
+        tiles, ids: inputs (C, H, W) in dB, missing as NaN, and their names, in one order.
         normalisation: of the training tiles; applied after the views are cut.
-        architecture: the ViT; local crops are half a tile, rounded to whole patches.
-        recipe, run: all other numbers.
-        parallel: this process among those that train together.
         folder: where snapshots and the log live; a run that was stopped goes on from there. None keeps nothing.
         about: what else must be the same for a run to go on: the data's fingerprint, say; and "code", what made it.
         mismatch: "refuse" snapshots of another run, whatever its code; or "restart", also where the code differs.
@@ -62,24 +58,17 @@ def pretrain(
         SardinoError: the loss is not finite, the batch does not divide, or the folder holds another run.
         Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
-    if run.batch % (parallel.world * run.accumulate):
+    if run.batch % (parts := parallel.world * run.accumulate):
         raise SardinoError(
             f"a batch of {run.batch} does not divide into {parallel.world} ranks of {run.accumulate} micro-batches: "
-            f"choose a multiple of {parallel.world * run.accumulate}"
+            f"choose a multiple of {parts}"
         )
     if parallel.device.type == "cpu":
         keep_memory()
     order = Order(len(tiles), run.batch, run.seed)
     views = Views(architecture, recipe, normalisation, run.physics)
-    learner = Learner(
-        architecture,
-        recipe,
-        parallel,
-        seed=run.seed,
-        precision=run.precision,
-        compiled=run.compiled,
-        checkpointing=run.checkpointing,
-    )
+    machine = run.model_dump(include={"precision", "compiled", "checkpointing"})
+    learner = Learner(architecture, recipe, parallel, seed=run.seed, **machine)
     config = {
         "architecture": architecture.to_dict(),
         "recipe": recipe.to_dict(),
@@ -88,41 +77,35 @@ def pretrain(
         **run.decides(),
         **(about or {}),
     }
-    session = Session(learner, config, folder, run, order, tensorboard, probe, architecture, mismatch)
-    read = load(
-        tiles,
-        order.batches(session.step, run.steps, parallel.rank, parallel.world),
-        run.workers,
-        pin=parallel.device.type == "cuda",
-    )
-    with stop_requests() as request, contextlib.closing(session):
-        for step in _steps(session.step, run, parallel, label):
+    session = Session(learner, config, run, order.steps_per_epoch, folder, probe, tensorboard, mismatch)
+    own = order.batches(session.step, run.steps, parallel.rank, parallel.world)
+    read = load(tiles, own, run.workers, pin=parallel.device.type == "cuda")
+    steps: Iterable[int] = range(session.step, run.steps)
+    if parallel.first:
+        steps = track(steps, run.steps, label, done=session.step, images=run.batch)
+    with stop_requests() as asked, contextlib.closing(session):
+        for step in steps:
             began = time.perf_counter()
             inputs, _ = next(read)
             waited_s = time.perf_counter() - began
             rates = Rates.at(step, run.steps, order.steps_per_epoch, run.batch, recipe)
             torch.manual_seed(seed_of(run.seed, LAYERS, step, parallel.rank))
             try:
-                parts = _parts(views, inputs, step, run, parallel)
-                seen = learner.step(parts, run.accumulate, rates, session.watches(step))
+                micro = _micro_batches(views, inputs, step, run, parallel)
+                seen = learner.step(micro, run.accumulate, rates, session.watches(step))
             except NotFinite:
                 (numbers,) = order.batches(step, step + 1, parallel.rank, parallel.world)
                 raise session.lost(step, inputs, [ids[n] for n in numbers], rates) from None
             session.look(step, seen, rates, time.perf_counter() - began, waited_s)
-            if parallel.any(request.made) and step + 1 < run.steps:
+            if parallel.any(bool(asked)) and step + 1 < run.steps:
                 session.save()
                 kept = f"its state is in {folder}: the same command goes on" if folder else "nothing was kept"
                 raise Stopped(f"{label} was asked to stop after step {step + 1} of {run.steps}; {kept}")
     return session.end()
 
 
-def _steps(start: int, run: Run, parallel: Parallel, label: str) -> Iterator[int]:
-    steps = range(start, run.steps)
-    return track(steps, run.steps, label, done=start, images=run.batch) if parallel.first else iter(steps)
-
-
-def _parts(views: Views, inputs: Tensor, step: int, run: Run, parallel: Parallel) -> Iterator[Crops]:
-    """One rank's views, micro-batch by micro-batch; drawn for the whole batch, so that they do not depend on ranks."""
+def _micro_batches(views: Views, inputs: Tensor, step: int, run: Run, parallel: Parallel) -> Iterator[Crops]:
+    """One rank's views, part by part; drawn for the whole batch, so that they do not depend on ranks."""
     draws = views.draw(run.batch, chance(run.seed, CROPS, step))
     size = len(inputs) // run.accumulate
     noise = chance(run.seed, NOISE, step, parallel.rank, device=parallel.device)

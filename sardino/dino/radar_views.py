@@ -23,39 +23,30 @@ _POLARISATIONS = ("vv", "vh")
 class Layout:
     """What each channel of a store is, read once from its name <season>[_asc|_desc]_<vv, vh or vv-vh>.
 
-    Attributes:
-        seasons: their names, in channel order.
-        season: (C,) number of each channel's season.
-        descending: (C,) bool.
-        power: channels that are powers, and for each which polarisation it is, 0 VV or 1 VH.
-        differences: (VV-VH, VV, VH) channel numbers.
+    A channel that fits no such name, comes twice, or lacks its VV and VH is refused.
     """
 
     def __init__(self, channels: Sequence[str]) -> None:
         self._place: dict[tuple[str, str, str], int] = {}
         for number, name in enumerate(channels):
             if (match := _CHANNEL.fullmatch(name)) is None:
-                raise SardinoError(
-                    f"channel {name} is not named <season>[_asc|_desc]_<vv, vh or vv-vh>: use views without SAR physics"
-                )
+                raise SardinoError(f"channel {name} is not <season>[_asc|_desc]_<vv, vh or vv-vh>: use no SAR physics")
             self._place[match["season"], match["orbit"] or "", match["quantity"]] = number
         if len(self._place) != len(channels):
-            raise SardinoError(f"the channels {', '.join(channels)} hold one twice: use views without SAR physics")
-        self.seasons = tuple(dict.fromkeys(season for season, _, _ in self._place))
-        self.season = torch.tensor([self.seasons.index(season) for season, _, _ in self._place])
-        self.descending = torch.tensor([orbit == "desc" for _, orbit, _ in self._place])
-        self.power = [
-            (n, _POLARISATIONS.index(quantity)) for (_, _, quantity), n in self._place.items() if quantity != "vv-vh"
-        ]
-        self.differences = []
+            raise SardinoError(f"the channels {', '.join(channels)} hold one twice: use no SAR physics")
+        self.seasons = tuple(dict.fromkeys(season for season, _, _ in self._place))  # in channel order
+        self.season = torch.tensor([self.seasons.index(season) for season, _, _ in self._place])  # (C,)
+        self.descending = torch.tensor([orbit == "desc" for _, orbit, _ in self._place])  # (C,) bool
+        self.power: list[tuple[int, int]] = []  # channels that are powers, and of which polarisation: 0 VV, 1 VH
+        self.differences: list[tuple[int, int, int]] = []  # VV-VH, VV and VH
         for (season, orbit, quantity), number in self._place.items():
-            if quantity == "vv-vh":
-                pair = [self._place.get((season, orbit, pol), -1) for pol in _POLARISATIONS]
-                if min(pair) < 0:
-                    raise SardinoError(
-                        f"channel {channels[number]} has no VV and VH beside it: use views without SAR physics"
-                    )
-                self.differences.append((number, *pair))
+            if quantity != "vv-vh":
+                self.power.append((number, _POLARISATIONS.index(quantity)))
+                continue
+            vv, vh = (self._place.get((season, orbit, polarisation), -1) for polarisation in _POLARISATIONS)
+            if min(vv, vh) < 0:
+                raise SardinoError(f"channel {channels[number]} has no VV and VH beside it: use no SAR physics")
+            self.differences.append((number, vv, vh))
 
     def other_orbit(self) -> Tensor:
         """(C,) for each channel its twin of the other orbit; refused where there is none."""
@@ -65,13 +56,9 @@ class Layout:
 
     def of_seasons(self) -> Tensor:
         """(seasons, C) for each season and channel its twin in that season; refused where seasons differ."""
-        rows = []
-        for shown in self.seasons:
-            twins = [(shown, orbit, quantity) for _, orbit, quantity in self._place]
-            rows.append(
-                self._numbers(twins, "seasons serve as views", "twin in each season: switch seasons_as_views off")
-            )
-        return torch.stack(rows)
+        twins = [[(shown, orbit, quantity) for _, orbit, quantity in self._place] for shown in self.seasons]
+        told = "seasons serve as views", "twin in each season: switch seasons_as_views off"
+        return torch.stack([self._numbers(each, *told) for each in twins])
 
     def _numbers(self, twins: list[tuple[str, str, str]], aim: str, need: str) -> Tensor:
         if absent := [key for key, twin in zip(self._place, twins, strict=True) if twin not in self._place]:
@@ -81,29 +68,17 @@ class Layout:
 
 
 class Drawn(NamedTuple):
-    """What was drawn for each view (first axes: views, tiles), all on the CPU; a fault that is off is drawn as none.
+    """What was drawn for each view (first axes: views, tiles), all on the CPU; a fault that is off is drawn as none."""
 
-    Args:
-        gain: (V, B, 2) dB, of VV and of VH.
-        ramp: (V, B) dB from west to east.
-        season: (V, B) number of the season shown in all places.
-        swap: (V, B) bool, orbits change places.
-        drop: (V, B) number of the season that is missing, -1 for none.
-    """
-
-    gain: Tensor
-    ramp: Tensor
-    season: Tensor
-    swap: Tensor
-    drop: Tensor
+    gain: Tensor  # (V, B, 2) dB, of VV and of VH
+    ramp: Tensor  # (V, B) dB from west to east
+    season: Tensor  # (V, B) number of the season shown in all places
+    swap: Tensor  # (V, B) bool, orbits change places
+    drop: Tensor  # (V, B) number of the season that is missing, -1 for none
 
 
 class SarViews:
-    """Radar's own variation on views of a store's channels.
-
-    Raises:
-        SardinoError: a channel's name tells no season and polarisation, or the channels lack what is asked for.
-    """
+    """Radar's own variation on views of a store's channels; refused where these lack what is asked for."""
 
     def __init__(self, physics: Physics, channels: Sequence[str]) -> None:
         self.physics = physics
@@ -118,28 +93,21 @@ class SarViews:
     def draw(self, views: int, batch: int, generator: torch.Generator) -> Drawn:
         """What is drawn once per view and tile on the CPU; speckle, which is drawn per pixel, is not."""
         physics, shape, seasons = self.physics, (views, batch), len(self.layout.seasons)
-        return Drawn(
-            gain=torch.randn(*shape, 2, generator=generator) * physics.gain_db,
-            ramp=(2 * torch.rand(shape, generator=generator) - 1) * physics.ramp_db,
-            season=torch.randint(seasons, shape, generator=generator),
-            swap=torch.rand(shape, generator=generator) < physics.orbit_swap,
-            drop=torch.where(
-                torch.rand(shape, generator=generator) < physics.drop_season,
-                torch.randint(seasons, shape, generator=generator),
-                -1,
-            ),
-        )
+        gain = torch.randn(*shape, 2, generator=generator) * physics.gain_db
+        ramp = (2 * torch.rand(shape, generator=generator) - 1) * physics.ramp_db
+        season = torch.randint(seasons, shape, generator=generator)
+        swap = torch.rand(shape, generator=generator) < physics.orbit_swap
+        dropped = torch.rand(shape, generator=generator) < physics.drop_season
+        drop = torch.where(dropped, torch.randint(seasons, shape, generator=generator), -1)
+        return Drawn(gain, ramp, season, swap, drop)
 
     def __call__(self, db: Tensor, drawn: Drawn, noise: torch.Generator | None = None) -> Tensor:
-        """One view of each tile as radar might have seen it; VV-VH follows VV and VH.
+        """One view of each tile as radar might have seen it, in place and returned; VV-VH follows VV and VH.
 
         Args:
-            db: (B, C, H, W) dB, NaN = missing; it is changed in place.
+            db: (B, C, H, W) dB, NaN = missing.
             drawn: of this view, its tensors (B, ...).
             noise: draws speckle, on the device of `db` or on the CPU; refused where speckle has none.
-
-        Returns:
-            `db`.
         """
         physics, device = self.physics, db.device
         if physics.looks is not None:
@@ -160,22 +128,18 @@ class SarViews:
         if physics.looks is not None or physics.gain_db or physics.ramp_db:
             for difference, vv, vh in self.layout.differences:
                 torch.sub(db[:, vv], db[:, vh], out=db[:, difference])
-        self._move_channels(db, drawn)
+        if self._shown is not None or self._turned is not None:
+            source = torch.arange(db.shape[1]).expand(len(db), -1)
+            if self._turned is not None:
+                source = torch.where(drawn.swap[:, None], self._turned, source)
+            if self._shown is not None:
+                source = source.gather(1, self._shown[drawn.season])
+            rows = torch.arange(len(db))[:, None]
+            db.copy_(db[rows.to(device), source.to(device)])
         if physics.drop_season:
             missing = self.layout.season == drawn.drop[:, None]
             db.masked_fill_(missing[:, :, None, None].to(device), math.nan)
         return db
-
-    def _move_channels(self, db: Tensor, drawn: Drawn) -> None:
-        if self._shown is None and self._turned is None:
-            return
-        source = torch.arange(db.shape[1]).expand(len(db), -1)
-        if self._turned is not None:
-            source = torch.where(drawn.swap[:, None], self._turned, source)
-        if self._shown is not None:
-            source = source.gather(1, self._shown[drawn.season])
-        rows = torch.arange(len(db))[:, None]
-        db.copy_(db[rows.to(db.device), source.to(db.device)])
 
 
 def speckle_db(shape: Sequence[int], looks: float, generator: torch.Generator) -> Tensor:

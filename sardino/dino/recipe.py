@@ -1,9 +1,10 @@
-"""Recipes and runs: every number of a DINO pre-training, declared once for code, profiles and the command line."""
+"""Sizes, recipes and runs: every number of a DINO pre-training, declared once for code, profiles and command line."""
 
 import math
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from sardino.errors import SardinoError
 from sardino.options import Count, Flag, Number, Options, Share
@@ -13,13 +14,47 @@ Precision = Literal["auto", "float32", "bfloat16"]
 Positive = Annotated[Number, Field(gt=0)]
 Rate = Annotated[Number, Field(ge=0)]
 Scale = tuple[Positive, Positive]
+Decibels = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class ViTSize:
+    """ViT-Tiny/16 is (192, 12, 3, 16), ViT-Base/16 is (768, 12, 12, 16) (paper, section 3 and Table 3)."""
+
+    width: Count  # embedding dimension
+    depth: Count  # number of blocks
+    heads: Count  # attention heads; divides the width
+    patch: Count  # side of a patch in pixels; divides the tile
+
+    # Read as a part of a profile, a misspelt key is an error.
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads:
+            raise SardinoError(f"{self.heads} heads do not divide a width of {self.width}")
+
+    def to_dict(self) -> dict[str, int]:
+        """As JSON values."""
+        return asdict(self)
+
+
+# Width, blocks and heads: timm's ViT-Tiny, -Small and -Base, and what a laptop trains in minutes.
+NAMED = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "laptop": (96, 6, 3)}
+
+
+def size_of(name: str, patch: int) -> ViTSize:
+    """The size of a named ViT, or of "WIDTHxBLOCKSxHEADS"."""
+    if name in NAMED:
+        return ViTSize(*NAMED[name], patch)
+    parts = name.split("x")
+    if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
+        raise SardinoError(f"a ViT is {', '.join(NAMED)} or WIDTHxBLOCKSxHEADS such as 192x12x3, not {name}")
+    width, depth, heads = map(int, parts)
+    return ViTSize(width, depth, heads, patch)
 
 
 class Recipe(Options):
-    """What is learnt and how fast; lengths in epochs, sizes in pixels, rates per step.
-
-    The defaults are the reference implementation's (Caron et al. 2021).
-    """
+    """What is learnt and how fast; lengths in epochs. The defaults are the reference's (Caron et al. 2021)."""
 
     name: Annotated[str, "What to call it in tables."] = "dino"
     base_learning_rate: Annotated[Rate, "Peak rate, per 256 images of a batch where scale_learning_rate is on."] = 5e-4
@@ -75,9 +110,9 @@ class Recipe(Options):
         return {k: list(v) if isinstance(v, tuple) else v for k, v in self}
 
 
+# The reference, for data sets of a million images.
 DINO = Recipe()
-"""The reference recipe, for data sets of a million images."""
-
+# The paper's Table 3; what the table leaves out is the reference's.
 PAPER = Recipe(
     name="paper",
     base_learning_rate=1e-6,
@@ -89,8 +124,7 @@ PAPER = Recipe(
     teacher_warmup_epochs=5,
     local_crops=4,
 )
-"""The paper's Table 3; what the table leaves out is the reference's."""
-
+# DINO scaled down to hundreds of tiles and minutes: smaller head, faster teacher, constant temperatures.
 SMALL = Recipe(
     name="small",
     base_learning_rate=5e-4,
@@ -107,8 +141,6 @@ SMALL = Recipe(
     drop_path=0.0,
     local_crops=4,
 )
-"""DINO scaled down to hundreds of tiles and minutes: smaller head, faster teacher, constant temperatures."""
-
 RECIPES = {recipe.name: recipe for recipe in (DINO, PAPER, SMALL)}
 
 
@@ -159,16 +191,12 @@ class Rates(NamedTuple):
             batch: tiles of a step over all ranks and micro-batches.
         """
         warmup = min(round(recipe.warmup_epochs * steps_per_epoch), steps)
+        epoch, ramped = step // steps_per_epoch, round(recipe.teacher_warmup_epochs)
         return cls(
             warmup_cosine(recipe.learning_rate(batch), recipe.final_learning_rate, step, steps, warmup),
             cosine(recipe.weight_decay, recipe.final_weight_decay, step, steps),
             cosine(recipe.momentum, recipe.final_momentum, step, steps),
-            ramp(
-                recipe.warmup_teacher_temperature,
-                recipe.teacher_temperature,
-                step // steps_per_epoch,
-                round(recipe.teacher_warmup_epochs),
-            ),
+            ramp(recipe.warmup_teacher_temperature, recipe.teacher_temperature, epoch, ramped),
             step < recipe.freeze_prototypes_epochs * steps_per_epoch,
         )
 
@@ -181,17 +209,9 @@ class Physics(Options):
         Field(gt=0, allow_inf_nan=False),
         "SAR view: gamma speckle of so many looks, on top of the speckle that the data has.",
     ] = None
-    gain_db: Annotated[
-        float,
-        Field(ge=0, allow_inf_nan=False),
-        "SAR view: standard deviation in dB of one gain per view and polarisation.",
-    ] = 0.0
-    ramp_db: Annotated[
-        float,
-        Field(ge=0, allow_inf_nan=False),
-        # Its sign and size are drawn; a descending orbit, which looks west, has it the other way round.
-        "SAR view: largest incidence ramp across a view, west to east, in dB.",
-    ] = 0.0
+    gain_db: Annotated[Decibels, "SAR view: standard deviation in dB of one gain per view and polarisation."] = 0.0
+    # Its sign and size are drawn; a descending orbit, which looks west, has it the other way round.
+    ramp_db: Annotated[Decibels, "SAR view: largest incidence ramp across a view, west to east, in dB."] = 0.0
     drop_season: Annotated[Share, "SAR view: chance to miss a season."] = 0.0
     orbit_swap: Annotated[Share, "SAR view: chance to swap ascending and descending passes."] = 0.0
     seasons_as_views: Annotated[bool, "SAR view: each view shows one season, in the places of all."] = False

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType
 from typing import Literal
 
 import torch
@@ -27,50 +26,33 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def has_bfloat16(device: torch.device) -> bool:
-    """Whether a device multiplies bfloat16 in hardware; where it does not, float32 is as fast and more exact."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
-
-
 def precision_on(device: torch.device, asked: Precision = "auto") -> Literal["float32", "bfloat16"]:
-    """The precision of matrix products: as asked, or bfloat16 wherever the hardware has it.
+    """The precision of matrix products: as asked, refused where torch cannot use the device so.
 
-    Raises:
-        SardinoError: bfloat16 was asked of a device that torch cannot use so.
+    "auto" is bfloat16 where the hardware multiplies it; where it does not, float32 is as fast and more exact.
     """
     if asked == "bfloat16" and device.type not in ("cuda", "cpu"):
         raise SardinoError("bfloat16 runs on cuda or cpu: use --precision float32")
     if asked != "auto":
         return asked
-    return "bfloat16" if has_bfloat16(device) else "float32"
-
-
-class Request:
-    """Whether somebody has asked this process to stop."""
-
-    made = False
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return "bfloat16" if any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16")) else "float32"
 
 
 @contextlib.contextmanager
-def stop_requests() -> Iterator[Request]:
-    """While it lasts, SIGTERM and SLURM's early SIGUSR1 only raise a flag: the loop stops between two steps.
+def stop_requests() -> Iterator[list[int]]:
+    """While it lasts, SIGTERM and SLURM's early SIGUSR1 are only listed: the loop stops between two steps.
 
-    Off the main thread, where Python takes no signals, the flag stays down.
+    Off the main thread, where Python takes no signals, the list stays empty.
     """
-    request = Request()
-    if threading.current_thread() is not threading.main_thread():
-        yield request
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        request.made = True
-
-    before = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    asked: list[int] = []
+    on_main = threading.current_thread() is threading.main_thread()
+    signals = (signal.SIGTERM, signal.SIGUSR1) if on_main else ()
+    before = {number: signal.signal(number, lambda number, _: asked.append(number)) for number in signals}
     try:
-        yield request
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

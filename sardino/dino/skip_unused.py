@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from sardino.errors import SardinoError
 
-# Stochastic depth that does not compute what it drops (Huang et al. 2016).
-
 
 class SkippingBlock(Block):
-    """timm's block; a sample whose branch is dropped does not pass the branch: same values, draws and gradients."""
+    """timm's block under stochastic depth that does not compute what it drops (Huang et al. 2016).
+
+    A sample whose branch is dropped does not pass the branch: same values, draws and gradients.
+    """
 
     def forward(self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False) -> Tensor:
         """(B, N, D) to (B, N, D)."""
@@ -45,8 +46,6 @@ def add_branch(base: Tensor, x: Tensor, drop: nn.Module, branch: Callable[[Tenso
     Args:
         base: (B, ...) what the branch is added to.
         x: (B, N, D) what the branch sees.
-        drop: DropPath or nothing.
-        branch: from samples to what is added to them.
     """
     probability = drop_probability(drop)
     if not drop.training or probability == 0 or x.device.type != "cpu":
@@ -90,8 +89,7 @@ class ClassBlock(Block):
 def class_token_only(vit: VisionTransformer) -> VisionTransformer:
     """Let a ViT's last block compute its class token alone, in place; names and weights stay as they are.
 
-    Raises:
-        SardinoError: the ViT pools its patches, or its blocks are not timm's plain ones.
+    Refused where the ViT pools its patches, or its blocks are not timm's plain ones.
     """
     last = vit.blocks[-1]
     if vit.global_pool != "token" or type(last) is not Block or type(last.attn) is not Attention:

@@ -34,10 +34,16 @@ class Snapshot:
 
 def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], history: dict[str, Any]) -> None:
     """Write the state after `step` steps, whole or not at all; every rank calls, the first one writes."""
+    # AdamW's moments and step counts by parameter name; a parameter that was never stepped has none.
+    optimiser = {
+        f"{key}/{name}": gathered(value)
+        for name, parameter in learner.student.named_parameters()
+        for key, value in learner.optimiser.state.get(parameter, {}).items()
+    }
     tensors = {
         "student": weights_of(learner.student),
         "teacher": weights_of(learner.teacher),
-        "optimiser": _optimiser_state(learner) | {"centre": gathered(learner.centre)},
+        "optimiser": optimiser | {"centre": gathered(learner.centre)},
     }
     if not learner.parallel.first:
         return
@@ -52,14 +58,19 @@ def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], hist
             digests = {name: sha256_of(partial / f"{name}.safetensors") for name in FILES}
             state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
             (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
-            _flush(partial)
+            # To the disk before the name: after a power cut a snapshot is whole or absent.
+            for path in [*partial.iterdir(), partial]:
+                handle = os.open(path, os.O_RDONLY)
+                try:
+                    os.fsync(handle)
+                finally:
+                    os.close(handle)
             # A later one was passed over as damaged when the run went on from an earlier one.
             for outdated in [path for path in _folders(folder) if path.name >= target.name]:
                 shutil.rmtree(outdated)
     except (OSError, SafetensorError) as error:
         raise SardinoError(
-            f"the snapshot of step {step} cannot be written to {folder} ({error}): make room there; the same command "
-            f"goes on from the snapshot before"
+            f"the snapshot of step {step} cannot be written to {folder} ({error}): make room; the same command goes on"
         ) from error
 
 
@@ -81,11 +92,7 @@ def newest(folder: Path) -> Snapshot | None:
 
 
 def open_snapshot(folder: Path) -> Snapshot:
-    """One snapshot, every hash checked.
-
-    Raises:
-        SardinoError: it is missing, of another version or damaged.
-    """
+    """One snapshot, every hash checked; refused where it is missing, of another version or damaged."""
     try:
         state = json.loads((folder / "state.json").read_text("utf-8"))
         if (state["format"], state["version"]) != (FORMAT, VERSION):
@@ -105,11 +112,8 @@ def restore(snapshot: Snapshot, learner: Learner, config: dict[str, Any]) -> Non
         SardinoError: the snapshot is of another run: each difference is named; or its tensors do not fit.
     """
     # Code may have changed since in ways that change nothing; who is not sure restarts.
-    if differing := differences(snapshot.config | {"code": ""}, config | {"code": ""}):
-        raise SardinoError(
-            f"{snapshot.folder} belongs to another pre-training ({'; '.join(differing)}): restart, "
-            f"or choose another folder"
-        )
+    if differing := "; ".join(differences(snapshot.config | {"code": ""}, config | {"code": ""})):
+        raise SardinoError(f"{snapshot.folder} is another pre-training ({differing}): restart, or use another folder")
     try:
         files = {name: load_file(snapshot.folder / f"{name}.safetensors") for name in FILES}
         centre = files["optimiser"].pop("centre")
@@ -117,7 +121,14 @@ def restore(snapshot: Snapshot, learner: Learner, config: dict[str, Any]) -> Non
             _load(learner.student, files["student"], check)
             _load(learner.teacher, files["teacher"], check)
         learner.centre.copy_(centre)
-        _load_optimiser(learner, files["optimiser"])
+        parameters = dict(learner.student.named_parameters())
+        learner.optimiser.state.clear()
+        for name, value in files["optimiser"].items():
+            key, _, parameter_name = name.partition("/")
+            parameter = parameters[parameter_name]
+            # The count of steps is a plain scalar, on the device where the fused step wants it.
+            placed = value.to(learner.parallel.device) if key == "step" else _like(value, parameter)
+            learner.optimiser.state[parameter][key] = placed
     except (KeyError, RuntimeError, SafetensorError) as error:
         raise SardinoError(f"{snapshot.folder} does not fit this network ({error}): start anew") from error
 
@@ -143,15 +154,6 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*"))
 
 
-def _optimiser_state(learner: Learner) -> dict[str, Tensor]:
-    """AdamW's moments and step counts by parameter name; a parameter that was never stepped has none."""
-    return {
-        f"{key}/{name}": gathered(value)
-        for name, parameter in learner.student.named_parameters()
-        for key, value in learner.optimiser.state.get(parameter, {}).items()
-    }
-
-
 @torch.no_grad()
 def _load(module: nn.Module, saved: dict[str, Tensor], check: bool) -> None:
     """See that names and shapes agree, or take the values over."""
@@ -165,28 +167,7 @@ def _load(module: nn.Module, saved: dict[str, Tensor], check: bool) -> None:
             value.copy_(_like(saved[name], value))
 
 
-def _load_optimiser(learner: Learner, saved: dict[str, Tensor]) -> None:
-    parameters = dict(learner.student.named_parameters())
-    learner.optimiser.state.clear()
-    for name, value in saved.items():
-        key, _, parameter_name = name.partition("/")
-        parameter = parameters[parameter_name]
-        # The count of steps is a plain scalar, on the device where the fused step wants it.
-        placed = value.to(learner.parallel.device) if key == "step" else _like(value, parameter)
-        learner.optimiser.state[parameter][key] = placed
-
-
 def _like(value: Tensor, model: Tensor) -> Tensor:
     """On the other's device, sharded as the other is."""
     value = value.to(model.device)
     return distribute_tensor(value, model.device_mesh, model.placements) if isinstance(model, DTensor) else value
-
-
-def _flush(folder: Path) -> None:
-    """To the disk before the name: after a power cut a snapshot is whole or absent."""
-    for path in [*folder.iterdir(), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -4,7 +4,7 @@ Symbols: B tiles, 2 global and L local views of each, d the width of the ViT, K 
 """
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -12,15 +12,14 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sardino.dino.head_and_loss import Head, cross_entropy_of_other_views, update_centre
-from sardino.dino.optimiser import clip_each, parameter_groups
 from sardino.dino.parallel import Parallel, average_gradients, local
 from sardino.dino.recipe import Precision, Rates, Recipe
 from sardino.dino.runtime import precision_on
 from sardino.dino.skip_unused import class_token_only, skip_dropped
 from sardino.dino.vit import Architecture, build_vit
 
+# Global views (2, B, channels, H, W) and local views (L, B, channels, h, w) of a micro-batch.
 Crops = tuple[Tensor, Tensor]
-"""Global views (2, B, channels, H, W) and local views (L, B, channels, h, w) of a micro-batch."""
 
 
 class Network(nn.Module):
@@ -39,21 +38,13 @@ class Network(nn.Module):
 
 @dataclass(frozen=True)
 class Seen:
-    """What a step's health is judged by, of this rank's tiles.
+    """What a step's health is judged by, of this rank's tiles."""
 
-    Args:
-        loss: () mean over the whole batch.
-        logits: (2 B, K) of the teacher's global views.
-        features: (2 B, d) the student's class tokens of the global views.
-        centre: (1, K) before it moved.
-        gradient_norm: () of the whole gradient, before clipping.
-    """
-
-    loss: Tensor
-    logits: Tensor
-    features: Tensor
-    centre: Tensor
-    gradient_norm: Tensor
+    loss: Tensor  # () mean over the whole batch
+    logits: Tensor  # (2 B, K) of the teacher's global views
+    features: Tensor  # (2 B, d) the student's class tokens of the global views
+    centre: Tensor  # (1, K) before it moved
+    gradient_norm: Tensor  # () of the whole gradient, before clipping
 
 
 class NotFinite(Exception):
@@ -64,7 +55,6 @@ class Learner:
     """A student, its moving average, and what moves them.
 
     Args:
-        architecture, recipe: shape of the ViT, all numbers of the method.
         parallel: this process; the centre and all gradients are means over all of them.
         seed: decides the weights.
         precision: of matrix products; "auto" is bfloat16 on hardware that has it, else float32. Head, softmax and
@@ -91,15 +81,14 @@ class Learner:
         self.student = Network(backbone, head).to(device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
         self.centre = torch.zeros(1, recipe.prototypes, device=device)
-        self.recipe, self.parallel = recipe, parallel
+        self.architecture, self.recipe, self.parallel = architecture, recipe, parallel
         self._distribute(compiled, checkpointing)
         groups = parameter_groups(self.student)
         self.optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=0.0, fused=device.type in ("cpu", "cuda"))
         self._start = [p.detach().clone() for p in self.student.backbone.parameters()]
         self.student.train()
-        self._autocast = torch.autocast(
-            device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16"
-        )
+        bfloat16 = precision_on(device, precision) == "bfloat16"
+        self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
     def step(self, parts: Iterable[Crops], count: int, rates: Rates, watched: bool = True) -> Seen:
         """Learn from one batch, seen in `count` micro-batches of equal size.
@@ -109,7 +98,6 @@ class Learner:
 
         Args:
             parts: the micro-batches' views.
-            rates: of this step.
             watched: keep the logits and features of all micro-batches for `Seen`, not of the last alone.
 
         Raises:
@@ -126,13 +114,9 @@ class Learner:
                     teacher, _ = self.teacher(global_views)  # (2 B, K)
                 student, features = self._student(global_views, local_views)  # ((2 + L) B, K), (2 B, d)
             size = global_views.shape[1]
-            part = cross_entropy_of_other_views(
-                student.split(size),  # 2 + L times (B, K)
-                teacher.split(size),  # 2 times (B, K)
-                self.centre,
-                rates.teacher_temperature,
-                recipe.student_temperature,
-            )
+            views, targets = student.split(size), teacher.split(size)  # 2 + L times and 2 times (B, K)
+            temperatures = rates.teacher_temperature, recipe.student_temperature
+            part = cross_entropy_of_other_views(views, targets, self.centre, *temperatures)
             (part / count).backward()
             loss += part.detach() / count
             mean += teacher.to(mean.dtype).mean(0, keepdim=True) / count  # (1, K)
@@ -188,3 +172,30 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
     """theta_t <- m theta_t + (1 - m) theta_s in place: the exponential moving average, after the optimiser's step."""
     pairs = list(zip(teacher.parameters(), student.parameters(), strict=True))
     torch._foreach_lerp_([local(t) for t, _ in pairs], [local(s) for _, s in pairs], 1 - momentum)
+
+
+def parameter_groups(module: nn.Module) -> list[dict[str, object]]:
+    """Weight decay for matrices only: biases and one-dimensional parameters go without."""
+    decayed: list[Tensor] = []
+    bare: list[Tensor] = []
+    for name, p in module.named_parameters():
+        if p.requires_grad:
+            (bare if p.ndim == 1 or name.endswith(".bias") else decayed).append(p)
+    return [{"params": decayed}, {"params": bare, "weight_decay": 0.0}]
+
+
+@torch.no_grad()
+def clip_each(module: nn.Module, limit: float, total: Callable[[Tensor], Tensor] = lambda squares: squares) -> Tensor:
+    """Scale down each parameter's own gradient, or this rank's shard of it, to a norm of at most `limit`.
+
+    Args:
+        total: sums squared norms over the ranks that hold shards of the same tensors.
+
+    Returns:
+        () norm of the whole gradient before.
+    """
+    gradients = [local(p.grad) for p in module.parameters() if p.grad is not None]
+    squares = total(torch.stack(torch._foreach_norm(gradients)).square())
+    norms = squares.sqrt()
+    torch._foreach_mul_(gradients, list((limit / (norms + 1e-6)).clamp(max=1.0).unbind()))
+    return squares.sum().sqrt()

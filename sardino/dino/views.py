@@ -15,8 +15,7 @@ from sardino.dino.vit import Architecture
 from sardino.errors import SardinoError
 
 NO_PHYSICS = Physics()
-VALID_WEIGHT = 0.5
-"""A view's pixel is missing where less than this share of its bilinear weight lies on valid pixels."""
+VALID_WEIGHT = 0.5  # a view's pixel is missing where less than this share of its bilinear weight lies on valid pixels
 
 
 @dataclass(frozen=True)
@@ -24,16 +23,11 @@ class Draws:
     """All that chance decides about the views of a batch, speckle excepted, on the CPU; global views come first.
 
     Every rank draws it for the whole batch and takes its own part: the views do not depend on the number of ranks.
-
-    Args:
-        boxes: (V, B, 4) top, left, height, width in pixels.
-        flips: (V, B) bool.
-        physics: what was drawn for the SAR physics; None without.
     """
 
-    boxes: Tensor
-    flips: Tensor
-    physics: Drawn | None = None
+    boxes: Tensor  # (V, B, 4) top, left, height, width in pixels
+    flips: Tensor  # (V, B) bool
+    physics: Drawn | None = None  # what was drawn for the SAR physics, if it is on
 
     def __len__(self) -> int:
         """Number of tiles."""
@@ -53,11 +47,8 @@ class Views:
 
     Args:
         architecture: whose tile and patch the views fit.
-        recipe: how many views of each kind, and which share of a tile's area they show.
-        normalisation: channels, and their mean and standard deviation in dB.
-
-    Raises:
-        SardinoError: a share lies outside 0 to 1, or the channels do not fit the physics.
+        recipe: how many views of each kind, and which share of a tile's area they show; refused outside 0 to 1.
+        normalisation: channels, and their mean and standard deviation in dB; refused where the physics needs others.
     """
 
     def __init__(
@@ -67,25 +58,16 @@ class Views:
         self.tile_px, self.channels = architecture.tile_px, normalisation.channels
         for name, (low, high) in (("global", recipe.global_scale), ("local", recipe.local_scale)):
             if not 0 < low <= high <= 1:
-                raise SardinoError(
-                    f"{name}_scale {low:g} to {high:g} is no range of shares of a tile: keep it within 0 to 1"
-                )
+                raise SardinoError(f"{name}_scale {low:g} to {high:g} is no share of a tile: keep it within 0 to 1")
         local_px = half_tile(self.tile_px, architecture.patch)
         self.kinds = (
             (recipe.global_crops, recipe.global_scale, self.tile_px),
             (recipe.local_crops, recipe.local_scale, local_px),
         )
         self.physics = None if physics.off else SarViews(physics, self.channels)
-        self._statistics = (normalisation.mean, normalisation.std)
-        self._constants: tuple[Tensor, Tensor] | None = None
+        statistics = torch.tensor([normalisation.mean, normalisation.std], dtype=torch.float64)
+        self._statistics = statistics[..., None, None]  # (2, C, 1, 1)
         self._stacks: list[Tensor] = []
-        self._missing: list[Tensor] = []
-        self._pixels = 1
-
-    @property
-    def missing_share(self) -> float:
-        """Share of missing pixels in the views of the last call; it waits for the device."""
-        return sum(float(count) for count in self._missing) / self._pixels
 
     def draw(self, batch: int, generator: torch.Generator) -> Draws:
         """All draws for a batch of `batch` tiles, from a CPU generator: on every rank the same for the whole batch."""
@@ -99,54 +81,35 @@ class Views:
 
     @torch.no_grad()
     def __call__(self, tiles_db: Tensor, draws: Draws, noise: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Global and local views.
+        """Global views (V, B, C, H, W) and local views (V, B, C, h, w), float32, zero mean, unit variance, missing = 0.
 
         Args:
             tiles_db: (B, C, tile_px, tile_px) float32 dB, NaN = missing; left as it is.
             draws: of these tiles.
             noise: draws speckle, on the tiles' device or on the CPU; needed with speckle only.
-
-        Returns:
-            global views (V, B, C, H, W) and local views (V, B, C, h, w), float32, zero mean and unit variance per
-            channel, missing = 0.
         """
-        if tiles_db.shape != (len(draws), len(self.channels), self.tile_px, self.tile_px):
-            raise SardinoError(
-                f"tiles of shape {tuple(tiles_db.shape)} are not the {len(draws)} of {len(self.channels)} channels "
-                f"and {self.tile_px} px that these views were made for"
-            )
-        if self._constants is None or self._constants[0].device != tiles_db.device:
-            mean, std = (tiles_db.new_tensor(values).view(-1, 1, 1) for values in self._statistics)
-            self._constants = mean, std
-        mean, std = self._constants
+        expected = len(draws), len(self.channels), self.tile_px, self.tile_px
+        if tiles_db.shape != expected:
+            raise SardinoError(f"these views are of tiles of shape {expected}, not {tuple(tiles_db.shape)}")
+        if not self._stacks or self._stacks[0].shape[1] != len(draws) or self._stacks[0].device != tiles_db.device:
+            shapes = [(count, *tiles_db.shape[:2], px, px) for count, _, px in self.kinds]
+            self._stacks = [tiles_db.new_empty(shape) for shape in shapes]
+            self._statistics = self._statistics.to(tiles_db)
+        views = [view for stack in self._stacks for view in stack]
+        mean, std = self._statistics
         # Without physics the crops are normalised at once, in the same pass over memory.
-        statistics = self._constants if self.physics is None else None
-        views = crop_views(tiles_db, draws.boxes, draws.flips, self._sizes, self._room(tiles_db), statistics)
-        gaps = mend_gaps(tiles_db, views, draws, mean, std, normal=self.physics is None)
-        self._missing, self._pixels = [gaps], sum(view.numel() for view in views)
+        statistics = (mean, std) if self.physics is None else None
+        sizes = [view.shape[-1] for view in views]
+        crop_views(tiles_db, draws.boxes, draws.flips, sizes, views, statistics)
+        mend_gaps(tiles_db, views, draws, mean, std, normal=self.physics is None)
         if self.physics is not None and draws.physics is not None:
-            self._missing = []
             for number, view in enumerate(views):
                 self.physics(view, Drawn(*(values[number] for values in draws.physics)), noise)
-                self._missing.append(torch.count_nonzero(view.isnan()))
                 standardise(view, (mean, std)).nan_to_num_(0)
         return self._stacks[0], self._stacks[1]
 
-    @property
-    def _sizes(self) -> list[int]:
-        return [px for count, _, px in self.kinds for _ in range(count)]
 
-    def _room(self, tiles: Tensor) -> list[Tensor]:
-        """Memory for each view, kept from call to call; views of a kind lie side by side."""
-        if not self._stacks or self._stacks[0].shape[1] != len(tiles) or self._stacks[0].device != tiles.device:
-            shapes = [(count, *tiles.shape[:2], px, px) for count, _, px in self.kinds]
-            self._stacks = [tiles.new_empty(shape) for shape in shapes]
-        return [view for stack in self._stacks for view in stack]
-
-
-def mend_gaps(
-    tiles: Tensor, views: Sequence[Tensor], draws: Draws, mean: Tensor, std: Tensor, *, normal: bool
-) -> Tensor:
+def mend_gaps(tiles: Tensor, views: Sequence[Tensor], draws: Draws, mean: Tensor, std: Tensor, *, normal: bool) -> None:
     """Write anew the planes (one channel of one tile) of views whose tiles miss pixels there.
 
     A pixel is the mean of the valid pixels by bilinear weight, sum(w v x) / sum(w v), and missing where these weigh
@@ -158,12 +121,8 @@ def mend_gaps(
         draws: what the views were cut by.
         mean, std: (C, 1, 1) dB.
         normal: whether views are normalised and missing pixels 0; else they are in dB and NaN.
-
-    Returns:
-        number of missing pixels, a tensor on the tiles' device.
     """
     channels, flat = tiles.shape[1], tiles.flatten(0, 1)
-    count = torch.zeros((), dtype=torch.int64, device=tiles.device)
     # A sum is not finite where a pixel is not: one pass without a mask to write.
     planes = (~tiles.sum((2, 3)).isfinite()).flatten().nonzero()[:, 0]
     # A few at a time on a CPU: small memory is reused, large memory is fetched from the system each time.
@@ -181,8 +140,6 @@ def mend_gaps(
             value.div_(weight)
             value = value.div_(std[channel]) if normal else value.add_(mean[channel])
             view.view(-1, *view.shape[2:])[part] = value.masked_fill_(missing, 0.0 if normal else math.nan)
-            count += torch.count_nonzero(missing)
-    return count
 
 
 def half_tile(tile_px: int, patch: int) -> int:

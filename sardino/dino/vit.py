@@ -8,8 +8,8 @@ from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from sardino.dino.attention import attention_rows
-from sardino.dino.vit_size import ViTSize
+from sardino.dino.attention import LayerInput, patch_grid, patch_maps
+from sardino.dino.recipe import ViTSize
 from sardino.errors import SardinoError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -17,15 +17,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Architecture(ViTSize):
-    """A ViT for tiles of one kind: its size, and what it is given.
+    """A ViT for tiles of one kind: its size, and what it is given."""
 
-    Args:
-        channels: input channels, 12 in the paper.
-        tile_px: side of the tile in pixels, 448 in the paper.
-    """
-
-    channels: int
-    tile_px: int
+    channels: int  # 12 in the paper
+    tile_px: int  # side of a tile in pixels, 448 in the paper
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,45 +71,25 @@ def parameter_count(module: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What one pass through the ViT yields.
+    """What one pass through the ViT yields; the class token is left out of the tokens (paper, section 2)."""
 
-    Args:
-        tokens: (B, h, w, D) normalised patch tokens of the last block, class token left out (paper, section 2).
-        attention: (B, heads, h, w) attention the class token pays to each patch in the last block,
-            times the number of patches, so that an even spread is 1 everywhere.
-    """
-
-    tokens: Tensor
-    attention: Tensor
+    tokens: Tensor  # (B, h, w, D) normalised patch tokens of the last block
+    attention: Tensor  # (B, heads, h, w) that the class token pays in the last block; an even spread is 1 everywhere
 
 
 def encode(vit: VisionTransformer, images: Tensor) -> Encoding:
-    """Tokens and class-token attention in one pass, differentiable.
+    """Tokens and class-token attention of (B, C, H, W) normalised images in one pass, differentiable.
 
     The last block's weights are computed again for the one query that matters (sardino.dino.attention).
-
-    Args:
-        images: (B, C, H, W) float, normalised.
     """
-    x = _embed(vit, images)
+    grid = patch_grid(vit, images)
+    x = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))  # timm's own steps before its blocks
     for block in vit.blocks[:-1]:
         x = block(x)
     last = cast(Block, vit.blocks[-1])
     assert isinstance(last.attn, Attention)
-    weights = attention_rows(last.attn, last.norm1(x), slice(1)).squeeze(2)
-    tokens = vit.norm(last(x))
-    patch = patch_px(vit)
-    rows, columns = images.shape[-2] // patch, images.shape[-1] // patch
-    prefix = vit.num_prefix_tokens
-    patches = weights[..., prefix:].unflatten(-1, (rows, columns))
-    return Encoding(tokens[:, prefix:].unflatten(1, (rows, columns)), patches * (rows * columns))
-
-
-def _embed(vit: VisionTransformer, images: Tensor) -> Tensor:
-    """Patch embedding, class token and positions: timm's own steps before its blocks."""
-    if images.shape[-1] % patch_px(vit) or images.shape[-2] % patch_px(vit):
-        raise SardinoError(f"images of {tuple(images.shape[-2:])} px do not divide into the ViT's patches")
-    return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))
+    attention = patch_maps(vit, LayerInput(last.attn, last.norm1(x)).rows(slice(1)).squeeze(2), grid)
+    return Encoding(vit.norm(last(x))[:, vit.num_prefix_tokens :].unflatten(1, grid), attention)
 
 
 def freeze(module: Network) -> Network:

@@ -29,24 +29,16 @@ Statistic = Callable[[Confusion], NDArray[np.float64]]
 Float = NDArray[np.float64]
 Blocks = NDArray[np.integer]
 
-DRAWS = 4000
-"""Copies behind an interval: Student's tails over few seeds need more than a normal's."""
+DRAWS = 4000  # copies behind an interval: Student's tails over few seeds need more than a normal's
 
 
 def resampled(confusions: Confusion, blocks: Blocks, draws: int, rng: np.random.Generator) -> Confusion:
-    """Confusion matrices summed over blocks drawn with replacement, the same blocks for every seed.
+    """Confusion matrices summed over blocks drawn with replacement, the same for every seed: (draws, seeds, n, n).
 
     Args:
         confusions: (seeds, tiles, n, n) pixel counts.
         blocks: (tiles,) geographic block (band) of each tile; the unit that is resampled.
-        draws: number of copies.
         rng: two arms given generators of one state are resampled alike, hence paired.
-
-    Returns:
-        (draws, seeds, n, n)
-
-    Raises:
-        SardinoError: shapes disagree.
     """
     if confusions.ndim != 4 or len(blocks) != confusions.shape[1] or confusions.shape[1] == 0:
         raise SardinoError(f"confusions {confusions.shape} need (seeds, tiles, n, n) and a block per tile")
@@ -62,16 +54,12 @@ def resampled(confusions: Confusion, blocks: Blocks, draws: int, rng: np.random.
 def copies(
     confusions: Confusion, blocks: Blocks, statistic: Statistic = miou, draws: int = DRAWS, seed: int = 0
 ) -> NDArray[np.float64]:
-    """Copies of a score averaged over seeds, spread as it is uncertain (see the module).
+    """(draws,) copies of a score averaged over seeds, spread as it is uncertain (see the module).
 
     Args:
         confusions, blocks: as for `resampled`.
         statistic: (..., n, n) to (...).
-        draws: number of copies.
         seed: of the draws; arms with the same seed, blocks and number of seeds are paired.
-
-    Returns:
-        (draws,)
     """
     rng = np.random.default_rng(seed)
     trainings, places = len(confusions), len(np.unique(blocks))
@@ -87,49 +75,15 @@ def copies(
 
 
 def interval(
-    confusions: Confusion,
-    blocks: Blocks,
-    statistic: Statistic = miou,
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = 0.95,
+    confusions: Confusion, blocks: Blocks, statistic: Statistic = miou, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of a score averaged over seeds, within 0 to 1 (arguments as `copies`)."""
-    low, high = bounds(copies(confusions, blocks, statistic, draws, seed), level)
+    """95 % interval of a score averaged over seeds, within 0 to 1 (arguments as `copies`)."""
+    low, high = bounds(copies(confusions, blocks, statistic, draws, seed))
     return max(0.0, low), min(1.0, high)
 
 
-def paired_interval(
-    ours: Confusion,
-    theirs: Confusion,
-    blocks: Blocks,
-    statistic: Statistic = miou,
-    draws: int = DRAWS,
-    seed: int = 0,
-    level: float = 0.95,
-) -> tuple[float, float, float]:
-    """Difference of two arms' scores (ours - theirs) on the same tiles and seeds, and its interval.
-
-    Returns:
-        (difference, low, high)
-    """
-    if ours.shape != theirs.shape:
-        raise SardinoError(f"paired arms need the same seeds and tiles, got {ours.shape} and {theirs.shape}")
-    point = statistic(ours.astype(np.int64).sum(1)).mean() - statistic(theirs.astype(np.int64).sum(1)).mean()
-    difference = copies(ours, blocks, statistic, draws, seed) - copies(theirs, blocks, statistic, draws, seed)
-    return (float(point), *bounds(difference, level))
-
-
 def band_means(values: Float, blocks: Blocks, rng: np.random.Generator) -> Float:
-    """Mean over tiles of each row, and its 95 % interval; tiles that are NaN are left out.
-
-    Args:
-        values: (K, T).
-        blocks, rng: as for `band_ratios`.
-
-    Returns:
-        (K, 3) mean, low, high.
-    """
+    """Mean over tiles of each row of (K, T) values, and its 95 % interval: (K, 3), as `band_ratios`."""
     return band_ratios(values, np.where(np.isfinite(values), 1.0, np.nan), blocks, rng)
 
 
@@ -139,14 +93,10 @@ def band_ratios(numerator: Float, denominator: Float, blocks: Blocks, rng: np.ra
     Args:
         numerator, denominator: (K, T); a tile that is NaN in either is left out of the row.
         blocks: (T,) geographic band of each tile, the unit that is resampled.
-        rng: of the draws.
 
     Returns:
         (K, 3) ratio, low, high. All NaN where a row has no tile; low and high are NaN where its tiles are of one band,
         which says nothing of other places.
-
-    Raises:
-        SardinoError: shapes disagree.
     """
     if numerator.shape != denominator.shape or numerator.ndim != 2 or numerator.shape[1] != len(blocks):
         raise SardinoError(f"scores {numerator.shape} and {denominator.shape} need a band per tile, got {len(blocks)}")

@@ -5,7 +5,7 @@ mean and the standard deviation of its surroundings. They learn from the very ti
 granted, and are scored like the cells: one confusion matrix a test tile, bands resampled.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,21 +23,18 @@ from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import interval
 from sardino.evaluation.scores import Confusion, accuracy, confusion, miou
 
-PIXELS = 10_000
-"""Labelled pixels that a model learns from at most, drawn from all granted tiles."""
-BOX_PX = 7
-"""Side of a pixel's surroundings."""
-TREES, LEAF = 40, 5
-"""Of the forest: trees, and the fewest training pixels of a leaf."""
-BATCH = 16
-"""Test tiles whose features are held at once."""
+PIXELS = 10_000  # labelled pixels that a model learns from at most, drawn from all granted tiles
+BOX_PX = 7  # side of a pixel's surroundings
+TREES, LEAF = 40, 5  # of the forest: trees, and the fewest training pixels of a leaf
+BATCH = 16  # test tiles whose features are held at once
+# What a model is told of a pixel.
 FEATURES = {"channels": "a pixel's channels", "surroundings": f"and mean and spread of {BOX_PX} x {BOX_PX} pixels"}
-"""What a model is told of a pixel."""
 MODELS = {"majority": "most frequent class", "logistic": "logistic regression", "forest": "random forest"}
 COLUMNS = ["model", "features", "fraction", "labelled_tiles", "pixels", "seeds", "miou", "low", "high", "accuracy"]
 
+# TileStore.read: tile ids to backscatter (N, C, H, W) dB, NaN where missing, and labels (N, H, W).
 Read = Callable[[Sequence[str]], tuple[NDArray[np.float32], NDArray[np.uint8]]]
-"""Tile ids to backscatter (N, C, H, W) dB, NaN where missing, and labels (N, H, W): TileStore.read."""
+Key = tuple[str, float, int]  # model, label fraction, seed
 
 
 def floors(
@@ -51,23 +48,21 @@ def floors(
 
     Args:
         granted: per label fraction and seed the training tiles whose labels may be used.
-        test_ids: tiles that are scored.
         blocks: (test tiles,) geographic band of each, the unit that intervals resample.
-        classes: of the legend.
 
     Returns:
         mIoU over all test tiles, averaged over seeds, with its 95 % interval (sardino.evaluation.bootstrap).
     """
     rows = []
     for features in FEATURES:
-        trained = {
-            (name, fraction, seed): _fit(model, features, read, ids, seed)
-            for fraction, draws in granted.items()
-            for seed, ids in draws.items()
-            for name, model in _models(seed)
-            if name != "majority" or features == "channels"  # it looks at no feature
-        }
-        matrices = _score({key: model for key, (model, _) in trained.items()}, features, read, test_ids, classes)
+        trained: dict[Key, _Model] = {}
+        for fraction, draws in granted.items():
+            for seed, ids in draws.items():
+                x, y = draw_pixels(read, ids, features, seed)
+                for name, model in _models(seed).items():
+                    if name != "majority" or features == "channels":  # it looks at no feature
+                        trained[name, fraction, seed] = _Model(model, x, y)
+        matrices = _score(trained, features, read, test_ids, classes)
         for name, fraction in dict.fromkeys(key[:2] for key in trained):
             seeds = list(granted[fraction])
             cell = np.stack([matrices[name, fraction, seed] for seed in seeds])
@@ -78,7 +73,7 @@ def floors(
                     "features": "none" if name == "majority" else features,
                     "fraction": fraction,
                     "labelled_tiles": len(granted[fraction][seeds[0]]),
-                    "pixels": max(trained[name, fraction, seed][1] for seed in seeds),
+                    "pixels": max(trained[name, fraction, seed].pixels for seed in seeds),
                     "seeds": len(seeds),
                     "miou": float(miou(cell.sum(1)).mean()),
                     "low": low,
@@ -135,18 +130,20 @@ def draw_pixels(
     return np.concatenate(values), np.concatenate(labels)
 
 
-def _models(seed: int) -> Iterator[tuple[str, Any]]:
+def _models(seed: int) -> dict[str, Any]:
     """Untrained models; one process, because other runs use the other cores."""
-    yield "majority", DummyClassifier(strategy="most_frequent")
-    yield "logistic", make_pipeline(StandardScaler(), LogisticRegression(max_iter=300))
-    yield "forest", RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed, n_jobs=1)
+    return {
+        "majority": DummyClassifier(strategy="most_frequent"),
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
+        "forest": RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed, n_jobs=1),
+    }
 
 
 class _Model:
     """A trained model that fills what is missing by the training pixels' mean."""
 
     def __init__(self, model: Any, x: NDArray[np.float32], y: NDArray[np.uint8]) -> None:
-        known = np.isfinite(x)
+        self.pixels, known = len(y), np.isfinite(x)
         self.fill = np.where(known, x, 0).sum(0) / np.maximum(known.sum(0), 1)
         # A single class leaves nothing to learn, and scikit-learn refuses it.
         one_class = len(np.unique(y)) == 1
@@ -159,17 +156,11 @@ class _Model:
         return np.where(np.isfinite(x), x, self.fill).astype(np.float32)
 
 
-def _fit(model: Any, features: str, read: Read, ids: Sequence[str], seed: int) -> tuple[_Model, int]:
-    """A trained model and the number of pixels that it learnt from."""
-    x, y = draw_pixels(read, ids, features, seed)
-    return _Model(model, x, y), len(y)
-
-
 def _score(
-    models: Mapping[Any, _Model], features: str, read: Read, test_ids: Sequence[str], classes: int
-) -> dict[Any, Confusion]:
+    models: Mapping[Key, _Model], features: str, read: Read, test_ids: Sequence[str], classes: int
+) -> dict[Key, Confusion]:
     """Per model one confusion matrix a test tile, (tiles, n, n)."""
-    found: dict[Any, list[Confusion]] = {key: [] for key in models}
+    found: dict[Key, list[Confusion]] = {key: [] for key in models}
     for start in range(0, len(test_ids), BATCH):
         backscatter, label = read(test_ids[start : start + BATCH])
         told = np.moveaxis(pixel_features(backscatter, features), 1, -1)

@@ -17,19 +17,13 @@ Float = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Factor:
-    """An arm is worth this many times the labels.
+    """An arm is worth this many times the labels."""
 
-    Args:
-        value: labels the baseline needs over labels the arm had; -inf below, inf above what the curve can tell.
-        low, high: of its interval, likewise.
-        least, most: factors the curve can tell: its fewest and most labels over those of the arm.
-    """
-
-    value: float
-    low: float
+    value: float  # labels the baseline needs over labels the arm had; -inf below, inf above what the curve can tell
+    low: float  # of its interval, likewise
     high: float
-    least: float
-    most: float
+    least: float  # factor the curve can tell: its fewest labels over those of the arm
+    most: float  # and its most
 
     def told(self, factor: float) -> str:
         """A factor for readers, "< 1" or "> 10" where it is censored."""
@@ -50,26 +44,18 @@ def monotone(scores: Float) -> Float:
         return np.asarray((sums[..., last + 1] - sums[..., first]) / (last + 1 - first))
 
     # Min-max formula: at most a handful of points, hence all means at once and all copies together.
-    highest = [
-        np.max([np.min([mean(j, k) for k in range(i, count)], axis=0) for j in range(i + 1)], axis=0)
-        for i in range(count)
-    ]
-    return np.stack(highest, axis=-1)
+    places = range(count)
+    lowest = [[np.min([mean(j, k) for k in places[i:]], axis=0) for j in places[: i + 1]] for i in places]
+    return np.stack([np.max(each, axis=0) for each in lowest], axis=-1)
 
 
 def labels_needed(labels: Float, scores: Float, wanted: Float | float) -> Float:
-    """Fewest labels with which a baseline reaches a score.
+    """Fewest labels with which a baseline reaches a score; -inf where it is below the curve, inf where above.
 
     Args:
         labels: (k,) numbers of labels of the baseline, in any order; equal numbers are averaged.
         scores: (..., k) of the baseline.
         wanted: (...) scores to reach.
-
-    Returns:
-        (...); -inf where the score is below the curve, inf where it is above.
-
-    Raises:
-        SardinoError: no labels, or shapes that do not fit.
     """
     if not len(labels) or scores.shape[-1] != len(labels) or np.min(labels) <= 0:
         raise SardinoError(f"a curve needs a score for each number of labels, got {scores.shape} for {len(labels)}")
@@ -89,11 +75,7 @@ def labels_needed(labels: Float, scores: Float, wanted: Float | float) -> Float:
 
 
 def factor(
-    labels: Float,
-    baseline: tuple[Float, Float],
-    own_labels: float,
-    own: tuple[float, Float],
-    level: float = 0.95,
+    labels: Float, baseline: tuple[Float, Float], own_labels: float, own: tuple[float, Float], level: float = 0.95
 ) -> Factor:
     """How many times its labels an arm is worth, and the interval of paired bootstrap copies.
 
@@ -107,8 +89,6 @@ def factor(
     """
     needed = float(labels_needed(labels, baseline[0], own[0]))
     copies = labels_needed(labels, baseline[1], own[1]) / own_labels
-    low = np.quantile(copies, (1 - level) / 2, method="lower")
-    high = np.quantile(copies, (1 + level) / 2, method="higher")
-    return Factor(
-        needed / own_labels, float(low), float(high), np.min(labels) / own_labels, np.max(labels) / own_labels
-    )
+    low = float(np.quantile(copies, (1 - level) / 2, method="lower"))
+    high = float(np.quantile(copies, (1 + level) / 2, method="higher"))
+    return Factor(needed / own_labels, low, high, np.min(labels) / own_labels, np.max(labels) / own_labels)

@@ -11,10 +11,8 @@ from scipy.stats import rankdata
 
 from sardino.errors import SardinoError
 
-MASS = 0.6
-"""Share of its attention that a head's mask keeps (Caron et al. 2021)."""
-BINS = 4
-"""Of equal counts, for mutual information: with a gross of patches, more bins would count noise."""
+MASS = 0.6  # share of its attention that a head's mask keeps (Caron et al. 2021)
+BINS = 4  # of equal counts, for mutual information: with a gross of patches, more bins would count noise
 CLASS_MEASURES = {"auc": 0.5, "separation": None, "average_precision": None, "jaccard": None}
 AMOUNT_MEASURES = {"spearman": 0.0, "separation": None, "mutual_information": None}
 """Measures, and the value that stands for no relation where a map may also avoid what it is compared with.
@@ -37,9 +35,6 @@ def class_scores(maps: NDArray[np.floating], positive: Mask, counted: Mask) -> d
 
     Returns:
         CLASS_MEASURES, each (M, R); NaN where a reference counts no patch of the class, or no other.
-
-    Raises:
-        SardinoError: shapes disagree.
     """
     _require(maps, positive)
     _require(maps, counted)
@@ -53,7 +48,9 @@ def class_scores(maps: NDArray[np.floating], positive: Mask, counted: Mask) -> d
         for how, step in (("min", -1), ("max", 0))
     )
     hits = positive[:, order]  # (R, M, P)
-    below_hits, below = (_running(mask[:, order]) for mask in (positive, negative))
+    # Counts before each place of the order, and of all of it at the end.
+    before = ((0, 0), (0, 0), (1, 0))
+    below_hits, below = (np.pad(mask[:, order].cumsum(-1), before) for mask in (positive, negative))
     less = np.take_along_axis(below, first[None], 2)
     equal = np.take_along_axis(below, last[None], 2) - less
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -91,8 +88,10 @@ def amount_scores(maps: NDArray[np.floating], amounts: NDArray[np.floating]) -> 
     spread = np.sqrt((x**2).sum(2) * (y**2).sum(2))
     varied = spread > 0
     spearman = (x * y).sum(2) / np.where(varied, spread, 1)
-    rows, columns = (_bins(each, number[..., None]) for each in (ranks, others))  # (BINS, R, M or 1, P)
-    joint = np.stack([[(a & b).sum(2) for b in columns] for a in rows]) / np.maximum(number, 1)  # (BINS, BINS, R, M)
+    # Bins of equal counts, (R, M or 1, P); equal values share a bin, NaN has none.
+    rows, columns = (np.floor((each - 0.5) * BINS / np.maximum(number[..., None], 1)) for each in (ranks, others))
+    joint = np.stack([[((rows == a) & (columns == b)).sum(2) for b in range(BINS)] for a in range(BINS)])
+    joint = joint / np.maximum(number, 1)  # (BINS, BINS, R, M)
     information = entr(joint.sum(0)).sum(0) + entr(joint.sum(1)).sum(0) - entr(joint).sum((0, 1))
     scores = {"spearman": spearman, "separation": abs(spearman), "mutual_information": information}
     return {name: np.where(varied, each, np.nan).T for name, each in scores.items()}
@@ -107,17 +106,6 @@ def attention_mask(maps: NDArray[np.floating], mass: float = MASS) -> Mask:
     kept = np.zeros(maps.shape, np.bool_)
     np.put_along_axis(kept, order, before < mass - 1e-6, -1)
     return kept
-
-
-def _running(mask: Mask) -> NDArray[np.int64]:
-    """Counts before each place of the last axis, and of all of it at the end."""
-    return np.concatenate([np.zeros((*mask.shape[:-1], 1), np.int64), mask.cumsum(-1)], axis=-1)
-
-
-def _bins(ranks: Float, number: NDArray[np.integer]) -> list[Mask]:
-    """Membership of each of BINS bins of equal counts; equal values share a bin, NaN has none."""
-    place = np.floor((ranks - 0.5) * BINS / np.maximum(number, 1))
-    return [place == bin_ for bin_ in range(BINS)]
 
 
 def _require(maps: NDArray[np.floating], reference: NDArray[np.generic]) -> None:

@@ -13,68 +13,46 @@ from sardino.errors import SardinoError
 
 Float = NDArray[np.floating]
 
+# Mean and standard deviation in dB of BigEarthNet-S1: sigma0 of single dates over Europe.
 PUBLISHED_EUROPE = {"VV": (-12.62, 5.116), "VH": (-19.29, 5.464)}
-"""Mean and standard deviation in dB of BigEarthNet-S1: sigma0 of single dates over Europe."""
-WINDOW_PX = 7
-"""Side of the windows whose looks are counted: small against fields, 49 pixels."""
-LAGS = 20
-"""Pixels to which correlation is followed."""
-HIGH = 90
-"""Percentile of windows given besides the most frequent number of looks."""
-FEWEST = 200
-"""Pixels below which a class gets no mean."""
+WINDOW_PX = 7  # side of the windows whose looks are counted: small against fields, 49 pixels
+LAGS = 20  # pixels to which correlation is followed
+HIGH = 90  # percentile of windows given besides the most frequent number of looks
+FEWEST = 200  # pixels below which a class gets no mean
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images of one kind: one sensor or world, one way of compositing.
-
-    Args:
-        bands: by name ("VV", "VH"), each (N, H, W) dB, NaN where missing.
-        gsd_m: pixel spacing on the ground in metres.
-        labels: (N, H, W) class index, where there is land cover.
-        classes: names of the classes by index.
-    """
+    """Images of one kind: one sensor or world, one way of compositing."""
 
     title: str
-    bands: Mapping[str, Float]
-    gsd_m: float
-    labels: NDArray[np.uint8] | None = None
-    classes: tuple[str, ...] = ()
+    bands: Mapping[str, Float]  # by name ("VV", "VH"), each (N, H, W) dB, NaN where missing
+    gsd_m: float  # pixel spacing on the ground
+    labels: NDArray[np.uint8] | None = None  # (N, H, W) class index, where there is land cover
+    classes: tuple[str, ...] = ()  # names by index
 
     def __post_init__(self) -> None:
-        shapes = {stack.shape for stack in self.bands.values()}
-        if self.labels is not None:
-            shapes.add(self.labels.shape)
+        shapes = {stack.shape for stack in (*self.bands.values(), self.labels) if stack is not None}
         if len(shapes) != 1 or len(next(iter(shapes))) != 3:
             raise SardinoError(f"the images '{self.title}' need bands and labels of one shape (N, H, W), not {shapes}")
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """One band of a set of images.
-
-    Args:
-        mean, sd, low, high: dB; low and high are the 1 % and 99 % quantiles.
-        skewness, kurtosis: of dB values; kurtosis is 0 for a normal distribution.
-        looks, looks_high: equivalent number of looks, most frequent and 90 % quantile of windows.
-        lag_rows, lag_columns: correlation of neighbours from row to row, and from column to column.
-        length_m: distance at which correlation in all directions falls below 1/e; None if it does not.
-        coarse: share of variance that remains between means of windows.
-    """
+    """One band of a set of images, in dB."""
 
     mean: float
     sd: float
-    low: float
-    high: float
+    low: float  # 1 % quantile
+    high: float  # 99 % quantile
     skewness: float
-    kurtosis: float
-    looks: float
-    looks_high: float
-    lag_rows: float
-    lag_columns: float
-    length_m: float | None
-    coarse: float
+    kurtosis: float  # 0 for a normal distribution
+    looks: float  # equivalent number of looks, the most frequent of windows
+    looks_high: float  # 90 % quantile of windows
+    lag_rows: float  # correlation of neighbours from row to row
+    lag_columns: float  # and from column to column
+    length_m: float | None  # where correlation in all directions falls below 1/e; None if it does not
+    coarse: float  # share of variance that remains between means of windows
 
 
 def statistics(stack_db: Float, gsd_m: float) -> Statistics:
@@ -82,24 +60,16 @@ def statistics(stack_db: Float, gsd_m: float) -> Statistics:
     values = np.asarray(stack_db, np.float64)[np.isfinite(stack_db)]
     if values.size < 2 or values.std() == 0:
         raise SardinoError("statistics need at least two finite pixels that differ")
+    mean, sd = float(values.mean()), float(values.std())
     deviation = (values - values.mean()) / values.std()
-    low, high = np.percentile(values, [1, 99])
-    looks = window_looks(stack_db)
-    rows, columns = (lag_correlation(stack_db, axis, 1)[0] for axis in (1, 2))
-    return Statistics(
-        mean=float(values.mean()),
-        sd=float(values.std()),
-        low=float(low),
-        high=float(high),
-        skewness=float((deviation**3).mean()),
-        kurtosis=float((deviation**4).mean() - 3),
-        looks=typical_looks(looks),
-        looks_high=float(np.percentile(looks, HIGH)),
-        lag_rows=float(rows),
-        lag_columns=float(columns),
-        length_m=pixel_correlogram(_centred(stack_db), gsd_m).length_m(1 / math.e),
-        coarse=coarse_share(stack_db),
-    )
+    low, high = map(float, np.percentile(values, [1, 99]))
+    skewness, kurtosis = float((deviation**3).mean()), float((deviation**4).mean() - 3)
+    windows = window_looks(stack_db)
+    looks, looks_high = typical_looks(windows), float(np.percentile(windows, HIGH))
+    rows, columns = (float(lag_correlation(stack_db, axis, 1)[0]) for axis in (1, 2))
+    length_m = pixel_correlogram(_centred(stack_db), gsd_m).length_m(1 / math.e)
+    coarse = coarse_share(stack_db)
+    return Statistics(mean, sd, low, high, skewness, kurtosis, looks, looks_high, rows, columns, length_m, coarse)
 
 
 def window_looks(stack_db: Float, window_px: int = WINDOW_PX) -> NDArray[np.float64]:
@@ -130,11 +100,9 @@ def typical_looks(looks: NDArray[np.float64]) -> float:
 
 
 def lag_correlation(stack_db: Float, axis: int, lags: int = LAGS) -> NDArray[np.float64]:
-    """Correlation (lags,) of pixels 1 to `lags` apart along one axis, each image about its own mean.
+    """Correlation (lags,) of pixels 1 to `lags` apart along axis 1 (rows) or 2, each image about its own mean.
 
-    Args:
-        stack_db: (N, H, W) dB; a missing pixel takes part in no pair, and where no pair exists the result is NaN.
-        axis: 1 from row to row, 2 from column to column.
+    A missing pixel takes part in no pair, and where no pair exists the result is NaN.
     """
     if axis not in (1, 2) or not 0 < lags < stack_db.shape[axis]:
         raise SardinoError(f"lags of 1 to {lags} along axis {axis} do not fit images of {stack_db.shape}")
@@ -166,9 +134,7 @@ def histogram(stack_db: Float, edges: Float) -> NDArray[np.float64]:
 def class_means(images: Images) -> dict[str, dict[str, tuple[float, float, int]]]:
     """By class and band: mean and standard deviation in dB, and pixels; classes with few pixels are left out."""
     found: dict[str, dict[str, tuple[float, float, int]]] = {}
-    if images.labels is None:
-        return found
-    for index, name in enumerate(images.classes):
+    for index, name in enumerate(images.classes if images.labels is not None else ()):
         for band, stack in images.bands.items():
             values = stack[(images.labels == index) & np.isfinite(stack)].astype(np.float64)
             if values.size >= FEWEST:

@@ -6,19 +6,14 @@ from numpy.typing import NDArray
 from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
 
+# (..., n, n) pixel counts; rows are the reference, columns the prediction. Leading axes are kept apart.
 Confusion = NDArray[np.int64]
-"""(..., n, n) pixel counts; rows are the reference, columns the prediction. Leading axes are kept apart."""
 
 
 def confusion(prediction: NDArray[np.uint8], reference: NDArray[np.uint8], classes: int) -> Confusion:
     """Pixel counts of one map; pixels whose reference is IGNORE are not counted.
 
-    Args:
-        prediction, reference: uint8 class index, of one shape, whichever it is.
-        classes: at most IGNORE.
-
-    Raises:
-        SardinoError: shapes differ, an array is not of 8-bit class indices, or an index is out of range.
+    Prediction and reference are uint8 class indices of one shape, whichever it is; anything else is refused.
     """
     if prediction.dtype != np.uint8 or reference.dtype != np.uint8:
         raise SardinoError(f"class indices are uint8, not {prediction.dtype} and {reference.dtype}: convert them")
@@ -63,11 +58,7 @@ def miou_batches(matrices: Confusion, batch: int = 8) -> float:
     """Mean over batches of tiles of each batch's macro IoU, as the authors' later code scores a test set.
 
     A batch's mean is over the classes in its reference or its prediction, as torchmetrics averages. It depends on the
-    tiles' order, weighs a small last batch like a full one, and is told beside the headline only.
-
-    Args:
-        matrices: (tiles, n, n), in the order of testing.
-        batch: tiles of a batch.
+    order of the (tiles, n, n), weighs a small last batch like a full one, and is told beside the headline only.
     """
     sums = np.add.reduceat(matrices, np.arange(0, len(matrices), batch), axis=0)
     return float(np.mean([np.nanmean(class_iou(each)) for each in sums if each.any()]))

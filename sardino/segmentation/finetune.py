@@ -1,6 +1,7 @@
 """Supervised training of a segmenter on few labelled tiles (paper, section 3 and 6.1)."""
 
 import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,14 +12,17 @@ from torch import Tensor
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.dino.batches import TileSource, in_batches
-from sardino.dino.optimiser import clip_each, parameter_groups
 from sardino.dino.recipe import warmup_cosine
+from sardino.dino.step import clip_each, parameter_groups
 from sardino.errors import SardinoError
-from sardino.evaluation.scores import confusion, miou
+from sardino.evaluation.scores import Confusion, confusion, miou
 from sardino.progress import track
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter
 from sardino.segmentation.settings import Settings
+
+Maps = NDArray[np.uint8]
+BATCH = 16  # tiles that are mapped at once
 
 
 class Diverged(SardinoError):
@@ -27,28 +31,19 @@ class Diverged(SardinoError):
 
 @dataclass(frozen=True)
 class Finetuned:
-    """How a training went; the segmenter itself holds the best state.
+    """How a training went; the segmenter itself holds the best state."""
 
-    Args:
-        loss_first, loss_last: mean training loss over the first and the last tenth of the steps.
-        losses: training loss per step.
-        validation_miou: of the kept state.
-        best_step: step at which it was met.
-    """
-
-    loss_first: float
-    loss_last: float
-    losses: list[float]
-    validation_miou: float
-    best_step: int
+    loss_first: float  # mean training loss over the first tenth of the steps
+    loss_last: float  # and over the last
+    losses: list[float]  # per step
+    validation_miou: float  # of the kept state
+    best_step: int  # at which it was met
 
 
 def segmentation_loss(logits: Tensor, label: Tensor, kind: str) -> Tensor:
     """Cross-entropy over classes, or binary cross-entropy of each class against the rest.
 
-    Args:
-        logits: (B, classes, H, W).
-        label: (B, H, W) uint8 class index; IGNORE pixels do not count.
+    Of (B, classes, H, W) logits and (B, H, W) uint8 class indices; IGNORE pixels do not count.
     """
     if kind == "cross-entropy":
         return F.cross_entropy(logits, label.long(), ignore_index=IGNORE)
@@ -72,20 +67,23 @@ def finetune(
     lr: float | None = None,
     label: str = "fine-tuning",
 ) -> Finetuned:
-    """Train on the labelled tiles, keep the state that does best on validation.
+    """Train a model on the labelled tiles and leave it in the state that does best on validation.
 
     Args:
-        model: arm to train, on `device`; left in its best state.
         train, validation: labelled tiles, or what this model's frozen backbone made of them (`FeatureTiles`).
         seed: decides which tiles make up each batch.
         lr: the decoder's peak rate, where it is not the settings'; the ratio of the two rates stays.
 
     Raises:
         Diverged: the loss is not finite.
-        SardinoError: no training pixel is labelled.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(_groups(model, settings), lr=0.0, weight_decay=settings.weight_decay)
+    # The decoder at the full learning rate, a trainable backbone at its share.
+    groups = [{**group, "share": 1.0} for group in parameter_groups(model.decoder)]
+    if model.vit is not None and not model.frozen:
+        share = settings.backbone_lr / settings.lr
+        groups += [{**group, "share": share} for group in parameter_groups(model.vit)]
+    optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=settings.weight_decay)
     steps, peak = settings.steps_for(len(train)), lr or settings.lr
     validations = max(1, round(steps / settings.validate_every))
     checks = {round((i + 1) * steps / validations) - 1 for i in range(validations)}
@@ -111,8 +109,7 @@ def finetune(
         optimiser.step()
         losses.append(loss.item())
         if step in checks:
-            score = float(miou(tile_confusions(model, validation, classes, device).sum(0)))
-            if score > best:
+            if (score := float(miou(tile_confusions(model, validation, classes, device).sum(0)))) > best:
                 best, best_step, best_state = score, step + 1, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
     tenth = max(1, steps // 10)
@@ -125,33 +122,17 @@ def draw(count: int, batch: int, generator: torch.Generator) -> list[int]:
     return torch.cat([torch.randperm(count, generator=generator) for _ in range(rounds)])[:batch].tolist()
 
 
-def _groups(model: Segmenter, settings: Settings) -> list[dict[str, object]]:
-    """Decoder at the full learning rate, trainable backbone at its share."""
-    groups = [{**group, "share": 1.0} for group in parameter_groups(model.decoder)]
-    if model.vit is not None and not model.frozen:
-        share = settings.backbone_lr / settings.lr
-        groups += [{**group, "share": share} for group in parameter_groups(model.vit)]
-    return groups
-
-
 @torch.no_grad()
-def tile_confusions(
-    model: Segmenter, tiles: TileSource, classes: int, device: torch.device, batch: int = 16
-) -> NDArray[np.int64]:
+def tile_confusions(model: Segmenter, tiles: TileSource, classes: int, device: torch.device) -> Confusion:
     """One confusion matrix per tile, (N, classes, classes)."""
-    model.eval()
-    matrices = []
-    for x, y in in_batches(tiles, batch):
-        maps = _maps(model, tiles, x.to(device), y.shape[-1])
-        matrices += [confusion(p, t, classes) for p, t in zip(maps, y.cpu().numpy(), strict=True)]
-    return np.stack(matrices)
+    pairs = (pair for maps, y in _maps(model, tiles, device) for pair in zip(maps, y, strict=True))
+    return np.stack([confusion(predicted, label, classes) for predicted, label in pairs])
 
 
 @torch.no_grad()
-def predict(model: Segmenter, tiles: TileSource, device: torch.device, batch: int = 16) -> NDArray[np.uint8]:
+def predict(model: Segmenter, tiles: TileSource, device: torch.device) -> Maps:
     """Class index per pixel, (N, H, W) uint8."""
-    model.eval()
-    return np.concatenate([_maps(model, tiles, x.to(device), y.shape[-1]) for x, y in in_batches(tiles, batch)])
+    return np.concatenate([maps for maps, _ in _maps(model, tiles, device)])
 
 
 def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor:
@@ -159,5 +140,9 @@ def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor
     return model.decode(x, size) if isinstance(tiles, FeatureTiles) else model(x)
 
 
-def _maps(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> NDArray[np.uint8]:
-    return _logits(model, tiles, x, size).argmax(1).to(torch.uint8).cpu().numpy()
+def _maps(model: Segmenter, tiles: TileSource, device: torch.device) -> Iterator[tuple[Maps, Maps]]:
+    """Predicted and reference class indices (B, H, W), batch by batch."""
+    model.eval()
+    for x, y in in_batches(tiles, BATCH):
+        found = _logits(model, tiles, x.to(device), y.shape[-1]).argmax(1)
+        yield found.to(torch.uint8).cpu().numpy(), y.cpu().numpy()

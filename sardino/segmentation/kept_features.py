@@ -26,25 +26,17 @@ from sardino.segmentation.segmenter import Segmenter
 ARRAYS = ("features.npy", "labels.npy")
 CARD = "features.json"
 BATCH = 16
-TRIES = 3
-"""A run that opens a cache while another replaces a damaged one looks again."""
+TRIES = 3  # a run that opens a cache while another replaces a damaged one looks again
 
 
 @dataclass(frozen=True)
 class Features:
-    """A frozen backbone's output on some tiles, memory-mapped.
+    """A frozen backbone's output on some tiles, memory-mapped."""
 
-    Args:
-        folder: holds the arrays and their digests.
-        values: (N, h, w, D) tokens or (N, heads, h, w) attention maps, float32.
-        labels: (N, H, W) uint8 class index.
-        row: place of each tile id.
-    """
-
-    folder: Path
-    values: NDArray[np.float32]
-    labels: NDArray[np.uint8]
-    row: Mapping[str, int]
+    folder: Path  # holds the arrays and their digests
+    values: NDArray[np.float32]  # (N, h, w, D) tokens or (N, heads, h, w) attention maps
+    labels: NDArray[np.uint8]  # (N, H, W) class index
+    row: Mapping[str, int]  # place of each tile id
 
     @classmethod
     def of(
@@ -58,31 +50,24 @@ class Features:
         most_bytes: float = float("inf"),
         tell: Callable[[str], None] = print,
     ) -> "Features | None":
-        """The features of these tiles below `folder`: as an earlier run left them, else made now.
+        """The features of these tiles by a frozen backbone: as an earlier run left them in `folder`, else made now.
 
         Several runs may ask for the same ones at once: each makes its own, and the first to finish serves all. What is
         damaged or was left half-written is made anew. Each opening reads all of it once, to compare digests.
 
         Args:
-            model: on `device`, its backbone frozen.
             tiles, ids: the images and their names, in one order.
             about: what else the features follow from, as JSON: the data, its normalisation, the code.
             folder: caches live here, one folder each; it may be removed at any time.
-            most_bytes: a larger cache is not made.
-            tell: is given one sentence on what was done.
-
-        Returns:
-            None where the features would take more than `most_bytes`.
-
-        Raises:
-            SardinoError: the backbone is not frozen, or the disk is full.
+            most_bytes: a larger cache is not made; None is returned.
         """
         if not model.frozen or model.vit is None:
             raise SardinoError("only a frozen backbone's features can be kept: others change at each step")
         done = folder / key_of(model, ids, about, device)
-        kind = "tokens" if model.encoding == "tokens" else "attention maps"
-        what = f"{kind} of {len(ids)} tiles ({done.name})"
-        size = _bytes(model, tiles, device)
+        what = f"{'tokens' if model.encoding == 'tokens' else 'attention maps'} of {len(ids)} tiles ({done.name})"
+        x, y = tiles.read([0])
+        with torch.no_grad():
+            size = len(tiles) * (model.encode(x.to(device)).nbytes + y.nbytes)
         if size > most_bytes:
             tell(f"{what} would take {size / 1e9:.3g} GB, more than the {most_bytes / 1e9:.3g} GB allowed: not kept")
             return None
@@ -92,31 +77,28 @@ class Features:
                 values, labels = _read(done)
             except FileNotFoundError:
                 story = "made and kept"
-                _make(model, tiles, done, device)
             except ValueError as error:
                 story = f"made anew, for {error}"
-                _put_away(done)
-                _make(model, tiles, done, device)
+                # Out of the way; another run may have done so, and may still read what it had opened.
+                away = Path(tempfile.mkdtemp(prefix=f"{done.name}.", suffix=".damaged", dir=folder))
+                with contextlib.suppress(OSError):
+                    os.rename(done, away / "it")
+                shutil.rmtree(away, ignore_errors=True)
             else:
                 tell(f"{what}, {size / 1e6:.3g} MB: {story}")
                 return cls(done, values, labels, {tile: row for row, tile in enumerate(ids)})
+            _make(model, tiles, done, device)
         raise SardinoError(f"the features in {done} are damaged again and again: check the disk, then delete them")
 
 
 @dataclass(frozen=True)
 class FeatureTiles:
-    """A `TileSource` that gives what the decoder takes instead of images.
+    """A `TileSource` that gives what the decoder takes instead of images."""
 
-    Args:
-        features: of these tiles and perhaps more.
-        join: of the model, where the decoder takes images too; given with `images`.
-        images: the same tiles' images, where they are needed.
-    """
-
-    features: Features
+    features: Features  # of these tiles and perhaps more
     ids: Sequence[str]
-    join: Callable[[Tensor, Tensor], Tensor] | None = None
-    images: TileSource | None = None
+    join: Callable[[Tensor, Tensor], Tensor] | None = None  # of the model, where the decoder takes images too
+    images: TileSource | None = None  # the same tiles', given with `join`
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -131,8 +113,7 @@ class FeatureTiles:
 
 def key_of(model: Segmenter, ids: Sequence[str], about: Mapping[str, Any], device: torch.device) -> str:
     """Name of a cache: a digest of all that its content follows from, the weights' own bytes among it."""
-    if model.vit is None:
-        raise SardinoError(f"the '{model.encoding}' arm has no backbone whose features could be kept")
+    assert model.vit is not None, "only a backbone has features"
     digest = hashlib.sha256()
     for name, weights in sorted(model.vit.state_dict().items()):
         digest.update(f"{name} {tuple(weights.shape)} {weights.dtype};".encode())
@@ -148,13 +129,6 @@ def key_of(model: Segmenter, ids: Sequence[str], about: Mapping[str, Any], devic
     }
     digest.update(json.dumps(said, sort_keys=True).encode())
     return digest.hexdigest()[:16]
-
-
-@torch.no_grad()
-def _bytes(model: Segmenter, tiles: TileSource, device: torch.device) -> int:
-    """Size of all features and labels, from the first tile's."""
-    x, y = tiles.read([0])
-    return len(tiles) * (model.encode(x.to(device)).nbytes + y.nbytes)
 
 
 def _read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
@@ -179,15 +153,13 @@ def _make(model: Segmenter, tiles: TileSource, done: Path, device: torch.device)
     done.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f"{done.name}.", suffix=".partial", dir=done.parent))
     try:
-        digests = _write(model, tiles, partial, device)
-        (partial / CARD).write_text(json.dumps(digests), encoding="utf-8")
+        (partial / CARD).write_text(json.dumps(_write(model, tiles, partial, device)), encoding="utf-8")
         if not done.exists():
             os.rename(partial, done)
     except OSError as error:
         if not done.is_dir():  # else another run has made the same cache meanwhile
             raise SardinoError(
-                f"a frozen backbone's features cannot be written to {done.parent} ({error}): free some disk, "
-                "or set feature_cache_gb = 0 under [finetuning]"
+                f"features cannot go to {done.parent} ({error}): free disk, or set finetuning.feature_cache_gb = 0"
             ) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -204,11 +176,3 @@ def _write(model: Segmenter, tiles: TileSource, folder: Path, device: torch.devi
                     np.lib.format.write_array_header_1_0(file, head)
                 file.write(np.ascontiguousarray(part).data)
     return {name: sha256_of(folder / name) for name in ARRAYS}
-
-
-def _put_away(folder: Path) -> None:
-    """Take a damaged cache out of the way; another run may have done so, and may still read what it had opened."""
-    away = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".damaged", dir=folder.parent))
-    with contextlib.suppress(OSError):
-        os.rename(folder, away / "it")
-    shutil.rmtree(away, ignore_errors=True)

@@ -11,21 +11,15 @@ from sardino.dino.vit import encode, freeze, head_count, patch_px
 from sardino.errors import SardinoError
 from sardino.segmentation.unet import TokenDecoder, UNet
 
+# Attention maps to a U-Net, tokens to a decoder, backscatter to a U-Net, backscatter and maps to a U-Net.
 EncodingName = Literal["attention", "tokens", "unet", "unet_attention"]
 
 
 class Segmenter(nn.Module):
-    """A backbone that may be absent, frozen or trained, and a decoder.
+    """A backbone that may be absent, frozen or trained, and a decoder: a TokenDecoder for "tokens", else a UNet.
 
     A frozen backbone's output can be made once (`encode`) and decoded many times (`join`, `decode`); `forward` is
     one after the other.
-
-    Args:
-        encoding: "attention" (maps to U-Net), "tokens" (tokens to decoder), "unet" (backscatter to
-            U-Net), "unet_attention" (backscatter and maps to U-Net).
-        vit: the backbone; None for "unet".
-        decoder: UNet, or TokenDecoder for "tokens".
-        frozen: whether the backbone's weights stay as they are.
     """
 
     def __init__(
@@ -45,31 +39,24 @@ class Segmenter(nn.Module):
         return self
 
     def encode(self, images: Tensor) -> Tensor:
-        """What the ViT says of (B, C, H, W) images: (B, h, w, D) tokens or (B, heads, h, w) attention maps.
-
-        A frozen backbone computes in float32, also where the decoder's training does not: what is made once and kept
-        is then what would be made at each step.
-        """
+        """What the ViT says of (B, C, H, W) images: (B, h, w, D) tokens or (B, heads, h, w) attention maps."""
         if self.vit is None:
             raise SardinoError(f"the '{self.encoding}' arm has no backbone whose features could be made")
         if not self.frozen:
             encoding = encode(self.vit, images)
-        else:
+        else:  # in float32, also where the decoder's training is not: kept features are those of each step
             with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
                 encoding = encode(self.vit, images.float())
         return encoding.tokens if self.encoding == "tokens" else encoding.attention
 
     def join(self, images: Tensor, encoded: Tensor) -> Tensor:
         """What the decoder takes: the backbone's output, with the images before it for "unet_attention"."""
-        if self.encoding != "unet_attention":
-            return encoded
-        return torch.cat([images, enlarge(encoded, images.shape[-1])], 1)
+        with_images = self.encoding == "unet_attention"
+        return torch.cat([images, enlarge(encoded, images.shape[-1])], 1) if with_images else encoded
 
     def decode(self, features: Tensor, size: int) -> Tensor:
         """What `join` gives to logits (B, classes, size, size)."""
-        if self.encoding == "attention":
-            features = enlarge(features, size)
-        return self.decoder(features)
+        return self.decoder(enlarge(features, size) if self.encoding == "attention" else features)
 
     def forward(self, images: Tensor) -> Tensor:
         features = images if self.vit is None else self.join(images, self.encode(images))

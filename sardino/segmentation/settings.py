@@ -30,6 +30,4 @@ class Settings(Options):
 
     def steps_for(self, labelled_tiles: int) -> int:
         """Optimiser steps on this many labelled tiles."""
-        if self.epochs is None:
-            return self.steps
-        return max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
+        return self.steps if self.epochs is None else max(1, math.ceil(self.epochs * labelled_tiles / self.batch))

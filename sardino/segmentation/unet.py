@@ -7,32 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class DoubleConvolution(nn.Sequential):
-    """Conv 3x3, batch norm, ReLU, twice."""
+def convolution(channels: int, width: int) -> list[nn.Module]:
+    """Conv 3x3, batch norm, ReLU."""
+    return [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
 
+
+class DoubleConvolution(nn.Sequential):
     def __init__(self, channels: int, width: int) -> None:
-        super().__init__(
-            nn.Conv2d(channels, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(width, width, 3, padding=1, bias=False),
-            nn.BatchNorm2d(width),
-            nn.ReLU(inplace=True),
-        )
+        super().__init__(*convolution(channels, width), *convolution(width, width))
 
 
 class UNet(nn.Module):
     """Encoder and decoder with skip connections.
 
-    The text counts 3 down and 4 up blocks, which do not pair; here the first double
-    convolution works at full size, `depth` blocks go down by max pooling and as many
-    come up by bilinear upsampling.
+    The text counts 3 down and 4 up blocks, which do not pair; here the first double convolution works at full size,
+    `depth` blocks go down by max pooling and as many come up by bilinear upsampling.
 
-    Args:
-        channels: input channels.
-        classes: output classes, 11 in the paper.
-        width: channels at full size; they double at each level down.
-        depth: levels down, 3 by default.
+    There are 11 classes in the paper; `width` channels at full size double at each level down.
     """
 
     def __init__(self, channels: int, classes: int, width: int, depth: int = 3) -> None:
@@ -44,8 +35,7 @@ class UNet(nn.Module):
             DoubleConvolution(low + high, high) for low, high in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.classify = nn.Conv2d(width, classes, 1)
-        # Channels lie together: CPUs convolve faster so.
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # channels lie together: CPUs convolve faster so
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to logits (B, classes, H, W), any H and W of at least 2**depth."""
@@ -61,15 +51,11 @@ class UNet(nn.Module):
 
 
 class TokenDecoder(nn.Module):
-    """Convolutional upsampling of ViT tokens to a map (paper, section 6.1).
-
-    Blocks of Conv 3x3, batch norm, ReLU, bilinear x2, one per halving of the patch;
-    the logits have no ReLU.
+    """Convolutional upsampling of ViT tokens to a map (paper, section 6.1); the logits have no ReLU.
 
     Args:
         embedding: width of a token.
-        classes: output classes.
-        patch: side of a patch, a power of two: 16 takes 4 blocks, from 28x28 to 448x448.
+        patch: side of a patch, a power of two: 16 takes 4 blocks of Conv 3x3, batch norm, ReLU, bilinear x2.
         width: channels of the first block; halved block by block, at least 16.
     """
 
@@ -79,8 +65,7 @@ class TokenDecoder(nn.Module):
         channels = embedding
         for level in range(patch.bit_length() - 1):
             out = max(16, width // 2**level)
-            blocks += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU(inplace=True)]
-            blocks += [nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)]
+            blocks += [*convolution(channels, out), nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)]
             channels = out
         self.blocks = nn.Sequential(*blocks)
         self.classify = nn.Conv2d(channels, classes, 1)

@@ -16,11 +16,9 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.attention import class_attention, patch_tokens, rollout
 from sardino.dino.vit import build_vit
-from sardino.evaluation.attention_nulls import alignment, block_mean
-from sardino.evaluation.attention_scores import Reference, attention_scores
+from sardino.evaluation.attention_scores import Reference, alignment, attention_scores, block_mean
 from sardino.evaluation.map_scores import attention_mask
-from sardino.evaluation.patches import patch_classes, patch_means
-from sardino.evaluation.token_colours import token_pca
+from sardino.evaluation.patches import patch_classes, patch_means, token_pca
 from sardino.reporting.figures.places import ComparisonColumn
 from sardino.reporting.record import read_record
 from sardino.reporting.rows import row_run

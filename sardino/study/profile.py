@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
-from sardino.dino.recipe import Network, Training, find_recipe
-from sardino.dino.vit_size import ViTSize
+from sardino.dino.recipe import Network, Training, ViTSize, find_recipe
 from sardino.errors import SardinoError
 from sardino.options import Count, Options, sentence
 from sardino.segmentation.settings import Settings

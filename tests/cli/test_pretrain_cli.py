@@ -21,7 +21,7 @@ from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store
 from sardino.dino.recipe import Recipe
-from sardino.dino.run_log import read_log
+from sardino.dino.session import read_log
 
 SIZE = 32
 TILES = list(tile_grid("north", "EPSG:32631", (500_000, 5_500_000), SIZE, 10.0, 5, 4))

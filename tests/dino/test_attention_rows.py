@@ -2,7 +2,7 @@
 
 import torch
 
-from sardino.dino.attention import attention_rows
+from sardino.dino.attention import LayerInput
 from sardino.dino.vit import Architecture, build_vit
 
 SMALL = Architecture(width=24, depth=2, heads=3, patch=8, channels=5, tile_px=32)
@@ -15,7 +15,7 @@ def test_rows_equal_a_full_recomputation_and_sum_to_one():
     query, key, _ = attention.qkv(x).reshape(3, 17, 3, 3, 8).permute(2, 0, 3, 1, 4)
     full = (query @ key.transpose(-2, -1) * 8**-0.5).softmax(-1)
     for tokens in (slice(1), [0, 5, 16], slice(None)):
-        rows = attention_rows(attention, x, tokens)
+        rows = LayerInput(attention, x).rows(tokens)
         assert rows.dtype == torch.float64
         torch.testing.assert_close(rows, full[:, :, tokens], atol=1e-12, rtol=1e-10)
         torch.testing.assert_close(rows.sum(-1), torch.ones_like(rows[..., 0]))
@@ -23,4 +23,4 @@ def test_rows_equal_a_full_recomputation_and_sum_to_one():
 
 def test_half_precision_is_summed_in_single():
     attention = build_vit(SMALL).bfloat16().blocks[0].attn
-    assert attention_rows(attention, torch.randn(1, 17, 24).bfloat16(), slice(1)).dtype == torch.float32
+    assert LayerInput(attention, torch.randn(1, 17, 24).bfloat16()).rows(slice(1)).dtype == torch.float32

@@ -93,7 +93,7 @@ def test_a_healthy_run_is_warned_of_nothing() -> None:
 )
 def test_each_sign_is_told_alone_with_its_remedy(sign: str, planted: dict[str, Callable[[float], float]]) -> None:
     (sentence,) = warnings_of(history(**planted), 200)
-    assert sentence.startswith(f"{sign}: ") and sentence.endswith(SIGNS[sign][1])
+    assert sentence.startswith(f"{sign}: ") and sentence.endswith(SIGNS[sign])
 
 
 def test_nothing_is_judged_too_early() -> None:

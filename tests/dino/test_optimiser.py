@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from sardino.dino.head_and_loss import Head
-from sardino.dino.optimiser import clip_each, parameter_groups
 from sardino.dino.parallel import Parallel
 from sardino.dino.recipe import SMALL, Rates
-from sardino.dino.step import Learner, Network, update_teacher
+from sardino.dino.step import Learner, Network, clip_each, parameter_groups, update_teacher
 from sardino.dino.vit import Architecture, build_vit
 
 Array = NDArray[np.float64]

@@ -16,8 +16,7 @@ from sardino.dino.batches import MemoryTiles
 from sardino.dino.parallel import Parallel
 from sardino.dino.pretrain import Stopped, pretrain
 from sardino.dino.recipe import SMALL, Run
-from sardino.dino.run_log import read_log
-from sardino.dino.session import Pretrained
+from sardino.dino.session import Pretrained, read_log
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 

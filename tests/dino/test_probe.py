@@ -21,7 +21,7 @@ def planted(seed, tiles=6, side=5, width=8, spread=0.1):
 
 @pytest.mark.parametrize("judge", [linear_probe, knn_probe])
 def test_classes_that_lie_apart_are_told_apart(judge):
-    found = judge(*planted(0), *planted(1), CLASSES)
+    found = judge(planted(0), planted(1), CLASSES)
     assert found.miou == 1 and found.converged and found.tokens == 150
     assert found.confusion.sum() == 150 and found.confusion.shape == (CLASSES, CLASSES)
 
@@ -31,7 +31,7 @@ def test_shuffled_labels_give_chance(judge):
     tokens, labels = planted(0, tiles=20)
     shuffled = np.random.default_rng(2).permutation(labels.ravel()).reshape(labels.shape)
     # A guess at random among n level classes: both sides hold 1/n, and meet in 1/n^2.
-    assert judge(tokens, shuffled, *planted(1, tiles=20), CLASSES).miou < 1.6 / (2 * CLASSES - 1)
+    assert judge((tokens, shuffled), planted(1, tiles=20), CLASSES).miou < 1.6 / (2 * CLASSES - 1)
 
 
 @pytest.mark.parametrize("judge", [linear_probe, knn_probe])
@@ -39,15 +39,16 @@ def test_shuffled_labels_give_chance(judge):
 def test_the_order_of_tiles_changes_nothing(judge, most):
     train, test = planted(0, spread=0.8), planted(1, spread=0.8)
     order = np.random.default_rng(3).permutation(len(train[0]))
-    moved = judge(train[0][order], train[1][order], test[0][order], test[1][order], CLASSES, seed=4, most=most)
-    here = judge(*train, *test, CLASSES, seed=4, most=most)
+    turned = [(tokens[order], labels[order]) for tokens, labels in (train, test)]
+    moved = judge(*turned, CLASSES, seed=4, most=most)
+    here = judge(train, test, CLASSES, seed=4, most=most)
     assert 0 < here.miou < 1
     np.testing.assert_array_equal(here.confusion, moved.confusion)
 
 
 def test_the_seed_decides_the_draw():
     train, test = planted(0, spread=0.8), planted(1, spread=0.8)
-    draws = [linear_probe(*train, *test, CLASSES, seed=seed, most=40) for seed in (0, 0, 1)]
+    draws = [linear_probe(train, test, CLASSES, seed=seed, most=40) for seed in (0, 0, 1)]
     assert draws[0].tokens == 40
     np.testing.assert_array_equal(draws[0].confusion, draws[1].confusion)
     assert (draws[0].confusion != draws[2].confusion).any()
@@ -64,39 +65,39 @@ def test_neighbours_vote_as_written_down():
         nearest = np.argsort(-similarity)[:20]
         votes = np.bincount(labels.ravel()[nearest], np.exp(similarity[nearest] / 0.07), CLASSES)
         expected[truth, votes.argmax()] += 1
-    np.testing.assert_array_equal(knn_probe(tokens, labels, asked, reference, CLASSES).confusion, expected)
+    np.testing.assert_array_equal(knn_probe((tokens, labels), (asked, reference), CLASSES).confusion, expected)
 
 
 @pytest.mark.parametrize("judge", [linear_probe, knn_probe])
 def test_patches_without_a_label_take_no_part(judge):
     train, test = planted(0, spread=0.8), planted(1, spread=0.8)
     train[1][2:4], test[1][:, 0] = IGNORE, IGNORE
-    found = judge(*train, *test, CLASSES)
+    found = judge(train, test, CLASSES)
     assert found.tokens == 100 and found.confusion.sum() == 120
     train[0][2:4], test[0][:, 0] = 7, -7
-    np.testing.assert_array_equal(judge(*train, *test, CLASSES).confusion, found.confusion)
+    np.testing.assert_array_equal(judge(train, test, CLASSES).confusion, found.confusion)
 
 
 def test_one_class_is_predicted_everywhere():
     tokens, labels = planted(0)
-    found = linear_probe(tokens, np.full_like(labels, 2), tokens, labels, CLASSES)
+    found = linear_probe((tokens, np.full_like(labels, 2)), (tokens, labels), CLASSES)
     assert found.iterations == 0 and found.confusion[:, 2].sum() == labels.size
 
 
 def test_a_solver_that_was_cut_short_says_so(monkeypatch):
     monkeypatch.setattr(probe, "ITERATIONS", 2)
-    found = linear_probe(*planted(0, spread=0.8), *planted(1), CLASSES)
+    found = linear_probe(planted(0, spread=0.8), planted(1), CLASSES)
     assert not found.converged and found.iterations == 2
 
 
 def test_what_does_not_fit_is_refused():
     tokens, labels = planted(0)
     with pytest.raises(SardinoError, match="same patches"):
-        linear_probe(tokens[:2], labels, tokens, labels, CLASSES)
+        linear_probe((tokens[:2], labels), (tokens, labels), CLASSES)
     with pytest.raises(SardinoError, match="no training patch"):
-        knn_probe(tokens, np.full_like(labels, IGNORE), tokens, labels, CLASSES)
+        knn_probe((tokens, np.full_like(labels, IGNORE)), (tokens, labels), CLASSES)
     with pytest.raises(SardinoError, match="finite"):
-        knn_probe(tokens * np.float32(np.nan), labels, tokens, labels, CLASSES)
+        knn_probe((tokens * np.float32(np.nan), labels), (tokens, labels), CLASSES)
     with pytest.raises(SardinoError, match="do not divide"):
         raw_tokens(np.zeros((1, 2, 4, 6), np.float32), 4)
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from sardino.dino.run_log import LOG, RunLog, read_log
+from sardino.dino.session import LOG, RunLog, read_log
 
 
 def written(folder: Path, steps: range, tensorboard: bool = False) -> None:

@@ -3,8 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sardino.dino.recipe import ViTSize, size_of
 from sardino.dino.vit import Architecture, build_vit, encode, encode_all, freeze, parameter_count
-from sardino.dino.vit_size import ViTSize, size_of
 from sardino.errors import SardinoError
 
 SMALL = Architecture(width=24, depth=2, heads=3, patch=8, channels=5, tile_px=32)

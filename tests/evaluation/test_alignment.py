@@ -3,7 +3,7 @@ import pytest
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
-from sardino.evaluation.attention_nulls import alignment, block_mean, explained
+from sardino.evaluation.attention_scores import alignment, block_mean, explained
 
 
 def halves(size=12):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.attention_nulls import others_mean, position_share
+from sardino.evaluation.attention_scores import others_mean, position_share
 
 BANDS = np.repeat(np.arange(6), 4)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.token_colours import token_pca
+from sardino.evaluation.patches import token_pca
 
 
 @pytest.fixture()
@@ -17,7 +17,7 @@ def test_the_main_directions_are_found_in_order(tokens: np.ndarray) -> None:
     found = token_pca(tokens)
     assert list(np.abs(found.components).argmax(1)) == [0, 2, 4]
     assert (np.diff(found.explained) < 0).all() and 0.9 < found.explained.sum() < 1
-    scores = found.scores(tokens).reshape(-1, 3)
+    scores = ((tokens - found.mean) @ found.components.T).reshape(-1, 3)
     np.testing.assert_allclose(scores.mean(0), 0, atol=1e-9)
     np.testing.assert_allclose(np.cov(scores.T), np.diag(np.var(scores, axis=0, ddof=1)), atol=1e-9)
 

@@ -79,7 +79,7 @@ def test_a_training_that_diverges_says_so():
 
 def test_a_prediction_is_what_the_confusions_count():
     model, tiles = arm("unet"), easy_tiles(5, 3)
-    maps = predict(model, tiles, CPU, batch=2)
+    maps = predict(model, tiles, CPU)
     right = tile_confusions(model, tiles, 3, CPU).trace(axis1=1, axis2=2)
     assert ((maps == tiles.labels.numpy()).sum((1, 2)) == right).all()
 

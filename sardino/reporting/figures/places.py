@@ -158,7 +158,7 @@ class ComparisonColumn:
         channels: names of the SAR channels.
         gsd_m: metres per pixel; None where nothing tells, and no scale bar is drawn.
         rollout: (h, w) attention rolled out through all blocks, 1 is an even spread.
-        tokens: (h, w, 3) tokens as colours (sardino.evaluation.token_colours).
+        tokens: (h, w, 3) tokens as colours (sardino.evaluation.patches).
         placed: the tile's place on the earth is known, and its rows run from north to south.
         model: whose attention it is: columns of one model share a colour scale.
     """
