@@ -151,16 +151,17 @@ def layer_inputs(vit: nn.Module, images: Tensor, blocks: Sequence[int]) -> list[
         SardinoError: no such block, or one without a single attention layer.
     """
     layers = list(getattr(vit, "blocks", ()))
-    wanted = []
+    wanted: list[SelfAttention] = []
     for block in blocks:
         if not -len(layers) <= block < len(layers):
             raise SardinoError(f"there is no block {block}: this ViT has {len(layers)}, from 0 to {len(layers) - 1}")
-        wanted.append(getattr(layers[block], "attn", None))
-        if not isinstance(wanted[-1], SelfAttention):
+        attention = getattr(layers[block], "attn", None)
+        if not isinstance(attention, SelfAttention):
             raise SardinoError(
                 f"block {block} of this {type(vit).__name__} has no attention that can be read: "
                 "a ViT with timm's Attention, AttentionRope or EvaAttention in each block can be"
             )
+        wanted.append(attention)
     found: dict[nn.Module, LayerInput] = {}
 
     def see(attention: nn.Module, given: tuple[Any, ...], named: dict[str, Any]) -> None:

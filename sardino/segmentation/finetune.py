@@ -109,7 +109,8 @@ def finetune(
         optimiser.step()
         losses.append(loss.item())
         if step in checks:
-            if (score := float(miou(tile_confusions(model, validation, classes, device).sum(0)))) > best:
+            score = float(miou(tile_confusions(model, validation, classes, device).sum(0)))
+            if score > best:
                 best, best_step, best_state = score, step + 1, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
     tenth = max(1, steps // 10)

@@ -66,8 +66,7 @@ class Features:
         done = folder / key_of(model, ids, about, device)
         what = f"{'tokens' if model.encoding == 'tokens' else 'attention maps'} of {len(ids)} tiles ({done.name})"
         x, y = tiles.read([0])
-        with torch.no_grad():
-            size = len(tiles) * (model.encode(x.to(device)).nbytes + y.nbytes)
+        size = len(tiles) * (model.encode(x.to(device)).nbytes + y.nbytes)
         if size > most_bytes:
             tell(f"{what} would take {size / 1e9:.3g} GB, more than the {most_bytes / 1e9:.3g} GB allowed: not kept")
             return None
