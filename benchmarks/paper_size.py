@@ -20,8 +20,7 @@ from pathlib import Path
 
 import torch
 
-from sardino.data.sources.world.scene import write_scene
-from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.dino.runtime import best_device, cores
 from sardino.errors import SardinoError, first_line
 from sardino.mapping.job import Job

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from sardino.data.sources.world.region import REGIONS
 from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.tables import REGIONS
 from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 LIMIT_S = 1.5

@@ -153,8 +153,7 @@ def earthengine(
 
     Example: sardino ingest earthengine tiles.parquet build/alps --project my-project --year 2020 --limit 3
     """
-    from sardino.data.sources.earthengine.session import initialise
-    from sardino.data.sources.earthengine.source import EarthEngineSource
+    from sardino.data.sources.earthengine import EarthEngineSource, initialise
 
     passes |= {"label_year": passes["label_year"] or None, "layers": tuple(layer or ())}
     source = EarthEngineSource(**passes, project=project, requests=requests)
@@ -283,8 +282,7 @@ def scene(
 
     Twelve seasonal channels in decibels, as a scene of yours must have them. No pixel was ever measured.
     """
-    from sardino.data.sources.world.scene import write_scene
-    from sardino.data.sources.world.synthetic import World
+    from sardino.data.sources.world.synthetic import World, write_scene
 
     columns, rows = columns_and_rows(size, "--size", "960x720")
     shape, progress = (rows, columns), shown(out.name)

@@ -10,8 +10,7 @@ import rasterio
 import torch
 from numpy.typing import NDArray
 
-from sardino.data.sources.world.scene import write_scene
-from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -19,38 +20,24 @@ from sardino.errors import SardinoError
 Method = Literal["mean", "median"]
 METHODS = get_args(Method)
 ORBITS = ("ascending", "descending")
-FIRST_YEAR = 2015
-"""The first whole year of Sentinel-1, its winter from December 2014."""
-LABEL_YEARS = (2020, 2021)
-"""Editions of WorldCover; they differ in algorithm, so that one is never taken for the other."""
+FIRST_YEAR = 2015  # the first whole year of Sentinel-1, its winter from December 2014
+LABEL_YEARS = (2020, 2021)  # editions of WorldCover; they differ in algorithm, so that one is never taken for the other
 MEASURED = ("vv", "vh")
-ERODE_PX = 10
-"""Pixels taken off at scene borders, 100 m at 10 m: border noise reaches 100 to 500 m into older products."""
-HOLE_PX = 5
-"""Missing spots narrower than this are calm water or shadow, not a scene border, and are not eroded."""
+ERODE_PX = 10  # pixels taken off at scene borders, 100 m at 10 m: border noise reaches 100 to 500 m into older products
+HOLE_PX = 5  # missing spots narrower than this are calm water or shadow, not a scene border, and are not eroded
 
 
 @dataclass(frozen=True)
 class SeasonalSource:
-    """Sources of single passes: seasonal composites of a year and an orbit direction, with WorldCover labels.
+    """Sources of single passes: seasonal composites of a year and an orbit direction, with WorldCover labels."""
 
-    Args:
-        year: winter starts in December of the year before.
-        orbit: "ascending" or "descending"; the two look from different sides and are never mixed.
-        composite: "mean" in linear power, or "median", as geetiles takes.
-        erode_px: taken off at each pass's border.
-        label_year: 2020 or 2021; the passes' year where None.
-        layers: names of reference layers to add.
-        min_valid: smallest share of a tile's pixels, 0 to 1, that each needed season must cover.
-    """
-
-    year: int
-    orbit: str = "ascending"
-    composite: Method = "mean"
-    erode_px: int = ERODE_PX
-    label_year: int | None = None
-    layers: tuple[str, ...] = ()
-    min_valid: float = 0.5
+    year: int  # winter starts in December of the year before
+    orbit: str = "ascending"  # "ascending" or "descending"; the two look from different sides and are never mixed
+    composite: Method = "mean"  # "mean" in linear power, or "median", as geetiles takes
+    erode_px: int = ERODE_PX  # taken off at each pass's border
+    label_year: int | None = None  # 2020 or 2021; the passes' year where None
+    layers: tuple[str, ...] = ()  # names of reference layers to add
+    min_valid: float = 0.5  # smallest share of a tile's pixels, 0 to 1, that each needed season must cover
 
     channels = CHANNELS
     legend = WORLDCOVER
@@ -83,10 +70,31 @@ class SeasonalSource:
         """Pixels read beyond the tile, so that a border just outside is eroded inside as well."""
         return self.erode_px + HOLE_PX if self.erode_px else 0
 
-    def inner(self, composite: xr.Dataset) -> xr.Dataset:
-        """A composite without its margin."""
+    def composed(
+        self,
+        series: xr.Dataset,
+        label: NDArray[np.uint8],
+        layers: dict[str, NDArray[Any]],
+        source: str,
+        needed: Sequence[str] = SEASONS,
+        notes: Sequence[str] = (),
+    ) -> SourceChip:
+        """The chip of a tile from the passes over it and its margin; seasons that are not needed may stay NaN.
+
+        LeftOut where a needed season is missing or covers too little, by name; it names the source.
+        """
         inside = slice(self.margin_px, -self.margin_px or None)
-        return composite.isel(y=inside, x=inside)
+        composite = seasonal_composite(series, self.year, self.composite, self.erode_px).isel(y=inside, x=inside)
+        vv, vh = composite["vv"].values, composite["vh"].values
+        share = (np.isfinite(vv) & np.isfinite(vh)).mean((1, 2))
+        wanted = [(name, part) for name, part in zip(SEASONS, share, strict=True) if name in needed]
+        if empty := [name for name, part in wanted if part == 0]:
+            raise LeftOut(f"{source} has no valid pass in {', '.join(empty)}: choose another year or orbit direction")
+        if thin := [f"{name} {part:.0%}" for name, part in wanted if part < self.min_valid]:
+            short = f"({', '.join(thin)}, needed {self.min_valid:.0%})"
+            raise LeftOut(f"{source} covers too little {short}: lower the share needed")
+        counts = np.minimum(composite["count_vv"].values, composite["count_vh"].values)
+        return SourceChip(seasonal_stack(vv, vh), label, layers, counts, tuple(notes))
 
 
 class AbsentSeason(SardinoError):
@@ -112,13 +120,10 @@ def seasonal_means(
     """Mean backscatter of each season, taken in linear power, pixel by pixel over the dates that are valid there.
 
     Args:
-        power: (T, H, W) linear power, NaN where missing.
+        power: (T, H, W) linear power, NaN where missing; the result is (4, H, W) in the order of SEASONS.
         months: calendar month, 1 to 12, of each date; December counts to the winter that follows.
         needed: seasons that must hold a valid pixel, else AbsentSeason names them; others may stay empty.
         source: named in the error.
-
-    Returns:
-        (4, H, W) float32 linear power in the order of SEASONS, NaN where a season has no valid date.
     """
     if len(power) != len(months):
         raise SardinoError(f"{source} holds {len(power)} dates but {len(months)} months are given")
@@ -133,11 +138,8 @@ def seasonal_channels(db: dict[str, NDArray[np.float32]], channels: Sequence[str
     """Named channels such as "winter_vv" or "fall_vv-vh".
 
     Args:
-        db: per polarisation, "vv" or "vh", the (4, H, W) seasonal backscatter in dB.
+        db: per polarisation, "vv" or "vh", the (4, H, W) seasonal backscatter in dB; the result is (C, H, W).
         channels: <season>_<polarisation>, in the order wanted; "vv-vh" is the difference of decibels.
-
-    Returns:
-        (C, H, W) float32 dB, NaN where missing.
     """
     db = with_difference(db)
     planes = []
@@ -170,14 +172,17 @@ def seasonal_composite(series: xr.Dataset, year: int, method: Method = "mean", e
         method: "mean", or "median" as Earth Engine scripts use (0.36 dB lower at 4.4 looks and 14 dates).
         erode_px: border to take off, in pixels of the series' grid.
 
-    Returns:
-        Dims (season, y, x): vv and vh float32 linear power, NaN where a season has no pass; count_vv and
-        count_vh int16, passes used.
-
-    Raises:
-        SardinoError: the series does not say what it holds, or is none.
+    The result has dims (season, y, x): vv and vh float32 linear power, NaN where a season has no pass; count_vv and
+    count_vh int16, passes used. SardinoError where the series does not say what it holds, or is none.
     """
-    _check(series, method, erode_px)
+    if absent := [name for name in MEASURED if name not in series]:
+        raise SardinoError(f"a series needs vv and vh in linear power, {', '.join(absent)} is missing")
+    if set(series["vv"].dims) != {"time", "y", "x"}:
+        raise SardinoError(f"a series needs the dims time, y, x, not {', '.join(map(str, series['vv'].dims))}")
+    if series.attrs.get("quantity") not in ("gamma0", "sigma0"):
+        raise SardinoError('a series must state its quantity: set attrs["quantity"] to "gamma0" or "sigma0"')
+    if method not in METHODS or erode_px < 0:
+        raise SardinoError(f"a composite is {' or '.join(METHODS)} with erosion from 0 px, not {method}, {erode_px}")
     passes = join_passes(series.isel(time=in_year(series["time"].values, year)))
     season = np.array([SEASONS.index(season_of(month)) for month in passes["time"].dt.month.values], dtype=int)
     power = np.stack([passes[name].transpose("time", "y", "x").values for name in MEASURED])
@@ -186,65 +191,35 @@ def seasonal_composite(series: xr.Dataset, year: int, method: Method = "mean", e
         valid &= ~border(~valid.any(0), erode_px)  # the swath's border is one for both polarisations
     reduce = _mean if method == "mean" else _median
     variables: dict[str, Any] = {}
+    within = [season == number for number in range(len(SEASONS))]
     for name, values, seen in zip(MEASURED, np.where(valid, power, np.float32(np.nan)), valid, strict=True):
-        planes = [(reduce(values[season == n]), seen[season == n].sum(0)) for n in range(len(SEASONS))]
-        means, counts = zip(*planes, strict=True)
-        variables[name] = ("season", "y", "x"), np.stack(means)
-        variables[f"count_{name}"] = ("season", "y", "x"), np.stack(counts).astype(np.int16)
+        variables[name] = ("season", "y", "x"), np.stack([reduce(values[dates]) for dates in within])
+        counts = np.stack([seen[dates].sum(0) for dates in within])
+        variables[f"count_{name}"] = ("season", "y", "x"), counts.astype(np.int16)
     coordinates = {name: series[name] for name in ("y", "x", "spatial_ref") if name in series.coords}
     facts = {"quantity": series.attrs["quantity"], "composite": method, "year": year, "erode_px": erode_px}
     return xr.Dataset(variables, {"season": list(SEASONS), **coordinates}, facts)
 
 
-def composite_chip(
-    composite: xr.Dataset,
-    label: NDArray[np.uint8],
-    *,
-    layers: dict[str, NDArray[Any]] | None = None,
-    needed: Sequence[str] = SEASONS,
-    min_valid: float = 0.0,
-    notes: Sequence[str] = (),
-    source: str = "the catalogue",
-) -> SourceChip:
-    """The chip of one tile from its composite, cut to the tile's pixels.
-
-    Args:
-        needed: seasons that must hold pixels; others may stay NaN.
-        min_valid: smallest share of pixels, 0 to 1, that each needed season must have in both polarisations.
-        source: named in the reason.
-
-    Raises:
-        LeftOut: a needed season is missing or covers too little, by name.
-    """
-    vv, vh = composite["vv"].values, composite["vh"].values
-    share = (np.isfinite(vv) & np.isfinite(vh)).mean((1, 2))
-    wanted = [(name, part) for name, part in zip(SEASONS, share, strict=True) if name in needed]
-    if empty := [name for name, part in wanted if part == 0]:
-        raise LeftOut(f"{source} has no valid pass in {', '.join(empty)}: choose another year or orbit direction")
-    if thin := [f"{name} {part:.0%}" for name, part in wanted if part < min_valid]:
-        raise LeftOut(f"{source} covers too little ({', '.join(thin)}, needed {min_valid:.0%}): lower the share needed")
-    counts = np.minimum(composite["count_vv"].values, composite["count_vh"].values)
-    return SourceChip(seasonal_stack(vv, vh), label, layers or {}, counts, tuple(notes))
-
-
-def join_passes(series: xr.Dataset, longitude: float | None = None) -> xr.Dataset:
+def join_passes(series: xr.Dataset) -> xr.Dataset:
     """Frames of one solar day and relative orbit as one plane: the earliest frame that is valid at a pixel.
 
-    The longitude, in degrees east, is for the solar day; it is taken from the series' CRS where None.
+    The solar day is that of the series' middle; of Greenwich where it has no CRS.
     """
-    times = pd.DatetimeIndex(series["time"].values)
-    if longitude is None:
-        longitude = _longitude(series)
+    import rioxarray  # noqa: F401  gives a dataset its CRS
+
+    times, longitude = pd.DatetimeIndex(series["time"].values), 0.0
+    if series.rio.crs is not None:
+        x, y = (float(series[axis].values.mean()) for axis in ("x", "y"))
+        longitude = float(transformer(series.rio.crs.to_string(), "EPSG:4326").transform(x, y)[0])
     days = (times + pd.to_timedelta(longitude / 15, unit="h")).normalize()
     orbits = series["relative_orbit"].values if "relative_orbit" in series.coords else np.zeros(len(times), int)
     order = sorted(range(len(times)), key=lambda i: (days[i], str(orbits[i]), times[i]))
-    groups: dict[tuple[Any, Any], list[int]] = {}
-    for number in order:
-        groups.setdefault((days[number], str(orbits[number])), []).append(number)
+    groups = [list(group) for _, group in groupby(order, key=lambda i: (days[i], str(orbits[i])))]
     if len(groups) == len(times):
         return series.isel(time=order)
     joined = []
-    for first, *others in groups.values():
+    for first, *others in groups:
         plane = series.isel(time=first)
         for frame in (series.isel(time=other) for other in others):
             plane = plane.assign({name: plane[name].where(plane[name] > 0, frame[name]) for name in MEASURED})
@@ -262,30 +237,8 @@ def border(missing: NDArray[np.bool_], erode_px: int) -> NDArray[np.bool_]:
         flat = missing[number].view(np.uint8)
         # An opening: what a HOLE_PX square does not fit into vanishes; outside the array it fits.
         core = minimum_filter(flat, HOLE_PX, mode="constant", cval=1)
-        wide = maximum_filter(core, HOLE_PX + 2 * erode_px, mode="constant", cval=0)
-        near[number] = wide.view(bool)
+        near[number] = maximum_filter(core, HOLE_PX + 2 * erode_px, mode="constant", cval=0).view(bool)
     return near
-
-
-def _check(series: xr.Dataset, method: str, erode_px: int) -> None:
-    if absent := [name for name in MEASURED if name not in series]:
-        raise SardinoError(f"a series needs vv and vh in linear power, {', '.join(absent)} is missing")
-    if set(series["vv"].dims) != {"time", "y", "x"}:
-        raise SardinoError(f"a series needs the dims time, y, x, not {', '.join(map(str, series['vv'].dims))}")
-    if series.attrs.get("quantity") not in ("gamma0", "sigma0"):
-        raise SardinoError('a series must state its quantity: set attrs["quantity"] to "gamma0" or "sigma0"')
-    if method not in METHODS or erode_px < 0:
-        raise SardinoError(f"a composite is {' or '.join(METHODS)} with erosion from 0 px, not {method}, {erode_px}")
-
-
-def _longitude(series: xr.Dataset) -> float:
-    """Of the middle of a series; 0 where it has no CRS."""
-    import rioxarray  # noqa: F401  gives a dataset its CRS
-
-    if series.rio.crs is None:
-        return 0.0
-    x, y = (float(series[axis].values.mean()) for axis in ("x", "y"))
-    return float(transformer(series.rio.crs.to_string(), "EPSG:4326").transform(x, y)[0])
 
 
 def _mean(power: NDArray[np.float32]) -> NDArray[np.float32]:

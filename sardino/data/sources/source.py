@@ -11,11 +11,10 @@ from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.tile import Chip, Tile
 from sardino.errors import SardinoError
 
+# Wraps a loop and is told how many there are, for example `lambda n, total: tqdm(n, total=total)`.
 Progress = Callable[[Iterable[int], int], Iterable[int]]
-"""Wraps a loop and is told how many there are, for example `lambda n, total: tqdm(n, total=total)`."""
-
+# Carbon in dry biomass (IPCC 2006 guidelines, volume 4, table 4.3): catalogues map carbon, the layer is biomass.
 CARBON_FRACTION = 0.47
-"""Carbon in dry biomass (IPCC 2006 guidelines, volume 4, table 4.3): catalogues map carbon, the layer is biomass."""
 
 
 class LeftOut(SardinoError):
@@ -34,46 +33,24 @@ class SourceChip(Chip):
 
 
 class Source(Protocol):
-    """A place tiles come from. Implementations are frozen dataclasses: they are pickled to Dask workers.
-
-    Attributes:
-        channels: names of the backscatter channels, in order.
-        legend: meaning of the label indices.
-        product: what was measured, in words.
-        synthetic: whether the pixels come from a simulation.
-    """
+    """A place tiles come from. Implementations are frozen dataclasses: they are pickled to Dask workers."""
 
     @property
-    def channels(self) -> tuple[str, ...]: ...
-
+    def channels(self) -> tuple[str, ...]: ...  # names of the backscatter channels, in order
     @property
-    def legend(self) -> Legend: ...
-
+    def legend(self) -> Legend: ...  # meaning of the label indices
     @property
-    def product(self) -> str: ...
-
+    def product(self) -> str: ...  # what was measured, in words
     @property
-    def synthetic(self) -> bool: ...
+    def synthetic(self) -> bool: ...  # whether the pixels come from a simulation
 
     def chip(self, tile: Tile) -> Chip:
-        """The pixels of one tile.
-
-        Raises:
-            LeftOut: the tile cannot be made complete; the reason names what is missing.
-            Transient: worth another try.
-        """
+        """The pixels of one tile; LeftOut, by what is missing, or Transient where another try is worth it."""
         ...
 
     def metadata(self) -> dict[str, Any]:
         """Facts for the store, JSON values: whatever changes the pixels must be among them."""
         ...
-
-
-def missing_layer(name: str, shape: tuple[int, int]) -> NDArray[Any]:
-    """A reference layer (see LAYERS) of a tile that has none: black, unlabelled or NaN."""
-    if name == "optical":
-        return np.zeros((3, *shape), np.uint8)
-    return np.full(shape, IGNORE, np.uint8) if name == "landcover_300m" else np.full(shape, np.nan, np.float32)
 
 
 def as_layer(name: str, planes: NDArray[np.floating]) -> NDArray[Any]:
@@ -83,3 +60,8 @@ def as_layer(name: str, planes: NDArray[np.floating]) -> NDArray[Any]:
     if name == "landcover_300m":
         return np.nan_to_num(planes[0], nan=IGNORE).astype(np.uint8)
     return planes[0].astype(np.float32)
+
+
+def missing_layer(name: str, shape: tuple[int, int]) -> NDArray[Any]:
+    """A reference layer (see LAYERS) of a tile that has none: black, unlabelled or NaN."""
+    return as_layer(name, np.full((3, *shape), np.nan, np.float32))

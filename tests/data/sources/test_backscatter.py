@@ -3,13 +3,11 @@
 import numpy as np
 import pytest
 
-from sardino.data.sources.world.backscatter import LEVEL_DB, REFERENCE_DEG, VV_VH_CORRELATION, mean_power
-from sardino.data.sources.world.cover import covers
 from sardino.data.sources.world.landscape import landscape
 from sardino.data.sources.world.noise import Grid, Keys
-from sardino.data.sources.world.region import REGIONS
-from sardino.data.sources.world.sensor import incidence_deg
+from sardino.data.sources.world.sensor import LEVEL_DB, REFERENCE_DEG, VV_VH_CORRELATION, incidence_deg, mean_power
 from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.tables import REGIONS, covers
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.tile import Tile
 

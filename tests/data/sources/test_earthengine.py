@@ -18,10 +18,15 @@ from ee import _state, apitestcase
 from google.auth.exceptions import RefreshError
 from numpy.typing import NDArray
 
-from sardino.data.sources.earthengine import session as earthengine_session
-from sardino.data.sources.earthengine.assets import LAYERS, label_image, passes
-from sardino.data.sources.earthengine.session import initialise
-from sardino.data.sources.earthengine.source import EarthEngineSource, series_of
+from sardino.data.sources.earthengine import (
+    HIGH_VOLUME,
+    LAYERS,
+    EarthEngineSource,
+    initialise,
+    label_image,
+    passes,
+    series_of,
+)
 from sardino.data.sources.ingest import ingest
 from sardino.data.sources.source import LeftOut, Transient
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
@@ -360,7 +365,7 @@ def test_the_session_is_opened_once_with_project_and_endpoint(monkeypatch: pytes
     monkeypatch.setattr(ee, "Initialize", lambda **options: asked.append(options))
     initialise("mine")
     initialise("mine")
-    assert asked == [{"project": "mine", "url": earthengine_session.HIGH_VOLUME}]
+    assert asked == [{"project": "mine", "url": HIGH_VOLUME}]
 
 
 def test_tiles_become_a_store_through_faults_that_pass(

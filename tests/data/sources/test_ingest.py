@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 from made_source import MadeSource, made_tiles
 
-from sardino.data.sources.ingest import ingest
-from sardino.data.sources.staging import pack_chip, unpack_chip
+from sardino.data.sources.ingest import ingest, pack_chip, unpack_chip
 from sardino.data.tiles.radiometry import pack
 from sardino.data.tiles.store import TileStore
 from sardino.errors import SardinoError

@@ -8,8 +8,7 @@ import pytest
 from archive_folder import STEM, identifier, write_folder
 from hub_server import COMMIT, Hub, serve
 
-from sardino.data.sources.archives.hub import HubFile, HubFolder
-from sardino.data.sources.archives.m3leo import AREAS, DATASETS, Area, Downloaded, download
+from sardino.data.sources.archives.m3leo import AREAS, DATASETS, Area, Downloaded, HubFile, HubFolder, download
 from sardino.data.sources.archives.source import open_archive
 from sardino.errors import SardinoError
 
@@ -20,7 +19,7 @@ TILE = f"{STEM}/s1grd-2020/{identifier(0)}.tif"
 @pytest.fixture(autouse=True)
 def anonymous(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_IMPLICIT_TOKEN", True)
-    monkeypatch.setattr("sardino.data.sources.archives.hub.WAIT_S", 0.01)
+    monkeypatch.setattr("sardino.data.sources.archives.m3leo.WAIT_S", 0.01)
 
 
 @pytest.fixture
@@ -88,7 +87,7 @@ def test_a_killed_run_goes_on_at_the_last_byte(hub: Hub, tmp_path: Path, monkeyp
     size = (hub.root / TILE).stat().st_size
     hub.cut[TILE] = size // 2
     with monkeypatch.context() as patch:
-        patch.setattr("sardino.data.sources.archives.hub.TRIES", 1)
+        patch.setattr("sardino.data.sources.archives.m3leo.TRIES", 1)
         with pytest.raises(SardinoError, match="goes on where it stopped"):
             fetch(hub, tmp_path / "here", per_split=1)
     assert not (tmp_path / "here" / TILE).exists()
@@ -122,7 +121,7 @@ def test_passing_faults_of_the_server_are_waited_out(hub: Hub, tmp_path: Path) -
 def test_lasting_faults_end_in_a_sentence_and_the_next_run_completes(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sardino.data.sources.archives.hub.TRIES", 1)
+    monkeypatch.setattr("sardino.data.sources.archives.m3leo.TRIES", 1)
     for status, sentence in {500: "answered 500", 403: "refuses", 404: "has no"}.items():
         hub.status[TILE] = status
         with pytest.raises(SardinoError, match=sentence):

@@ -1,6 +1,7 @@
 """Seasonal composites: the right months, linear power, one count a pass, eroded borders, no season made up."""
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +15,8 @@ from hypothesis.extra.numpy import arrays
 from sardino.data.sources.seasonal_composite import (
     HOLE_PX,
     AbsentSeason,
+    SeasonalSource,
     border,
-    composite_chip,
     in_year,
     join_passes,
     season_of,
@@ -23,7 +24,7 @@ from sardino.data.sources.seasonal_composite import (
     seasonal_composite,
     seasonal_means,
 )
-from sardino.data.sources.source import LeftOut
+from sardino.data.sources.source import LeftOut, SourceChip
 from sardino.data.tiles.radiometry import CHANNELS, SEASONS, seasonal_stack, to_db
 from sardino.errors import SardinoError
 
@@ -159,10 +160,11 @@ def test_frames_of_one_pass_count_once_and_other_orbits_count_again() -> None:
 
 def test_a_pass_is_one_solar_day_also_across_midnight_utc() -> None:
     late = series(["2020-06-07T23:59:50", "2020-06-08T00:00:15"], orbits=[5, 5])
-    assert len(join_passes(late, longitude=75.0)["time"]) == 1
-    # Twelve hours apart in solar time: two passes, although the same day in UTC.
-    assert len(join_passes(series(["2020-06-07T00:30", "2020-06-07T23:30"], orbits=[5, 5]), 0.0)["time"]) == 1
-    assert len(join_passes(series(["2020-06-07T00:30", "2020-06-07T23:30"], orbits=[5, 5]), 90.0)["time"]) == 2
+    assert len(join_passes(late.rio.write_crs("EPSG:32643"))["time"]) == 1  # 75 degrees east
+    day = series(["2020-06-07T00:30", "2020-06-07T23:30"], orbits=[5, 5])
+    assert len(join_passes(day)["time"]) == 1  # 3 degrees east
+    # At 87 degrees east these are two solar days, although the same day in UTC.
+    assert len(join_passes(day.rio.write_crs("EPSG:32645"))["time"]) == 2
 
 
 def test_the_border_of_a_pass_is_eroded_but_not_the_seam_of_its_frames() -> None:
@@ -183,9 +185,14 @@ def test_a_small_hole_stays_small() -> None:
     assert border(missing, 6).sum() == (HOLE_PX + 12) ** 2
 
 
+def composed(made: xr.Dataset, min_valid: float = 0.0, **facts: Any) -> SourceChip:
+    source = SeasonalSource(2020, erode_px=0, min_valid=min_valid)
+    return source.composed(made, np.zeros((24, 24), np.uint8), {}, "the catalogue", **facts)
+
+
 def test_the_chip_has_the_twelve_channels_and_its_counts() -> None:
     made = series(DATES)
-    chip = composite_chip(seasonal_composite(made, 2020), np.zeros((24, 24), np.uint8))
+    chip = composed(made)
     assert chip.backscatter_db.shape == (len(CHANNELS), 24, 24) and chip.backscatter_db.dtype == np.float32
     vv = 10 * np.log10(made["vv"].values[:2].astype(np.float64).mean(0))
     np.testing.assert_allclose(chip.backscatter_db[CHANNELS.index("winter_vv")], vv, atol=1e-4)
@@ -193,11 +200,9 @@ def test_the_chip_has_the_twelve_channels_and_its_counts() -> None:
 
 
 def test_a_missing_season_leaves_the_tile_out_by_name_unless_it_is_not_needed() -> None:
-    composite = seasonal_composite(series(DATES[2:]), 2020)
-    label = np.zeros((24, 24), np.uint8)
-    with pytest.raises(LeftOut, match="no valid pass in winter"):
-        composite_chip(composite, label)
-    chip = composite_chip(composite, label, needed=SEASONS[1:])
+    with pytest.raises(LeftOut, match="the catalogue has no valid pass in winter"):
+        composed(series(DATES[2:]))
+    chip = composed(series(DATES[2:]), needed=SEASONS[1:])
     assert np.isnan(chip.backscatter_db[:3]).all() and np.isfinite(chip.backscatter_db[3:]).all()
 
 
@@ -205,9 +210,8 @@ def test_a_season_that_covers_too_little_leaves_the_tile_out() -> None:
     made = series(DATES)
     for name in ("vv", "vh"):
         made[name].values[4:6, :, :18] = 0
-    composite = seasonal_composite(made, 2020, erode_px=0)
     with pytest.raises(LeftOut, match="summer 25%"):
-        composite_chip(composite, np.zeros((24, 24), np.uint8), min_valid=0.5)
+        composed(made, min_valid=0.5)
 
 
 def test_a_series_that_does_not_say_what_it_holds_is_refused() -> None:

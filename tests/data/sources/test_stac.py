@@ -14,11 +14,10 @@ from scipy.ndimage import binary_dilation
 from stac_archive import MARGIN, OTHER_ORBIT, STALE, Archive, build_archive
 from stac_server import StacServer
 
-from sardino.data.sources.ingest import ingest, make_tile
+from sardino.data.sources.ingest import ingest, make_tile, pack_chip
 from sardino.data.sources.source import LeftOut, Transient
 from sardino.data.sources.stac.catalogue import Catalogue, HttpPolicy
 from sardino.data.sources.stac.source import StacSource
-from sardino.data.sources.staging import pack_chip
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS, SEASONS
 from sardino.data.tiles.store import TileStore

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from made_source import MadeSource
 
-from sardino.data.sources.staging import PLAN, Staging
+from sardino.data.sources.ingest import PLAN, Staging
 from sardino.errors import SardinoError
 
 

@@ -8,11 +8,10 @@ import sys
 import numpy as np
 import pytest
 
-from sardino.data.sources.world.cover import covers
 from sardino.data.sources.world.landscape import landscape
 from sardino.data.sources.world.noise import Grid, Keys
-from sardino.data.sources.world.region import REGIONS
 from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.tables import REGIONS, covers
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.tile import LAYERS, Tile

@@ -4,16 +4,15 @@ import numpy as np
 import pytest
 import rasterio
 
-from sardino.data.sources.world import scene
-from sardino.data.sources.world.scene import write_scene
-from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world import synthetic
+from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.errors import SardinoError
 
 
 def test_a_scene_and_its_labels_are_the_chips_of_its_place(tmp_path, monkeypatch):
-    monkeypatch.setattr(scene, "PIECE_PX", 32)
+    monkeypatch.setattr(synthetic, "PIECE_PX", 32)
     world = World(seed=3)
     write_scene(world, "conus", tmp_path / "scene.tif", (40, 70), labels=tmp_path / "labels.tif")
     tiles = world.tiles("conus", 32, 3, 2)

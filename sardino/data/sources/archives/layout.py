@@ -3,6 +3,7 @@
 import csv
 import math
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 
 from sardino.data.places.splits import band_index, splits_of_bands
 from sardino.data.places.utm import crs_at, transformer
@@ -17,31 +19,23 @@ from sardino.data.tiles.store import SPLITS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
 
+# <aoi>_partitions_<kind>_<13 hex>, with _miniset behind it in the small edition of M3LEO.
 STEM = re.compile(r"(?P<aoi>.+)_partitions_(?P<kind>.+)_(?P<hash>[0-9a-f]{13})(?P<subset>_[A-Za-z0-9-]+)?")
-"""<aoi>_partitions_<kind>_<13 hex>, with _miniset behind it in the small edition of M3LEO."""
-IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-"""What a tile may be called: nothing in it leads to another folder."""
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a tile: nothing in it leads to another folder
 GSD_M = 10.0
-MARKERS = (".nodata", ".skipped")
-"""Files that geetiles and sartiles leave where a tile has no data."""
+MARKERS = (".nodata", ".skipped")  # files that geetiles and sartiles leave where a tile has no data
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Tiles of one table (.geojson), and the folder that holds <data set>/<identifier>.tif or .nc.
-
-    Args:
-        identifiers, tiles: names of the tiles, as given, and their places on the grid asked for.
-        splits: "train", "val" or "test", or "" where the files assign none.
-        bands: geographic band of each tile; 0 where the splits came from the files.
-    """
+    """Tiles of one table (.geojson), and the folder that holds <data set>/<identifier>.tif or .nc."""
 
     table: Path
     folder: Path
-    identifiers: tuple[str, ...]
-    tiles: tuple[Tile, ...]
-    splits: tuple[str, ...]
-    bands: tuple[int, ...]
+    identifiers: tuple[str, ...]  # names of the tiles, as given
+    tiles: tuple[Tile, ...]  # their places on the grid asked for
+    splits: tuple[str, ...]  # "train", "val" or "test", or "" where the files assign none
+    bands: tuple[int, ...]  # geographic band of each tile; 0 where the splits came from the files
 
     def datasets(self) -> list[str]:
         """Names of the data sets that have a folder."""
@@ -93,8 +87,7 @@ def open_layout(path: Path, *, splits: Path | None = None, tile_px: int = 432) -
             or the table's column `split`.
         tile_px: edge of the square in pixels of 10 m.
 
-    Raises:
-        SardinoError: a file is missing, damaged or of another layout, or identifiers repeat or lead elsewhere.
+    SardinoError where a file is missing, damaged or of another layout, or identifiers repeat or lead elsewhere.
     """
     table = _find_table(Path(path))
     match = STEM.fullmatch(table.stem)
@@ -112,12 +105,15 @@ def open_layout(path: Path, *, splits: Path | None = None, tile_px: int = 432) -
     if "identifier" not in frame.columns or not len(frame):
         raise SardinoError(f"{table} has no column 'identifier' or no tile: it is no table of geetiles")
     identifiers = [str(value) for value in frame["identifier"]]
-    _check_identifiers(identifiers, table)
+    if strange := [name for name in identifiers if not IDENTIFIER.fullmatch(name)]:
+        raise SardinoError(f"{table} names a tile {strange[0]!r}, which is no file name: the table is not trusted")
+    if twice := [name for name, count in Counter(identifiers).items() if count > 1]:
+        raise SardinoError(f"{table} names the tile {twice[0]} twice: remove one")
     outlines = frame.geometry if frame.crs is None else frame.geometry.to_crs("EPSG:4326")
     if outlines.is_empty.any() or outlines.isna().any():
         raise SardinoError(f"{table} has tiles without an outline: write it again with `geet`")
     tiles = [_utm_tile(match["aoi"], bounds, tile_px) for bounds in outlines.bounds.to_numpy().tolist()]
-    given = _splits(table, match, identifiers, splits, frame)
+    given = _splits(table, match["subset"] or "_miniset", splits, frame)
     return Layout(table, data, tuple(identifiers), tuple(tiles), tuple(given), (0,) * len(tiles))
 
 
@@ -126,9 +122,9 @@ def _utm_tile(region: str, bounds: Sequence[float], tile_px: int) -> Tile:
     west, south, east, north = bounds
     if not (max(abs(west), abs(east)) <= 180 and max(abs(south), abs(north)) <= 84):
         raise SardinoError(f"region '{region}' has tiles beyond 180 degrees east or 84 north: is the table in degrees?")
-    longitude, latitude = (west + east) / 2, (south + north) / 2
-    crs = crs_at(longitude, latitude)
-    x, y = transformer("EPSG:4326", crs).transform(longitude, latitude)
+    centre = (west + east) / 2, (south + north) / 2
+    crs = crs_at(*centre)
+    x, y = transformer("EPSG:4326", crs).transform(*centre)
     half = tile_px * GSD_M / 2
     left, top = round((x - half) / GSD_M) * GSD_M, round((y + half) / GSD_M) * GSD_M
     return Tile(region, crs, (GSD_M, 0.0, left, 0.0, -GSD_M, top), (tile_px, tile_px))
@@ -146,11 +142,10 @@ def _find_table(path: Path) -> Path:
     return found[0]
 
 
-def _splits(
-    table: Path, match: re.Match[str], identifiers: list[str], path: Path | None, frame: geopandas.GeoDataFrame
-) -> list[str]:
+def _splits(table: Path, subset: str, path: Path | None, frame: geopandas.GeoDataFrame) -> list[str]:
+    """The split of each tile, "" for none."""
     if path is None:
-        own, subset = table.stem, match["subset"] or "_miniset"
+        own = table.stem
         found = sorted(table.parent.glob(f"{own.removesuffix(subset)}*splits*.csv"))
         # A list of a subset belongs to the subset's own table.
         found = [file for file in found if file.stem.endswith(subset) == own.endswith(subset)]
@@ -160,7 +155,7 @@ def _splits(
         path = found[0] if found else None
     if path is None:
         if "split" not in frame.columns:
-            return [""] * len(identifiers)
+            return [""] * len(frame)
         return [_split(value, table) for value in frame["split"]]
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -168,6 +163,7 @@ def _splits(
         listed = {row["identifier"]: _split(row["split"], path) for row in rows}
     except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
         raise SardinoError(f"{path} has no columns identifier and split ({error}): copy the file again") from error
+    identifiers = [str(value) for value in frame["identifier"]]
     if not listed.keys() & set(identifiers):
         raise SardinoError(f"{path} names none of the tiles of {table.name}: it belongs to another partition")
     return [listed.get(identifier, "") for identifier in identifiers]
@@ -176,15 +172,6 @@ def _splits(
 def _split(value: object, path: Path) -> str:
     if value in SPLITS:
         return str(value)
-    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
+    if value == "" or pd.isna(value):
         return ""
     raise SardinoError(f"{path} has the split '{value}': only {', '.join(SPLITS)} are known")
-
-
-def _check_identifiers(identifiers: list[str], table: Path) -> None:
-    for identifier in identifiers:
-        if not IDENTIFIER.fullmatch(identifier):
-            raise SardinoError(f"{table} names a tile {identifier!r}, which is no file name: the table is not trusted")
-    if len(set(identifiers)) < len(identifiers):
-        twice = next(name for name in identifiers if identifiers.count(name) > 1)
-        raise SardinoError(f"{table} names the tile {twice} twice: remove one")

@@ -10,79 +10,54 @@ from scipy.ndimage import median_filter
 
 from sardino.errors import SardinoError
 
+# Float decibels; whole decibels in 16 bits, possibly wrapped; (dB + 30) / 30 * 255 in 8 bits, wrapped outside it.
 ENCODINGS = ("db", "whole-db", "byte-db")
-"""Float decibels; whole decibels in 16 bits, possibly wrapped; (dB + 30) / 30 * 255 in 8 bits, wrapped outside it."""
-COUNT_DB = 30 / 255
-"""Decibels per count of "byte-db"."""
-NO_DATA_BYTE = 255
-"""Masked pixels were downloaded as 0.0 dB, the brightest count."""
+COUNT_DB = 30 / 255  # decibels per count of "byte-db"
+NO_DATA_BYTE = 255  # masked pixels were downloaded as 0.0 dB, the brightest count
 
-LOWEST_DB, HIGHEST_DB = -100, 60
-"""No calibrated backscatter lies outside."""
-VH_CEILING_DB = -6.0
-"""Cross-polarised backscatter above it is rarer than a wrap from below -30 dB (calm water, radar shadow)."""
-RATIO_DB = (-4.0, 22.0)
-"""VV - VH of land and water; one wrapped band moves it by 30 dB."""
+LOWEST_DB, HIGHEST_DB = -100, 60  # no calibrated backscatter lies outside
+VH_CEILING_DB = -6.0  # VH above it is rarer than a wrap from below -30 dB (calm water, radar shadow)
+RATIO_DB = (-4.0, 22.0)  # VV - VH of land and water; one wrapped band moves it by 30 dB
+# Half a wrap away from the median of the neighbourhood, the wrapped reading is the nearer one.
 NEIGHBOUR_PX, NEIGHBOUR_DB = 5, 15.0
-"""Half a wrap away from the median of the neighbourhood, the wrapped reading is the nearer one."""
-SEASON_DB = 20.0
-"""No season departs so far from the median of the four, except by a wrap."""
+SEASON_DB = 20.0  # no season departs so far from the median of the four, except by a wrap
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """Decibels, (C, H, W) float32 with NaN where missing, and what is known about them.
-
-    Args:
-        suspect: (C, H, W) bool, pixels that a wrap may have changed by 30.1 dB, up or down.
-        evidence: suspect pixels by the kind of evidence; a pixel may count under several.
-    """
+    """Decibels, (C, H, W) float32 with NaN where missing, and what is known about them."""
 
     db: NDArray[np.float32]
-    suspect: NDArray[np.bool_]
-    evidence: dict[str, int] = field(default_factory=dict)
-
-    def without_suspects(self) -> NDArray[np.float32]:
-        """The decibels with suspect pixels as NaN."""
-        return np.where(self.suspect, np.float32(np.nan), self.db)
+    suspect: NDArray[np.bool_]  # (C, H, W), pixels that a wrap may have changed by 30.1 dB, up or down
+    evidence: dict[str, int] = field(default_factory=dict)  # suspects by kind of evidence, some under several
 
 
 def recognise(values: NDArray[Any], dataset: str) -> str:
     """Which of ENCODINGS stored values (C, H, W) are in, by type, range and data set's name, such as "s1grd-2020".
 
-    Raises:
-        SardinoError: it fits none, or more than one.
+    SardinoError where it fits none, or more than one.
     """
+    kind, size, named = values.dtype.kind, values.dtype.itemsize, f"data set '{dataset}'"
     if not values.size:
-        raise SardinoError(f"data set '{dataset}' holds an empty raster: download the tile again")
-    kind, size = values.dtype.kind, values.dtype.itemsize
+        raise SardinoError(f"{named} holds an empty raster: download the tile again")
     if kind == "u" and size == 1:
         if not dataset.startswith("s1grd"):
-            raise SardinoError(
-                f"data set '{dataset}' is uint8 and not named s1grd...: state its encoding, {' or '.join(ENCODINGS)}"
-            )
+            raise SardinoError(f"{named} is uint8 and not named s1grd...: state its encoding, {' or '.join(ENCODINGS)}")
         return "byte-db"
     if kind in "iu" and size >= 2:
         counts = _signed(values, dataset)
         low, high = int(counts.min()), int(counts.max())
         if low >= LOWEST_DB and high <= HIGHEST_DB and (low < 0 or high == 0):
             return "whole-db"
-        raise SardinoError(
-            f"data set '{dataset}' holds integers from {low} to {high}, no whole decibels: amplitude or scaled "
-            f"decibels belong in a folder with a spec that states the unit (`sardino import-folder`)"
-        )
+        remedy = "import amplitude or scaled decibels with a spec that states the unit (`sardino import-folder`)"
+        raise SardinoError(f"{named} holds integers from {low} to {high}, no whole decibels: {remedy}")
     if kind == "f":
         seen = values[np.isfinite(values)]
-        if not seen.size:
+        if not seen.size or (LOWEST_DB <= seen.min() < 0 and seen.max() <= HIGHEST_DB):
             return "db"
-        least, most = float(seen.min()), float(seen.max())
-        if LOWEST_DB <= least < 0 and most <= HIGHEST_DB:
-            return "db"
-        raise SardinoError(
-            f"data set '{dataset}' holds {least:g} to {most:g}, which may be linear power or scaled counts but hardly "
-            f"decibels: state the unit in a folder's spec"
-        )
-    raise SardinoError(f"data set '{dataset}' has values of type {values.dtype}: backscatter is integer or float")
+        remedy = "linear power or scaled counts need a folder's spec that states the unit"
+        raise SardinoError(f"{named} holds {seen.min():g} to {seen.max():g}, hardly decibels: {remedy}")
+    raise SardinoError(f"{named} has values of type {values.dtype}: backscatter is integer or float")
 
 
 def decode(values: NDArray[Any], bands: Sequence[str], encoding: str, dataset: str = "") -> Decoded:
@@ -95,17 +70,17 @@ def decode(values: NDArray[Any], bands: Sequence[str], encoding: str, dataset: s
     """
     if values.ndim != 3 or len(values) != len(bands):
         raise SardinoError(f"{len(bands)} bands do not describe an array of shape {values.shape}")
+    sure = np.zeros(values.shape, bool)
     if encoding == "db" and values.dtype.kind == "f":
         db = np.where(np.isfinite(values), values, np.nan).astype(np.float32)
         # A download of masked pixels writes exactly 0.0; a measured mean never is.
         db[db == 0] = np.nan
-        return Decoded(db, np.zeros(db.shape, bool))
+        return Decoded(db, sure)
     if encoding == "whole-db" and values.dtype.kind in "iu" and values.dtype.itemsize >= 2:
         counts = _signed(values, dataset)
         # 0 is missing, so that real 0 dB (-0.9 to 0.9 before the cast) is lost too. The cast cut decimals off towards
         # zero: -12.3 and -12.9 dB are both -12, 0.45 dB too bright on average.
-        db = np.where(counts == 0, np.float32(np.nan), counts.astype(np.float32))
-        return Decoded(db, np.zeros(db.shape, bool))
+        return Decoded(np.where(counts == 0, np.float32(np.nan), counts.astype(np.float32)), sure)
     if encoding == "byte-db" and values.dtype == np.uint8:
         return _decode_bytes(values, bands)
     raise SardinoError(f"data set '{dataset}' of type {values.dtype} is not encoded as {encoding}")
@@ -126,16 +101,13 @@ def _decode_bytes(counts: NDArray[np.uint8], bands: Sequence[str]) -> Decoded:
     full = counts == NO_DATA_BYTE
     missing = full.copy()
     place = {band: number for number, band in enumerate(bands)}
-    pairs = [
-        (n, place[f"{band[:-2]}vh"]) for band, n in place.items() if band.endswith("vv") and f"{band[:-2]}vh" in place
-    ]
+    pairs = [(n, place[b[:-1] + "h"]) for b, n in place.items() if b.endswith("vv") and b[:-1] + "h" in place]
     for vv, vh in pairs:  # 0.0 dB in one polarisation alone may be a roof, in both it is a mask
         missing[vv] = missing[vh] = full[vv] & full[vh]
     if len(counts) > 2:  # pixels outside the tile's outline were filled with count 0
         missing |= (counts == 0).all(0)
     db[missing] = np.nan
-    suspect = {"255": full & ~missing}
-    suspect["level"], suspect["ratio"] = np.zeros(db.shape, bool), np.zeros(db.shape, bool)
+    suspect = {"255": full & ~missing} | {kind: np.zeros(db.shape, bool) for kind in ("level", "ratio", "seasons")}
     with np.errstate(invalid="ignore"):
         for vv, vh in pairs:
             ratio = db[vv] - db[vh]
@@ -145,13 +117,11 @@ def _decode_bytes(counts: NDArray[np.uint8], bands: Sequence[str]) -> Decoded:
             suspect["level"][vh] = high
             suspect["level"][vv] = high & (db[vv] > VH_CEILING_DB)
         suspect["neighbours"] = np.stack([np.abs(plane - _around(plane)) > NEIGHBOUR_DB for plane in db])
-        suspect["seasons"] = np.zeros(db.shape, bool)
         for polarisation in ("vv", "vh"):
             places = [number for number, band in enumerate(bands) if band.endswith("_" + polarisation)]
             if len(places) > 2:
                 usual = np.median(np.where(np.isnan(db[places]), 0, db[places]), axis=0)
-                known = ~np.isnan(db[places]).any(0)
-                suspect["seasons"][places] = known & (np.abs(db[places] - usual) > SEASON_DB)
+                suspect["seasons"][places] = ~np.isnan(db[places]).any(0) & (np.abs(db[places] - usual) > SEASON_DB)
     flagged = np.logical_or.reduce(list(suspect.values())) & ~missing
     evidence = {kind: int((where & ~missing).sum()) for kind, where in suspect.items()}
     return Decoded(db, flagged, {kind: count for kind, count in evidence.items() if count})

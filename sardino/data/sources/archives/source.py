@@ -1,9 +1,8 @@
 """Tiles from a folder laid out as by geetiles, sartiles or M3LEO: decoded, warped to metres, or left out by name."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,22 +21,20 @@ from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
 DIRECTIONS = {"asc": "ascending", "des": "descending"}
-S1_BANDS = tuple(f"{season}_{pol}{way}" for season in SEASONS for pol in ("vv", "vh") for way in ("asc", "des"))
-"""The 16 bands of `s1grd-<year>`, in their order."""
 POLARISED = tuple(f"{season}_{pol}" for season in SEASONS for pol in ("vv", "vh"))
-CODES = ("official", "mapped")
-"""WorldCover as 10, 20 ... 95, 100, or mapped by geetiles to 1 ... 11; 0 is nodata in both."""
+S1_BANDS = tuple(f"{band}{way}" for band in POLARISED for way in DIRECTIONS)  # of `s1grd-<year>`, in their order
+CODES = ("official", "mapped")  # WorldCover as 10, 20 ... 100, or mapped by geetiles to 1 ... 11; 0 is nodata in both
 SUSPECTS = ("missing", "keep")
+# Layer and the data set that it is read from, named with its year behind it, or without.
 LAYER_DATASETS = {
     "optical": "s2rgbm",
     "vegetation_percent": "modis44b006veg",
     "biomass_t_ha": "biomass",
     "built_percent": "ghsbuilts",
 }
-"""Layer and the data set that it is read from, named with its year behind it, or without."""
 MODIS_WATER = 200
-CELL_M2 = 10_000
-"""GHS-BUILT-S counts square metres per cell of 100 m."""
+CELL_M2 = 10_000  # GHS-BUILT-S counts square metres per cell of 100 m
+NAN = np.float32(np.nan)
 
 
 def open_archive(
@@ -45,118 +42,98 @@ def open_archive(
     *,
     backscatter: str = "",
     label: str = "",
-    direction: str = "asc",
-    encoding: str = "",
-    codes: str = "",
-    suspects: str = "missing",
     other_year: bool = False,
     layers: bool = True,
-    min_valid: float = 0.0,
-    optical_month: int = 7,
+    **choices: Any,
 ) -> "ArchiveSource":
-    """Choose the data sets of a layout and find out how they are stored; options as of ArchiveSource, and:
+    """Choose the data sets of a layout and find out how they are stored.
 
     Args:
         backscatter: a data set named s1grd-<year>; by default the only one.
         label: a data set named esaworldcover-<year>; by default the one of the same year.
-        encoding, codes: stated where the files do not tell.
         other_year: accept labels and layers of another year than the backscatter.
         layers: read the reference layers that the folder has.
+        choices: fields of ArchiveSource; encoding and codes are stated where the files do not tell.
 
-    Raises:
-        SardinoError: a data set is missing or of another year, or the files do not tell how they are stored.
+    SardinoError where a data set is missing or of another year, or the files do not tell how they are stored.
     """
-    if direction not in DIRECTIONS or suspects not in SUSPECTS or not 1 <= optical_month <= 12:
-        raise SardinoError("choose the direction asc or des, suspects missing or keep, and a month from 1 to 12")
-    if (encoding and encoding not in ENCODINGS) or (codes and codes not in CODES):
-        raise SardinoError(f"an encoding is {', '.join(ENCODINGS)}; label codes are {', '.join(CODES)}")
-    backscatter = backscatter or _only(layout, "s1grd")
-    year = dataset_year(layout.dataset(backscatter).name)
+    datasets = layout.datasets()
+
+    def only(prefix: str) -> str:
+        found = [name for name in datasets if name.rpartition("-")[0] == prefix]
+        if len(found) != 1:
+            there, needed = ", ".join(found) or "no data set", f"{prefix}-<year>, one is needed: name it"
+            holds = ", ".join(datasets) or "nothing"
+            raise SardinoError(f"{layout.folder} has {there} for {needed}; the folder holds {holds}")
+        return found[0]
+
+    backscatter = backscatter or only("s1grd")
+    year = _year(layout.dataset(backscatter).name)
     same_year = f"esaworldcover-{year}"
-    label = label or (same_year if same_year in layout.datasets() else _only(layout, "esaworldcover"))
-    if dataset_year(layout.dataset(label).name) != year and not other_year:
-        raise SardinoError(
-            f"the labels {label} and the backscatter {backscatter} are of different years: choose labels of {year}, "
-            f"or allow another year"
-        )
-    return ArchiveSource(
-        folder=layout.folder,
-        names=tuple((tile.id, name) for tile, name in zip(layout.tiles, layout.identifiers, strict=True)),
-        backscatter=backscatter,
-        label=label,
-        direction=direction,
-        encoding=encoding or _encoding(layout.dataset(backscatter), layout.identifiers, direction),
-        codes=codes or _codes(layout.dataset(label), layout.identifiers),
-        suspects=suspects,
-        layers=_layers(layout, year, other_year) if layers else (),
-        min_valid=min_valid,
-        optical_month=optical_month,
-    )
+    label = label or (same_year if same_year in datasets else only("esaworldcover"))
+    if _year(layout.dataset(label).name) != year and not other_year:
+        pair = f"the labels {label} and the backscatter {backscatter}"
+        raise SardinoError(f"{pair} are of different years: choose labels of {year}, or allow another year")
+    pairs = []
+    for layer, prefix in LAYER_DATASETS.items() if layers else ():
+        there = [name for name in datasets if name == prefix or name.rpartition("-")[0] == prefix]
+        same = [name for name in there if name in (prefix, f"{prefix}-{year}")]
+        if same or (there and other_year):
+            pairs.append((layer, same[0] if same else there[-1]))
+    names = tuple((tile.id, name) for tile, name in zip(layout.tiles, layout.identifiers, strict=True))
+    source = ArchiveSource(layout.folder, names, backscatter, label, layers=tuple(pairs), **choices)
+    source = source if source.encoding else replace(source, encoding=source.found_encoding())
+    return source if source.codes else replace(source, codes=source.found_codes())
 
 
 @dataclass(frozen=True)
 class ArchiveSource:
-    """Sentinel-1 seasons and WorldCover labels of the tiles of one folder; `open_archive` checks and makes it.
+    """Sentinel-1 seasons and WorldCover labels of the tiles of one folder; `open_archive` makes it."""
 
-    Args:
-        folder: holds <data set>/<identifier>.tif or .nc.
-        names: (tile id, identifier) of each tile.
-        backscatter, label: names of the data sets.
-        direction: "asc" or "des"; the two are never mixed.
-        encoding: how the decibels are stored, one of ENCODINGS.
-        codes: "official" or "mapped".
-        suspects: pixels that a wrap may have moved by 30 dB become "missing", or "keep" their reading.
-        layers: (layer, data set) pairs.
-        min_valid: smallest share of pixels, 0 to 1, that every channel must have.
-        optical_month: calendar month of the optical layer.
-    """
-
-    folder: Path
-    names: tuple[tuple[str, str], ...]
-    backscatter: str
-    label: str
-    direction: str
-    encoding: str
-    codes: str
-    suspects: str = "missing"
-    layers: tuple[tuple[str, str], ...] = ()
-    min_valid: float = 0.0
-    optical_month: int = 7
+    folder: Path  # holds <data set>/<identifier>.tif or .nc
+    names: tuple[tuple[str, str], ...]  # (tile id, identifier) of each tile
+    backscatter: str  # name of its data set
+    label: str  # name of its data set
+    direction: str = "asc"  # or "des"; the two are never mixed
+    encoding: str = ""  # how the decibels are stored, one of ENCODINGS; "" while unknown
+    codes: str = ""  # one of CODES; "" while unknown
+    suspects: str = "missing"  # what becomes of pixels that a wrap may have moved by 30 dB, one of SUSPECTS
+    layers: tuple[tuple[str, str], ...] = ()  # (layer, data set) pairs
+    min_valid: float = 0.0  # smallest share of pixels, 0 to 1, that every channel must have
+    optical_month: int = 7  # calendar month of the optical layer
 
     channels = CHANNELS
     legend = WORLDCOVER
     product = "Sentinel-1 GRD sigma0, seasonal composites made in decibels by geetiles"
     synthetic = False
 
-    @cached_property
-    def _identifiers(self) -> dict[str, str]:
-        return dict(self.names)
+    def __post_init__(self) -> None:
+        if self.direction not in DIRECTIONS or self.suspects not in SUSPECTS or not 1 <= self.optical_month <= 12:
+            raise SardinoError("choose the direction asc or des, suspects missing or keep, and a month from 1 to 12")
+        if self.encoding not in ("", *ENCODINGS) or self.codes not in ("", *CODES):
+            raise SardinoError(f"an encoding is {', '.join(ENCODINGS)}; label codes are {', '.join(CODES)}")
 
     @property
     def year(self) -> int:
         """Year of the backscatter."""
-        return dataset_year(self.backscatter)
+        return _year(self.backscatter)
 
     def chip(self, tile: Tile) -> SourceChip:
         """The 12 channels, the label and the layers of one tile on its own grid.
 
-        Raises:
-            LeftOut: a file is missing, marked as without data, damaged, constant, or does not cover the tile.
+        LeftOut where a file is missing, marked as without data, damaged, constant, or does not cover the tile.
         """
-        if tile.id not in self._identifiers:
+        name = dict(self.names).get(tile.id)
+        if name is None:
             raise LeftOut(f"the tile {tile.id} is not in the table of {self.folder}")
-        name = self._identifiers[tile.id]
         raster = read_tile(self.folder / self.backscatter, name)
         decoded = self._decode(raster)
-        notes = []
+        notes, missing = [], self.suspects == "missing"
         if suspicious := int(decoded.suspect.sum()):
-            by_evidence = ", ".join(f"{kind} {count}" for kind, count in decoded.evidence.items())
-            fate = "taken as missing" if self.suspects == "missing" else "kept"
-            notes.append(
-                f"{name}: {suspicious} of {decoded.db.size} values may be wrapped by 30 dB ({by_evidence}), {fate}"
-            )
-        db = decoded.without_suspects() if self.suspects == "missing" else decoded.db
-        db = _warped(db, raster, tile, "db")
+            kinds = ", ".join(f"{kind} {count}" for kind, count in decoded.evidence.items())
+            many = f"{suspicious} of {decoded.db.size} values may be wrapped by 30 dB ({kinds})"
+            notes.append(f"{name}: {many}, {'taken as missing' if missing else 'kept'}")
+        db = _warped(np.where(decoded.suspect, NAN, decoded.db) if missing else decoded.db, raster, tile, "db")
         share = np.isfinite(db).mean((1, 2))
         if thin := [f"{b} {s:.0%}" for b, s in zip(POLARISED, share, strict=True) if s <= 0 or s < self.min_valid]:
             raise LeftOut(f"{raster.path} has too few valid pixels in {', '.join(thin)}: leave the tile out")
@@ -190,14 +167,48 @@ class ArchiveSource:
             "identifiers": dict(self.names),
         }
 
+    def found_encoding(self) -> str:
+        """The encoding of the first tile that holds data."""
+        for raster in self._readable(self.backscatter):
+            with suppress(LeftOut):
+                planes = self._season_planes(raster)
+                if not any(map(_is_constant, planes)):
+                    return recognise(planes, self.backscatter)
+        holds = f"holds complete {DIRECTIONS[self.direction]} data"
+        raise SardinoError(f"no tile of {self.folder / self.backscatter} {holds}: try the other direction")
+
+    def found_codes(self) -> str:
+        """Official or mapped: 10 alone is tree cover in one and mangroves in the other, so other codes must tell."""
+        folder = self.folder / self.label
+        for raster in self._readable(self.label):
+            if seen := set(np.unique(raster.values[0]).tolist()) - {0, 10, IGNORE}:
+                if seen <= set(range(1, 12)):
+                    return "mapped"
+                if seen <= set(WORLDCOVER.codes):
+                    return "official"
+                raise SardinoError(f"{folder} holds the codes {sorted(seen)[:8]}, which are no WorldCover classes")
+        raise SardinoError(f"{folder} holds no code but 0 and 10: state whether the label codes are official or mapped")
+
+    def _readable(self, dataset: str) -> Iterator[Raster]:
+        """The tiles of a data set that are there and whole."""
+        for _, name in self.names:
+            with suppress(LeftOut):
+                yield read_tile(self.folder / dataset, name)
+
+    def _season_planes(self, raster: Raster) -> NDArray[Any]:
+        """The 8 bands of the orbit direction in the order of POLARISED, as stored."""
+        names = [name.lower() for name in raster.names]
+        order = names if set(S1_BANDS) <= set(names) else list(S1_BANDS)
+        if len(raster.values) != len(order):
+            raise LeftOut(f"{raster.path} has {len(raster.values)} bands, not {len(S1_BANDS)}: download it again")
+        return raster.values[[order.index(band + self.direction) for band in POLARISED]]
+
     def _decode(self, raster: Raster) -> Decoded:
-        wanted = season_planes(raster, self.direction)
-        if flat := [band for band, plane in zip(POLARISED, wanted, strict=True) if is_constant(plane)]:
-            what = "no" if len(flat) == len(POLARISED) else "incomplete"
-            raise LeftOut(
-                f"{raster.path} has {what} {DIRECTIONS[self.direction]} data, constant are {', '.join(flat)}: "
-                f"choose the other direction or leave the tile out"
-            )
+        wanted = self._season_planes(raster)
+        if flat := [band for band, plane in zip(POLARISED, wanted, strict=True) if _is_constant(plane)]:
+            what = f"{'no' if len(flat) == len(POLARISED) else 'incomplete'} {DIRECTIONS[self.direction]} data"
+            remedy = "choose the other direction or leave the tile out"
+            raise LeftOut(f"{raster.path} has {what}, constant are {', '.join(flat)}: {remedy}")
         try:
             encoding = recognise(wanted, self.backscatter)
             if encoding != self.encoding:
@@ -210,13 +221,16 @@ class ArchiveSource:
 
     def _label(self, name: str, tile: Tile) -> NDArray[np.uint8]:
         raster = read_tile(self.folder / self.label, name)
-        codes = raster.values[0]
-        known = set(range(12)) if self.codes == "mapped" else {0, *WORLDCOVER.codes}
+        codes, mapped = raster.values[0], self.codes == "mapped"
+        known = set(range(12)) if mapped else {0, *WORLDCOVER.codes}
         if raster.nodata is not None:
             known.add(int(raster.nodata))
         if strange := sorted(set(np.unique(codes).tolist()) - known):
             raise LeftOut(f"{raster.path} holds the codes {strange[:5]}, no WorldCover classes ({self.codes})")
-        index = _warped(label_index(codes, self.codes)[None], raster, tile, "classes")[0]
+        index = WORLDCOVER.encode(codes)
+        if mapped:  # the classes in their order, from 1
+            index = np.where((codes >= 1) & (codes <= len(WORLDCOVER)), codes - 1, IGNORE).astype(np.uint8)
+        index = _warped(index[None], raster, tile, "classes")[0]
         if (index == IGNORE).all():
             raise LeftOut(f"{raster.path} has no label inside the tile: it lies elsewhere or is all nodata")
         return index.astype(np.uint8)
@@ -229,7 +243,7 @@ class ArchiveSource:
             values[raster.values == raster.nodata] = np.nan
         if layer == "optical":
             bands = [_band(raster, f"{self.optical_month:02d}_{colour}") for colour in ("red", "green", "blue")]
-            return np.where((values[bands] == 0).all(0), np.float32(np.nan), values[bands]), raster
+            return np.where((values[bands] == 0).all(0), NAN, values[bands]), raster
         plane, most = values[0], np.inf
         if layer == "vegetation_percent":
             plane, most = values[_band(raster, f"Percent_Tree_Cover_{self.year}")], 100
@@ -237,15 +251,14 @@ class ArchiveSource:
         elif layer == "built_percent":
             plane, most = plane * np.float32(100 / CELL_M2), 100
         else:
-            plane = np.where(plane >= 0, plane, np.float32(np.nan))
-        return np.where(plane <= most, plane, np.float32(np.nan))[None], raster
+            plane = np.where(plane >= 0, plane, NAN)
+        return np.where(plane <= most, plane, NAN)[None], raster
 
 
 def read_tile(folder: Path, identifier: str, variable: str = "") -> Raster:
     """The file of a tile in a data set's folder; the variable counts where it is NetCDF.
 
-    Raises:
-        LeftOut: there is no file, a marker says that the tile has no data there, or it is damaged or has no place.
+    LeftOut where there is none, a marker says that the tile has no data there, or it is damaged or has no place.
     """
     for suffix in (".tif", ".nc"):
         if (path := folder / f"{identifier}{suffix}").is_file():
@@ -259,29 +272,12 @@ def read_tile(folder: Path, identifier: str, variable: str = "") -> Raster:
     raise LeftOut(f"{folder} has no {identifier}.tif or .nc: download the tile")
 
 
-def label_index(codes: NDArray[Any], kind: str) -> NDArray[np.uint8]:
-    """WorldCover codes of a kind of CODES, any shape, to class indices; nodata, 0 in both, becomes IGNORE."""
-    if kind == "official":
-        return WORLDCOVER.encode(codes)
-    values = np.asarray(codes).astype(np.int64)
-    return np.where((values >= 1) & (values <= len(WORLDCOVER)), values - 1, IGNORE).astype(np.uint8)
-
-
-def season_planes(raster: Raster, direction: str) -> NDArray[Any]:
-    """The 8 bands of one orbit direction in the order of POLARISED, as stored."""
-    names = [name.lower() for name in raster.names]
-    order = names if set(S1_BANDS) <= set(names) else list(S1_BANDS)
-    if len(raster.values) != len(order):
-        raise LeftOut(f"{raster.path} has {len(raster.values)} bands, not {len(S1_BANDS)}: download it again")
-    return raster.values[[order.index(band + direction) for band in POLARISED]]
-
-
-def is_constant(plane: NDArray[Any]) -> bool:
+def _is_constant(plane: NDArray[Any]) -> bool:
     """Whether a band holds one value only, as an orbit direction without a pass does."""
     return bool((plane == plane.flat[0]).all()) or (plane.dtype.kind == "f" and not np.isfinite(plane).any())
 
 
-def dataset_year(dataset: str) -> int:
+def _year(dataset: str) -> int:
     """The year behind a data set's name."""
     year = dataset.rpartition("-")[2]
     if not (year.isdigit() and len(year) == 4):
@@ -298,53 +294,3 @@ def _band(raster: Raster, name: str) -> int:
         there = ", ".join(filter(None, raster.names)) or "no names"
         raise LeftOut(f"{raster.path} has no band {name}, it holds {there}")
     return raster.names.index(name)
-
-
-def _only(layout: Layout, prefix: str) -> str:
-    found = [name for name in layout.datasets() if name.rpartition("-")[0] == prefix]
-    if len(found) != 1:
-        raise SardinoError(
-            f"{layout.folder} has {', '.join(found) or 'no data set'} for {prefix}-<year>, one is needed: name it; "
-            f"the folder holds {', '.join(layout.datasets()) or 'nothing'}"
-        )
-    return found[0]
-
-
-def _readable(folder: Path, identifiers: Sequence[str]) -> Iterator[Raster]:
-    """The tiles of a data set that are there and whole."""
-    for name in identifiers:
-        with suppress(LeftOut):
-            yield read_tile(folder, name)
-
-
-def _encoding(folder: Path, identifiers: Sequence[str], direction: str) -> str:
-    """The encoding of the first tile that holds data."""
-    for raster in _readable(folder, identifiers):
-        with suppress(LeftOut):
-            planes = season_planes(raster, direction)
-            if not any(map(is_constant, planes)):
-                return recognise(planes, folder.name)
-    raise SardinoError(f"no tile of {folder} holds complete {DIRECTIONS[direction]} data: try the other direction")
-
-
-def _codes(folder: Path, identifiers: Sequence[str]) -> str:
-    """Official or mapped: 10 alone is tree cover in one and mangroves in the other, so other codes must tell."""
-    for raster in _readable(folder, identifiers):
-        if seen := set(np.unique(raster.values[0]).tolist()) - {0, 10, IGNORE}:
-            if seen <= set(range(1, 12)):
-                return "mapped"
-            if seen <= set(WORLDCOVER.codes):
-                return "official"
-            raise SardinoError(f"{folder} holds the codes {sorted(seen)[:8]}, which are no WorldCover classes")
-    raise SardinoError(f"{folder} holds no code but 0 and 10: state whether the label codes are official or mapped")
-
-
-def _layers(layout: Layout, year: int, other_year: bool) -> tuple[tuple[str, str], ...]:
-    """(layer, data set) of the year, or of another where that is accepted."""
-    chosen = []
-    for layer, prefix in LAYER_DATASETS.items():
-        there = [name for name in layout.datasets() if name == prefix or name.rpartition("-")[0] == prefix]
-        same = [name for name in there if name in (prefix, f"{prefix}-{year}")]
-        if same or (there and other_year):
-            chosen.append((layer, same[0] if same else there[-1]))
-    return tuple(chosen)

@@ -20,15 +20,9 @@ from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.radiometry import SEASONS, to_db, to_power
 from sardino.errors import SardinoError
 
-_WILD = {"chip": r"[^/]+", "band": r"[^/]+", "time": r"[^/]+"}
-
 
 def chip_names(folder: Path, spec: FolderSpec) -> list[str]:
-    """Names of the chips in a folder, sorted.
-
-    Raises:
-        SardinoError: the folder is missing, or no file in it fits the spec's template.
-    """
+    """Names of the chips in a folder, sorted; SardinoError where there is none, or no file fits the spec's template."""
     if not folder.is_dir():
         raise SardinoError(f"there is no folder {folder}: name the folder that holds the chips of '{spec.name}'")
     names = {match["chip"] for match, _ in _matches(folder, spec.backscatter.files, spec.name)}
@@ -48,9 +42,7 @@ class ChipFiles:
     @cached_property
     def grid(self) -> Raster:
         """The raster whose grid every other one of the chip must share."""
-        source = self.spec.backscatter
-        path = self._files()[0][1]
-        return read_raster(path, next(iter(source.variables.values()), ""))
+        return read_raster(self._files()[0][1], next(iter(self.spec.backscatter.variables.values()), ""))
 
     @cached_property
     def backscatter_db(self) -> NDArray[np.float32]:
@@ -58,26 +50,25 @@ class ChipFiles:
         spec, source = self.spec, self.spec.backscatter
         series, dates, months = self._series()
         if source.composite == "single":
-            planes = {name: stack[0] for name, stack in series.items()}
             if len(months) != 1:
                 raise SardinoError(f"chip {self.name} has {len(months)} dates, not one: set composite to seasonal")
-            planes = with_difference(planes)
+            planes = with_difference({name: stack[0] for name, stack in series.items()})
             if absent := [name for name in spec.channels if name not in planes]:
                 raise SardinoError(f"chip {self.name} of {self.folder} has no channel {', '.join(absent)}")
             return np.stack([planes[name] for name in spec.channels])
         chosen = np.ones(len(months), bool)
-        if dates is not None:
-            if source.year is None and np.ptp(dates.astype("datetime64[D]").astype(int)) > 366:
-                raise SardinoError(f"chip {self.name} of {self.folder} spans several years: set year in the spec")
-            chosen = in_year(dates, source.year) if source.year is not None else chosen
+        if dates is not None and source.year is not None:
+            chosen = in_year(dates, source.year)
+        elif dates is not None and np.ptp(dates.astype("datetime64[D]").astype(int)) > 366:
+            raise SardinoError(f"chip {self.name} of {self.folder} spans several years: set year in the spec")
         seasons = [s for s in SEASONS if any(c.startswith(f"{s}_") for c in spec.channels)]
-        needed = () if source.missing_season == "mask" else seasons
+        how: dict[str, Any] = {
+            "needed": () if source.missing_season == "mask" else seasons,
+            "source": f"chip {self.name}",
+        }
         months = [month for month, take in zip(months, chosen, strict=True) if take]
-        db = {}
-        for name, stack in series.items():
-            means = seasonal_means(to_power(stack[chosen]), months, needed=needed, source=f"chip {self.name}")
-            db[name] = to_db(means)
-        return seasonal_channels(db, spec.channels)
+        means = {name: seasonal_means(to_power(stack[chosen]), months, **how) for name, stack in series.items()}
+        return seasonal_channels({name: to_db(mean) for name, mean in means.items()}, spec.channels)
 
     @cached_property
     def layers(self) -> dict[str, NDArray[Any]]:
@@ -117,37 +108,29 @@ class ChipFiles:
         if source.composite == "single":
             return stacks, None, [0] * len(times)
         dated = [self._date(time) for time in times]
-        known = [date for date, _ in dated if date is not None]
-        dates = np.array(known, "datetime64[s]") if len(known) == len(times) else None
-        return stacks, dates, [month for _, month in dated]
+        days = np.array([date for date, _ in dated], "datetime64[s]")
+        return stacks, None if np.isnat(days).any() else days, [month for _, month in dated]
 
     def _planes(self, time: str) -> dict[str, NDArray[np.float32]]:
-        """Bands of one date by name, in dB."""
+        """The bands of one date that are wanted, by name, in dB."""
         source = self.spec.backscatter
         files = {match.get("band", ""): path for match, path in self._files() if match.get("time", "") == time}
-        if "{band}" not in source.files:
-            return self._bands(files[""], source.bands)
         planes: dict[str, NDArray[np.float32]] = {}
-        for band in source.bands:
-            if band not in files:
-                wanted = source.files.format(chip=self.name, band=band, time=time)
+        held = {band: [band] for band in source.bands} if "{band}" in source.files else {"": source.bands}
+        for place, bands in held.items():
+            if place not in files:
+                wanted = source.files.format(chip=self.name, band=place, time=time)
                 raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
-            planes |= self._bands(files[band], [band])
+            raster = self._on_grid(files[place])
+            if len(raster.values) != len(bands):
+                described = f"the spec '{self.spec.name}' describes {len(bands)}: correct the file or the spec"
+                raise SardinoError(f"{files[place]} has {len(raster.values)} bands, {described}")
+            named = zip(bands, self._decibels(raster), strict=True)
+            planes |= {source.names.get(band, band): plane for band, plane in named if band}
         return planes
 
-    def _bands(self, path: Path, bands: list[str]) -> dict[str, NDArray[np.float32]]:
-        """The bands of a file that are wanted, by name, in dB."""
-        raster = self._on_grid(path)
-        if len(raster.values) != len(bands):
-            raise SardinoError(
-                f"{path} has {len(raster.values)} bands, the spec '{self.spec.name}' describes {len(bands)}: correct "
-                f"the file or the spec"
-            )
-        names = self.spec.backscatter.names
-        return {names.get(b, b): plane for b, plane in zip(bands, self._decibels(raster), strict=True) if b}
-
-    def _on_grid(self, path: Path) -> Raster:
-        raster = read_raster(path)
+    def _on_grid(self, path: Path, variable: str = "") -> Raster:
+        raster = read_raster(path, variable)
         self.grid.require_same_grid(raster)
         return raster
 
@@ -172,16 +155,14 @@ class ChipFiles:
         try:
             date = datetime.strptime(time, source.time_format)
         except ValueError as error:
-            raise SardinoError(
-                f"the date '{time}' of chip {self.name} is neither in months nor of the form '{source.time_format}': "
-                f"correct the spec '{self.spec.name}'"
-            ) from error
+            form = f"neither in months nor of the form '{source.time_format}': correct the spec '{self.spec.name}'"
+            raise SardinoError(f"the date '{time}' of chip {self.name} is {form}") from error
         return date, date.month
 
     def _layer(self, name: str, layer: Layer) -> NDArray[Any]:
         path = self.folder / layer.files.format(chip=self.name)
         if layer.variables:
-            planes = np.stack([self._at_date(read_raster(path, variable), layer) for variable in layer.variables])
+            planes = np.stack([_at_date(self._on_grid(path, variable), layer) for variable in layer.variables])
         else:
             raster = self._on_grid(path)
             if max(layer.bands) > len(raster.values):
@@ -194,25 +175,24 @@ class ChipFiles:
             raise SardinoError(f"{path}: the layer 'optical' needs three bands, not {len(planes)}")
         return as_layer(name, planes)
 
-    def _at_date(self, raster: Raster, layer: Layer) -> NDArray[np.float32]:
-        self.grid.require_same_grid(raster)
-        dates = [] if raster.dates is None else [str(date) for date in raster.dates]
-        places = [place for place, date in enumerate(dates) if date.startswith(layer.date)]
-        if len(places) != 1:
-            raise SardinoError(f"{raster.path} has {len(places)} dates like '{layer.date}': set date in the spec")
-        return raster.masked(layer.nodata)[places[0]]
+
+def _at_date(raster: Raster, layer: Layer) -> NDArray[np.float32]:
+    dates = [] if raster.dates is None else [str(date) for date in raster.dates]
+    places = [place for place, date in enumerate(dates) if date.startswith(layer.date)]
+    if len(places) != 1:
+        raise SardinoError(f"{raster.path} has {len(places)} dates like '{layer.date}': set date in the spec")
+    return raster.masked(layer.nodata)[places[0]]
 
 
 def _matches(folder: Path, template: str, only_chip: str) -> list[tuple[dict[str, str], Path]]:
     """Files that fit a template, with the text found at each of its places, sorted by path."""
-    pattern, pieces = "", re.split(r"\{(chip|band|time)\}", template)
-    for number, piece in enumerate(pieces):
-        if number % 2 == 0:
-            pattern += re.escape(piece)
-        else:
-            pattern += f"(?P={piece})" if f"(?P<{piece}>" in pattern else f"(?P<{piece}>{_WILD[piece]})"
+    pieces = re.split(r"\{(chip|band|time)\}", template)  # text, place, text ...
+    pattern = re.escape(pieces[0])
+    for place, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        pattern += f"(?P={place})" if f"(?P<{place}>" in pattern else f"(?P<{place}>[^/]+)"
+        pattern += re.escape(text)
     found = []
-    for path in sorted(folder.glob("".join(p if n % 2 == 0 else "*" for n, p in enumerate(pieces)))):
+    for path in sorted(folder.glob("*".join(pieces[::2]))):
         if match := re.fullmatch(pattern, path.relative_to(folder).as_posix()):
             found.append(({"chip": only_chip} | match.groupdict(), path))
     return found

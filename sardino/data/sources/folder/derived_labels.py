@@ -7,6 +7,7 @@ from scipy.ndimage import gaussian_filter
 from sardino.data.tiles.landcover import IGNORE, LandCoverClass, Legend
 from sardino.errors import SardinoError
 
+# Five classes that colour alone tells apart; nobody's reference product.
 DERIVED = Legend(
     "Derived from Sentinel-2 RGB",
     (
@@ -18,12 +19,9 @@ DERIVED = Legend(
     ),
     derived=True,
 )
-"""Five classes that colour alone tells apart; nobody's reference product."""
 
-SMOOTHING_PX = 2.0
-"""Standard deviation of the Gaussian taken before the rule: 8 x 8 JPEG blocks and single roofs must not decide."""
-HAZE = (35.0, 55.0, 85.0)
-"""Red, green and blue counts of the darkest ground in 8-bit top-of-atmosphere imagery: scattered light, taken off."""
+SMOOTHING_PX = 2.0  # sigma of the Gaussian taken before the rule: 8 x 8 JPEG blocks and single roofs must not decide
+HAZE = (35.0, 55.0, 85.0)  # R, G, B counts of the darkest ground in 8-bit top-of-atmosphere imagery: scattered light
 
 
 def derived_classes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -42,33 +40,21 @@ def derived_classes(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     elsewhere look at the result first. Known confusions: lakes with algae count as vegetation, dark
     chaparral as dry ground, white greenhouses as bright built-up.
 
-    Args:
-        rgb: (3, H, W) uint8; black is missing, IGNORE in the (H, W) result.
-
-    Raises:
-        SardinoError: the image is not of three 8-bit bands.
+    The image is (3, H, W) uint8, else a SardinoError; black is missing, IGNORE in the (H, W) result.
     """
     if rgb.ndim != 3 or rgb.shape[0] != 3 or rgb.dtype != np.uint8:
-        raise SardinoError(
-            f"derived classes need an 8-bit RGB image (3, H, W), not {rgb.dtype} of shape {rgb.shape}: "
-            f"add an 'optical' layer of three bands to the folder's spec"
-        )
+        found = f"{rgb.dtype} of shape {rgb.shape}: add an 'optical' layer of three bands to the folder's spec"
+        raise SardinoError(f"derived classes need an 8-bit RGB image (3, H, W), not {found}")
     smooth = gaussian_filter(rgb.astype(np.float32), (0, SMOOTHING_PX, SMOOTHING_PX))
-    colour = np.maximum(smooth - np.array(HAZE, np.float32)[:, None, None], 0)
-    red, green, blue = colour
-    brightness = colour.mean(0)
-    total = colour.sum(0) + 20
-    redness = (red - blue) / total
-    greenness = (2 * green - red - blue) / total
-    classes = np.select(
-        [
-            (brightness < 16) | ((redness < -0.12) & (blue > green) & (brightness < 75)),
-            (greenness >= 0.09) & (green >= blue) & (brightness < 110),
-            ((redness >= 0.105) | (brightness < 52)) & (brightness < 160),
-            brightness >= 125,
-        ],
-        [0, 1, 2, 3],
-        4,
-    ).astype(np.uint8)
+    red, green, blue = colour = np.maximum(smooth - np.array(HAZE, np.float32)[:, None, None], 0)
+    brightness, total = colour.mean(0), colour.sum(0) + 20
+    redness, greenness = (red - blue) / total, (2 * green - red - blue) / total
+    rules = [
+        (brightness < 16) | ((redness < -0.12) & (blue > green) & (brightness < 75)),
+        (greenness >= 0.09) & (green >= blue) & (brightness < 110),
+        ((redness >= 0.105) | (brightness < 52)) & (brightness < 160),
+        brightness >= 125,
+    ]
+    classes = np.select(rules, [0, 1, 2, 3], 4).astype(np.uint8)
     classes[(rgb == 0).all(0)] = IGNORE
     return classes

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +23,10 @@ from sardino.errors import SardinoError
 
 @dataclass(frozen=True)
 class _Cut:
-    """A tile and the pixels of the chip that it is cut from."""
+    """A tile and the rows and columns of the chip that it is cut from."""
 
     chip: str
-    row: int
-    column: int
+    part: tuple[slice, slice]
     tile: Tile
 
 
@@ -53,13 +51,10 @@ def import_folder(
         bands, direction_deg: of the geographic bands, see `band_index`; not used where spec.split is "train".
         max_tiles_per_chip: take at most so many tiles of a chip, spread evenly over it.
 
-    Returns:
-        The store; its metadata states the source, the kind of labels, the margin left out and all that was dropped.
-
-    Raises:
-        SardinoError: a file is missing, damaged, or does not fit the spec; or nothing remains.
+    The store's metadata states the source, the kind of labels, the margin left out and all that was dropped.
+    SardinoError where a file is missing, damaged, or does not fit the spec; or nothing remains.
     """
-    folder = Path(folder)
+    folder, step = Path(folder), spec.stride_px or tile_px
     dropped: list[str] = []
     chips: dict[str, list[_Cut]] = {}
     margin, offset, gsd = (0, 0), 0, 0.0
@@ -85,37 +80,33 @@ def import_folder(
         else:
             # Without a CRS there is no place: chips lie side by side in pixel coordinates.
             origin, offset = (float(offset), 0.0), offset + columns
-        step = spec.stride_px or tile_px
         margin = max(margin, ((rows - tile_px) % step, (columns - tile_px) % step))
         cuts = _cuts(files, spec.name, origin, tile_px, step, max_tiles_per_chip)
-        kept = [c for c in cuts if np.isfinite(_window(backscatter, c, tile_px)).any()]
-        if len(kept) < len(cuts):
-            dropped.append(f"chip {name} has {len(cuts) - len(kept)} tiles without a valid pixel; tiles dropped")
-        chips[name] = kept
+        chips[name] = [cut for cut in cuts if np.isfinite(backscatter[:, *cut.part]).any()]
+        if empty := len(cuts) - len(chips[name]):
+            dropped.append(f"chip {name} has {empty} tiles without a valid pixel; tiles dropped")
     if not chips:
         raise SardinoError(f"nothing of {folder} can be used: {'; '.join(dropped)}")
 
     cuts = [cut for kept in chips.values() for cut in kept]
-    band = _bands_of_chips(folder, spec, chips, bands, direction_deg)
-    splits = ["train"] * len(cuts) if spec.split == "train" else [str(s) for s in splits_of_bands(band)]
+    band, splits = np.zeros(len(cuts), np.int64), ["train"] * len(cuts)
+    if spec.split != "train":
+        band = _bands_of_chips(folder, chips, bands, direction_deg)
+        splits = [str(split) for split in splits_of_bands(band)]
     if lost := _overlapping([cut.tile for cut in cuts], splits):
         dropped.append(f"{len(lost)} tiles overlap tiles of another split; tiles dropped")
-    keep = [number for number in range(len(cuts)) if number not in lost]
-    cuts = [cuts[number] for number in keep]
-
-    @lru_cache(maxsize=1)  # tiles come chip by chip
-    def files_of(name: str) -> ChipFiles:
-        return ChipFiles(folder, spec, name)
+    rows = [row for number, row in enumerate(zip(cuts, splits, band, strict=True)) if number not in lost]
+    files_of = lru_cache(maxsize=1)(partial(ChipFiles, folder, spec))  # tiles come chip by chip
 
     def chip(number: int) -> Chip:
-        cut, files = cuts[number], files_of(cuts[number].chip)
-        layers = {name: _window(layer, cut, tile_px) for name, layer in files.layers.items()}
-        return Chip(_window(files.backscatter_db, cut, tile_px), _window(files.label, cut, tile_px), layers)
+        part, files = rows[number][0].part, files_of(rows[number][0].chip)
+        layers = {name: layer[..., *part] for name, layer in files.layers.items()}
+        return Chip(files.backscatter_db[:, *part], files.label[part], layers)
 
     return write_store(
         out,
-        [cut.tile for cut in cuts],
-        [splits[number] for number in keep],
+        [cut.tile for cut, _, _ in rows],
+        [split for _, split, _ in rows],
         chip,
         channels=spec.channels,
         legend=spec.legend,
@@ -132,26 +123,21 @@ def import_folder(
             "gsd_m": round(gsd, 3) if gsd else None,
             "chips": len(chips),
             "margin_px": list(margin),
-            "stride_px": spec.stride_px or tile_px,
+            "stride_px": step,
             "bands": int(band.max()) + 1,
             "band_angle_deg": direction_deg,
             "dropped": dropped,
         },
-        bands=[int(band[number]) for number in keep],
+        bands=[int(number) for _, _, number in rows],
         progress=progress,
         overwrite=overwrite,
     )
 
 
-def _window(array: NDArray[Any], cut: _Cut, tile_px: int) -> NDArray[Any]:
-    return array[..., cut.row : cut.row + tile_px, cut.column : cut.column + tile_px]
-
-
 def _cuts(
     files: ChipFiles, region: str, origin: tuple[float, float], tile_px: int, step: int, most: int | None
 ) -> list[_Cut]:
-    rows = list(range(0, files.grid.shape[0] - tile_px + 1, step))
-    columns = list(range(0, files.grid.shape[1] - tile_px + 1, step))
+    rows, columns = (list(range(0, side - tile_px + 1, step)) for side in files.grid.shape)
     if most is not None and most < len(rows) * len(columns):
         down = max(1, min(len(rows), round((most * len(rows) / len(columns)) ** 0.5), most))
         across = min(len(columns), most // down)
@@ -161,7 +147,8 @@ def _cuts(
     for row in rows:
         for column in columns:
             transform = (a, 0.0, origin[0] + a * column, 0.0, e, origin[1] + e * row)
-            cuts.append(_Cut(files.name, row, column, Tile(region, files.grid.crs, transform, (tile_px, tile_px))))
+            part = slice(row, row + tile_px), slice(column, column + tile_px)
+            cuts.append(_Cut(files.name, part, Tile(region, files.grid.crs, transform, (tile_px, tile_px))))
     return cuts
 
 
@@ -169,25 +156,18 @@ def _spread(places: list[int], count: int) -> list[int]:
     return [places[(2 * number + 1) * len(places) // (2 * count)] for number in range(count)]
 
 
-def _bands_of_chips(
-    folder: Path, spec: FolderSpec, chips: dict[str, list[_Cut]], bands: int, direction_deg: float
-) -> NDArray[np.int64]:
+def _bands_of_chips(folder: Path, chips: dict[str, list[_Cut]], bands: int, direction_deg: float) -> NDArray[np.int64]:
     """The band of each tile, which is that of its chip."""
-    sizes = [len(cuts) for cuts in chips.values()]
-    if spec.split == "train":
-        return np.zeros(sum(sizes), np.int64)
     if len(chips) < bands:
-        raise SardinoError(
-            f"{folder} holds {len(chips)} usable chips, too few for {bands} bands: ask for fewer bands, add chips, or "
-            f'set split = "train" in the spec'
-        )
+        remedy = 'ask for fewer bands, add chips, or set split = "train" in the spec'
+        raise SardinoError(f"{folder} holds {len(chips)} usable chips, too few for {bands} bands: {remedy}")
     tiles = [[cut.tile for cut in cuts] for cuts in chips.values()]
     centres = [np.mean([tile.centre for tile in kept], axis=0) for kept in tiles]
     if len({tile.crs for kept in tiles for tile in kept}) > 1:  # map units of two zones do not compare
         pairs = zip(tiles, centres, strict=True)
         centres = [transformer(kept[0].crs, "EPSG:4326").transform(*centre) for kept, centre in pairs]
     x, y = np.array(centres).T
-    return np.repeat(band_index(x, y, bands, direction_deg), sizes)
+    return np.repeat(band_index(x, y, bands, direction_deg), [len(kept) for kept in tiles])
 
 
 def _overlapping(tiles: Sequence[Tile], splits: Sequence[str]) -> set[int]:
@@ -199,7 +179,6 @@ def _overlapping(tiles: Sequence[Tile], splits: Sequence[str]) -> set[int]:
         # A hundredth of a pixel less on each side, so that neighbours that only touch do not count.
         outlines = [tiles[n].footprint.buffer(-tiles[n].transform[0] / 100, join_style="mitre") for n in places]
         for one, other in STRtree(outlines).query(outlines, predicate="intersects").T:
-            first, second = places[one], places[other]
-            if rank[splits[first]] < rank[splits[second]]:
-                lost.add(first)
+            if rank[splits[places[one]]] < rank[splits[places[other]]]:
+                lost.add(places[one])
     return lost

@@ -20,35 +20,20 @@ class _Strict(BaseModel):
 
 
 class Backscatter(_Strict):
-    """Files of backscatter.
+    """Files of backscatter."""
 
-    Args:
-        files: path template inside the folder, with {chip} (unless the folder is one chip), {band} where a
-            band is a file, and {time} where a date is a file.
-        bands: what each band of a file holds, in file order, "" for one not wanted. With {band} in the
-            template, the texts that stand there.
-        names: channel or polarisation of a band where its text is another, for example VV = "vv".
-        variables: NetCDF variable of each band.
-        unit: of the stored numbers; "dn-83" means dB = 20 log10(DN) - 83, "amplitude" is uncalibrated.
-        nodata: values that mean missing, besides those that the file declares.
-        composite: "single" date, or "seasonal" means of a series.
-        months: calendar month of each {time}.
-        time_format: how to read {time} as a date where `months` is not given, for example "%Y%m%d".
-        year: year of seasons to take from a dated series, December of the year before to November.
-        missing_season: what becomes of a chip without one season.
-    """
-
-    files: str
+    files: str  # path template with {chip} (unless the folder is one), {band} and {time} where each is a file
+    # What each band of a file holds, in order, "" for one not wanted; the texts at {band} where it is in the template.
     bands: list[str]
-    names: dict[str, str] = {}
-    variables: dict[str, str] = {}
-    unit: Literal["db", "power", "amplitude", "dn-83"]
-    nodata: list[float] = []
-    composite: Literal["single", "seasonal"] = "single"
-    months: dict[str, int] = {}
-    time_format: str = ""
-    year: int | None = None
-    missing_season: Literal["refuse", "drop", "mask"] = "drop"
+    names: dict[str, str] = {}  # channel or polarisation of a band where its text is another, for example VV = "vv"
+    variables: dict[str, str] = {}  # NetCDF variable of each band
+    unit: Literal["db", "power", "amplitude", "dn-83"]  # "dn-83": dB = 20 log10(DN) - 83; "amplitude": uncalibrated
+    nodata: list[float] = []  # values that mean missing, besides those that the file declares
+    composite: Literal["single", "seasonal"] = "single"  # "single" date, or "seasonal" means of a series
+    months: dict[str, int] = {}  # calendar month of each {time}
+    time_format: str = ""  # how to read {time} as a date where `months` is not given, for example "%Y%m%d"
+    year: int | None = None  # year of seasons to take from a dated series, December of the year before to November
+    missing_season: Literal["refuse", "drop", "mask"] = "drop"  # what becomes of a chip without one season
 
 
 class Layer(_Strict):
@@ -69,7 +54,7 @@ class Labels(_Strict):
     files: str = ""
     required: bool = True
     legend: str = ""
-    classes: list[dict[str, int | str]] = []
+    classes: list[LandCoverClass] = []
 
     @model_validator(mode="after")
     def _complete(self) -> "Labels":
@@ -79,24 +64,15 @@ class Labels(_Strict):
 
 
 class FolderSpec(_Strict):
-    """A folder of chips as a TOML file describes it.
+    """A folder of chips as a TOML file describes it."""
 
-    Args:
-        name, title: for files and for captions.
-        product: what was measured, in words.
-        channels: in store order; those of `backscatter`, or <season>_<polarisation> for a composite.
-        split: "bands" of whole chips, or all tiles for "train" where the place is too small to be split.
-        stride_px: step from tile to tile; the tile's own size where it is absent.
-        note: what a reader must know of these data.
-    """
-
-    name: str
-    title: str
-    product: str
-    channels: list[str] = Field(min_length=1)
-    split: Literal["bands", "train"] = "bands"
-    stride_px: int | None = Field(default=None, ge=1)
-    note: str = ""
+    name: str  # for files
+    title: str  # for captions
+    product: str  # what was measured, in words
+    channels: list[str] = Field(min_length=1)  # in store order; <season>_<polarisation> for a composite
+    split: Literal["bands", "train"] = "bands"  # of whole chips; "train" where the place is too small to be split
+    stride_px: int | None = Field(default=None, ge=1)  # step from tile to tile; the tile's own size where it is absent
+    note: str = ""  # what a reader must know of these data
     backscatter: Backscatter
     layers: dict[str, Layer] = {}
     labels: Labels = Labels()
@@ -116,8 +92,7 @@ class FolderSpec(_Strict):
             return DERIVED
         if self.labels.source == "none":
             return WORLDCOVER
-        classes = (LandCoverClass(int(c["code"]), str(c["name"]), str(c["color"])) for c in self.labels.classes)
-        return Legend(self.labels.legend, tuple(classes))
+        return Legend(self.labels.legend, tuple(self.labels.classes))
 
     @classmethod
     def load(cls, name: str | Path) -> "FolderSpec":

@@ -18,25 +18,17 @@ from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
 
 T = TypeVar("T")
-CACHE_BYTES = 64_000_000
-"""GDAL's cache of decoded blocks: scenes are read once, so that a larger one is memory for nothing."""
-RETRY_CODES = (429, 500, 502, 503, 504)
-"""Answers that another try may turn: too many requests, and faults of the server or of what stands before it."""
+CACHE_BYTES = 64_000_000  # GDAL's decoded blocks: scenes are read once, so that a larger cache is memory for nothing
+RETRY_CODES = (429, 500, 502, 503, 504)  # too many requests, and faults of the server or of what stands before it
 
 
 @dataclass(frozen=True)
 class HttpPolicy:
-    """Patience with a server that is slow, busy or broken, in searching and in reading pixels alike.
+    """Patience with a server that is slow, busy or broken, in searching and in reading pixels alike."""
 
-    Args:
-        attempts: tries of one request, and again of one file.
-        backoff_s: first wait between tries, doubled each time; a server's Retry-After goes first.
-        timeout_s: seconds to connect, and seconds without a byte after which a connection counts as dead.
-    """
-
-    attempts: int = 6
-    backoff_s: float = 0.5
-    timeout_s: float = 30.0
+    attempts: int = 6  # tries of one request, and again of one file
+    backoff_s: float = 0.5  # first wait between tries, doubled each time; a server's Retry-After goes first
+    timeout_s: float = 30.0  # seconds to connect, and seconds without a byte after which a connection counts as dead
 
     def __post_init__(self) -> None:
         if self.attempts < 1 or self.backoff_s < 0 or self.timeout_s <= 0:
@@ -59,14 +51,9 @@ class HttpPolicy:
         }
 
     def urllib3(self) -> Retry:
-        """urllib3's retries for searching; POST too, as a search changes nothing."""
-        return Retry(
-            total=self.attempts - 1,
-            backoff_factor=self.backoff_s,
-            status_forcelist=RETRY_CODES,
-            allowed_methods=None,
-            respect_retry_after_header=True,
-        )
+        """urllib3's retries for searching; POST too, as a search changes nothing. It respects Retry-After."""
+        on: dict[str, Any] = {"status_forcelist": RETRY_CODES, "allowed_methods": None}
+        return Retry(total=self.attempts - 1, backoff_factor=self.backoff_s, **on)
 
     def insist(self, request: Callable[[], T]) -> T:
         """The result of a request, tried again while it raises Transient, `attempts` times in all."""
@@ -79,23 +66,16 @@ class HttpPolicy:
 
 
 PLANETARY_COMPUTER = "https://planetarycomputer.microsoft.com/api/stac/v1"
-_OPENED = threading.local()
-"""Clients by catalogue: a session belongs to one thread, and its landing page is read once."""
+_OPENED = threading.local()  # Clients by catalogue: a session belongs to one thread, and its landing page is read once
 
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A STAC API.
+    """A STAC API."""
 
-    Args:
-        url: its landing page.
-        sign: sign links as the Planetary Computer demands; None signs where the URL is its.
-        policy: patience with it.
-    """
-
-    url: str = PLANETARY_COMPUTER
-    sign: bool | None = None
-    policy: HttpPolicy = field(default_factory=HttpPolicy)
+    url: str = PLANETARY_COMPUTER  # its landing page
+    sign: bool | None = None  # sign links as the Planetary Computer demands; None signs where the URL is its
+    policy: HttpPolicy = field(default_factory=HttpPolicy)  # patience with it
 
     def __post_init__(self) -> None:
         if urlsplit(self.url).scheme not in ("http", "https"):
@@ -103,36 +83,33 @@ class Catalogue:
 
     @property
     def signed(self) -> bool:
-        if self.sign is None:
-            return urlsplit(self.url).hostname == urlsplit(PLANETARY_COMPUTER).hostname
-        return self.sign
+        theirs = urlsplit(self.url).hostname == urlsplit(PLANETARY_COMPUTER).hostname
+        return theirs if self.sign is None else self.sign
 
     def search(self, collection: str, tile: Tile, start: str, end: str) -> list[Any]:
         """Items (pystac.Item) that touch a tile's bounding box between two dates, both included, by time and id.
 
-        All pages of them, or an error. Only collection, bbox and datetime are asked of the server: some answer `query`
-        and `filter` with nothing at all, so that everything else is for the caller to sift.
-
-        Raises:
-            Transient: the server did not answer, or broke off.
-            SardinoError: it refuses the search.
+        All pages of them, or an error: Transient where the server did not answer or broke off, SardinoError where it
+        refuses. Only collection, bbox and datetime are asked of it: some servers answer `query` and `filter` with
+        nothing at all, so that everything else is for the caller to sift.
         """
+        if not tile.crs:
+            raise LeftOut(f"tile {tile.id} states no coordinate system: a catalogue is searched by place")
+        # West is larger than east across the antimeridian.
+        bbox = transformer(tile.crs, "EPSG:4326").transform_bounds(*tile.bounds, densify_pts=21)
 
         def ask() -> list[Any]:
-            where = {"bbox": _lonlat(tile), "datetime": f"{start}/{end}"}
+            where = {"bbox": bbox, "datetime": f"{start}/{end}"}
             try:
                 return list(self._client().search(collections=[collection], limit=250, **where).items())
             except APIError as error:
                 status, said = getattr(error, "status_code", None), first_line(error)
                 if status is None or status in RETRY_CODES:
                     raise Transient(f"{self.url} does not answer a search for {collection} ({said})") from error
-                raise SardinoError(
-                    f"{self.url} refuses a search for {collection} with HTTP {status} ({said}): check the URL "
-                    f"and the collection's name"
-                ) from error
+                refused = f"{self.url} refuses a search for {collection} with HTTP {status} ({said})"
+                raise SardinoError(f"{refused}: check the URL and the collection's name") from error
             except (ValueError, OSError) as error:  # half an answer, or none from the signing service
-                said = first_line(error)
-                raise Transient(f"{self.url} broke off a search for {collection} ({said})") from error
+                raise Transient(f"{self.url} broke off a search for {collection} ({first_line(error)})") from error
 
         once = {item.id: item for item in self.policy.insist(ask)}
         return sorted(once.values(), key=lambda item: (str(begin(item)), item.id))
@@ -153,11 +130,3 @@ class Catalogue:
 def begin(item: Any) -> Any:
     """When an item's data begins: its datetime, or the start of its range."""
     return item.datetime or item.common_metadata.start_datetime
-
-
-def _lonlat(tile: Tile) -> tuple[float, float, float, float]:
-    """(west, south, east, north) of a tile in degrees; west is larger than east across the antimeridian."""
-    if not tile.crs:
-        raise LeftOut(f"tile {tile.id} states no coordinate system: a catalogue is searched by place")
-    west, south, east, north = transformer(tile.crs, "EPSG:4326").transform_bounds(*tile.bounds, densify_pts=21)
-    return west, south, east, north

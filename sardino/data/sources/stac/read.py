@@ -22,8 +22,8 @@ from sardino.data.sources.source import LeftOut, Transient
 from sardino.data.sources.stac.catalogue import RETRY_CODES, HttpPolicy, begin
 
 log = logging.getLogger(__name__)
+# With these GDAL drops what it remembers of a file when it closes it: else a truncated read stays true forever.
 FORGET = {"CPL_VSIL_CURL_NON_CACHED": "/vsicurl/", "GDAL_HTTP_MAX_RETRY": "0"}
-"""With these GDAL drops what it remembers of a file when it closes it: else a truncated read stays true forever."""
 
 
 def load(
@@ -48,9 +48,7 @@ def load(
         threads: files read at once.
         notes: filled with what was odd and has been handled.
 
-    Raises:
-        Transient: a file cannot be read now.
-        LeftOut: it never can be, by name.
+    Transient where a file cannot be read now, LeftOut where it never can be, by name.
     """
     # What this warning says is looked for in each header, and refused.
     warnings.filterwarnings("ignore", category=NotGeoreferencedWarning)
@@ -60,21 +58,15 @@ def load(
     stated = {item.assets[name].href: _stated(item, name) for item in items for name in set(files.values())}
     driver = _CheckedDriver(policy, stated, [] if notes is None else notes)
     bands = {"data_type": dtype, "nodata": nodata}
-    footprint = _around(geobox)
+    # A grid's outline in degrees, somewhat wider.
+    outline = geobox.pad(max(geobox.shape) // 10 + 1).extent
+    ring = outline.to_crs("EPSG:4326", resolution=outline.length / 40).exterior.points
+    footprint = {"type": "Polygon", "coordinates": [[list(point) for point in ring]]}
     plain = [_unplaced(item, sorted(set(files.values())), footprint) for item in items]
-    return odc_load(
-        plain,
-        list(assets),
-        geobox=geobox,
-        groupby=groupby,
-        resampling=resampling,
-        dtype=dtype,
-        pool=threads if threads > 1 else None,
-        driver=driver,
-        fail_on_error=True,
-        preserve_original_order=True,
-        stac_cfg={"*": {"assets": {"*": bands}, "warnings": "ignore"}},
-    )
+    result: dict[str, Any] = {"geobox": geobox, "groupby": groupby, "resampling": resampling, "dtype": dtype}
+    reading: dict[str, Any] = {"driver": driver, "fail_on_error": True, "pool": threads if threads > 1 else None}
+    cfg = {"*": {"assets": {"*": bands}, "warnings": "ignore"}}
+    return odc_load(plain, list(assets), preserve_original_order=True, stac_cfg=cfg, **result, **reading)
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,7 @@ class _CheckedDriver(RioDriver):
     def __post_init__(self) -> None:
         super().__init__()
 
-    def capture_env(self) -> dict[str, Any]:
+    def capture_env(self) -> dict[str, Any]:  # odc-stac asks for it, and restores it in each of its threads
         return dict(self.policy.gdal())
 
     def open(self, src: Any, ctx: Any) -> Any:
@@ -129,13 +121,6 @@ class _CheckedReader(RioReader):
         return self._driver.policy.insist(attempt)
 
 
-def _around(geobox: Any) -> dict[str, Any]:
-    """GeoJSON outline of a grid in degrees, somewhat wider."""
-    outline = geobox.pad(max(geobox.shape) // 10 + 1).extent
-    ring = outline.to_crs("EPSG:4326", resolution=outline.length / 40).exterior.points
-    return {"type": "Polygon", "coordinates": [[list(point) for point in ring]]}
-
-
 def _unplaced(item: Any, assets: Sequence[str], footprint: Mapping[str, Any]) -> Any:
     """The item without what it says of its place, as if it lay around the tile.
 
@@ -151,7 +136,6 @@ def _unplaced(item: Any, assets: Sequence[str], footprint: Mapping[str, Any]) ->
 
 
 def _forget(uri: str) -> None:
-    """Make GDAL drop what it remembers of a file."""
     try:
         with rasterio.Env(**FORGET), rasterio.open(uri, sharing=False):
             pass
@@ -161,10 +145,8 @@ def _forget(uri: str) -> None:
 
 def _check_header(file: Any, stated: _Stated, notes: list[str]) -> None:
     if file.gcps[0] and file.crs is None:
-        raise LeftOut(
-            f"{stated.name} has ground control points only, its place is not known to a pixel: use terrain-corrected "
-            f"scenes (collection sentinel-1-rtc), or exclude this one"
-        )
+        remedy = "use terrain-corrected scenes (collection sentinel-1-rtc), or exclude this one"
+        raise LeftOut(f"{stated.name} has ground control points only, its place is not known to a pixel: {remedy}")
     if file.crs is None or file.transform.is_identity:
         # GDAL opens a file whose header was cut off, without a place; its pixels would fall beside the tile.
         raise Transient(f"{stated.name} states no place on earth, or was cut off before it could")
@@ -184,11 +166,7 @@ def _fault(error: Exception, stated: _Stated) -> LeftOut | Transient:
 
 
 def _stated(item: Any, asset: str) -> _Stated:
-    own, common = item.assets[asset].extra_fields, item.properties
-    transform = own.get("proj:transform", common.get("proj:transform"))
-    shape = own.get("proj:shape", common.get("proj:shape"))
-    return _Stated(
-        f"{item.id} ({asset})",
-        tuple(float(v) for v in transform) if transform else None,
-        (int(shape[0]), int(shape[1])) if shape else None,
-    )
+    facts = item.properties | item.assets[asset].extra_fields
+    transform, shape = facts.get("proj:transform"), facts.get("proj:shape")
+    place = tuple(float(v) for v in transform) if transform else None
+    return _Stated(f"{item.id} ({asset})", place, (int(shape[0]), int(shape[1])) if shape else None)

@@ -10,14 +10,7 @@ from affine import Affine
 from numpy.typing import NDArray
 from odc.geo.geobox import GeoBox
 
-from sardino.data.sources.seasonal_composite import (
-    MEASURED,
-    SeasonalSource,
-    composite_chip,
-    in_year,
-    season_of,
-    seasonal_composite,
-)
+from sardino.data.sources.seasonal_composite import MEASURED, SeasonalSource, in_year, season_of
 from sardino.data.sources.source import CARBON_FRACTION, LeftOut, SourceChip, missing_layer
 from sardino.data.sources.stac.catalogue import Catalogue, begin
 from sardino.data.sources.stac.read import load
@@ -26,20 +19,17 @@ from sardino.data.tiles.radiometry import SEASONS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
+# Version of each year's map; two algorithms, so that their difference is no change on the ground.
 WORLDCOVER_VERSIONS = {2020: "1.0.0", 2021: "2.0.0"}
-"""Version of each year's map; two algorithms, so that their difference is no change on the ground."""
-FOREIGN = 0.001
-"""Largest share of codes that WorldCover does not have; more is another product."""
-CLEAREST = 8
-"""Least cloudy images that are tried to fill a tile."""
-BRIGHTEST = 10.0
-"""Linear power above which a whole scene's median cannot be: 10 dB. Amplitude counts lie far beyond."""
+FOREIGN = 0.001  # largest share of codes that WorldCover does not have; more is another product
+CLEAREST = 8  # least cloudy images that are tried to fill a tile
+BRIGHTEST = 10.0  # linear power above which a whole scene's median cannot be: 10 dB. Amplitude counts lie far beyond
+# Collection and asset of the reference layers that the Planetary Computer has.
 LAYERS = {
     "optical": ("sentinel-2-l2a", "visual"),
     "landcover_300m": ("esa-cci-lc", "lccs_class"),
     "biomass_t_ha": ("hgb", "aboveground"),
 }
-"""Collection and asset of the reference layers that the Planetary Computer has."""
 ALWAYS = ("2000-01-01", "2099-12-31")
 
 # ESA CCI land cover (LCCS codes, product user guide) in WorldCover's classes; mosaics go with their larger part.
@@ -60,29 +50,17 @@ _LCCS = {
 
 @dataclass(frozen=True)
 class StacSource(SeasonalSource):
-    """Seasonal composites with WorldCover labels from a STAC API.
+    """Seasonal composites with WorldCover labels from a STAC API."""
 
-    Args:
-        catalogue: the API; the Planetary Computer by default.
-        collection: of Sentinel-1 scenes in linear power, on a map grid.
-        assets: names of the VV and the VH asset.
-        quantity: what the collection holds, "gamma0" or "sigma0"; never taken from values.
-        resampling: of power to the tile's grid; where grids coincide pixels are copied.
-        needed: seasons without which a tile is left out.
-        label_collection: WorldCover; "" for tiles without labels.
-        exclude: ids of scenes to do without.
-        threads: files read at once for a tile.
-    """
-
-    catalogue: Catalogue = field(default_factory=Catalogue)
-    collection: str = "sentinel-1-rtc"
-    assets: tuple[str, str] = ("vv", "vh")
-    quantity: str = "gamma0"
-    resampling: str = "bilinear"
-    needed: tuple[str, ...] = SEASONS
-    label_collection: str = "esa-worldcover"
-    exclude: tuple[str, ...] = ()
-    threads: int = field(default=4, compare=False)
+    catalogue: Catalogue = field(default_factory=Catalogue)  # the API; the Planetary Computer by default
+    collection: str = "sentinel-1-rtc"  # of Sentinel-1 scenes in linear power, on a map grid
+    assets: tuple[str, str] = ("vv", "vh")  # names of the VV and the VH asset
+    quantity: str = "gamma0"  # what the collection holds, "gamma0" or "sigma0"; never taken from values
+    resampling: str = "bilinear"  # of power to the tile's grid; where grids coincide pixels are copied
+    needed: tuple[str, ...] = SEASONS  # seasons without which a tile is left out
+    label_collection: str = "esa-worldcover"  # WorldCover; "" for tiles without labels
+    exclude: tuple[str, ...] = ()  # ids of scenes to do without
+    threads: int = field(default=4, compare=False)  # files read at once for a tile
     synthetic: bool = False
 
     def __post_init__(self) -> None:
@@ -112,25 +90,14 @@ class StacSource(SeasonalSource):
     def chip(self, tile: Tile) -> SourceChip:
         """The tile's twelve channels, labels and layers, read now.
 
-        Raises:
-            LeftOut: a season, the labels or a readable file is missing, by name.
-            Transient: the server did not deliver.
+        LeftOut, by name, where a season, the labels or a readable file is missing; Transient where the server fails.
         """
         notes: list[str] = []
         scenes = self.scenes(tile)
         label = self._label(tile)
         series = self.series(tile, scenes, notes)
-        _check_power(series, self.collection)
-        composite = seasonal_composite(series, self.year, self.composite, self.erode_px)
-        return composite_chip(
-            self.inner(composite),
-            label,
-            layers={name: self._layer(name, tile) for name in self.layers},
-            needed=self.needed,
-            min_valid=self.min_valid,
-            notes=sorted(set(notes)),
-            source=self.collection,
-        )
+        layers = {name: self._layer(name, tile) for name in self.layers}
+        return self.composed(series, label, layers, self.collection, self.needed, sorted(set(notes)))
 
     def scenes(self, tile: Tile) -> list[Any]:
         """Items (pystac.Item) that count: IW, both polarisations, this orbit direction, this year of seasons."""
@@ -145,29 +112,27 @@ class StacSource(SeasonalSource):
             raise LeftOut(f"{self.collection} has no {self.orbit} IW scene with vv and vh in {self.year} here: {there}")
         present = {season_of(begin(item).month) for item in kept}
         if absent := [season for season in self.needed if season not in present]:
-            raise LeftOut(
-                f"{self.collection} has no {self.orbit} scene in {', '.join(absent)} of {self.year} here: choose "
-                f"another year or orbit direction, or do without the season"
-            )
+            none = f"no {self.orbit} scene in {', '.join(absent)} of {self.year} here"
+            remedy = "choose another year or orbit direction, or do without the season"
+            raise LeftOut(f"{self.collection} has {none}: {remedy}")
         return kept
 
     def series(self, tile: Tile, scenes: list[Any], notes: list[str]) -> xr.Dataset:
-        """The scenes on the tile's grid with a margin for the erosion, in linear power; odd things are noted."""
-        series = load(
-            scenes,
-            self.assets,
-            geobox(tile).pad(self.margin_px),
-            policy=self.catalogue.policy,
-            resampling=self.resampling,
-            dtype="float32",
-            nodata=-32768.0,
-            threads=self.threads,
-            notes=notes,
-        )
+        """The scenes on the tile's grid with a margin for the erosion, in linear power; odd things are noted.
+
+        Decibels and amplitude counts are refused: neither is ever guessed into power.
+        """
+        how: dict[str, Any] = {"resampling": self.resampling, "dtype": "float32", "nodata": -32768.0}
+        how |= {"policy": self.catalogue.policy, "threads": self.threads, "notes": notes}
+        series = load(scenes, self.assets, geobox(tile).pad(self.margin_px), **how)
         orbits = [int(item.properties.get("sat:relative_orbit", 0)) for item in scenes]
         series = series.rename(dict(zip(self.assets, MEASURED, strict=True)))
-        series = series.assign_coords(relative_orbit=("time", orbits))
-        return series.assign_attrs(quantity=self.quantity)
+        sample = series["vv"].values[:, ::7, ::7]
+        sample = sample[np.isfinite(sample) & (sample != 0) & (sample > -32768)]
+        if sample.size and not 0 < (middle := float(np.median(sample))) < BRIGHTEST:
+            unit = f"{middle:.3g}, which looks like {'decibels' if middle < 0 else 'amplitude counts'}"
+            raise LeftOut(f"{self.collection} holds values around {unit}: choose linear power")
+        return series.assign_coords(relative_orbit=("time", orbits)).assign_attrs(quantity=self.quantity)
 
     def _unfit(self, item: Any) -> str:
         """Why a scene does not count; "" if it does."""
@@ -186,17 +151,17 @@ class StacSource(SeasonalSource):
             return np.full(tile.shape, IGNORE, np.uint8)
         name, year = self.label_collection, self.labels_of
         items = self.catalogue.search(name, tile, *ALWAYS)
-        edition = {item.id: (begin(item).year, _version(item)) for item in items}
+        version = "esa_worldcover:product_version"  # "" where unstated
+        edition = {item.id: (begin(item).year, str(item.properties.get(version, ""))) for item in items}
         fit = [item for item in items if edition[item.id] in ((year, ""), (year, WORLDCOVER_VERSIONS[year]))]
         if not fit:
-            there = ", ".join(sorted({f"{made} {version}".strip() for made, version in edition.values()})) or "nothing"
-            needed = f"{year} {WORLDCOVER_VERSIONS[year]}"
-            raise LeftOut(f"{name} has {there} here, needed is {needed}: choose the label year")
+            there = ", ".join(sorted({f"{made} {mark}".strip() for made, mark in edition.values()})) or "nothing"
+            needed = f"needed is {year} {WORLDCOVER_VERSIONS[year]}"
+            raise LeftOut(f"{name} has {there} here, {needed}: choose the label year")
         codes = self._planes(fit, ["map"], tile, "uint8", 0)[0]
-        foreign = sorted(set(np.unique(codes)) - {0, *WORLDCOVER.codes})
+        foreign = sorted(set(np.unique(codes).tolist()) - {0, *WORLDCOVER.codes})
         if foreign and np.isin(codes, foreign).mean() > FOREIGN:
-            listed = ", ".join(map(str, foreign[:5]))
-            raise LeftOut(f"{name} holds the codes {listed}, which WorldCover does not have: it is another product")
+            raise LeftOut(f"{name} holds codes {foreign[:5]}, which WorldCover does not have: it is another product")
         label = WORLDCOVER.encode(codes)
         if (label == IGNORE).all():
             raise LeftOut(f"{name} of {year} is empty here: there is nothing to learn from in this tile")
@@ -214,7 +179,10 @@ class StacSource(SeasonalSource):
         if not items:
             return missing_layer(layer, tile.shape)
         if layer == "landcover_300m":
-            return _worldcover_index(self._planes(items, [asset], tile, "uint8", 0)[0])
+            table = np.full(256, IGNORE, np.uint8)
+            for code, members in _LCCS.items():
+                table[list(members)] = WORLDCOVER.codes.index(code)
+            return table[self._planes(items, [asset], tile, "uint8", 0)[0]]
         counts = self._planes(items, [asset], tile, "uint16", 65535)[0]
         bands = items[0].assets[asset].extra_fields.get("raster:bands") or [{}]
         carbon = np.where(counts == 65535, np.nan, counts * np.float32(bands[0].get("scale", 0.1)))
@@ -244,24 +212,3 @@ class StacSource(SeasonalSource):
 def geobox(tile: Tile) -> Any:
     """The tile's grid as odc-geo has it."""
     return GeoBox(tile.shape, Affine(*tile.transform), tile.crs)
-
-
-def _version(item: Any) -> str:
-    """Of WorldCover; "" where unstated."""
-    return str(item.properties.get("esa_worldcover:product_version", ""))
-
-
-def _worldcover_index(lccs: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    table = np.full(256, IGNORE, np.uint8)
-    for code, members in _LCCS.items():
-        table[list(members)] = WORLDCOVER.codes.index(code)
-    return table[lccs]
-
-
-def _check_power(series: xr.Dataset, collection: str) -> None:
-    """Refuse decibels and amplitude counts: neither is ever guessed into power."""
-    sample = series["vv"].values[:, ::7, ::7]
-    sample = sample[np.isfinite(sample) & (sample != 0) & (sample > -32768)]
-    if sample.size and not 0 < (middle := float(np.median(sample))) < BRIGHTEST:
-        unit = "decibels" if middle < 0 else "amplitude counts"
-        raise LeftOut(f"{collection} holds values around {middle:.3g}, which looks like {unit}: choose linear power")

@@ -5,40 +5,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from sardino.data.sources.world.cover import covers
+from sardino.data.sources.world.geography import (
+    Parcels,
+    Relief,
+    Settlements,
+    Water,
+    parcels,
+    relief,
+    settlements,
+    water,
+)
 from sardino.data.sources.world.noise import Float, Grid, Hash, Keys, fbm, mix, normal, smooth_noise, uniform
-from sardino.data.sources.world.parcels import Parcels, parcels
-from sardino.data.sources.world.region import Region
-from sardino.data.sources.world.settlements import Settlements, settlements
-from sardino.data.sources.world.terrain import Relief, Water, relief, water
+from sardino.data.sources.world.tables import Region, covers
 
 Mask = NDArray[np.bool_]
-COARSE_M = 80.0
-"""Step of the grid on which a parcel looks up the geography at its centre."""
+COARSE_M = 80.0  # Step of the grid on which a parcel looks up the geography at its centre
 
 
 @dataclass(frozen=True)
 class Landscape:
-    """What lies at every grid point, all (H, W).
+    """What lies at every grid point, all (H, W)."""
 
-    Args:
-        cover: uint8 number of the cover.
-        patch: hash of the field, block or lot.
-        sharp: true where the patch has edges (fields, towns), false where cover varies smoothly (nature).
-        land, towns: fields that cover was made from.
-        stand: float32 in standard deviations, density of natural vegetation.
-    """
-
-    cover: NDArray[np.uint8]
-    patch: Hash
-    sharp: Mask
+    cover: NDArray[np.uint8]  # number of the cover
+    patch: Hash  # hash of the field, block or lot
+    sharp: Mask  # true where the patch has edges (fields, towns), false where cover varies smoothly (nature)
     land: Relief
     towns: Settlements
-    stand: Float
+    stand: Float  # density of natural vegetation in standard deviations
 
 
 def _paint(canvas: NDArray[np.uint8], name: str, where: Mask) -> None:
-    """Paint a cover by name over what is there."""
     canvas[where] = covers()[name]
 
 
@@ -80,24 +76,18 @@ def _farms(canvas: NDArray[np.uint8], grid: Grid, fields: Parcels, region: Regio
     slow = relief(coarse, region, keys)
     promise = 0.75 * fbm(coarse, 2300, 4, keys("farm"), 0.8) - np.clip((slow.elevation - 330) / 180, 0, 4)
     promise -= 0.45 * slow.aridity.clip(0)
-    row, column = coarse.nearest(fields.x, fields.y)
-    moisture = slow.moisture[row, column]
+    centre = coarse.nearest(fields.x, fields.y)
     own, custom = normal(mix(fields.id, 31)), normal(mix(fields.district, 32))
-    farmed = promise[row, column] + 0.22 * own + 0.25 * custom > region.farm_level
-    crops = 0.8 * normal(mix(fields.id, 33)) + 0.6 * normal(mix(fields.district, 34)) - 0.45 * moisture
+    farmed = promise[centre] + 0.22 * own + 0.25 * custom > region.farm_level
+    crops = 0.8 * normal(mix(fields.id, 33)) + 0.6 * normal(mix(fields.district, 34)) - 0.45 * slow.moisture[centre]
     cropped = farmed & (crops + region.crop_balance > 0)
     draw = uniform(mix(fields.id, 35))
     grazed = farmed & ~cropped
     _paint(canvas, "pasture", grazed)
-    for name, low, high in (
-        ("meadow", 0.46, 0.8),
-        ("dry_grass", 0.8, 0.84),
-        ("scrub", 0.84, 0.9),
-        ("broadleaf", 0.9, 0.94),
-        ("conifer", 0.94, 0.96),
-        ("orchard", 0.96, 1.0),
-    ):
-        _paint(canvas, name, grazed & (draw >= low) & (draw < high))
+    # Each from its share of the draw to the next one's.
+    grass = {"meadow": 0.46, "dry_grass": 0.8, "scrub": 0.84, "broadleaf": 0.9, "conifer": 0.94, "orchard": 0.96}
+    for name, low in grass.items():
+        _paint(canvas, name, grazed & (draw >= low))
     # A third of the fields follow their district's main crop.
     follow = uniform(mix(fields.id, 36)) < 0.35
     choice = np.where(follow, uniform(mix(fields.district, 37)), draw)
@@ -122,15 +112,14 @@ def _farms(canvas: NDArray[np.uint8], grid: Grid, fields: Parcels, region: Regio
 def _towns(canvas: NDArray[np.uint8], towns: Settlements, land: Relief, region: Region) -> Mask:
     """Streets, lots and gardens; returns where they are."""
     settled = (towns.density > 0.2) & (land.elevation < 620) & (land.aridity < 1.6)
-    draw = uniform(mix(towns.lot, 41))
-    chance = np.clip(0.35 + 0.75 * towns.density, 0, 0.97)
-    green = settled & (draw > chance)
+    garden = uniform(mix(towns.lot, 41)) > np.clip(0.35 + 0.75 * towns.density, 0, 0.97)
     park = uniform(mix(towns.block, 42)) < 0.06
     _paint(canvas, "residential", settled)
     trade = settled & (uniform(mix(towns.block, 43)) < 0.12 + 0.25 * (towns.density > 0.75)) & (towns.density > 0.35)
     _paint(canvas, "industrial", trade)
-    _paint(canvas, "pasture", (green | (settled & park)) & ~trade)
-    _paint(canvas, "hedge", (green | (settled & park)) & ~trade & (uniform(mix(towns.lot, 44)) < 0.45))
+    green = settled & (garden | park) & ~trade
+    _paint(canvas, "pasture", green)
+    _paint(canvas, "hedge", green & (uniform(mix(towns.lot, 44)) < 0.45))
     _paint(canvas, "road", settled & (towns.street_m < 6) & ~park)
     roads = (towns.road_m < 7.5) & (land.elevation < 1400)
     _paint(canvas, "road", roads)
@@ -141,8 +130,7 @@ def _heights(canvas: NDArray[np.uint8], grid: Grid, land: Relief, region: Region
     """Above the trees: moss and lichen, rock, snow."""
     rough = fbm(grid, 380, 5, keys("cliffs"), 0.6)
     level = land.elevation - region.snow_line
-    snow = level + 130 * rough
-    high = level + 90 * rough > -430
+    snow, high = level + 130 * rough, level + 90 * rough > -430
     _paint(canvas, "lichen", high & (rough > -0.9))
     _paint(canvas, "moss", high & (rough < -0.1) & (level < -150))
     _paint(canvas, "rock", (level > -420 - 80 * rough) & (rough > -0.15))
@@ -169,9 +157,9 @@ def _wet(canvas: NDArray[np.uint8], grid: Grid, land: Relief, wet: Water, region
     tidal = (wet.shore_m < 160) & (swamp + 0.5 * sedge > 0.35)
     _paint(canvas, "sedge", (wet.shore_m < 60) & (swamp < -0.6))
     _paint(canvas, "sand", (wet.shore_m < 35) & (swamp < 0.3) & (swamp > -0.6))
-    open_sea = wet.shore_m < 0
-    _paint(canvas, "mangrove", tidal & (wet.shore_m > -70))
-    open_sea &= ~(tidal & (wet.shore_m > -70))
+    mangrove = tidal & (wet.shore_m > -70)
+    _paint(canvas, "mangrove", mangrove)
+    open_sea = (wet.shore_m < 0) & ~mangrove
     river = wet.river_m < wet.river_half_m - 3
     pond = smooth_noise(grid, 95, keys("pond")) + 0.3 * swamp > 3.2
     lake = (wet.lake > 0) | (pond & (land.elevation < 500) & (land.aridity < 0.6))

@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,8 @@ Axis = NDArray[np.float64]
 Float = NDArray[np.float32]
 Hash = NDArray[np.uint64]
 
-RIVER_HURST = 1.45
-"""Smooth enough that a zero line winds on instead of closing into rings."""
-STEP_M = 10.0
-"""Over which a field's slope is taken."""
+RIVER_HURST = 1.45  # smooth enough that a zero line winds on instead of closing into rings
+STEP_M = 10.0  # over which a field's slope is taken
 
 # Finaliser constants of SplitMix64 (Steele, Lea & Flood 2014).
 _GOLDEN, _C1, _C2 = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
@@ -36,10 +33,10 @@ class Grid:
     def shape(self) -> tuple[int, int]:
         return len(self.y), len(self.x)
 
-    def window(self, x: float, y: float, radius: float) -> tuple[slice, slice]:
-        """Rows and columns within `radius` metres of a point, along each axis."""
-        columns = np.flatnonzero(np.abs(self.x - x) <= radius)
-        rows = np.flatnonzero(np.abs(self.y - y) <= radius)
+    def window(self, x: float, y: float, across: float, along: float) -> tuple[slice, slice]:
+        """Rows and columns within `across` metres of a point in x and `along` metres in y."""
+        columns = np.flatnonzero(np.abs(self.x - x) <= across)
+        rows = np.flatnonzero(np.abs(self.y - y) <= along)
         if not len(columns) or not len(rows):
             return slice(0, 0), slice(0, 0)
         return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
@@ -54,11 +51,8 @@ class Grid:
 
     def coarse(self, step: float, margin: float) -> "Grid":
         """A grid of absolute multiples of `step` metres that covers this one and a margin."""
-        axes = [
-            np.arange(np.floor((a.min() - margin) / step), np.ceil((a.max() + margin) / step) + 1) * step
-            for a in (self.x, self.y)
-        ]
-        return Grid(*axes)
+        ends = [((a.min() - margin) / step, (a.max() + margin) / step) for a in (self.x, self.y)]
+        return Grid(*(np.arange(np.floor(low), np.ceil(high) + 1) * step for low, high in ends))
 
 
 @dataclass(frozen=True)
@@ -69,13 +63,8 @@ class Keys:
     region: str
 
     def __call__(self, name: str) -> np.uint64:
-        return _key(self.seed, self.region, name)
-
-
-@lru_cache(maxsize=4096)
-def _key(seed: int, region: str, name: str) -> np.uint64:
-    digest = hashlib.sha256(f"{seed}:{region}:{name}".encode()).digest()
-    return np.uint64(int.from_bytes(digest[:8], "little"))
+        digest = hashlib.sha256(f"{self.seed}:{self.region}:{name}".encode()).digest()
+        return np.uint64(int.from_bytes(digest[:8], "little"))
 
 
 def mix(key: Any, *parts: Any) -> Hash:
@@ -89,7 +78,7 @@ def mix(key: Any, *parts: Any) -> Hash:
     return value
 
 
-def uniform(value: Hash) -> NDArray[np.float64]:
+def uniform(value: Hash) -> Axis:
     """Hashes to uniform numbers strictly inside (0, 1)."""
     return ((value >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52
 
@@ -99,7 +88,7 @@ def normal(value: Hash) -> Float:
     return ndtri(uniform(value)).astype(np.float32)
 
 
-def _taps(coordinate: NDArray[np.float64], cell: float, shift: float) -> tuple[NDArray[np.int64], Float]:
+def _taps(coordinate: Axis, cell: float, shift: float) -> tuple[NDArray[np.int64], Float]:
     position = coordinate / cell + shift
     whole = np.floor(position)
     f = position - whole
@@ -129,8 +118,7 @@ def fbm(grid: Grid, cell: float, octaves: int, key: np.uint64, hurst: float = 0.
     amplitude /= np.sqrt((amplitude**2).sum())
     field = np.float32(amplitude[0]) * smooth_noise(grid, cell, key)
     for octave in range(1, octaves):
-        octave_key = mix(key, octave)[0]
-        field += np.float32(amplitude[octave]) * smooth_noise(grid, cell / 2.0**octave, octave_key)
+        field += np.float32(amplitude[octave]) * smooth_noise(grid, cell / 2.0**octave, mix(key, octave)[0])
     return field
 
 
@@ -157,21 +145,18 @@ def meander_distance(grid: Grid, spacing: float, key: np.uint64) -> Float:
     angle = np.pi * float(uniform(mix(key, 11))[0])
     cosine, sine = np.cos(angle) / spacing, np.sin(angle) / spacing
 
-    def bent(x: Axis, y: Axis) -> NDArray[np.float64]:
+    def bent(x: Axis, y: Axis) -> Axis:
         wind = 0.24 * fbm(Grid(x, y), 0.85 * spacing, 5, key, RIVER_HURST)
         return cosine * x[None, :] + sine * y[:, None] + wind
 
     here, slope = _with_slope(bent, grid)
-    off = np.abs(here - np.round(here))
-    return (off / np.maximum(slope, 0.15 / spacing)).astype(np.float32)
+    return (np.abs(here - np.round(here)) / np.maximum(slope, 0.15 / spacing)).astype(np.float32)
 
 
 def sites_in(grid: Grid, spacing: float, margin: float, key: np.uint64) -> tuple[Axis, Axis, Hash]:
     """Points of a jittered lattice, one per cell, as (N,) x, y and hash; cells within `margin` metres of the grid."""
-    columns, rows = (
-        np.arange(np.floor((a.min() - margin) / spacing), np.floor((a.max() + margin) / spacing) + 1)
-        for a in (grid.x, grid.y)
-    )
+    ends = [((a.min() - margin) / spacing, (a.max() + margin) / spacing) for a in (grid.x, grid.y)]
+    columns, rows = (np.arange(np.floor(low), np.floor(high) + 1) for low, high in ends)
     value = mix(key, rows[:, None], columns[None, :])
     x = (columns[None, :] + 0.15 + 0.7 * uniform(mix(value, 1))) * spacing
     y = (rows[:, None] + 0.15 + 0.7 * uniform(mix(value, 2))) * spacing

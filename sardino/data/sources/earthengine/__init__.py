@@ -1,1 +1,0 @@
-"""Chips from Google Earth Engine."""
