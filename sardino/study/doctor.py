@@ -49,10 +49,8 @@ class Machine:
     @property
     def paired(self) -> bool:
         """Whether torchvision accepts the installed torch, and its compiled operators loaded with it."""
-        torch = self.packages.get("torch")
-        if torch is None or self.packages.get("torchvision") is None or "torchvision" in self.broken:
-            return False
-        return torch.split("+")[0] in Requirement(f"torch{self.torch_needed}").specifier
+        torch, there = self.packages.get("torch"), self.packages.get("torchvision") and "torchvision" not in self.broken
+        return bool(torch and there and torch in Requirement(f"torch{self.torch_needed}").specifier)
 
 
 def examine(root: Path | None = None) -> Machine:
@@ -62,7 +60,10 @@ def examine(root: Path | None = None) -> Machine:
         with suppress(SardinoError):
             root = project_root()
     root = root.resolve()
-    packages = {item.name: _version(item.name) for item in _required("sardino")}
+    packages: dict[str, str | None] = dict.fromkeys(item.name for item in _required("sardino"))
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
+            packages[name] = metadata.version(name)
     broken = {name: why for name in COMPILED if (why := _failure(name))}
     memory, free = _memory()
     found = hardware()
@@ -153,22 +154,12 @@ def _required(package: str) -> list[Requirement]:
     return [item for item in asked if item.marker is None or item.marker.evaluate({"extra": ""})]
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
 def _drift(lock: Path, packages: dict[str, str | None]) -> dict[str, tuple[str, str]]:
     """The direct dependencies whose installed version is not the lock's; none outside a checkout."""
     differ = {}
     for item, _ in locked(lock) if lock.is_file() else ():
-        have = packages.get(item.name)
-        if have is None or (item.marker is not None and not item.marker.evaluate()):
-            continue
-        # A local label such as 2.15.0+cpu is another build of the same release.
-        if have.split("+")[0] not in item.specifier:
+        have, counts = packages.get(item.name), item.marker is None or item.marker.evaluate()
+        if have and counts and have not in item.specifier:  # 2.15.0+cpu is in ==2.15.0, another build of it
             differ[item.name] = (have, str(item.specifier).removeprefix("=="))
     return differ
 

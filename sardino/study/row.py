@@ -83,19 +83,12 @@ class Experiment:
             counts = f"{len(train)} training, {len(val)} validation and {len(test)} test tiles"
             where = f"labels in {', '.join(regions)}"
             raise SardinoError(f"{store.path} has {counts} with {where}: import labels, or use fewer bands")
-        return cls(
-            space,
-            arm,
-            encoding,  # type: ignore[arg-type]  # checked above
-            initialisation,
-            store,
-            # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
-            Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions)),
-            train,
-            sorted(label_order(val)[: profile.finetuning.validation_tiles]),
-            test,
-            device or best_device(),
-        )
+        # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
+        statistics = Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions))
+        judged = sorted(label_order(val)[: profile.finetuning.validation_tiles])
+        kind: Any = encoding  # checked above
+        device = device or best_device()
+        return cls(space, arm, kind, initialisation, store, statistics, train, judged, test, device)
 
     @property
     def architecture(self) -> Architecture:
@@ -318,26 +311,17 @@ def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: 
 
 def _train(experiment: Experiment, fraction: float, seed: int, lr: float) -> tuple[Segmenter, Finetuned]:
     """One training; all arms differ in their network and perhaps their learning rate, in nothing else."""
-    ids = experiment.labelled_ids(fraction, seed)
-    model = experiment.segmenter(seed)
-    result = finetune(
-        model,
-        experiment.tiles(model, ids, seed),
-        experiment.tiles(model, experiment.judged_ids, seed),
-        experiment.space.profile.finetuning,
-        classes=len(experiment.store.legend),
-        seed=seed,
-        device=experiment.device,
-        lr=lr,
-        label=f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % seed {seed}",
-    )
-    return model, result
+    model, settings = experiment.segmenter(seed), experiment.space.profile.finetuning
+    train = experiment.tiles(model, experiment.labelled_ids(fraction, seed), seed)
+    judged = experiment.tiles(model, experiment.judged_ids, seed)
+    label = f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % seed {seed}"
+    common: dict[str, Any] = {"classes": len(experiment.store.legend), "device": experiment.device}
+    return model, finetune(model, train, judged, settings, seed=seed, lr=lr, label=label, **common)
 
 
 def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
     """The card of the segmenter that a row leaves behind, for maps of whole scenes."""
-    profile, store = experiment.space.profile, experiment.store
-    said = describe(store)
+    profile, store, said = experiment.space.profile, experiment.store, describe(experiment.store)
     return SegmenterCard(
         encoding=experiment.encoding,
         architecture=experiment.architecture,

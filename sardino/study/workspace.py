@@ -66,7 +66,7 @@ class Workspace:
         return self.build / "pretrain" / self.profile.pretrained(arm, seed)
 
     def segmenter(self, run: str) -> Path:
-        """Folder of the segmenter that a run keeps: of its largest label fraction and first seed."""
+        """Folder of the segmenter that a row's run keeps: of its largest label fraction and first seed."""
         return self.build / "segmenters" / run
 
     def record(self, run: str) -> Path:
