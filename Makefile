@@ -29,7 +29,7 @@ help:  ## this list
 
 reproduce: $(STAMP)  ## every result of PROFILE: data, pre-training, fine-tuning, tables, figures
 	$(BIN)/sardino reproduce '$(PROFILE)' $(if $(DATA),--data '$(DATA)') $(if $(CORES),--cores '$(CORES)')
-	$(BIN)/python -m sardino.reporting.pages.readme
+	$(BIN)/python tools/readme.py
 
 test: lint  ## lint, types, tests, then every notebook against a new run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
@@ -64,7 +64,7 @@ lock: $(STAMP)  ## resolve requirements.lock (with hashes) and environment.yml f
 	$(BIN)/python tools/environment.py
 
 readme: $(STAMP)  ## rewrite the numbers of README.md and docs/ from results/
-	$(BIN)/python -m sardino.reporting.pages.readme
+	$(BIN)/python tools/readme.py
 
 doctor: $(STAMP)  ## what this machine has, and what is wrong with it
 	$(BIN)/sardino doctor

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import torch
+from row import Row, write_benchmark
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
@@ -27,7 +28,6 @@ from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.attention import class_attention
 from sardino.dino.runtime import precision_on
 from sardino.dino.vit import Architecture, build_vit
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 SIZES = {448: (1.4, None), 1024: (3.0, 4.0)}
 """Side of a tile in pixels: bars of the speed and of the memory."""

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from row import Row, write_benchmark
 from torchvision.transforms import v2
 
 from sardino.data.tiles.normalisation import Normalisation
@@ -27,7 +28,6 @@ from sardino.dino.crops import crop_views, random_boxes, random_flips
 from sardino.dino.recipe import DINO
 from sardino.dino.views import Views, half_tile
 from sardino.dino.vit import Architecture
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 Contestant = Callable[[], object]
 GLOBAL, LOCAL = (0.4, 1.0), (0.05, 0.4)

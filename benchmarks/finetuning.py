@@ -24,11 +24,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from row import Row, write_benchmark
 
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.batches import MemoryTiles, TileSource
 from sardino.dino.vit import Architecture, build_vit
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.segmentation.finetune import Settings, finetune
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter

@@ -20,12 +20,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from row import Row, write_benchmark
+
 from sardino.data.sources.ingest import ingest
 from sardino.data.sources.stac.catalogue import Catalogue, HttpPolicy
 from sardino.data.sources.stac.source import StacSource, geobox
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Tile
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import peak_memory_mb
 
 ROOT = Path(__file__).parents[1]

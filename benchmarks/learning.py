@@ -20,6 +20,7 @@ import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from row import Row, write_benchmark
 from safetensors.torch import load_file
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
@@ -36,7 +37,6 @@ from sardino.dino.step import Learner
 from sardino.dino.vit import Architecture, build_vit
 from sardino.files import write_csv
 from sardino.reporting.figures.style import MUTED, PALETTE, WIDTH, new_figure, save_figure, styled
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import provenance
 from sardino.study.arm import architecture_of, recipe_of
 from sardino.study.preparation import open_or_prepare

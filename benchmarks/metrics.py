@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from row import Row, write_benchmark
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, jaccard_score
 from torchmetrics import MetricCollection
 from torchmetrics.classification import (
@@ -30,7 +31,6 @@ from torchmetrics.classification import (
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.evaluation.scores import accuracy, class_iou, confusion, macro_f1, miou, miou_all
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 Contestant = Callable[[], object]
 BAR = 5.0

@@ -19,13 +19,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from row import Row, write_benchmark
 
 from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.dino.runtime import best_device, cores
 from sardino.errors import SardinoError, first_line
 from sardino.mapping.job import Job
 from sardino.mapping.scene_map import make_map
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.study.arm import pretrain_arm
 from sardino.study.plan import Run, plan
 from sardino.study.preparation import prepare

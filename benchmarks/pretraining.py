@@ -29,6 +29,7 @@ from lightly.loss import DINOLoss
 from lightly.models.modules import DINOProjectionHead
 from lightly.models.utils import deactivate_requires_grad, update_momentum
 from lightly.utils.scheduler import cosine_schedule
+from row import Row, write_benchmark
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.transforms import v2
@@ -42,7 +43,6 @@ from sardino.dino.runtime import keep_memory, precision_on
 from sardino.dino.step import Learner
 from sardino.dino.views import Views
 from sardino.dino.vit import Architecture, build_vit
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 RECIPE = DINO.changed(prototypes=1024, local_crops=4)
 TINY, BASE = {"width": 192, "depth": 12, "heads": 3}, {"width": 768, "depth": 12, "heads": 12}

@@ -32,6 +32,7 @@ import torch
 from numpy.typing import NDArray
 from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_validate
+from row import Row, write_benchmark
 
 from sardino.data.rasters.mosaic import mosaic
 from sardino.data.sources.world.synthetic import World
@@ -47,7 +48,6 @@ from sardino.dino.vit import Architecture
 from sardino.mapping.job import Job
 from sardino.mapping.scene_map import batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import peak_memory_mb, revision
 from sardino.segmentation.finetune import Settings, finetune
 from sardino.segmentation.segmenter import EncodingName

@@ -22,6 +22,7 @@ import numpy as np
 import rasterio
 import torch
 from numpy.typing import NDArray
+from row import Row, write_benchmark
 
 from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
@@ -29,7 +30,6 @@ from sardino.data.tiles.radiometry import CHANNELS, NODATA
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Tile
 from sardino.data.tiles.write_store import write_store
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 Reader = Callable[[int], list[torch.Tensor]]
 

@@ -19,9 +19,9 @@ import time
 from pathlib import Path
 
 import psutil
+from row import Row, write_benchmark
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 from sardino.reporting.record import TRAININGS, read_record
 from sardino.study.plan import DEPENDENCIES
 

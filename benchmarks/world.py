@@ -12,9 +12,10 @@ import sys
 import time
 from pathlib import Path
 
+from row import Row, write_benchmark
+
 from sardino.data.sources.world.synthetic import World
 from sardino.data.sources.world.tables import REGIONS
-from sardino.reporting.pages.benchmarks import Row, write_benchmark
 
 LIMIT_S = 1.5
 """A tile of 448 px may take so long on one core."""

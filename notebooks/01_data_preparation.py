@@ -27,7 +27,7 @@ data = ""
 # %%
 from sardino.data.places.leakage import store_leakage
 from sardino.data.tiles.store import describe, example_tiles
-from sardino.reporting.figures import pipeline, places, splits
+from sardino.reporting.figures import pipeline, places
 from sardino.study.preparation import prepare
 from sardino.study.run import open_run
 
@@ -57,7 +57,7 @@ run.save(figure, "fig1")
 
 # %%
 counts = store.index.groupby(["region", "split"], sort=False).size().unstack(fill_value=0)[["train", "val", "test"]]
-figure = splits.draw_splits(store.index, f"Splits by geographic bands: {chosen.title}")
+figure = places.draw_splits(store.index, f"Splits by geographic bands: {chosen.title}")
 run.save(figure, "fig3")
 
 # %% tags=["nbval-check-output"]

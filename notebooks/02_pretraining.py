@@ -32,7 +32,7 @@ seed = None  # the profile's first
 import torch
 
 from sardino.dino.recipe import PAPER
-from sardino.reporting.figures import curves, style, views
+from sardino.reporting.figures import curves, pipeline, style
 from sardino.study.arm import begin, first_crops, pretrain_arm, recipe_of
 from sardino.study.run import open_run
 
@@ -60,7 +60,7 @@ for name in ours:
 # %%
 tiles, large, small = first_crops(run.space, arm, store, 4)  # (B, C, H, W) dB, (2, B, C, H, W), (L, B, C, h, w)
 seen = [[crop[0].numpy() for crop in crops] for crops in (large, small)]
-style.preview(views.draw_views(tiles[0].numpy(), *seen, store.channels, synthetic=store.synthetic))
+style.preview(pipeline.draw_views(tiles[0].numpy(), *seen, store.channels, synthetic=store.synthetic))
 
 # %% [markdown]
 # ## One step of DINO, line by line

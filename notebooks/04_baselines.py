@@ -28,8 +28,7 @@ data = ""
 
 # %%
 from sardino.evaluation import floors
-from sardino.reporting.tables import cells, tables
-from sardino.reporting.tables.floors import floors_markdown, floors_text
+from sardino.reporting.tables import cells, render, tables
 from sardino.study.plan import planned_records
 from sardino.study.row import Experiment
 from sardino.study.run import open_run
@@ -76,7 +75,7 @@ print(found.round(3).to_string(index=False))
 records = planned_records(run.space, "baseline")
 trained = cells.read_cells(records, run.space.runs)
 unets = tables.table2(trained, chosen.fractions)
-print(floors_text(found, unets, trained))
+print(render.floors(found, unets, trained))
 
 # %%
 best = found.loc[found.groupby("fraction")["miou"].idxmax()]
@@ -85,4 +84,4 @@ for floor, unet in zip(best.itertuples(), unets[unets["encoding"] == "unet"].ite
 
 # %%
 record = run.record({"floors": found.to_dict("records"), "pixels": floors.PIXELS, "box_px": floors.BOX_PX})
-run.publish({"floors.csv": found, "floors.md": floors_markdown(found, unets, trained)}, [record])
+run.publish({"floors.csv": found, "floors.md": render.floors(found, unets, trained, "markdown")}, [record])

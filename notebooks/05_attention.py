@@ -143,8 +143,8 @@ for name in chosen.pretraining:
 # %%
 scored = {name: attention.gather(space, name, stores[name]) for name in chosen.pretraining}
 scores = attention.score_arms(space, scored, stores)
-run.publish({"attention_scores.csv": scores, "attention_scores.md": told.attention_markdown(scores)})
-print(told.attention_text(scores))
+run.publish({"attention_scores.csv": scores, "attention_scores.md": told.render_attention(scores, "markdown")})
+print(told.render_attention(scores))
 
 # %%
 figure = attention_scores.draw_attention_scores(scores, f"What each head sees: {chosen.title}")

@@ -27,9 +27,8 @@ data = ""
 
 # %%
 from sardino.dino import recipe, vit
-from sardino.reporting.figures.curves import draw_pretraining
-from sardino.reporting.figures.label_efficiency import draw_label_efficiency
-from sardino.reporting.tables import cells, label_efficiency, metrics, render, tables
+from sardino.reporting.figures.curves import draw_label_efficiency, draw_pretraining
+from sardino.reporting.tables import cells, metrics, render, tables
 from sardino.study.plan import planned_records
 from sardino.study.run import open_run
 
@@ -47,14 +46,14 @@ print(f"{len(records)} records; {trained.provenance}; {trained.caution}")
 
 # %%
 first = tables.table1(trained, titles, fractions)
-print(render.table1_text(first, trained))
+print(render.table1(first, trained))
 
 # %% [markdown]
 # ## Table 2: a supervised U-Net, without and with attention maps
 
 # %%
 second = tables.table2(trained, fractions)
-print(render.table2_text(second, trained))
+print(render.table2(second, trained))
 
 # %% [markdown]
 # ## Table 3: how the ViTs were pre-trained
@@ -72,7 +71,7 @@ built = {
     for name, shape in sizes.items()
 }
 third = tables.table3(pretrained, built, recipe.DINO.to_dict())
-print(render.table3_text(third, trained.provenance))
+print(render.table3(third, trained.provenance))
 
 # %% [markdown]
 # ## Other scores of the same matrices
@@ -101,8 +100,8 @@ print(differences[[*shown, "paper_difference"]].round(3).to_string(index=False))
 # ## "A small improvement": how many labels is it worth?
 
 # %%
-efficiency = label_efficiency.efficiency_table(trained)
-print(label_efficiency.efficiency_text(efficiency, trained))
+efficiency = metrics.efficiency_table(trained)
+print(metrics.render_efficiency(efficiency, trained))
 
 # %%
 figure = draw_label_efficiency(trained, titles, fractions)
@@ -132,14 +131,14 @@ print(f"training loss fell in {fell} of {len(rows)}; frozen beats the majority c
 
 # %%
 texts = {
-    "table1.tex": render.table1_latex(first, trained),
-    "table2.tex": render.table2_latex(second, trained),
-    "table3.tex": render.table3_latex(third, trained.provenance),
-    "table1.md": render.table1_markdown(first, trained),
-    "table2.md": render.table2_markdown(second, trained),
-    "table3.md": render.table3_markdown(third, trained.provenance),
-    "label_efficiency.md": label_efficiency.efficiency_markdown(efficiency, trained),
-    "summary.txt": render.table1_text(first, trained) + "\n" + render.table2_text(second, trained),
+    "table1.tex": render.table1(first, trained, "latex"),
+    "table2.tex": render.table2(second, trained, "latex"),
+    "table3.tex": render.table3(third, trained.provenance, "latex"),
+    "table1.md": render.table1(first, trained, "markdown"),
+    "table2.md": render.table2(second, trained, "markdown"),
+    "table3.md": render.table3(third, trained.provenance, "markdown"),
+    "label_efficiency.md": metrics.render_efficiency(efficiency, trained, "markdown"),
+    "summary.txt": render.table1(first, trained) + "\n" + render.table2(second, trained),
 }
 frames = {"table1.csv": first, "table2.csv": second, "table3.csv": third, "metrics.csv": scores}
 more = {"differences.csv": differences, "label_efficiency.csv": efficiency}

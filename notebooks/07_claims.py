@@ -46,7 +46,7 @@ attention = read_record(run.space.record("attention"))
 scores = attention["results"]["alignment"]
 measured = {"attention-follows-land-cover": (scores["value"], scores["low"], scores["high"])}
 table = claims.claims_table(trained, run.space.profile.arms, run.space.profile.fractions, measured)
-print(claims.claims_text(table, trained))
+print(claims.render_claims(table, trained))
 
 # %% [markdown]
 # ## The paper against itself
@@ -58,6 +58,6 @@ for claim in table[table["paper_consistent"] == False].itertuples():  # noqa: E7
     print(f"{claim.id}: the text says {claim.paper_text_value}, the tables give {claim.paper_table_value}")
 
 # %%
-run.publish({"claims.csv": table, "claims.md": claims.claims_markdown(table, trained)}, [attention])
+run.publish({"claims.csv": table, "claims.md": claims.render_claims(table, trained, "markdown")}, [attention])
 verdicts = {str(row.id): str(row.verdict) for row in table.itertuples()}
 record = run.record({"verdicts": verdicts}, data=records[0]["data"])

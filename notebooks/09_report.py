@@ -35,7 +35,7 @@ data = ""
 # %%
 from IPython.display import Image, Markdown, display
 
-from sardino.reporting.pages import contents, readme
+from sardino.reporting import pages
 from sardino.reporting.record import read_records
 from sardino.study.plan import plan
 from sardino.study.run import open_run
@@ -50,7 +50,7 @@ records.sort(key=lambda record: list(notebooks).index(record["name"]))
 # ## In short
 
 # %%
-display(Markdown(f"**{space.profile.title}** (profile `{space.profile.name}`)\n\n{contents.outcome(space.results)}"))
+display(Markdown(f"**{space.profile.title}** (profile `{space.profile.name}`)\n\n{pages.outcome(space.results)}"))
 
 # %% [markdown]
 # ## Tables
@@ -58,7 +58,7 @@ display(Markdown(f"**{space.profile.title}** (profile `{space.profile.name}`)\n\
 # The paper's tables, filled by these runs, with the paper's own values beside.
 
 # %%
-shown = contents.tables(space.results)
+shown = pages.tables(space.results)
 for table in shown:
     display(Markdown(table))
 
@@ -69,13 +69,13 @@ for table in shown:
 # below.
 
 # %%
-display(Markdown(readme.claims(space.results)))
+display(Markdown(pages.claims(space.results)))
 
 # %% [markdown]
 # ## Figures
 
 # %%
-figures = contents.illustrations(space.figures)
+figures = pages.illustrations(space.figures)
 for figure in figures:
     display(Image(data=figure.png, alt=figure.alt), Markdown(figure.caption))
 
@@ -85,7 +85,7 @@ for figure in figures:
 # What the paper's text says, what its tables give, and by which rule the verdict fell.
 
 # %%
-display(Markdown(contents.reasons(space.results)))
+display(Markdown(pages.reasons(space.results)))
 
 # %% [markdown]
 # ## Origin
@@ -93,7 +93,7 @@ display(Markdown(contents.reasons(space.results)))
 # Revisions and fingerprints are cut to ten characters; the records in `results/` hold them whole.
 
 # %%
-display(Markdown(contents.facts(records)))
+display(Markdown(pages.facts(records)))
 
 # %% [markdown]
 # ### Runs
@@ -104,7 +104,7 @@ display(Markdown(contents.facts(records)))
 
 # %%
 executed = {path.stem for path in (space.root / "notebooks").glob("*.ipynb")}
-display(Markdown(contents.runs(records, notebooks, executed)))
+display(Markdown(pages.runs(records, notebooks, executed)))
 
 # %%
 shown_here = {"runs": len(records), "tables": len(shown), "figures": [figure.stem for figure in figures]}

@@ -11,7 +11,8 @@ from minute_world import PROFILE
 
 import sardino
 
-sys.path.append(str(Path(__file__).parents[1] / "tools"))  # what keeps the repository is tested too
+# What keeps the repository is tested too, and imported as its scripts import it.
+sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("benchmarks", "tools")]
 
 TOY = """# %% [markdown]
 # # {name}

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from row import read_benchmark
 
-from sardino.reporting.pages.benchmarks import read_benchmark
 from sardino.study.profile import FOLDER
 
 ROOT = Path(__file__).parents[1]

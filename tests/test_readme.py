@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from pages import GROUP, ROOT, commands_of, page_paths, verb_of
+from readme import rendered
 from test_layers import ALLOWED
 
 from sardino.data.sources.folder.specification import FolderSpec
-from sardino.reporting.pages.readme import rendered
 
 TEXTS = {path: path.read_text(encoding="utf-8") for path in page_paths()}
 README = TEXTS[ROOT / "README.md"]

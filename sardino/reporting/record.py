@@ -25,10 +25,10 @@ from sardino.files import sha256_of, whole, write_json
 FORMAT, VERSION = "sardino-run", 1
 TRAININGS = ("pretrain", "finetune", "baseline")
 KINDS = (*TRAININGS, "data", "floors", "attention", "tables", "claims", "quickstart", "realism", "report")
+# What makes a checkout dirty: prose and results may change without changing a number.
 TRACKED = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
-"""What makes a checkout dirty: prose and results may change without changing a number."""
+# Keys of results that differ from one execution to the next: times and memory.
 TIMES = ("wall_s", "data_wait", "images_per_s", "memory_gib", "peak_memory_mb")
-"""Keys of results that differ from one execution to the next: times and memory."""
 UNKNOWN = "unknown"
 
 
@@ -43,7 +43,7 @@ def write_record(
     results: Mapping[str, Any],
     started: float,
 ) -> dict[str, Any]:
-    """Write one run's record as JSON, whole or not at all.
+    """Write one run's record as JSON, whole or not at all, and return it.
 
     Args:
         path: for example build/laptop/runs/pretrain-europe.json.
@@ -53,31 +53,21 @@ def write_record(
         results: numbers, texts, lists and dicts of them; None says "does not exist".
         started: time.time() at the notebook's first line.
 
-    Returns:
-        The record as written.
-
     Raises:
         SardinoError: unknown kind, or a value that JSON cannot hold, named by its place.
     """
     if kind not in KINDS:
         raise SardinoError(f"a record's kind is one of {', '.join(KINDS)}, not '{kind}'")
     root = _code_root()
-    code = _code(root)
     lock = sha256_of(root / "requirements.lock") if root and (root / "requirements.lock").is_file() else UNKNOWN
-    identity = _plain(
-        {
-            "name": path.stem,
-            "kind": kind,
-            "profile": profile,
-            "parameters": {name: _portable(value) for name, value in parameters.items()},
-            "seeds": list(seeds),
-            "data": data,
-            "code": code,
-            "lock_sha256": lock,
-        },
-        "",
-    )
+    portable = {name: _portable(value) for name, value in parameters.items()}
+    run = {"name": path.stem, "kind": kind, "profile": profile, "parameters": portable, "seeds": list(seeds)}
+    identity = _plain({**run, "data": data, "code": _code(root), "lock_sha256": lock}, "")
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    try:
+        torch = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = UNKNOWN
     record = {
         "format": FORMAT,
         "version": VERSION,
@@ -86,7 +76,7 @@ def write_record(
         "results": _plain(results, "results"),
         "hardware": hardware(),
         "python": platform.python_version(),
-        "torch": _version_of("torch"),
+        "torch": torch,
         "sardino": sardino.__version__,
         "wall_s": round(max(0.0, time.time() - started), 3),
         "peak_memory_mb": peak_memory_mb(),
@@ -98,8 +88,7 @@ def write_record(
 
 def provenance(*, synthetic: bool, derived: bool = False) -> str:
     """The words for a title or caption: a reader must never take made or derived labels for a product."""
-    source = "synthetic world" if synthetic else "real chips"
-    return f"{source}, derived labels" if derived else source
+    return ("synthetic world" if synthetic else "real chips") + (", derived labels" if derived else "")
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -129,10 +118,6 @@ def publish_records(records: Iterable[Mapping[str, Any]], source: Path, target: 
     """Copy the records a table was made from, with their confusion matrices, beside the table.
 
     A published record that says the same is kept: a run again that finds the same changes no file by its times alone.
-
-    Args:
-        records: as read from `source`.
-        source, target: folders; target is made.
     """
     written = []
     for record in records:
@@ -163,14 +148,9 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def code_state() -> dict[str, Any]:
-    """Commit and dirty flag of the code that is running; "unknown" outside a git checkout."""
-    return _code(_code_root())
-
-
 def revision() -> str:
-    """The commit, with "+changes" where the working tree differs from it."""
-    state = code_state()
+    """The commit, with "+changes" where the working tree differs from it; "unknown" outside a git checkout."""
+    state = _code(_code_root())
     return f"{state['revision']}{'+changes' if state['dirty'] is True else ''}"
 
 
@@ -251,20 +231,11 @@ def _git(root: Path | None, *arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _version_of(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return UNKNOWN
-
-
 def _cpu_name() -> str:
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
-        if names:
-            return names[0]
-    return platform.processor() or platform.machine()
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if "model name" in line]
+    return names[0] if names else platform.processor() or platform.machine()
 
 
 def _gpu_name() -> str | None:

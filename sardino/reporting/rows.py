@@ -1,11 +1,8 @@
 """The rows of Tables 1 and 2: what they read, how they start, and the names of the runs that make them."""
 
-ENCODINGS = ("attention", "tokens")
-"""Column groups of Table 1."""
-UNETS = ("unet", "unet_attention")
-"""Column groups of Table 2: U-Nets on backscatter, alone or with attention maps."""
-INITIALISATIONS = ("scratch", "frozen", "unfrozen")
-"""Rows of Tables 1 and 2."""
+ENCODINGS = ("attention", "tokens")  # column groups of Table 1
+UNETS = ("unet", "unet_attention")  # column groups of Table 2: U-Nets on backscatter, alone or with attention maps
+INITIALISATIONS = ("scratch", "frozen", "unfrozen")  # rows of Tables 1 and 2
 
 
 def baseline_rows(encoding: str) -> tuple[str, ...]:

@@ -87,7 +87,7 @@ def _published(root: Path) -> Iterator[Workspace]:
 def _profile(space: Workspace, drawn_by: dict[str, str]) -> list[Any]:
     """A profile's heading, where its pixels come from, its figures, and the runs' origin."""
     # It loads pandas, which the run of a notebook does without.
-    from sardino.reporting.pages.contents import facts, illustrations
+    from sardino.reporting.pages import facts, illustrations
 
     name, title, synthetic = space.profile.name, space.profile.title, space.profile.synthetic
     records, figures = read_records(space.results / "runs"), illustrations(space.figures)

@@ -106,20 +106,16 @@ def show(workspace: Workspace) -> bool:
 
 
 def publish_summary(workspace: Workspace, runs: list[Run], executed: list[Run], seconds: float, peak_mb: float) -> None:
-    """Write results/<profile>/run.json if this session executed every run, and bring the pages' numbers up to date.
+    """Write results/<profile>/run.json if this session executed every run.
 
     A session that went on where another stopped cannot say what the whole takes.
     """
-    # It loads pandas, which a sweep that finds nothing to do should not wait for.
-    from sardino.reporting.pages.readme import refresh
-
     if {run.name for run in executed} == {run.name for run in runs}:
         last = read_record(workspace.record(runs[-1].name))
         took = {"wall_s": round(seconds, 1), "peak_memory_mb": round(peak_mb, 1), "hardware": last["hardware"]}
         made = {"revision": last["code"]["revision"], "finished": last["finished"]}
         summary = {"profile": workspace.profile.name, "runs": len(runs), **took, **made}
         write_json(summary, workspace.results / "run.json")
-    refresh(workspace.root)
 
 
 def memory_mb(pid: int) -> float:

@@ -13,12 +13,11 @@ from sardino.evaluation.attention_scores import Reference, attention_scores
 from sardino.reporting.figures.attention_scores import draw_attention_scores
 from sardino.reporting.tables.attention import (
     HOW_TO_READ,
-    attention_markdown,
     attention_outcome,
     attention_summary,
-    attention_text,
     columns_of,
     head_cells,
+    render_attention,
 )
 
 TILES, SIDE = 32, 6
@@ -62,19 +61,19 @@ def test_a_table_survives_its_file(scores: pd.DataFrame, tmp_path: Path) -> None
     """CSV turns the empty class of an amount into a gap."""
     scores.to_csv(tmp_path / "scores.csv", index=False)
     back = pd.read_csv(tmp_path / "scores.csv")
-    assert attention_markdown(back) == attention_markdown(scores)
+    assert render_attention(back, "markdown") == render_attention(scores, "markdown")
     assert columns_of(back) == columns_of(scores)
 
 
 def test_the_table_names_what_a_head_sees_and_what_it_avoids(scores: pd.DataFrame) -> None:
-    text = attention_markdown(scores)
+    text = render_attention(scores, "markdown")
     assert text.startswith("**What each head sees (synthetic world)**") and text.rstrip().endswith(HOW_TO_READ)
     (first,) = [line for line in text.splitlines() if line.startswith("| Arm a | 1 |")]
     told = [text.split(" (")[1] for text in sorted(first.split(" | ")[3].strip(" |").split("; "))]
     assert told == ["\N{MINUS SIGN})", "+)", "\N{MINUS SIGN})"], "biomass, x, y"
     assert text.count("nothing beyond its nulls") >= 3
     assert "Arm a: of 6 pairs of a head and a class or amount" in attention_outcome(scores)
-    assert attention_outcome(scores) in attention_text(scores)
+    assert attention_outcome(scores) in render_attention(scores)
 
 
 def test_the_record_has_a_line_for_each_head(scores: pd.DataFrame) -> None:

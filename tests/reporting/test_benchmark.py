@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 import pytest
+from readme import rendered
+from row import Row, read_benchmark, write_benchmark
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.benchmarks import Row, read_benchmark, write_benchmark
-from sardino.reporting.pages.readme import rendered
 
 ROWS = [
     Row("Store", 3000.0, "tiles/s", "memory map", 4000.0, 0.75, 0.4),

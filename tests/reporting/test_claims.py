@@ -12,7 +12,7 @@ from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds, copies
 from sardino.evaluation.scores import miou
 from sardino.reporting.tables.cells import read_cells
-from sardino.reporting.tables.claims import COLUMNS, claims_markdown, claims_table, claims_text
+from sardino.reporting.tables.claims import COLUMNS, claims_table, render_claims
 from sardino.reporting.tables.contrasts import MARGIN, all_of, gain, judge
 from sardino.reporting.tables.paper import CellKey, paper_cells
 from sardino.reporting.tables.paper_claims import CLAIMS
@@ -112,7 +112,7 @@ def test_measured_claim_follows_its_interval(runs, tmp_path: Path) -> None:
 def test_documents_say_what_the_data_are_and_flag_the_paper(runs, tmp_path: Path) -> None:
     cells = read_cells(runs(papers), tmp_path)
     frame = claims_table(cells, ARMS, FRACTIONS)
-    text, document = claims_text(frame, cells), claims_markdown(frame, cells)
+    text, document = render_claims(frame, cells), render_claims(frame, cells, "markdown")
     assert "synthetic world" in text.splitlines()[0] and "synthetic world" in document.splitlines()[0]
     assert document.count("(text and table disagree)") == 3
     assert all(claim.id in text and claim.id in document for claim in CLAIMS)

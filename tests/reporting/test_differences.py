@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from sardino.reporting.tables.paper import paper
-from sardino.reporting.tables.table3_notes import as_text, difference, rounds_to
+from sardino.reporting.tables.tables import as_text, difference, rounds_to
 
 TINY = {"architecture": {"width": 192, "depth": 12, "parameters": 6_079_680}, "recipe": {"learning_rate": 1e-6}}
 BASE = {"architecture": {"width": 768, "depth": 12, "parameters": 88_019_712}, "recipe": {"learning_rate": 1e-6}}

@@ -25,8 +25,8 @@ from sardino.reporting.figures.places import (
     draw_comparison,
     draw_landcover,
     draw_predictions,
+    draw_splits,
 )
-from sardino.reporting.figures.splits import draw_splits
 from sardino.reporting.figures.style import preview, save_figure
 
 SIDE, TITLE = 24, "A caption (synthetic world)"

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.contents import outcome, reasons, tables
+from sardino.reporting.pages import outcome, reasons, tables
 
 CELL = {"encoding": "unet+attention", "initialisation": "scratch", "fraction": 0.1, "low": 0.1, "high": 0.3}
 CLAIM = {"claim": "More is better.", "paper_text_value": "+4 %", "paper_table_value": "+2 %", "why": "Because."}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from sardino.reporting.tables import render
 from sardino.reporting.tables.cells import read_cells
-from sardino.reporting.tables.render import escaped, table1_latex, table2_latex, table3_latex
+from sardino.reporting.tables.render import escaped
 from sardino.reporting.tables.tables import table1, table2, table3
 
 FRACTIONS = [0.1, 1.0, 10.0]
@@ -35,23 +36,26 @@ def cells(runs, tmp_path: Path):
 
 def test_tables_1_and_2_hold_every_cell_beside_the_papers(cells) -> None:
     first, second = table1(cells, TITLES, FRACTIONS), table2(cells, FRACTIONS)
-    for frame, text, rows in ((first, table1_latex(first, cells), 12), (second, table2_latex(second, cells), 4)):
+    for frame, text, rows in (
+        (first, render.table1(first, cells, "latex"), 12),
+        (second, render.table2(second, cells, "latex"), 4),
+    ):
         assert len(body(text)) == 1 + rows
         assert "synthetic world" in text and "Student" in text
         for row in frame.itertuples():
             assert f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({row.paper_miou:.3f})" in text
-    assert r"CONUS \& China\_50\%" in table1_latex(first, cells)
+    assert r"CONUS \& China\_50\%" in render.table1(first, cells, "latex")
 
 
 def test_an_arm_that_is_not_the_papers_says_so(runs, tmp_path: Path) -> None:
     cells = read_cells(runs(lambda key: 0.6, arms=["mars"], synthetic=False), tmp_path)
-    text = table1_latex(table1(cells, {"mars": "Mars"}, FRACTIONS), cells)
+    text = render.table1(table1(cells, {"mars": "Mars"}, FRACTIONS), cells, "latex")
     assert len(body(text)) == 1 + 6 and "a different task" in text and "derived labels" in text
 
 
 def test_table_3_has_its_notes_below() -> None:
     frame = table3([], {"tiny": {"recipe": {"hidden": 2048}}}, {"hidden": 2048})
-    text = table3_latex(frame, "somewhere")
+    text = render.table3(frame, "somewhere", "latex")
     assert len(body(text)) == 1 + len(frame)
     notes = {note for note in frame["difference"] if note}
     assert text.count(r"\par ") == len(notes) > 0

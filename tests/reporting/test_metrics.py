@@ -7,15 +7,16 @@ import pytest
 
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import accuracy, miou_batches
-from sardino.reporting.figures.label_efficiency import draw_label_efficiency
+from sardino.reporting.figures.curves import draw_label_efficiency
 from sardino.reporting.tables.cells import read_cells
-from sardino.reporting.tables.label_efficiency import (
+from sardino.reporting.tables.metrics import (
     COLUMNS,
-    efficiency_markdown,
+    SCORES,
+    differences_table,
     efficiency_table,
-    efficiency_text,
+    metrics_table,
+    render_efficiency,
 )
-from sardino.reporting.tables.metrics import SCORES, differences_table, metrics_table
 from sardino.reporting.tables.paper import CellKey
 
 CLASSES = ["Tree cover", "Snow and ice", "Moss / lichen", "Built-up"]
@@ -78,7 +79,7 @@ def test_pre_training_is_worth_its_planted_labels(cells) -> None:
     assert np.isinf(better.set_index("fraction").loc[10.0, "factor"])
     assert better.set_index("fraction").loc[10.0, "told"] == "> 1 [> 1, > 1]"
     assert (worse["factor"] == -np.inf).all() and worse["told"].str.startswith("<").all()
-    for text in (efficiency_text(frame, cells), efficiency_markdown(frame, cells)):
+    for text in (render_efficiency(frame, cells), render_efficiency(frame, cells, "markdown")):
         assert "synthetic world" in text.splitlines()[0] and "never extrapolated" in text and near.told in text
 
 

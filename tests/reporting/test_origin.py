@@ -5,7 +5,7 @@ import copy
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.contents import facts, runs
+from sardino.reporting.pages import facts, runs
 
 RECORD = {
     "name": "data",

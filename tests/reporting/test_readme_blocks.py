@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from readme import refresh, rendered
 
 from sardino.errors import SardinoError
-from sardino.reporting.pages.readme import refresh, rendered
 
 TEXT = """# Title
 

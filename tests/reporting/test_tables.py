@@ -12,15 +12,8 @@ from sardino.errors import SardinoError
 from sardino.evaluation.scores import miou
 from sardino.files import write_csv
 from sardino.reporting.record import publish_records
+from sardino.reporting.tables import render
 from sardino.reporting.tables.cells import read_cells
-from sardino.reporting.tables.render import (
-    table1_markdown,
-    table1_text,
-    table2_markdown,
-    table2_text,
-    table3_markdown,
-    table3_text,
-)
 from sardino.reporting.tables.tables import table1, table2, table3
 
 TITLES = {"europe": "Europe", "all": "Europe, CONUS, China"}
@@ -54,7 +47,7 @@ def test_one_arm_gives_18_rows_beside_europe(runs, tmp_path: Path) -> None:
     frame = table1(cells, {"los-angeles": "Los Angeles"}, FRACTIONS)
     assert len(frame) == 18
     assert frame["paper_miou"].iloc[0] == 0.278
-    for text in (table1_text(frame, cells), table1_markdown(frame, cells)):
+    for text in (render.table1(frame, cells), render.table1(frame, cells, "markdown")):
         assert "derived labels" in text.splitlines()[0]
         assert "different task" in text
 
@@ -63,17 +56,17 @@ def test_a_fraction_the_paper_lacks_has_no_counterpart(runs, tmp_path: Path) -> 
     cells = read_cells(runs(rising, fractions=[5.0]), tmp_path)
     frame = table1(cells, TITLES, [5.0])
     assert frame["paper_miou"].isna().all()
-    assert "(-)" in table1_text(frame, cells)
+    assert "(-)" in render.table1(frame, cells)
 
 
 def test_rendered_tables_hold_every_cell_and_say_what_they_are(runs, tmp_path: Path) -> None:
     cells = read_cells(runs(rising, seeds=(0,)), tmp_path)
     first, second = table1(cells, TITLES, FRACTIONS), table2(cells, FRACTIONS)
     rendered = [
-        (first, table1_text(first, cells)),
-        (first, table1_markdown(first, cells)),
-        (second, table2_text(second, cells)),
-        (second, table2_markdown(second, cells)),
+        (first, render.table1(first, cells)),
+        (first, render.table1(first, cells, "markdown")),
+        (second, render.table2(second, cells)),
+        (second, render.table2(second, cells, "markdown")),
     ]
     for frame, text in rendered:
         assert "synthetic" in text.splitlines()[0]
@@ -82,7 +75,7 @@ def test_rendered_tables_hold_every_cell_and_say_what_they_are(runs, tmp_path: P
         for row in frame.itertuples():
             assert f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({row.paper_miou:.3f})" in text
     assert max(len(line) for text in (rendered[0][1], rendered[2][1]) for line in text.splitlines()[:-1]) <= 120
-    assert table2_markdown(second, cells).count("| - ") == 6
+    assert render.table2(second, cells, "markdown").count("| - ") == 6
 
 
 def test_majority_class_of_even_classes(runs, tmp_path: Path) -> None:
@@ -142,7 +135,7 @@ def test_table_3_shows_what_ran_and_a_dash_where_nothing_is_known() -> None:
     assert by_name.loc["Student temperature", "ours: europe"] == "-"
     assert by_name.loc["Student temperature", "paper: ViT Base"] == "0.03"
     assert by_name.loc["Prototypes K", "paper: ViT Tiny"] == "-"
-    assert "synthetic world" in table3_markdown(frame, "synthetic world").splitlines()[0]
+    assert "synthetic world" in render.table3(frame, "synthetic world", "markdown").splitlines()[0]
 
 
 def test_table_3_names_what_the_paper_leaves_out() -> None:
@@ -156,7 +149,7 @@ def test_notes_of_table_3_stand_once_below_it() -> None:
     """In the CSV beside each row, in the page numbered; every number in the table has its note."""
     built = {"tiny": {"recipe": {"hidden": 2048, "bottleneck": 256, "local_scale": [0.05, 0.4]}}}
     frame = table3([], built, {"hidden": 2048, "bottleneck": 256})
-    for text in (table3_markdown(frame, "somewhere"), table3_text(frame, "somewhere")):
+    for text in (render.table3(frame, "somewhere", "markdown"), render.table3(frame, "somewhere")):
         used = {int(number) for number in re.findall(r"\[(\d+)\]", text)}
         assert (
             used
@@ -166,7 +159,7 @@ def test_notes_of_table_3_stand_once_below_it() -> None:
         assert text.count("the reference implementation's") == 1
         assert "difference" not in text and "0.05 to 0.4" in text
     assert (frame["difference"] == "The paper does not say; this code takes the reference implementation's.").sum() == 2
-    assert "1." not in table3_markdown(frame.assign(difference=""), "somewhere").splitlines()[-1]
+    assert "1." not in render.table3(frame.assign(difference=""), "somewhere", "markdown").splitlines()[-1]
 
 
 def test_csv_round_trips_and_leaves_no_partial_file(runs, tmp_path: Path) -> None:

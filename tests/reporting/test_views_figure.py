@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.reporting.figures.views import draw_views
+from sardino.reporting.figures.pipeline import draw_views
 
 CHANNELS = ["summer_vv", "summer_vh", "summer_vv-vh"]
 

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 import sardino
 from sardino.cli.app import app
 from sardino.errors import SardinoError
-from sardino.reporting.pages.contents import illustrations
+from sardino.reporting.pages import illustrations
 from sardino.study.report import make_gallery
 
 ROOT = Path(sardino.__file__).parents[1]

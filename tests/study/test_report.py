@@ -10,7 +10,7 @@ import pytest
 from html_page import QUIET, Page
 
 import sardino
-from sardino.reporting.pages.contents import illustrations
+from sardino.reporting.pages import illustrations
 from sardino.study.notebook import NotebookError, make_report
 from sardino.study.plan import code_files, dependencies, hash_of_published, plan
 from sardino.study.workspace import Workspace

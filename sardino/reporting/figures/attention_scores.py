@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from sardino.errors import SardinoError
+from sardino.reporting.figures.panels import CMAP
 from sardino.reporting.figures.style import INK, MUTED, PALE, WIDTH, new_figure, styled
-from sardino.reporting.tables.attention import COARSE, SHOWN, WAYS, columns_of, head_cells, position_of
+from sardino.reporting.tables import attention
+from sardino.reporting.tables.attention import WAYS, Cell
 
-CMAP = "cividis"
-CELL = 0.3
-"""Inches: height of a cell."""
+CELL = 0.3  # inches: height of a cell
 
 
 @styled
@@ -31,19 +31,19 @@ def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
     """
     if frame.empty:
         raise SardinoError("there is no score of attention to draw: run notebook 05 first")
-    arms = list(dict.fromkeys(frame["arm"]))
-    parts = {arm: frame[frame["arm"] == arm] for arm in arms}
-    heads = [part["head"].nunique() for part in parts.values()]
-    seen = frame[(frame["measure"] == SHOWN) & (frame["beyond_low"] > 0) & (frame["layer"] != COARSE)]
-    top = max(0.1, float(seen["beyond"].max())) if len(seen) else 0.1
+    parts = [part for _, part in frame.groupby("arm", sort=False)]
+    heads = [part["head"].nunique() for part in parts]
+    seen = frame[
+        (frame["measure"] == attention.SHOWN) & (frame["beyond_low"] > 0) & (frame["layer"] != attention.COARSE)
+    ]
+    norm = Normalize(0, max(0.1, float(seen["beyond"].max())) if len(seen) else 0.1)
     # Grids of the same columns share their names.
-    named = [columns_of(a) != columns_of(b) for a, b in pairwise(parts.values())] + [True]
-    widest = max(len(columns_of(part)) for part in parts.values())
-    figure = new_figure(WIDTH, CELL * sum(heads) + 0.35 * len(arms) + 1.1 * sum(named) + 0.7)
+    named = [attention.columns_of(a) != attention.columns_of(b) for a, b in pairwise(parts)] + [True]
+    widest = max(len(attention.columns_of(part)) for part in parts)
+    figure = new_figure(WIDTH, CELL * sum(heads) + 0.35 * len(parts) + 1.1 * sum(named) + 0.7)
     figure.suptitle(title)
-    norm = Normalize(0, top)
-    panels = figure.subplots(len(arms), 1, squeeze=False, height_ratios=heads)[:, 0]
-    for axes, part, names in zip(panels, parts.values(), named, strict=True):
+    panels = figure.subplots(len(parts), 1, squeeze=False, height_ratios=heads)[:, 0]
+    for axes, part, names in zip(panels, parts, named, strict=True):
         _draw(axes, part, norm, widest)
         axes.tick_params(labelbottom=names)
     if len(seen):
@@ -58,27 +58,26 @@ def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
 
 
 def _draw(axes: Axes, part: pd.DataFrame, norm: Normalize, widest: int) -> None:
-    columns = columns_of(part)
-    heads = sorted(part["head"].unique())
+    columns = attention.columns_of(part)
+    heads = attention.heads_of(part)
     for row, head in enumerate(heads):
-        cells = head_cells(part, head)
+        cells = attention.head_cells(part, head)
         for column, name in enumerate(columns):
             _cell(axes, column, row, cells.get(name), norm)
     axes.set(xlim=(-0.5, widest - 0.5), ylim=(len(heads) - 0.5, -0.5))
-    axes.set_xticks(
-        range(len(columns)), [text for _, _, text in columns], rotation=35, ha="right", rotation_mode="anchor"
-    )
-    axes.set_yticks(range(len(heads)), [f"Head {head}, position {position_of(part, head)}" for head in heads])
+    names = [name for *_, name in columns]
+    axes.set_xticks(range(len(columns)), names, rotation=35, ha="right", rotation_mode="anchor")
+    told = [f"Head {head}, position {attention.percent(attention.position_share(part, head))}" for head in heads]
+    axes.set_yticks(range(len(heads)), told)
     axes.tick_params(length=0)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    axes.spines[:].set_visible(False)
     first: Any = part.iloc[0]
     where = "test tiles" if first["split"] == "test" else "tiles, all that there are"
-    count = part["tiles"].max()
-    axes.set_title(f"{first['arm_title']}: {count} {where}, {part['bands'].max()} bands or places", loc="left")
+    count, bands = part["tiles"].max(), part["bands"].max()
+    axes.set_title(f"{first['arm_title']}: {count} {where}, {bands} bands or places", loc="left")
 
 
-def _cell(axes: Axes, column: int, row: int, cell: Any, norm: Normalize) -> None:
+def _cell(axes: Axes, column: int, row: int, cell: Cell | None, norm: Normalize) -> None:
     """One square: coloured, signed by the way it points, where the interval lies above 0, hatched where it does not."""
     corner = (column - 0.48, row - 0.46)
     if cell is None:

@@ -1,4 +1,4 @@
-"""Pre-training curves: the loss, and the signs of learning and of collapse that the loss hides."""
+"""Curves: of a pre-training, of the losses of one table row, and of scores over labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,10 +6,14 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 
 from sardino.errors import SardinoError
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 from sardino.reporting.record import provenance
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS
+from sardino.reporting.tables.cells import Cells
+from sardino.reporting.tables.paper import TITLES, CellKey, paper_arm, paper_cells
 
 PANELS = {
     "loss": "Loss (nats)",
@@ -27,104 +31,83 @@ PANELS = {
 NATS = ("loss", "teacher_entropy", "batch_entropy")
 FROM_ZERO = ("kl", "feature_std", "effective_rank", "distance", *NATS)
 LINES = ("-", "--", "-.", ":")
+STYLES = ("-", "--", ":", "-.")
 COLUMNS = 3
 
 
 @styled
 def draw_pretraining(records: Sequence[Mapping[str, Any]]) -> Figure:
-    """One panel a measure, one line an arm; the last panel names the arms and says how to read the others.
+    """The loss, and the signs of learning and of collapse that the loss hides: a panel a measure, a line an arm.
+
+    The last panel names the arms and says how to read the others. A measure that no record has gets no panel.
 
     Args:
-        records: of runs; those of kind "pretrain" are drawn. A measure that no record has gets no panel.
+        records: of runs; those of kind "pretrain" are drawn.
     """
-    chosen = [record for record in records if record["kind"] == "pretrain"]
+    chosen = [record["results"] for record in records if record["kind"] == "pretrain"]
     if not chosen:
         raise SardinoError("pre-training curves need a pre-training record: run notebook 02 first")
-    names = [name for name in PANELS if any(_line(record["results"]["curves"], name)[0] for record in chosen)]
+    names = [name for name in PANELS if any(_line(results["curves"], name)[0] for results in chosen)]
     rows = -(-(len(names) + 1) // COLUMNS)
     figure = new_figure(WIDTH, 0.3 + 1.95 * rows)
-    where = provenance(synthetic=bool(chosen[0]["data"]["synthetic"]))
-    figure.suptitle(f"Pre-training ({where}): loss and signs of collapse")
+    synthetic = next(bool(record["data"]["synthetic"]) for record in records if record["kind"] == "pretrain")
+    figure.suptitle(f"Pre-training ({provenance(synthetic=synthetic)}): loss and signs of collapse")
     panels = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
     for name, axes in zip(names, panels, strict=False):
-        for i, record in enumerate(chosen):
-            style = {"color": PALETTE[i % len(PALETTE)], "linestyle": LINES[i % len(LINES)]}
-            _draw(axes, name, record, style)
+        for i, results in enumerate(chosen):
+            _draw_measure(axes, name, results, {"color": PALETTE[i % len(PALETTE)], "linestyle": LINES[i % len(LINES)]})
         axes.set(xlabel="Step", ylabel=PANELS[name])
         if name in FROM_ZERO:
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         if name in NATS:
-            _mark_ln_k(axes, sorted({round(float(record["results"]["curves"]["ln_k"]), 6) for record in chosen}))
+            # What a teacher that says nothing has.
+            for level in sorted({round(float(results["curves"]["ln_k"]), 6) for results in chosen}):
+                axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)))
+                place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
+                axes.text(0.98, level, f"ln K = {level:.2f}", color=MUTED, fontsize=7, **place)
+                axes.set_ylim(top=max(axes.get_ylim()[1], level * 1.12))
         axes.grid(True)
         axes.set_axisbelow(True)
-    for axes in panels[len(names) + 1 :]:
+    for axes in panels[len(names) :]:
         axes.set_axis_off()
-    _explain(panels[len(names)], panels[0].get_legend_handles_labels(), "batch_entropy" in names)
+    full = "batch_entropy" in names
+    constant = "entropy of the mean target\nand spread near 0." if full else "loss near 0, feature spread near 0."
+    text = "Collapse to the uniform:\nloss and entropy stay at ln K.\n"
+    text += f"Collapse to a constant:\n{constant}\nNo learning:\ndistance stays near 0."
+    text += "\nProbe: o linear, x neighbours." if full else ""
+    free = panels[len(names)]
+    arms = panels[0].get_legend_handles_labels()
+    free.legend(*arms, loc="upper left", borderaxespad=0, title="Arm", alignment="left")
+    free.text(0, 0.0, text, transform=free.transAxes, va="bottom", fontsize=7, color=INK, linespacing=1.3)
     return figure
 
 
 def _line(curves: Mapping[str, Any], name: str) -> tuple[list[float], list[float]]:
     """Steps and values of a measure; nothing where the record does not have it, a gap where it was not finite."""
     table, column = (curves.get("probes", {}), "linear") if name == "probe" else (curves, name)
-    if not table.get(column):
-        return [], []
-    return list(table["step"]), [np.nan if value is None else float(value) for value in table[column]]
+    return (list(table["step"]), _gaps(table[column])) if table.get(column) else ([], [])
 
 
-def _draw(axes: Axes, name: str, record: Mapping[str, Any], style: dict[str, Any]) -> None:
-    curves = record["results"]["curves"]
-    steps, values = _line(curves, name)
+def _gaps(values: Sequence[float | None]) -> list[float]:
+    return [np.nan if value is None else float(value) for value in values]
+
+
+def _draw_measure(axes: Axes, name: str, results: Mapping[str, Any], style: dict[str, Any]) -> None:
+    steps, values = _line(results["curves"], name)
     if not steps:
         return
-    label = f"{record['results']['arm']} ({record['results']['steps']} steps)"
+    label = f"{results['arm']} ({results['steps']} steps)"
     axes.plot(steps, values, label=label, marker="o" if name == "probe" else None, markersize=3, **style)
     if name == "probe":
-        neighbours = [np.nan if value is None else float(value) for value in curves["probes"]["knn"]]
+        neighbours = _gaps(results["curves"]["probes"]["knn"])
         axes.plot(steps, neighbours, marker="x", markersize=3.5, linewidth=0.7, **style)
     if name == "gradient_norm" and np.nanmax([0.0, *values]) > 0:
         axes.set_yscale("log", nonpositive="mask")
 
 
-def _mark_ln_k(axes: Axes, levels: Sequence[float]) -> None:
-    """What a teacher that says nothing has."""
-    for level in levels:
-        axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)))
-        axes.text(
-            0.98,
-            level,
-            f"ln K = {level:.2f}",
-            transform=axes.get_yaxis_transform(),
-            ha="right",
-            va="bottom",
-            color=MUTED,
-            fontsize=7,
-        )
-        axes.set_ylim(top=max(axes.get_ylim()[1], level * 1.12))
-
-
-def _explain(axes: Axes, legend: tuple[list[Any], list[str]], full: bool) -> None:
-    """The free panel: arms, and how to read the others."""
-    axes.set_axis_off()
-    axes.legend(*legend, loc="upper left", borderaxespad=0, title="Arm", alignment="left")
-    constant = "entropy of the mean target\nand spread near 0." if full else "loss near 0, feature spread near 0."
-    text = (
-        "Collapse to the uniform:\nloss and entropy stay at ln K.\n"
-        f"Collapse to a constant:\n{constant}\n"
-        "No learning:\ndistance stays near 0."
-    )
-    if full:
-        text += "\nProbe: o linear, x neighbours."
-    axes.text(0, 0.0, text, transform=axes.transAxes, va="bottom", fontsize=7, color=INK, linespacing=1.3)
-
-
-# Training losses of the cells of one table row, seen while the row runs; not published.
-
-STYLES = ("-", "--", ":", "-.")
-
-
 @styled
 def draw_losses(losses: Mapping[str, Sequence[float]], loss: str, title: str) -> Figure:
-    """One line a cell.
+    """Training losses of the cells of one table row, a line a cell, seen while the row runs; not published.
 
     Args:
         losses: name of the cell to its training loss per step.
@@ -138,3 +121,102 @@ def draw_losses(losses: Mapping[str, Sequence[float]], loss: str, title: str) ->
     axes.set(xlabel="Step", ylabel=f"Loss ({loss})", title=title)
     axes.legend(fontsize=7, frameon=False, ncols=1 + (len(losses) - 1) // 6)
     return figure
+
+
+PLAIN, BESIDE = "unet", "unet+attention"
+# Line and marker tell the arms apart without colour.
+LOOKS: dict[str, dict[str, Any]] = {
+    "scratch": {"color": INK, "linestyle": "-", "marker": "o"},
+    "frozen": {"color": PALETTE[4], "linestyle": ":", "marker": "s"},
+    "unfrozen": {"color": PALETTE[0], "linestyle": "--", "marker": "^"},
+    PLAIN: {"color": PALETTE[1], "linestyle": "-.", "marker": "D"},
+}
+Line = tuple[str, str, str]  # regions, encoding, initialisation
+
+
+@styled
+def draw_label_efficiency(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) -> Figure:
+    """mIoU over labelled tiles, this run's above and the paper's below: a column a group of arms.
+
+    Lines are initialisations, areas and bars 95 % intervals.
+
+    Args:
+        cells: of all runs.
+        titles: the profile's pre-training arms in order, with their headings.
+        fractions: percent of labels that were run.
+    """
+    panels: dict[str, list[Line]] = {}
+    for arm, title in titles.items():
+        head, _, tail = title.partition(", ")
+        broken = f"{head},\n{tail}" if tail and len(title) > 16 else title
+        panels |= {f"{TITLES[e]}\n{broken}": [(arm, e, start) for start in INITIALISATIONS] for e in ENCODINGS}
+    panels["U-Net: SAR and\nattention maps"] = [("", PLAIN, "scratch"), *(("", BESIDE, s) for s in INITIALISATIONS)]
+    wanted = {line[:2] for lines in panels.values() for line in lines}
+    if not wanted <= {(key.regions, key.encoding) for key in cells.confusions}:
+        raise SardinoError("label-efficiency curves need the cells of Tables 1 and 2: run notebooks 03 and 04 first")
+    figure = new_figure(WIDTH, 4.6)
+    figure.suptitle(f"Label efficiency ({cells.provenance} above, the paper's tables below)")
+    rows = figure.subplots(2, len(panels), sharey="row", squeeze=False)
+    for (ours, papers), (heading, lines) in zip(rows.T, panels.items(), strict=True):
+        _draw_ours(ours, cells, lines, fractions)
+        _draw_papers(papers, lines)
+        ours.set_title(heading)
+        for axes in (ours, papers):
+            axes.grid(True, axis="y")
+            axes.set_axisbelow(True)
+    rows[0, 0].set_ylabel("mIoU, this run")
+    rows[1, 0].set_ylabel("mIoU, the paper")
+    middle = len(panels) // 2
+    rows[0, middle].set_xlabel("Labelled training tiles")
+    rows[1, middle].set_xlabel("Labelled training tiles (% of all)")
+    for axes in rows.ravel():
+        axes.set_ylim(bottom=0)
+    handles = {h.get_label(): h for axes in rows[0] for h in axes.get_lines() if not str(h.get_label()).startswith("_")}
+    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=len(handles), handlelength=3.2)
+    return figure
+
+
+def _draw_ours(axes: Axes, cells: Cells, lines: Sequence[Line], fractions: Sequence[float]) -> None:
+    ticks: set[float] = set()
+    for line in lines:
+        table = 1 if line[1] in ENCODINGS else 2
+        keys = [CellKey(table, *line, float(fraction)) for fraction in sorted(fractions)]
+        keys = [key for key in keys if key in cells.confusions]
+        labelled = [cells.labelled[key] for key in keys]
+        ticks |= set(labelled)
+        low, high = np.array([cells.interval(key) for key in keys]).reshape(-1, 2).T
+        look = _look(line)
+        axes.fill_between(labelled, low, high, color=LOOKS[look]["color"], alpha=0.1, linewidth=0)
+        # Beside each other, so that intervals can be told apart where areas cover each other.
+        beside = np.array(labelled) * 1.09 ** (list(LOOKS).index(look) - 1)
+        axes.vlines(beside, low, high, colors=LOOKS[look]["color"], linewidth=0.9)
+        label = "U-Net, SAR only" if look == PLAIN else TITLES[look]
+        axes.plot(beside, [cells.miou(key) for key in keys], label=label, markersize=3.6, **LOOKS[look])
+    _log_axis(axes, sorted(ticks))
+
+
+def _draw_papers(axes: Axes, lines: Sequence[Line]) -> None:
+    """The paper's points, open; for orientation only where the arm is not the paper's."""
+    published = paper_cells()
+    for line in lines:
+        arm = paper_arm(line[0]) if line[0] else ""
+        keys = [key for key in published if (key.regions, key.encoding, key.initialisation) == (arm, *line[1:])]
+        scores = [published[key] for key in keys]
+        axes.plot([k.fraction for k in keys], scores, markersize=3.6, markerfacecolor="white", **LOOKS[_look(line)])
+    if any(regions and paper_arm(regions) != regions for regions, _, _ in lines):
+        axes.text(0.96, 0.05, "the paper's Europe", transform=axes.transAxes, ha="right", fontsize=7, color=MUTED)
+    _log_axis(axes, sorted({key.fraction for key in published}))
+
+
+def _look(line: Line) -> str:
+    return PLAIN if line[1] == PLAIN else line[2]
+
+
+def _log_axis(axes: Axes, ticks: Sequence[float]) -> None:
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(list(ticks)))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if ticks:
+        axes.set_xlim(min(ticks) / 1.6, max(ticks) * 1.6)

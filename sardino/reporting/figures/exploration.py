@@ -18,6 +18,7 @@ from sardino.reporting.figures.panels import (
     bare,
     class_handles,
     class_image,
+    colour_bar,
     heat,
     not_available,
     sar_composite,
@@ -28,37 +29,26 @@ from sardino.reporting.figures.style import INK, STYLE, captioned
 
 TITLES = {"optical": "Optical image", "landcover_300m": "Land cover at 300 m"}
 TITLES |= {name: title for name, (title, *_) in AMOUNTS.items()}
+# Inches. Panels stay where they are whatever is shown, so that nothing jumps under the pointer.
 EXPLORED_SIDE, GAP, MARGIN, TOP, BOTTOM = 2.95, 0.3, 0.1, 0.3, 1.05
-"""Inches. Panels stay where they are whatever is shown, so that nothing jumps under the pointer."""
+# A screen has fewer dots to an inch than paper.
 LEGIBLE = rc_context({**STYLE, "axes.titlesize": 9.5, "axes.labelsize": 8.5, "xtick.labelsize": 8})
-"""A screen has fewer dots to an inch than paper."""
 SIZE = (3 * EXPLORED_SIDE + 2 * GAP + 2 * MARGIN, EXPLORED_SIDE + TOP + BOTTOM)
 
 
 @dataclass(frozen=True)
 class Exploration:
-    """One look at one tile.
+    """One look at one tile."""
 
-    Args:
-        sar: (C, H, W) backscatter in dB, of the channels named.
-        attention: (h, w) over equal cells of the tile; 1 is an even spread.
-        said: what the attention map is, its heading.
-        patch: (row, column) of the cell that looks; None where no single cell does.
-        layer: REFERENCE or a name of sardino.data.tiles.tile.LAYERS.
-        values: the layer's pixels, (3, H, W) uint8 for "optical", else (H, W); None where the tile has none.
-        legend: of the labels.
-        gsd_m: metres per pixel; None where unknown.
-    """
-
-    sar: NDArray[np.floating]
+    sar: NDArray[np.floating]  # (C, H, W) backscatter in dB, of the channels named
     channels: Sequence[str]
-    attention: NDArray[np.floating]
-    said: str
-    patch: tuple[int, int] | None
-    layer: str
-    values: NDArray[Any] | None
-    legend: Legend
-    gsd_m: float | None = None
+    attention: NDArray[np.floating]  # (h, w) over equal cells of the tile; 1 is an even spread
+    said: str  # what the attention map is, its heading
+    patch: tuple[int, int] | None  # (row, column) of the cell that looks; None where no single cell does
+    layer: str  # REFERENCE or a name of sardino.data.tiles.tile.LAYERS
+    values: NDArray[Any] | None  # of the layer, (3, H, W) uint8 for "optical", else (H, W); None where there is none
+    legend: Legend  # of the labels
+    gsd_m: float | None = None  # metres per pixel; None where unknown
 
     @property
     def cell(self) -> tuple[float, float]:
@@ -81,11 +71,11 @@ def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
     """Three panels, one pixel grid: SAR, attention, layer; the looking patch is framed in each of them.
 
     Args:
-        seen: what to show.
         figure: of `empty_figure`; what it held is replaced.
     """
     figure.clear()
-    sar, attention, layer = panels = [_panel(figure, number) for number in range(3)]
+    places = [_place(number, BOTTOM, EXPLORED_SIDE, EXPLORED_SIDE) for number in range(3)]
+    sar, attention, layer = panels = [bare(figure.add_axes(place)) for place in places]
     sar.imshow(sar_composite(seen.sar, seen.channels))
     sar.set_title("Radar backscatter")
     if seen.gsd_m is not None:
@@ -100,7 +90,12 @@ def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
     for axes in panels:
         axes.set(xlim=over_the_tile[:2], ylim=over_the_tile[2:])
         if seen.patch is not None:
-            _frame(axes, seen)
+            height, width = seen.cell
+            corner = (seen.patch[1] * width - 0.5, seen.patch[0] * height - 0.5)
+            # White round black: it shows on any ground and needs no colour.
+            for colour, line in (("white", 3.4), ("black", 1.4)):
+                frame = Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line, zorder=5)
+                axes.add_patch(frame)
     return figure
 
 
@@ -112,10 +107,6 @@ def patch_at(x: float, y: float, seen: Exploration) -> tuple[int, int]:
     return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
 
 
-def _panel(figure: Figure, number: int) -> Axes:
-    return bare(figure.add_axes(_place(number, BOTTOM, EXPLORED_SIDE, EXPLORED_SIDE)))
-
-
 def _place(number: int, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
     """A box in the column of a panel, in the figure's own unit."""
     left = MARGIN + number * (EXPLORED_SIDE + GAP) + (EXPLORED_SIDE - width) / 2
@@ -124,10 +115,8 @@ def _place(number: int, bottom: float, width: float, height: float) -> tuple[flo
 
 def _bar(figure: Figure, number: int, drawn: ScalarMappable, unit: str, extend: str = "neither") -> None:
     axes = figure.add_axes(_place(number, BOTTOM - 0.25, 0.85 * EXPLORED_SIDE, 0.11))
-    bar = figure.colorbar(drawn, cax=axes, orientation="horizontal", extend=extend, ticks=MaxNLocator(5))
-    bar.outline.set_linewidth(0.4)
-    bar.set_label(unit, color=INK, labelpad=2)
-    axes.tick_params(length=2, pad=1.5)
+    style = {"orientation": "horizontal", "extend": extend, "ticks": MaxNLocator(5)}
+    colour_bar(figure, drawn, axes, **style).set_label(unit, color=INK, labelpad=2)
 
 
 def _draw_layer(figure: Figure, axes: Axes, seen: Exploration) -> None:
@@ -140,27 +129,11 @@ def _draw_layer(figure: Figure, axes: Axes, seen: Exploration) -> None:
         axes.imshow(np.moveaxis(values, 0, -1))
     elif name in CLASSES:
         axes.imshow(class_image(values, seen.legend))
-        left, bottom, width, height = _place(2, 0, EXPLORED_SIDE + 0.1, BOTTOM - 0.08)
-        figure.legend(
-            handles=class_handles([(values, seen.legend)]),
-            loc="upper center",
-            bbox_to_anchor=(left, bottom, width, height),
-            ncols=2,
-            borderaxespad=0,
-            handlelength=1.2,
-            columnspacing=1.0,
-            labelspacing=0.25,
-        )
+        handles = class_handles([(values, seen.legend)])
+        below = _place(2, 0, EXPLORED_SIDE + 0.1, BOTTOM - 0.08)
+        spacing = {"borderaxespad": 0, "handlelength": 1.2, "columnspacing": 1.0, "labelspacing": 0.25}
+        figure.legend(handles=handles, loc="upper center", bbox_to_anchor=below, ncols=2, **spacing)
     else:
         _, colours, floor, ceiling = AMOUNTS.get(name, ("", "cividis", None, None))
         limits = None if floor is None or ceiling is None else (floor, ceiling)
         _bar(figure, 2, heat(axes, values, limits, cmap=colours), layer_title(name, seen.legend))
-
-
-def _frame(axes: Axes, seen: Exploration) -> None:
-    """White round black: it shows on any ground and needs no colour."""
-    height, width = seen.cell
-    row, column = seen.patch or (0, 0)
-    corner = (column * width - 0.5, row * height - 0.5)
-    for colour, line in (("white", 3.4), ("black", 1.4)):
-        axes.add_patch(Rectangle(corner, width, height, fill=False, edgecolor=colour, linewidth=line, zorder=5))

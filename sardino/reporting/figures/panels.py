@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LogNorm, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
@@ -20,16 +22,12 @@ from sardino.reporting.figures.style import INK, MUTED, PALE, captioned, new_fig
 
 PREFERRED_SEASON = "summer"
 UNLABELLED = "#FFFFFF"
-ClassPanel = tuple[Axes, NDArray[np.uint8], Legend]
-"""A panel that shows a class map, its indices (H, W) and their legend."""
-ROOM = 0.055
-"""Inches: half of what a number needs around it."""
-CMAP = "cividis"
-"""Of attention: even steps in lightness, in grey too and with any colour vision."""
-LEAST = 1.02
-"""Times an even spread: no scale of attention is narrower on either side."""
+ClassPanel = tuple[Axes, NDArray[np.uint8], Legend]  # one that shows a class map, its indices (H, W) and their legend
+ROOM = 0.055  # inches: half of what a number needs around it
+CMAP = "cividis"  # of attention: even steps in lightness, in grey too and with any colour vision
+LEAST = 1.02  # times an even spread: no scale of attention is narrower on either side
+# Inches, of an upright bar and of one that lies: numbers nearer to each other would touch.
 APART = {True: 0.14, False: 0.3}
-"""Inches, of an upright bar and of one that lies: numbers nearer to each other would touch."""
 
 
 def map_grid(
@@ -46,8 +44,7 @@ def map_grid(
     figure = new_figure(*size)
     figure.suptitle(captioned(title, legends))
     rows, columns = options.pop("gap", (0.04, 0.03))
-    engine = figure.get_layout_engine()
-    if engine is not None:
+    if engine := figure.get_layout_engine():
         engine.set(h_pad=rows, w_pad=columns, hspace=0.0, wspace=0.0)
     return figure, figure.subplots(*shape, squeeze=False, **options)
 
@@ -82,14 +79,14 @@ def sar_composite(backscatter_db: NDArray[np.floating], channels: Sequence[str])
     """
     if backscatter_db.ndim != 3 or len(channels) != len(backscatter_db):
         raise SardinoError(f"{len(channels)} channel names do not fit an array of {backscatter_db.shape}")
-    place = {_polarisation(name): i for i, name in sorted(enumerate(channels), key=lambda item: _rank(item[1]))}
-    vv, vh = place.get("vv"), place.get("vh")
-    if vv is None or vh is None:
-        only = vv if vv is not None else vh if vh is not None else 0
-        grey = _stretch(backscatter_db[only])
-        return np.stack([grey] * 3, axis=-1)
-    ratio = backscatter_db[place["vv-vh"]] if "vv-vh" in place else backscatter_db[vv] - backscatter_db[vh]
-    return np.stack([_stretch(backscatter_db[vv]), _stretch(backscatter_db[vh]), _stretch(ratio)], axis=-1)
+    # The preferred season last, so that it wins.
+    ranked = sorted(enumerate(channels), key=lambda item: item[1].lower().startswith(PREFERRED_SEASON))
+    place = {name.lower().rpartition("_")[2]: i for i, name in ranked}
+    if not {"vv", "vh"} <= place.keys():
+        return np.stack([_stretch(backscatter_db[place.get("vv", place.get("vh", 0))])] * 3, axis=-1)
+    vv, vh = backscatter_db[place["vv"]], backscatter_db[place["vh"]]
+    ratio = backscatter_db[place["vv-vh"]] if "vv-vh" in place else vv - vh
+    return np.stack([_stretch(band) for band in (vv, vh, ratio)], axis=-1)
 
 
 def class_image(index: NDArray[np.uint8], legend: Legend) -> NDArray[np.float64]:
@@ -135,41 +132,24 @@ def heat(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float] |
 
 def scale_bar(axes: Axes, width_px: int, gsd_m: float) -> None:
     """A bar of a round length, about a third of the panel, inside its lower left corner."""
-    length_m = _round_length(width_px * gsd_m / 3)
+    third = width_px * gsd_m / 3
+    power = 10.0 ** np.floor(np.log10(third))
+    length_m = float(max(step * power for step in (1, 2, 5) if step * power <= third * (1 + 1e-9)))
     text = f"{length_m / 1000:g} km" if length_m >= 1000 else f"{length_m:g} m"
-    bar = AnchoredSizeBar(
-        axes.transData,
-        length_m / gsd_m,
-        text,
-        "lower left",
-        pad=0.25,
-        borderpad=0.25,
-        sep=2,
-        label_top=True,
-        color=INK,
-        size_vertical=width_px / 60,
-        fontproperties=FontProperties(family="DejaVu Sans", size=7),
-    )
+    font = FontProperties(family="DejaVu Sans", size=7)
+    style = {"pad": 0.25, "borderpad": 0.25, "sep": 2, "label_top": True, "color": INK, "fontproperties": font}
+    size = length_m / gsd_m
+    bar = AnchoredSizeBar(axes.transData, size, text, "lower left", size_vertical=width_px / 60, **style)
     bar.patch.set(alpha=0.85, linewidth=0)
     axes.add_artist(bar)
 
 
 def north_arrow(axes: Axes) -> None:
     """An arrow to the north of the tile's grid, in the upper right corner: rows of tiles run from north to south."""
+    place: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points", "ha": "center", "va": "bottom"}
     box = {"boxstyle": "square,pad=0.25", "facecolor": "white", "alpha": 0.85, "linewidth": 0}
-    axes.annotate(
-        "N",
-        xy=(0.9, 0.97),
-        xytext=(0, -20),
-        xycoords="axes fraction",
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=7,
-        color=INK,
-        bbox=box,
-        arrowprops={"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0},
-    )
+    arrow = {"arrowstyle": "-|>", "color": INK, "linewidth": 0.9, "shrinkA": 0, "shrinkB": 0}
+    axes.annotate("N", (0.9, 0.97), (0, -20), **place, fontsize=7, color=INK, bbox=box, arrowprops=arrow)
 
 
 def class_legend(
@@ -193,8 +173,7 @@ def class_legend(
         return
     numbers: dict[tuple[str, str], int] = {}
     for handle in handles:
-        name = str(handle.get_label())
-        if name != "No label":
+        if (name := str(handle.get_label())) != "No label":
             numbers[name, to_hex(handle.get_facecolor())] = len(numbers) + 1
             handle.set_label(f"{len(numbers)} {name}")
     for axes, index, legend in panels:
@@ -222,6 +201,14 @@ def draw_attention(axes: Axes, attention: NDArray[np.floating], scale: LogNorm) 
     bare(axes).imshow(np.maximum(attention, scale.vmin or 1e-9), norm=scale, cmap=CMAP)
 
 
+def colour_bar(figure: Figure, drawn: ScalarMappable, axes: Axes, **style: Any) -> Colorbar:
+    """The scale of what was drawn, in a panel of its own."""
+    bar = figure.colorbar(drawn, cax=axes, **style)
+    bar.outline.set_linewidth(0.4)
+    axes.tick_params(length=2, pad=1.5)
+    return bar
+
+
 def attention_bar(
     figure: Figure, axes: Axes, bar: Axes, inches: float, upright: bool = True, alone: bool = True
 ) -> None:
@@ -235,24 +222,23 @@ def attention_bar(
         alone: no panel of the row has another scale; else the ends have no numbers, which would not hold for all.
     """
     drawn = axes.images[0]
-    scale = figure.colorbar(drawn, cax=bar, orientation="vertical" if upright else "horizontal")
-    scale.outline.set_linewidth(0.4)
+    long = colour_bar(figure, drawn, bar, orientation="vertical" if upright else "horizontal").long_axis
     low, high = float(drawn.norm.vmin or 1), float(drawn.norm.vmax or 1)
-    ticks = _ticks(low, high, APART[upright] / inches)
-    long = scale.long_axis
+    # Even, and each end that is not too near to it.
+    room = APART[upright] / inches * np.log(high / low)
+    ticks = {low: _number(low)} if -np.log(low) > room else {}
+    ticks |= {1.0: "1 = even" if upright else "1"}
+    ticks |= {high: _number(high)} if np.log(high) > room else {}
+    if not alone:
+        ticks = {low: "least", high: "most"}
     long.set_major_locator(FixedLocator(list(ticks)))
     long.set_minor_locator(NullLocator())
     long.set_minor_formatter(NullFormatter())
-    bar.tick_params(length=2, pad=1.5, labelsize=7)
-    bar.set_box_aspect(8 if upright else 1 / 8)
-    if not alone:
-        long.set_major_locator(FixedLocator([low, high]))
-        long.set_ticklabels(["least", "most"])
-        return
-    if upright:
-        long.set_ticklabels(["1 = even" if tick == 1 else text for tick, text in ticks.items()])
-        return
     long.set_ticklabels(list(ticks.values()))
+    bar.tick_params(labelsize=7)
+    bar.set_box_aspect(8 if upright else 1 / 8)
+    if upright or not alone:
+        return
     bar.set_xlabel("1 = even", fontsize=7, labelpad=1)
     for tick, label in zip(ticks, bar.get_xticklabels(), strict=True):
         # Numbers at the ends stay within the panel's width, so that all columns are of one width.
@@ -260,13 +246,8 @@ def attention_bar(
         label.set_horizontalalignment("left" if place < 0.15 else "right" if place > inches - 0.15 else "center")
 
 
-def _polarisation(channel: str) -> str:
-    return channel.lower().rpartition("_")[2]
-
-
-def _rank(channel: str) -> int:
-    """The preferred season last, so that it wins."""
-    return int(channel.lower().startswith(PREFERRED_SEASON))
+def _number(value: float) -> str:
+    return f"{value:.3g}" if 0.9 < value < 1.1 else f"{value:.2g}"
 
 
 def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
@@ -282,12 +263,6 @@ def _stretch(values: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.where(np.isfinite(values), np.clip((values - low) / (high - low), 0, 1), 1.0)
 
 
-def _round_length(metres: float) -> float:
-    """The largest 1, 2 or 5 times a power of ten that is not longer."""
-    power = 10.0 ** np.floor(np.log10(metres))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= metres * (1 + 1e-9)))
-
-
 def _mark(axes: Axes, mask: NDArray[np.bool_], room: float, text: str, colour: str) -> None:
     """The number at the point of a class that lies deepest in it."""
     depth = distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
@@ -297,15 +272,3 @@ def _mark(axes: Axes, mask: NDArray[np.bool_], room: float, text: str, colour: s
     lightness = float(np.dot(to_rgb(colour), (0.299, 0.587, 0.114)))
     ink = "white" if lightness < 0.5 else "black"
     axes.text(float(column), float(row), text, ha="center", va="center_baseline", fontsize=7, color=ink)
-
-
-def _ticks(low: float, high: float, apart: float) -> dict[float, str]:
-    """Places of a scale with their numbers: even, and each end that is not too near to it (a share of the scale)."""
-    room = apart * np.log(high / low)
-    ticks = {low: _number(low)} if -np.log(low) > room else {}
-    ticks[1.0] = "1"
-    return ticks | ({high: _number(high)} if np.log(high) > room else {})
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}" if 0.9 < value < 1.1 else f"{value:.2g}"

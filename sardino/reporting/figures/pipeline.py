@@ -1,12 +1,20 @@
-"""Figure 1: the pipeline, from radar tiles to land-cover maps, drawn by code."""
+"""Figure 1: the pipeline, from radar tiles to land-cover maps; and the views that DINO's networks see of a tile."""
 
+from collections.abc import Sequence
+
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from numpy.typing import NDArray
 
-from sardino.reporting.figures.style import INK, MUTED, PALETTE, new_figure, styled
+from sardino.errors import SardinoError
+from sardino.reporting.figures.panels import sar_composite
+from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
+from sardino.reporting.record import provenance
 
-BLUE, ORANGE, GREEN, PINK = PALETTE[0], PALETTE[1], PALETTE[2], PALETTE[3]
+BLUE, ORANGE, GREEN, PINK = PALETTE[:4]
 Point = tuple[float, float]
 
 
@@ -69,26 +77,43 @@ def _finetuning(axes: Axes) -> None:
 def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, color: str) -> None:
     """A rounded box with its lower left corner at (x, y); a pale fill keeps the text legible in grey print."""
     shape = FancyBboxPatch((x, y), width, height, boxstyle="round,pad=0,rounding_size=1.2", linewidth=1.1)
-    shape.set(edgecolor=color, facecolor=(*_rgb(color), 0.10))
+    shape.set(edgecolor=color, facecolor=to_rgba(color, 0.10))
     axes.add_patch(shape)
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=7.5, color=INK, linespacing=1.25)
 
 
 def _arrow(axes: Axes, start: Point, end: Point, color: str = MUTED, dashed: bool = False) -> None:
-    style = (0, (4, 2)) if dashed else "solid"
-    arrow = FancyArrowPatch(
-        start,
-        end,
-        arrowstyle="-|>",
-        mutation_scale=8,
-        linewidth=1.0,
-        color=color,
-        linestyle=style,
-        shrinkA=0,
-        shrinkB=0,
-    )
-    axes.add_patch(arrow)
+    style = {"linestyle": (0, (4, 2)) if dashed else "solid", "linewidth": 1.0, "color": color}
+    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, shrinkA=0, shrinkB=0, **style))
 
 
-def _rgb(color: str) -> tuple[float, float, float]:
-    return int(color[1:3], 16) / 255, int(color[3:5], 16) / 255, int(color[5:7], 16) / 255
+@styled
+def draw_views(
+    tile_db: NDArray[np.floating],
+    large: Sequence[NDArray[np.floating]],
+    small: Sequence[NDArray[np.floating]],
+    channels: Sequence[str],
+    *,
+    synthetic: bool,
+) -> Figure:
+    """The tile, its large views (student and teacher) and its small ones (student alone), at one scale of pixels.
+
+    Args:
+        tile_db: (C, H, W) dB.
+        large, small: (C, h, w) views; normalised or not, as each picture is stretched by itself (paper, section 2).
+        channels: names of the C channels.
+        synthetic: whether the tile is of the synthetic world.
+    """
+    if not large:
+        raise SardinoError("there is no view to draw: a recipe has at least one global crop")
+    pictures = [("tile", tile_db), *(("student, teacher", v) for v in large), *(("student", v) for v in small)]
+    shares = [picture.shape[-1] for _, picture in pictures]
+    figure = new_figure(WIDTH, 0.45 + (WIDTH - 0.3) * max(shares) / (sum(shares) + 4 * len(shares)))
+    figure.suptitle(f"One tile and its views ({provenance(synthetic=synthetic)})")
+    panels = figure.subplots(1, len(pictures), width_ratios=shares, squeeze=False)[0]
+    for axes, (title, picture) in zip(panels, pictures, strict=True):
+        axes.imshow(sar_composite(picture, channels), interpolation="nearest")
+        axes.set_title(title, fontsize=7)
+        axes.set_anchor("N")
+        axes.set_axis_off()
+    return figure

@@ -1,4 +1,4 @@
-"""Figures of places: predictions (Figure 2), land cover (4), attention beside other products (5), a scene."""
+"""Figures of places: predictions (Figure 2), splits (3), land cover (4), attention beside products (5), a scene."""
 
 import math
 import textwrap
@@ -7,10 +7,14 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from pyproj import Transformer
 
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.radiometry import CHANNELS
@@ -21,6 +25,7 @@ from sardino.reporting.figures.panels import (
     attention_scale,
     bare,
     class_legend,
+    colour_bar,
     draw_attention,
     draw_classes,
     draw_sar,
@@ -29,23 +34,17 @@ from sardino.reporting.figures.panels import (
     not_available,
     scale_bar,
 )
-from sardino.reporting.figures.style import WIDTH, styled
+from sardino.reporting.figures.style import WIDTH, new_figure, styled
 
-PAGE = 10.2
-"""Inches: the tallest figure that still fits a page; one of many heads is longer, its panels no smaller than SIDE."""
+PAGE = 10.2  # inches: the tallest figure that fits a page; one of many heads is longer, its panels not below SIDE
 SIDE = 0.62
-NARROW = 0.9
-"""Inches: headings of narrower panels are broken."""
-BAR = 0.16
-"""Height of the scales below panels, of a panel's."""
-ACROSS = 3
-"""Panels in a row of a scene's figure."""
-NOTHING = "not\navailable"
-"""On two lines: panels may be narrow."""
-REFERENCE = "reference"
-"""The store's labels, beside the names of sardino.data.tiles.tile.LAYERS."""
-CLASSES = (REFERENCE, "landcover_300m")
-"""Layers of class indices."""
+NARROW = 0.9  # inches: headings of narrower panels are broken
+BAR = 0.16  # height of the scales below panels, of a panel's
+ACROSS = 3  # panels in a row of a scene's figure
+NOTHING = "not\navailable"  # on two lines: panels may be narrow
+REFERENCE = "reference"  # the store's labels, beside the names of sardino.data.tiles.tile.LAYERS
+CLASSES = (REFERENCE, "landcover_300m")  # layers of class indices
+# Title, colour map and limits (None: the 1 % and 99 % of the values shown) of the layers that hold an amount.
 AMOUNTS: dict[str, tuple[str, str, float | None, float | None]] = {
     "vegetation_percent": ("Vegetation (%)", "YlGn", 0.0, 100.0),
     "ndvi": ("NDVI", "YlGn", 0.0, 1.0),
@@ -53,27 +52,24 @@ AMOUNTS: dict[str, tuple[str, str, float | None, float | None]] = {
     "built_percent": ("Built surface (%)", "magma_r", 0.0, 100.0),
     "elevation_m": ("Elevation (m)", "bone", None, None),
 }
-"""Title, colour map and limits (None: the 1 % and 99 % of the values shown) of the layers that hold an amount."""
+# Rows of Figure 5 in the paper's order, with their headings; the heads stand below the first.
+ROWS = {"sar": "SAR", "rollout": "Attention\nrollout", "tokens": "Tokens (PCA)", "optical": "Optical"}
+ROWS |= {REFERENCE: "Land cover", "landcover_300m": "Land cover\n300 m"}
+ROWS |= {name: title.replace(" (", "\n(") for name, (title, *_) in AMOUNTS.items()}
+# Colours of different lightness too, for print without colour.
+SPLITS = {"train": ("#56B4E9", "Training"), "val": ("#E69F00", "Validation"), "test": ("#7B3294", "Test")}
 
 
 @dataclass(frozen=True)
 class PredictionRow:
-    """One tile of Figure 2.
+    """One tile of Figure 2."""
 
-    Args:
-        sar: (C, H, W) backscatter in dB.
-        attention: (heads, h, w) class-token attention, 1 is an even spread.
-        from_attention, from_both: (H, W) class index predicted from attention maps, and from SAR with them.
-        reference: (H, W) class index.
-        placed: the tile's place on the earth is known, and its rows run from north to south.
-    """
-
-    sar: NDArray[np.floating]
-    attention: NDArray[np.floating]
-    from_attention: NDArray[np.uint8]
-    from_both: NDArray[np.uint8]
-    reference: NDArray[np.uint8]
-    placed: bool = True
+    sar: NDArray[np.floating]  # (C, H, W) backscatter in dB
+    attention: NDArray[np.floating]  # (heads, h, w) of the class token, 1 is an even spread
+    from_attention: NDArray[np.uint8]  # (H, W) class index predicted from attention maps alone
+    from_both: NDArray[np.uint8]  # (H, W) class index predicted from SAR with attention maps
+    reference: NDArray[np.uint8]  # (H, W) class index
+    placed: bool = True  # the tile's place on the earth is known, and its rows run from north to south
 
 
 @styled
@@ -97,8 +93,7 @@ def draw_predictions(
     shown = min([len(rows[0].attention)] + ([] if heads is None else [heads]))
     names = ["SAR", *(f"Head {i + 1}" for i in range(shown)), "From attention", "From SAR\n+ attention", "Reference"]
     side = max(WIDTH / len(names), SIDE)
-    size = (side * len(names), side * len(rows) + 1.45)
-    shape = (len(rows) + 1, len(names))
+    size, shape = (side * len(names), side * len(rows) + 1.45), (len(rows) + 1, len(names))
     figure, grid = map_grid(title, [legend], size, shape, height_ratios=[1] * len(rows) + [BAR])
     panels, bars = grid[:-1], grid[-1]
     scales = [attention_scale([row.attention[head] for row in rows]) for head in range(shown)]
@@ -118,6 +113,58 @@ def draw_predictions(
             bar.remove()
     class_legend(figure, maps, side)
     return figure
+
+
+@styled
+def draw_splits(index: pd.DataFrame, title: str) -> Figure:
+    """One map per region, its tiles coloured by split, with counts (paper, Figure 3).
+
+    Args:
+        index: of a tile store: columns region, crs, split, and geometry (tile outlines in EPSG:4326).
+        title: says what the data are.
+    """
+    if not len(index):
+        raise SardinoError("Figure 3 needs at least one tile")
+    regions = list(dict.fromkeys(index["region"]))
+    across = min(3, len(regions))
+    down = -(-len(regions) // across)
+    figure = new_figure(max(WIDTH * across / 3, 4.2), 2.75 * down + 0.7)
+    figure.suptitle(title)
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, region in zip(panels, regions, strict=False):
+        _draw_region(axes, str(region), index[index["region"] == region])
+    for axes in panels[len(regions) :]:
+        axes.remove()
+    handles = [Patch(facecolor=colour, label=label) for colour, label in SPLITS.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    return figure
+
+
+def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame) -> None:
+    shares = ", ".join(f"{split} {(tiles['split'] == split).sum()}" for split in SPLITS)
+    placed = tiles[tiles["crs"].astype(bool) & tiles["geometry"].notna()]
+    # "los-angeles" is Los Angeles; short keys are initials.
+    name = region.upper() if region in ("conus", "usa") else region.replace("-", " ").replace("_", " ").title()
+    axes.set_title(f"{name}: {len(tiles)} tiles\n{shares}")
+    if not len(placed):
+        not_available(axes, "tiles without coordinates")
+        return
+    crs = str(placed["crs"].mode().iloc[0])
+    to_map = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    outlines = [np.column_stack(to_map.transform(*geometry.exterior.coords.xy)) for geometry in placed["geometry"]]
+    origin = np.concatenate(outlines).min(0)
+    outlines = [(outline - origin) / 1000 for outline in outlines]
+    colours = [SPLITS[split][0] for split in placed["split"]]
+    span = np.concatenate(outlines).max(0)
+    # A white gap would swallow tiles that are small on the map; those get an edge that enlarges them instead.
+    small = np.median([np.ptp(outline, axis=0).max() for outline in outlines]) < span.max() / 60
+    style = {"edgecolors": colours if small else "white", "linewidths": 0.8 if small else 0.3}
+    axes.add_collection(PolyCollection(outlines, facecolors=colours, **style))
+    margin = 0.03 * span.max()
+    axes.set(xlim=(-margin, span[0] + margin), ylim=(-margin, span[1] + margin), aspect="equal")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(5))
+    axes.set(xlabel=f"Easting (km), {crs}", ylabel="Northing (km)")
 
 
 @styled
@@ -147,38 +194,38 @@ def draw_landcover(labels: NDArray[np.uint8], legend: Legend, gsd_m: float, titl
 
 @dataclass(frozen=True)
 class ComparisonColumn:
-    """One place of Figure 5.
+    """One place of Figure 5."""
 
-    Args:
-        name: column heading.
-        sar: (C, H, W) backscatter in dB.
-        attention: (heads, h, w) class-token attention.
-        layers: reference layers by name (sardino.data.tiles.tile.LAYERS), those there are.
-        reference: (H, W) class index, with its legend; also the legend of a 300 m land-cover layer.
-        channels: names of the SAR channels.
-        gsd_m: metres per pixel; None where nothing tells, and no scale bar is drawn.
-        rollout: (h, w) attention rolled out through all blocks, 1 is an even spread.
-        tokens: (h, w, 3) tokens as colours (sardino.evaluation.patches).
-        placed: the tile's place on the earth is known, and its rows run from north to south.
-        model: whose attention it is: columns of one model share a colour scale.
-    """
-
-    name: str
-    sar: NDArray[np.floating]
-    attention: NDArray[np.floating]
-    layers: dict[str, NDArray[Any]] = field(default_factory=dict)
-    reference: NDArray[np.uint8] | None = None
-    legend: Legend | None = None
+    name: str  # heading
+    sar: NDArray[np.floating]  # (C, H, W) backscatter in dB
+    attention: NDArray[np.floating]  # (heads, h, w) of the class token
+    layers: dict[str, NDArray[Any]] = field(default_factory=dict)  # those there are, by their names in LAYERS
+    reference: NDArray[np.uint8] | None = None  # (H, W) class index
+    legend: Legend | None = None  # of the reference and of a 300 m land-cover layer
     channels: Sequence[str] = CHANNELS
-    gsd_m: float | None = 10.0
-    rollout: NDArray[np.floating] | None = None
-    tokens: NDArray[np.floating] | None = None
-    placed: bool = True
-    model: str = ""
+    gsd_m: float | None = 10.0  # metres per pixel; None where nothing tells, and no scale bar is drawn
+    rollout: NDArray[np.floating] | None = None  # (h, w) attention through all blocks, 1 is an even spread
+    tokens: NDArray[np.floating] | None = None  # (h, w, 3) as colours (sardino.evaluation.patches)
+    placed: bool = True  # the tile's place on the earth is known, and its rows run from north to south
+    model: str = ""  # whose attention it is: columns of one model share a colour scale
 
     def without_tokens(self) -> "ComparisonColumn":
         """The column as Figure 5 has it; rollout and tokens are for the supplement."""
         return replace(self, rollout=None, tokens=None)
+
+    def weights(self, row: str) -> NDArray[np.floating] | None:
+        """What a row of attention shows, "Head 2" or "rollout"; None for any other row."""
+        if row.startswith("Head "):
+            return self.attention[int(row.split()[1]) - 1]
+        return self.rollout if row == "rollout" else None
+
+    def product(self, row: str) -> NDArray[Any] | None:
+        """What a row below the heads shows; None where there is nothing."""
+        own = {REFERENCE: self.reference, "rollout": self.rollout, "tokens": self.tokens}
+        value = own[row] if row in own else self.layers.get(row)
+        if value is None or (row in CLASSES and self.legend is None):
+            return None
+        return value if has_values(row, value) else None
 
 
 @styled
@@ -192,41 +239,76 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
     if not columns:
         raise SardinoError("Figure 5 needs at least one column")
     shown = min([len(column.attention) for column in columns] + ([] if heads is None else [heads]))
-    rows = ["sar", *(f"head {i + 1}" for i in range(shown)), *_products(columns)]
+    rows = ["sar", *(f"Head {i + 1}" for i in range(shown))]
+    rows += [row for row in ROWS if any(column.product(row) is not None for column in columns)]
     side = max(min((WIDTH - 1.7) / len(columns), (PAGE - 1.5) / len(rows)), SIDE)
     size = (max(side * len(columns) + 1.7, 5.2), side * len(rows) + 1.5)
     # A narrow column of its own for the colour bars keeps the panels of all rows in line.
     ratios, legends = [1] * len(columns) + [0.1], [column.legend for column in columns]
     shape = (len(rows), len(columns) + 1)
     figure, grid = map_grid(title, legends, size, shape, width_ratios=ratios, gap=(0.025, 0.025))
-    panels, bars = grid[:, :-1], grid[:, -1]
     maps: list[ClassPanel] = []
-    for line, bar, row in zip(panels, bars, rows, strict=True):
-        line[0].set_ylabel(_row_title(row), rotation=0, ha="right", va="center", labelpad=6)
-        if weights := _weights(row, columns):
-            scales = _scales(columns, weights)
-            for axes, column, each in zip(line, columns, weights, strict=True):
-                if each is None:
-                    not_available(axes, NOTHING)
-                else:
-                    draw_attention(axes, each, scales[column.model])
-            first = next(axes for axes in line if axes.images)
-            attention_bar(figure, first, bar, side, alone=len(scales) == 1)
+    for (*line, bar), row in zip(grid, rows, strict=True):
+        line[0].set_ylabel(ROWS.get(row, row), rotation=0, ha="right", va="center", labelpad=6)
+        if any(column.weights(row) is not None for column in columns):
+            scales = _draw_weights(line, row, columns)
+            attention_bar(figure, next(axes for axes in line if axes.images), bar, side, alone=scales == 1)
             continue
         limits = _limits(row, columns)
         for axes, column in zip(line, columns, strict=True):
-            _draw(axes, row, column, limits, maps)
+            _draw_product(axes, row, column, limits, maps)
         if limits is None:
             bar.remove()
         else:
-            drawn = next(axes.images[0] for axes in line if axes.images)
-            figure.colorbar(drawn, cax=bar).outline.set_linewidth(0.4)
+            colour_bar(figure, next(axes.images[0] for axes in line if axes.images), bar)
             bar.set_box_aspect(8)
-            bar.tick_params(length=2, pad=1.5)
-    for axes, column in zip(panels[0], columns, strict=True):
+    for axes, column in zip(grid[0, :-1], columns, strict=True):
         axes.set_title(textwrap.fill(column.name, max(8, int(side / 0.075)), break_long_words=False))
     class_legend(figure, maps, side)
     return figure
+
+
+def _draw_weights(line: Sequence[Axes], row: str, columns: Sequence[ComparisonColumn]) -> int:
+    """A row of attention; how many scales it has, one a model: beside a sharp one, another's maps would look even."""
+    maps: dict[str, list[NDArray[np.floating]]] = {}
+    for column in columns:
+        if (weights := column.weights(row)) is not None:
+            maps.setdefault(column.model, []).append(weights)
+    scales = {model: attention_scale(each) for model, each in maps.items()}
+    for axes, column in zip(line, columns, strict=True):
+        if (weights := column.weights(row)) is None:
+            not_available(axes, NOTHING)
+        else:
+            draw_attention(axes, weights, scales[column.model])
+    return len(scales)
+
+
+def _limits(row: str, columns: Sequence[ComparisonColumn]) -> tuple[float, float] | None:
+    """One colour scale for a whole row of an amount, so that columns can be compared."""
+    if row not in AMOUNTS:
+        return None
+    floor, ceiling = AMOUNTS[row][2:]
+    layers = [layer for column in columns if (layer := column.product(row)) is not None]
+    low, high = np.nanpercentile(np.concatenate([np.ravel(layer) for layer in layers]), [1, 99])
+    low = float(low) if floor is None else floor
+    return low, max(low + 1, float(high)) if ceiling is None else ceiling
+
+
+def _draw_product(
+    axes: Axes, row: str, column: ComparisonColumn, limits: tuple[float, float] | None, maps: list[ClassPanel]
+) -> None:
+    if row == "sar":
+        draw_sar(axes, column.sar, column.channels, column.gsd_m, column.placed)
+    elif (value := column.product(row)) is None:
+        not_available(axes, NOTHING)
+    elif row == "optical":
+        bare(axes).imshow(np.moveaxis(value, 0, -1))
+    elif row == "tokens":
+        bare(axes).imshow(value)
+    elif row in AMOUNTS:
+        heat(axes, value, limits, cmap=AMOUNTS[row][1])
+    elif column.legend is not None:
+        maps.append(draw_classes(axes, value, column.legend))
 
 
 @styled
@@ -282,74 +364,3 @@ def has_values(name: str, values: NDArray[Any]) -> bool:
     if name in CLASSES:
         return bool((values != IGNORE).any())
     return bool((values != 0).any() if name == "optical" else np.isfinite(values).any())
-
-
-def _products(columns: Sequence[ComparisonColumn]) -> list[str]:
-    """Rows below the attention maps, in the paper's order: those that at least one column has."""
-    order = ("rollout", "tokens", "optical", "reference", "landcover_300m", *AMOUNTS)
-    return [name for name in order if any(_product(column, name) is not None for column in columns)]
-
-
-def _product(column: ComparisonColumn, name: str) -> NDArray[Any] | None:
-    own = {"reference": column.reference, "rollout": column.rollout, "tokens": column.tokens}
-    value = own[name] if name in own else column.layers.get(name)
-    if value is None or (name in CLASSES and column.legend is None):
-        return None
-    return value if has_values(name, value) else None
-
-
-def _row_title(row: str) -> str:
-    fixed = {"sar": "SAR", "optical": "Optical", "reference": "Land cover", "landcover_300m": "Land cover\n300 m"}
-    fixed |= {"rollout": "Attention\nrollout", "tokens": "Tokens (PCA)"}
-    if row in AMOUNTS:
-        return AMOUNTS[row][0].replace(" (", "\n(")
-    return fixed.get(row, row.capitalize())
-
-
-def _limits(row: str, columns: Sequence[ComparisonColumn]) -> tuple[float, float] | None:
-    """One colour scale for a whole row, so that columns can be compared."""
-    if row not in AMOUNTS:
-        return None
-    floor, ceiling = AMOUNTS[row][2:]
-    layers = [layer for column in columns if (layer := _product(column, row)) is not None]
-    values = np.concatenate([np.ravel(layer) for layer in layers])
-    low, high = np.nanpercentile(values, [1, 99])
-    low = float(low) if floor is None else floor
-    return low, max(low + 1, float(high)) if ceiling is None else ceiling
-
-
-def _weights(row: str, columns: Sequence[ComparisonColumn]) -> list[NDArray[np.floating] | None]:
-    """The maps of a row of attention; none where the row shows something else."""
-    if row == "rollout":
-        return [column.rollout for column in columns]
-    return [column.attention[int(row.split()[1]) - 1] for column in columns] if row.startswith("head ") else []
-
-
-def _scales(columns: Sequence[ComparisonColumn], weights: Sequence[NDArray[np.floating] | None]) -> dict[str, LogNorm]:
-    """A scale for each model: beside one that attends sharply, another's maps would all look even."""
-    maps: dict[str, list[NDArray[np.floating]]] = {}
-    for column, each in zip(columns, weights, strict=True):
-        if each is not None:
-            maps.setdefault(column.model, []).append(each)
-    return {model: attention_scale(each) for model, each in maps.items()}
-
-
-def _draw(
-    axes: Axes,
-    row: str,
-    column: ComparisonColumn,
-    limits: tuple[float, float] | None,
-    maps: list[ClassPanel],
-) -> None:
-    if row == "sar":
-        draw_sar(axes, column.sar, column.channels, column.gsd_m, column.placed)
-    elif (value := _product(column, row)) is None:
-        not_available(axes, NOTHING)
-    elif row == "optical":
-        bare(axes).imshow(np.moveaxis(value, 0, -1))
-    elif row == "tokens":
-        bare(axes).imshow(value)
-    elif row in AMOUNTS:
-        heat(axes, value, limits, cmap=AMOUNTS[row][1])
-    elif column.legend is not None:
-        maps.append(draw_classes(axes, value, column.legend))

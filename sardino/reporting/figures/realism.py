@@ -10,7 +10,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
-from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
 from sardino.evaluation.realism import (
@@ -30,28 +29,19 @@ from sardino.reporting.figures.panels import bare, sar_composite, scale_bar
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 
 SYNTHETIC, REAL = PALETTE[0], PALETTE[1]
-STROKES = {"VV": (0, (3, 1.5)), "VH": "-"}
-"""Lines of the two polarisations: dashed and solid, told apart without colour."""
+STROKES = {"VV": (0, (3, 1.5)), "VH": "-"}  # dashed and solid, told apart without colour
 MARKERS = {"VV": "D", "VH": "o"}
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One comparison: what is synthetic, what is real, and how far levels can be compared.
+    """One comparison: what is synthetic, what is real, and how far levels can be compared."""
 
-    Args:
-        title: heading of the comparison, for example "One date".
-        synthetic: images of the world, of the same kind as the real ones.
-        real: None where none were given.
-        calibrated: false where the real level is unknown; histograms are then standardised.
-        published: the published means of Europe hold for it.
-    """
-
-    title: str
+    title: str  # heading, for example "One date"
     synthetic: Images
-    real: Images | None = None
-    calibrated: bool = True
-    published: bool = False
+    real: Images | None = None  # of the same kind; None where none were given
+    calibrated: bool = True  # false where the real level is unknown; histograms are then standardised
+    published: bool = False  # the published means of Europe hold for it
 
     def __post_init__(self) -> None:
         if self.real is not None and set(self.real.bands) != set(self.synthetic.bands):
@@ -59,7 +49,7 @@ class Pair:
 
     @property
     def sides(self) -> list[tuple[Images, str]]:
-        """Images and their colour."""
+        """Images and their colour, the synthetic ones first."""
         return [(self.synthetic, SYNTHETIC)] + ([(self.real, REAL)] if self.real is not None else [])
 
 
@@ -68,7 +58,7 @@ def realism_table(pairs: Sequence[Pair]) -> pd.DataFrame:
     rows = []
     for pair in pairs:
         for band in pair.synthetic.bands:
-            for images, side in zip([i for i, _ in pair.sides], ("synthetic", "real"), strict=False):
+            for (images, _), side in zip(pair.sides, ("synthetic", "real"), strict=False):
                 found = asdict(statistics(images.bands[band], images.gsd_m))
                 if not pair.calibrated:
                     found |= dict.fromkeys(("mean", "low", "high"), math.nan)
@@ -89,15 +79,32 @@ def differences(table: pd.DataFrame) -> list[str]:
             if (pair, band, side) not in table.index:
                 continue
             theirs = table.loc[(pair, band, side)]
-            parts = [f"{ours[k] - theirs[k]:+.2f} dB in {k}" for k in ("mean", "sd") if np.isfinite(theirs[k])]
+            less = ours - theirs
+            parts = [f"{less[k]:+.2f} dB in {k}" for k in ("mean", "sd") if np.isfinite(theirs[k])]
             if side == "real":
-                parts += [
-                    f"{ours[k] - theirs[k]:+.2f} in {k.replace('_', ' of ')}" for k in ("lag_rows", "lag_columns")
-                ]
-                parts += [f"{ours[k] - theirs[k]:+.2f} in {k}" for k in ("skewness", "kurtosis")]
+                parts += [f"{less[k]:+.2f} in {k.replace('_', ' of ')}" for k in ("lag_rows", "lag_columns")]
+                parts += [f"{less[k]:+.2f} in {k}" for k in ("skewness", "kurtosis")]
                 parts.append(f"{ours.looks:.1f} looks where the real images have {theirs.looks:.1f}")
             sentences.append(f"{pair}, {band}, synthetic against {side}: {', '.join(parts)}.")
     return sentences
+
+
+def as_record(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
+    """The table with texts as keys and None for what does not exist, as a record holds it."""
+    return {
+        ", ".join(key): {name: float(value) if np.isfinite(value) else None for name, value in row.items()}
+        for key, row in table.iterrows()
+    }
+
+
+def labelled_table(images: Images) -> pd.DataFrame:
+    """Mean and standard deviation in dB of each class and band, and its pixels."""
+    rows = {}
+    for name, bands in class_means(images).items():
+        values = [value for mean, sd, _ in bands.values() for value in (mean, sd)]
+        rows[name] = np.array([*values, next(iter(bands.values()))[2]], np.float64)
+    columns = [f"{band} {kind}" for band in images.bands for kind in ("mean", "sd")] + ["pixels"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
 
 
 @styled
@@ -113,17 +120,20 @@ def draw_realism(pairs: Sequence[Pair], title: str) -> Figure:
     real = any(pair.real is not None for pair in pairs)
     labelled = next((pair for pair in pairs if class_means(pair.synthetic)), None)
     width = max(WIDTH * len(pairs) / 4, 4.8)
-    picture = width / len(pairs)
-    heights = [picture] * (1 + real) + [1.35] * 3
-    names = _classes(labelled) if labelled else []
-    heights += [0.17 * len(names) + 0.6] if labelled else []
+    heights = [width / len(pairs)] * (1 + real) + [1.35] * 3
+    names: list[str] = []
+    if labelled:
+        found = set().union(*(class_means(images) for images, _ in labelled.sides))
+        names = [name for name in labelled.synthetic.classes if name in found]
+        heights.append(0.17 * len(names) + 0.6)
     figure = new_figure(width, sum(heights) + 1.0)
     figure.suptitle(title)
     grid = figure.add_gridspec(len(heights), len(pairs), height_ratios=heights)
     for column, pair in enumerate(pairs):
         panels = [figure.add_subplot(grid[row, column]) for row in range(len(heights) - bool(labelled))]
-        for axes, side in zip(panels, ("synthetic", "real")[: 1 + real], strict=False):
-            _picture(axes, pair, side)
+        _picture(panels[0], pair.synthetic, SYNTHETIC)
+        if real:
+            _picture(panels[1], pair.real, REAL)
         panels[0].set_title(f"{pair.title}\n{panels[0].get_title()}")
         for axes, draw in zip(panels[-3:], (_histogram, _correlation, _looks), strict=True):
             draw(axes, pair)
@@ -134,18 +144,17 @@ def draw_realism(pairs: Sequence[Pair], title: str) -> Figure:
     return figure
 
 
-def _picture(axes: Axes, pair: Pair, side: str) -> None:
-    images = pair.synthetic if side == "synthetic" else pair.real
+def _picture(axes: Axes, images: Images | None, colour: str) -> None:
     bare(axes)
     if images is None:
         axes.set_axis_off()
         return
     first = next(iter(images.bands.values()))
     place = typical_image(first)
-    bands = list(images.bands)
-    axes.imshow(sar_composite(np.stack([images.bands[b][place] for b in bands]), [b.lower() for b in bands]))
+    shown = np.stack([stack[place] for stack in images.bands.values()])
+    axes.imshow(sar_composite(shown, [band.lower() for band in images.bands]))
     scale_bar(axes, first.shape[2], images.gsd_m)
-    axes.set_title(images.title, color=SYNTHETIC if side == "synthetic" else REAL)
+    axes.set_title(images.title, color=colour)
 
 
 def _histogram(axes: Axes, pair: Pair) -> None:
@@ -178,23 +187,16 @@ def _correlation(axes: Axes, pair: Pair) -> None:
 
 def _looks(axes: Axes, pair: Pair) -> None:
     edges = np.geomspace(0.3, 300, 41)
+    centres = np.sqrt(edges[1:] * edges[:-1])
     for images, colour in pair.sides:
         for band, stack in images.bands.items():
             share = np.histogram(window_looks(stack), edges)[0].astype(float)
-            axes.plot(
-                np.sqrt(edges[1:] * edges[:-1]), 100 * share / share.sum(), color=colour, ls=STROKES[band], lw=1.1
-            )
+            axes.plot(centres, 100 * share / share.sum(), color=colour, ls=STROKES[band], lw=1.1)
     axes.set(xscale="log", xlabel="Looks of a window", ylabel="Windows (%)", xlim=(edges[0], edges[-1]))
     axes.set_ylim(bottom=0)
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.set_xticks([1, 4.4, 20, 66], labels=["1", "4.4", "20", "66"])
     axes.minorticks_off()
-
-
-def _classes(pair: Pair) -> list[str]:
-    """Classes of either side, in the order of the synthetic ones."""
-    found = [set(class_means(images)) for images, _ in pair.sides]
-    return [name for name in pair.synthetic.classes if any(name in side for side in found)]
 
 
 def _class_panel(axes: Axes, pair: Pair, names: list[str]) -> None:
@@ -203,10 +205,8 @@ def _class_panel(axes: Axes, pair: Pair, names: list[str]) -> None:
         offset = 0.0 if len(pair.sides) == 1 else 0.36 * number - 0.18
         for place, name in enumerate(names):
             for band, (mean, sd, _) in means.get(name, {}).items():
-                face = colour if band == "VH" else "white"
-                axes.errorbar(
-                    mean, place + offset, xerr=sd, fmt=MARKERS[band], color=colour, mfc=face, ms=3.6, lw=0.8, mew=0.9
-                )
+                style = {"color": colour, "mfc": colour if band == "VH" else "white", "ms": 3.6, "lw": 0.8, "mew": 0.9}
+                axes.errorbar(mean, place + offset, xerr=sd, fmt=MARKERS[band], **style)
     for line in np.arange(0.5, len(names) - 1):
         axes.axhline(line, color="#DDDDDD", lw=0.5)
     axes.set_yticks(range(len(names)), names)
@@ -227,20 +227,3 @@ def _legend(figure: Figure, pairs: Sequence[Pair], real: bool) -> None:
         handles.append(Line2D([], [], color=INK, marker="|", lw=0.9, label="Published mean and sd"))
     columns = 4 if figure.get_figwidth() < 6 else len(handles)
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, columnspacing=1.2, handlelength=1.8)
-
-
-def as_record(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
-    """The table with texts as keys and None for what does not exist, as a record holds it."""
-    return {
-        ", ".join(key): {name: float(value) if np.isfinite(value) else None for name, value in row.items()}
-        for key, row in table.iterrows()
-    }
-
-
-def labelled_table(images: Images) -> pd.DataFrame:
-    """Mean and standard deviation in dB of each class and band, and its pixels."""
-    rows: dict[str, NDArray[np.float64]] = {}
-    for name, bands in class_means(images).items():
-        rows[name] = np.concatenate([values[:2] for values in bands.values()] + [[next(iter(bands.values()))[2]]])
-    columns = [f"{band} {kind}" for band in images.bands for kind in ("mean", "sd")] + ["pixels"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

@@ -12,9 +12,7 @@ from matplotlib.figure import Figure
 from sardino.data.tiles.landcover import Legend
 from sardino.files import whole
 
-WIDTH = 7.2
-"""Inches: the text width of an A4 page."""
-
+WIDTH = 7.2  # inches: the text width of an A4 page
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, hence the same on every machine
     "font.size": 8,
@@ -39,13 +37,10 @@ STYLE: dict[str, Any] = {
     "savefig.facecolor": "white",
     "figure.facecolor": "white",
 }
-
+# Okabe and Ito's colours, told apart with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe and Ito's colours, told apart with any colour vision."""
 INK, MUTED, PALE = "#222222", "#6B6B6B", "#F1F1F1"
-
-styled = rc_context(STYLE)
-"""Decorator of every drawing function: global settings stay as the caller has them."""
+styled = rc_context(STYLE)  # decorator of every drawing function: global settings stay as the caller has them
 
 
 @dataclass(frozen=True)

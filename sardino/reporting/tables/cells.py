@@ -1,7 +1,7 @@
 """The cells of Tables 1 and 2 as runs left them: confusion matrices per seed and test tile."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,21 @@ from sardino.reporting.record import provenance
 from sardino.reporting.tables.paper import CellKey
 
 KINDS = ("finetune", "baseline")
-BOOTSTRAP_SEED = 0
-"""One seed for all cells: every cell is resampled alike, hence differences are paired."""
+BOOTSTRAP_SEED = 0  # one for all cells: every cell is resampled alike, hence differences are paired
 
 
 @dataclass
 class Cells:
-    """All cells of one profile, on one set of test tiles.
-
-    Args:
-        confusions: per cell (seeds, tiles, n, n) pixel counts.
-        labelled: per cell the number of labelled training tiles.
-        blocks: (tiles,) geographic band of each test tile.
-        seeds: the training seeds, the same for every cell.
-        labels: name of the reference labels; derived: they were computed from another image.
-        synthetic: pixels and labels are of the synthetic world.
-    """
+    """All cells of one profile, on one set of test tiles."""
 
     profile: str
-    confusions: dict[CellKey, NDArray[np.int64]]
-    labelled: dict[CellKey, int]
-    blocks: NDArray[Any]
-    seeds: tuple[int, ...]
-    labels: str
-    derived: bool
-    synthetic: bool
+    confusions: dict[CellKey, NDArray[np.int64]]  # per cell (seeds, tiles, n, n) pixel counts
+    labelled: dict[CellKey, int]  # labelled training tiles
+    blocks: NDArray[Any]  # (tiles,) geographic band of each test tile
+    seeds: tuple[int, ...]  # of the trainings, the same for every cell
+    labels: str  # name of the reference labels
+    derived: bool  # the labels were computed from another image
+    synthetic: bool  # pixels and labels are of the synthetic world
     _copies: dict[CellKey, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def matrices(self, key: CellKey) -> NDArray[np.int64]:
@@ -74,6 +64,10 @@ class Cells:
         """What every caption says about the pixels and the labels."""
         return provenance(synthetic=self.synthetic, derived=self.derived)
 
+    def facts(self, key: CellKey) -> dict[str, Any]:
+        """What the rows of every table say about a cell."""
+        return {**asdict(key), "labelled_tiles": self.labelled[key], "seeds": len(self.seeds)}
+
     @property
     def source(self) -> dict[str, Any]:
         """What the rows of every table say about the reference labels."""
@@ -82,16 +76,13 @@ class Cells:
     @property
     def caution(self) -> str:
         """What the intervals hold, in one sentence."""
-        bands = len(np.unique(self.blocks))
+        bands, tiles, seeds = len(np.unique(self.blocks)), len(self.blocks), len(self.seeds)
+        places = f"the spread over {bands} geographic blocks of {tiles} test tiles"
         if bands == 1:
-            places = f"no spread over places, because all {len(self.blocks)} test tiles lie in one geographic block"
-        else:
-            places = f"the spread over {bands} geographic blocks of {len(self.blocks)} test tiles"
-        if len(self.seeds) == 1:
+            places = f"no spread over places, because all {tiles} test tiles lie in one geographic block"
+        if seeds == 1:
             return f"One seed: 95 % intervals hold {places}, and not the spread over trainings."
-        return (
-            f"95 % intervals hold the spread over {len(self.seeds)} seeds, few as they are (Student's t), and {places}."
-        )
+        return f"95 % intervals hold the spread over {seeds} seeds, few as they are (Student's t), and {places}."
 
 
 def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
@@ -110,11 +101,12 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
     for record in chosen:
         _require_alike(record, first)
         for cell, matrices in _cells_of(record, folder):
-            key = _key(cell)
-            draws = by_seed.setdefault(key, {})
-            if int(cell["seed"]) in draws:
-                raise SardinoError(f"two records of {folder} hold the cell '{key}' of seed {cell['seed']}: delete one")
-            draws[int(cell["seed"])] = matrices
+            table, seed = int(cell["table"]), int(cell["seed"])
+            arm, encoding, start = (str(cell[name]) for name in ("regions", "encoding", "initialisation"))
+            key = CellKey(table, arm if table == 1 else "", encoding, start, float(cell["fraction"]))
+            if seed in by_seed.setdefault(key, {}):
+                raise SardinoError(f"two records of {folder} hold the cell '{key}' of seed {seed}: delete one")
+            by_seed[key][seed] = matrices
             labelled[key] = int(cell["labelled_tiles"])
     seeds = tuple(sorted(next(iter(by_seed.values()))))
     for key, draws in by_seed.items():
@@ -135,25 +127,20 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
 
 def _cells_of(record: Mapping[str, Any], folder: Path) -> list[tuple[Mapping[str, Any], NDArray[np.int64]]]:
     """A record's cells with their (tiles, n, n) matrices, checked against the mIoU the record states."""
-    path = folder / record["results"]["confusion_file"]
+    results = record["results"]
+    path = folder / results["confusion_file"]
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            pairs = [(c, arrays[c["confusion_key"]].astype(np.int64)) for c in record["results"]["cells"]]
+            pairs = [(cell, arrays[cell["confusion_key"]].astype(np.int64)) for cell in results["cells"]]
     except (OSError, KeyError, ValueError) as error:
         raise SardinoError(f"{path} is missing or damaged ({error}): run {record['name']} again") from error
-    tiles = len(record["results"]["test_blocks"])
+    tiles = len(results["test_blocks"])
     for cell, matrices in pairs:
         if matrices.ndim != 3 or len(matrices) != tiles or matrices.shape[1] != matrices.shape[2]:
             raise SardinoError(f"{path}: '{cell['confusion_key']}' is {matrices.shape}, not ({tiles} tiles, n, n)")
         if abs(float(mean_iou(matrices.sum(0))) - float(cell["miou"])) > 1e-4:
             raise SardinoError(f"{path} does not give the mIoU of its record: run {record['name']} again")
     return pairs
-
-
-def _key(cell: Mapping[str, Any]) -> CellKey:
-    table = int(cell["table"])
-    regions = str(cell["regions"]) if table == 1 else ""
-    return CellKey(table, regions, str(cell["encoding"]), str(cell["initialisation"]), float(cell["fraction"]))
 
 
 def _require_alike(record: Mapping[str, Any], first: Mapping[str, Any]) -> None:

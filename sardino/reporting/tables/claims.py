@@ -9,30 +9,16 @@ import pandas as pd
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
 from sardino.reporting.tables.cells import Cells
-from sardino.reporting.tables.contrasts import (
-    RULE,
-    Contrast,
-    Verdict,
-    all_of,
-    judge,
-    learnt,
-    paper_agrees,
-    paper_percent,
-    paper_value,
-    verdict,
-)
+from sardino.reporting.tables.contrasts import RULE, Contrast, Verdict, all_of, judge
 from sardino.reporting.tables.paper_claims import CLAIMS, Claim
-from sardino.reporting.tables.render import aligned, document, interval, markdown
+from sardino.reporting.tables.render import Form, document, interval
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]
 COLUMNS += ["ours", "low", "high", "verdict", "why"]
-LARGEST_PERCENT = 500
-"""Relative changes beyond it are left out: beside a score near 0 a percentage says nothing."""
-SHOWN = 4
-"""Parts of a claim written out with their numbers; the rest are counted."""
-
+LARGEST_PERCENT = 500  # of relative changes that are told: beside a score near 0 a percentage says nothing
+SHOWN = 4  # parts of a claim written out with their numbers; the rest are counted
+# Value, low and high by claim id, of claims that rest on more than the tables' cells.
 Measured = Mapping[str, tuple[float, float, float]]
-"""Value, low and high by claim id, of claims that rest on more than the tables' cells."""
 
 
 def claims_table(
@@ -66,80 +52,56 @@ def paper_side(claim: Claim) -> tuple[str, str, bool | None]:
     if not claim.contrasts:
         return claim.says, "", None
     parts = [c for c in claim.contrasts if c.headline]
-    agree = [paper_agrees(contrast) for contrast in claim.contrasts]
-    if len(parts) <= SHOWN:
-        value = ", ".join(_paper_part(contrast) for contrast in parts)
-    else:
-        spread = sorted(paper_percent(contrast) for contrast in parts)
+    agree = [contrast.paper_agrees for contrast in claim.contrasts]
+    value = ", ".join(map(_paper_part, parts))
+    if len(parts) > SHOWN:
+        spread = sorted(contrast.paper_percent for contrast in parts)
         value = f"{sum(agree)} of {len(agree)} parts agree, {spread[0]:+.1f} % to {spread[-1]:+.1f} %"
     return claim.says, value, all(agree)
 
 
-def claims_markdown(frame: pd.DataFrame, cells: Cells) -> str:
-    """The claims as Markdown, with the source of the pixels and the rule below."""
-    rows = [
-        [
-            r.id,
-            r.claim,
-            r.paper_text_value,
-            r.paper_table_value + _flag(r.paper_consistent),
-            interval(r),
-            r.verdict,
-            r.why,
-        ]
-        for r in frame.itertuples()
-    ]
-    head = ["id", "claim", "paper's text", "paper's tables", "ours [95 % interval]", "verdict", "why"]
-    return document(_title(cells), markdown(head, rows), f"{cells.caution} {RULE}", bold=True)
-
-
-def claims_text(frame: pd.DataFrame, cells: Cells) -> str:
-    """The claims as plain text of at most 120 columns; claims.csv has the reasons."""
-    rows = [
-        [r.id, r.paper_text_value, {True: "yes", False: "NO"}.get(r.paper_consistent, "-"), interval(r), r.verdict]
-        for r in frame.itertuples()
-    ]
+def render_claims(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
+    """The claims for readers: Markdown has the reasons and the rule, text has at most 120 columns."""
+    title = f"The paper's claims ({cells.provenance}): its text, its own tables, and our runs (difference of mIoU)"
+    rows = []
+    for r in frame.itertuples():
+        if form == "markdown":
+            tables = r.paper_table_value + (" (text and table disagree)" if r.paper_consistent is False else "")
+            rows.append([r.id, r.claim, r.paper_text_value, tables, interval(r), r.verdict, r.why])
+        else:
+            agree = {True: "yes", False: "NO"}.get(r.paper_consistent, "-")
+            rows.append([r.id, r.paper_text_value, agree, interval(r), r.verdict])
+    if form == "markdown":
+        head = ["id", "claim", "paper's text", "paper's tables", "ours [95 % interval]", "verdict", "why"]
+        return document(form, title, (head, rows), f"{cells.caution} {RULE}")
     head = ["claim", "paper's text", "its tables agree", "ours [95 %]", "verdict"]
-    return document(_title(cells), aligned(head, rows), cells.caution)
-
-
-def _title(cells: Cells) -> str:
-    return f"The paper's claims ({cells.provenance}): its text, its own tables, and our runs (difference of mIoU)"
+    return document(form, title, (head, rows), cells.caution)
 
 
 def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions: Sequence[float]) -> list[Any]:
     """ours, low, high, verdict, why."""
-    run, left_out = _split_by_run(claim, roles, fractions)
-    if not run or (left_out and not claim.partial):
-        return [np.nan, np.nan, np.nan, "undecided", f"Not run in this profile: {', '.join(left_out)}."]
-    contrasts = [contrast.moved(roles) for contrast in run]
-    verdicts: list[Verdict] = [verdict(contrast, cells) for contrast in contrasts]
-    headline = [c for c in contrasts if c.headline]
-    ours = float(np.mean([c.value(cells.miou) for c in headline]))
-    low, high = bounds(np.mean([c.copies(cells) for c in headline], axis=0))
-    why = _why(contrasts, verdicts, cells)
-    if left_out:
-        why += f" Not run in this profile: {', '.join(left_out)}."
-    if not all(learnt(contrast, cells) for contrast in contrasts):
-        why += " No cell of a part beats the majority-class predictor."
-    if len(cells.seeds) == 1:
-        why += " One seed."
-    return [ours, low, high, all_of(verdicts), why]
-
-
-def _split_by_run(
-    claim: Claim, roles: Mapping[str, str], fractions: Sequence[float]
-) -> tuple[list[Contrast], list[str]]:
-    """The parts this profile ran, and what the others lack."""
-    run, lacking = [], []
+    run: list[Contrast] = []
+    lacking: list[str] = []
     for contrast in claim.contrasts:
-        arms = [f"arm '{key.regions}'" for key in contrast.keys if key.regions and key.regions not in roles]
-        shares = [f"{key.fraction:g} % of labels" for key in contrast.keys if key.fraction not in fractions]
-        if arms or shares:
-            lacking += arms + shares
-        else:
-            run.append(contrast)
-    return run, list(dict.fromkeys(lacking))
+        lacks = [f"arm '{key.regions}'" for key in contrast.keys if key.regions and key.regions not in roles]
+        lacks += [f"{key.fraction:g} % of labels" for key in contrast.keys if key.fraction not in fractions]
+        lacking += lacks
+        run += [] if lacks else [contrast.moved(roles)]
+    left_out = f"Not run in this profile: {', '.join(dict.fromkeys(lacking))}."
+    if not run or (lacking and not claim.partial):
+        return [np.nan, np.nan, np.nan, "undecided", left_out]
+    verdicts = [contrast.verdict(cells) for contrast in run]
+    headline = [contrast for contrast in run if contrast.headline]
+    ours = float(np.mean([contrast.value(cells.miou) for contrast in headline]))
+    low, high = bounds(np.mean([contrast.copies(cells) for contrast in headline], axis=0))
+    why = [_why(run, verdicts, cells)]
+    if lacking:
+        why.append(left_out)
+    if not all(contrast.learnt(cells) for contrast in run):
+        why.append("No cell of a part beats the majority-class predictor.")
+    if len(cells.seeds) == 1:
+        why.append("One seed.")
+    return [ours, low, high, all_of(verdicts), " ".join(why)]
 
 
 def _from_measured(claim: Claim, measured: Measured) -> list[Any]:
@@ -171,12 +133,8 @@ def _part(contrast: Contrast, cells: Cells) -> str:
 
 def _paper_part(contrast: Contrast) -> str:
     if not contrast.percent:
-        return f"{paper_value(contrast):+.3f} mIoU"
-    text = f"{paper_percent(contrast):+.1f} % ({contrast.label})"
+        return f"{contrast.paper_value:+.3f} mIoU"
+    text = f"{contrast.paper_percent:+.1f} % ({contrast.label})"
     if contrast.at is not None:
-        text += f" but {paper_percent(contrast.as_text_has_it()):+.1f} % at {contrast.at:g} %"
+        text += f" but {contrast.as_text_has_it().paper_percent:+.1f} % at {contrast.at:g} %"
     return text
-
-
-def _flag(consistent: bool | None) -> str:
-    return " (text and table disagree)" if consistent is False else ""

@@ -14,9 +14,7 @@ from sardino.reporting.tables.paper import CellKey, paper_cells
 Expectation = Literal["more", "no gain", "same"]
 Verdict = Literal["supported", "not supported", "undecided"]
 
-MARGIN = 0.02
-"""mIoU that counts as no difference, twice what the paper's own "no longer" and "equally good" leave open."""
-
+MARGIN = 0.02  # mIoU that counts as no difference, twice what the paper's "no longer" and "equally good" leave open
 RULE = (
     "A contrast is a difference of mIoU between cells trained with the same seeds and judged on the same test tiles; "
     "its 95 % interval resamples geographic blocks, and mixes seeds where there are several, alike on both sides. "
@@ -31,25 +29,15 @@ RULE = (
 
 @dataclass(frozen=True)
 class Contrast:
-    """One part of a claim.
+    """One part of a claim."""
 
-    Args:
-        label: what distinguishes it within the claim, for example "0.1 %".
-        weights: what is added and subtracted; sum of weight x mIoU.
-        expects: what the claim says of the sum.
-        stated: relative change in percent that the text gives, if it does.
-        at: label fraction the text names, where that is not the one its table shows.
-        headline: counts in the claim's reported difference; the others count in its verdict only.
-        percent: can be told as a relative change; a difference of gains cannot.
-    """
-
-    label: str
-    weights: tuple[tuple[CellKey, float], ...]
-    expects: Expectation = "more"
-    stated: float | None = None
-    at: float | None = None
-    headline: bool = True
-    percent: bool = True
+    label: str  # what distinguishes it within the claim, for example "0.1 %"
+    weights: tuple[tuple[CellKey, float], ...]  # what is added and subtracted: sum of weight x mIoU
+    expects: Expectation = "more"  # what the claim says of the sum
+    stated: float | None = None  # relative change in percent that the text gives, if it does
+    at: float | None = None  # label fraction the text names, where that is not the one its table shows
+    headline: bool = True  # counts in the claim's reported difference; the others count in its verdict only
+    percent: bool = True  # can be told as a relative change; a difference of gains cannot
 
     @property
     def keys(self) -> list[CellKey]:
@@ -80,6 +68,36 @@ class Contrast:
             return self
         return replace(self, weights=tuple((replace(k, fraction=self.at), w) for k, w in self.weights))
 
+    def learnt(self, cells: Cells) -> bool:
+        """Whether any cell beats always predicting the most frequent class; without that, alike means nothing."""
+        return max(cells.miou(key) for key in self.keys) > cells.miou_majority
+
+    def verdict(self, cells: Cells) -> Verdict:
+        """RULE, for our cells."""
+        return judge(self.expects, *bounds(self.copies(cells))) if self.learnt(cells) else "undecided"
+
+    @property
+    def paper_value(self) -> float:
+        """Of the paper's own tables, mIoU."""
+        return self.value(paper_cells().__getitem__)
+
+    @property
+    def paper_percent(self) -> float:
+        """Of the paper's own tables, relative, percent."""
+        return self.relative(paper_cells().__getitem__)
+
+    @property
+    def paper_agrees(self) -> bool:
+        """Whether the paper's tables give what its text says: direction, and the percentage within half a point."""
+        literal = self.as_text_has_it()
+        value = literal.paper_value
+        if self.stated is not None and abs(literal.paper_percent - self.stated) > 0.5:
+            return False
+        # Three printed digits: a smaller difference than a unit of the last one is none.
+        if self.expects == "more":
+            return value > 1e-9
+        return value <= MARGIN if self.expects == "no gain" else abs(value) <= MARGIN
+
 
 def gain(
     label: str,
@@ -107,41 +125,7 @@ def judge(expects: Expectation, low: float, high: float) -> Verdict:
     return "not supported" if low > 0 or high < 0 else "undecided"
 
 
-def verdict(contrast: Contrast, cells: Cells) -> Verdict:
-    """RULE, for one contrast of our cells."""
-    if not learnt(contrast, cells):
-        return "undecided"
-    return judge(contrast.expects, *bounds(contrast.copies(cells)))
-
-
-def learnt(contrast: Contrast, cells: Cells) -> bool:
-    """Whether any cell beats always predicting the most frequent class; without that, alike means nothing."""
-    return max(cells.miou(key) for key in contrast.keys) > cells.miou_majority
-
-
 def all_of(verdicts: Iterable[Verdict]) -> Verdict:
     """RULE, for a claim of several parts."""
     found = set(verdicts)
     return "not supported" if "not supported" in found else "undecided" if "undecided" in found else "supported"
-
-
-def paper_value(contrast: Contrast) -> float:
-    """Of the paper's own tables, mIoU."""
-    return contrast.value(paper_cells().__getitem__)
-
-
-def paper_percent(contrast: Contrast) -> float:
-    """Of the paper's own tables, relative, percent."""
-    return contrast.relative(paper_cells().__getitem__)
-
-
-def paper_agrees(contrast: Contrast) -> bool:
-    """Whether the paper's tables give what its text says: the direction, and the percentage within half a point."""
-    literal = contrast.as_text_has_it()
-    value, percent = paper_value(literal), paper_percent(literal)
-    if contrast.stated is not None and abs(percent - contrast.stated) > 0.5:
-        return False
-    # Three printed digits: a smaller difference than a unit of the last one is none.
-    if contrast.expects == "more":
-        return value > 1e-9
-    return value <= MARGIN if contrast.expects == "no gain" else abs(value) <= MARGIN

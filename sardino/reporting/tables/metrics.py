@@ -1,21 +1,30 @@
-"""Every score of every cell, and the differences between arms, as tidy frames."""
+"""Every score of every cell, differences between arms, and what arms are worth in labels, as tidy frames."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
+from sardino.evaluation.label_efficiency import Factor, factor, labels_needed
 from sardino.evaluation.scores import accuracy, class_iou, macro_f1, miou, miou_all, miou_batches
 from sardino.reporting.rows import ENCODINGS
 from sardino.reporting.tables.cells import Cells
-from sardino.reporting.tables.contrasts import gain, paper_value
+from sardino.reporting.tables.contrasts import gain
 from sardino.reporting.tables.paper import BASELINES, TITLES, CellKey, paper_cells
+from sardino.reporting.tables.render import Form, document
 
 SCORES = {"miou": miou, "miou_all": miou_all, "accuracy": accuracy, "macro_f1": macro_f1}
 """Scores of a matrix summed over the test set; each gets an interval."""
+COLUMNS = ["table", "regions", "encoding", "initialisation", "baseline", "fraction", "labelled_tiles", "seeds"]
+COLUMNS += ["factor", "low", "high", "least", "most", "told", "paper_told", "labels", "derived", "synthetic"]
+HOW_TO_READ = (
+    "Factor: how many times the labels the baseline needs for the same mIoU [95 % interval]. The baseline's curve runs "
+    'over the logarithm of labelled tiles and is never extrapolated: "> 10" is more than its most labels can tell, '
+    '"< 1" less than its fewest.'
+)
 
 
 def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
@@ -27,19 +36,23 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
     Args:
         classes: names of the legend, in the order of the matrices.
     """
+    words = ["".join(c if c.isalnum() else " " for c in name.lower()).split() for name in classes]
     rows = []
     for key in cells.confusions:
         matrices = cells.matrices(key)
         if matrices.shape[-1] != len(classes):
             raise SardinoError(f"the cell '{key}' has {matrices.shape[-1]} classes, the legend {len(classes)}")
         summed = matrices.sum(1)
-        row = {**asdict(key), "labelled_tiles": cells.labelled[key], "seeds": len(cells.seeds)}
-        row |= {"test_tiles": len(cells.blocks), "bands": len(np.unique(cells.blocks))}
+        row = cells.facts(key) | {"test_tiles": len(cells.blocks), "bands": len(np.unique(cells.blocks))}
         for name, statistic in SCORES.items():
             low, high = cells.interval(key, statistic)
             row |= {name: float(statistic(summed).mean()), f"{name}_low": low, f"{name}_high": high}
         row["miou_batches"] = float(np.mean([miou_batches(each) for each in matrices]))
-        row |= dict(zip(_columns(classes), _mean_of_known(class_iou(summed)), strict=True))
+        iou = class_iou(summed)  # (seeds, n)
+        known = np.isfinite(iou)
+        mean = np.where(known, iou, 0).sum(0) / np.maximum(known.sum(0), 1)
+        values = np.where(known.any(0), mean, np.nan)
+        row |= {"iou_" + "_".join(each): value for each, value in zip(words, values, strict=True)}
         rows.append({**row, **cells.source})
     return pd.DataFrame(rows)
 
@@ -56,21 +69,9 @@ def differences_table(cells: Cells) -> pd.DataFrame:
         contrast = gain(name, better, other)
         low, high = bounds(contrast.copies(cells))
         known = all(key in paper_cells() for key in contrast.keys)
-        rows.append(
-            {
-                "comparison": name,
-                **asdict(better),
-                "labelled_tiles": cells.labelled[better],
-                "seeds": len(cells.seeds),
-                "miou": cells.miou(better),
-                "other_miou": cells.miou(other),
-                "difference": contrast.value(cells.miou),
-                "low": low,
-                "high": high,
-                "paper_difference": paper_value(contrast) if known else np.nan,
-                **cells.source,
-            }
-        )
+        row = {"comparison": name, **cells.facts(better), "miou": cells.miou(better), "other_miou": cells.miou(other)}
+        row |= {"difference": contrast.value(cells.miou), "low": low, "high": high}
+        rows.append({**row, "paper_difference": contrast.paper_value if known else np.nan, **cells.source})
     return pd.DataFrame(rows)
 
 
@@ -88,17 +89,66 @@ def _pairs(keys: Sequence[CellKey]) -> list[tuple[str, CellKey, CellKey]]:
         if key.encoding == beside:
             rival = replace(key, encoding=plain, initialisation="scratch")
             found.append(("U-Net with - without attention maps", key, rival))
-    there = set(keys)
     order = list(dict.fromkeys(name for name, *_ in found))
-    return sorted((pair for pair in found if pair[2] in there), key=lambda pair: order.index(pair[0]))
+    return sorted((pair for pair in found if pair[2] in set(keys)), key=lambda pair: order.index(pair[0]))
 
 
-def _columns(classes: Sequence[str]) -> list[str]:
-    return ["iou_" + "_".join("".join(c if c.isalnum() else " " for c in name.lower()).split()) for name in classes]
+def efficiency_table(cells: Cells) -> pd.DataFrame:
+    """Pre-trained arms against the same arm from scratch, and U-Nets with attention maps against the plain U-Net.
+
+    Returns:
+        COLUMNS, a row an arm and fraction. factor, low and high are -inf or inf where they are censored; least and
+        most are what the curve can tell; told is the text for readers, paper_told the same of the paper's tables.
+    """
+    rows = []
+    for key, baseline in _arms(cells.confusions):
+        if any(each not in cells.confusions for each in baseline):
+            continue
+        labels = np.array([cells.labelled[each] for each in baseline], np.float64)
+        scores = np.array([cells.miou(each) for each in baseline])
+        copies = np.stack([cells.copies(each) for each in baseline], axis=-1)
+        found = factor(labels, (scores, copies), cells.labelled[key], (cells.miou(key), cells.copies(key)))
+        row = cells.facts(key) | {"baseline": f"{baseline[0].encoding} {baseline[0].initialisation}"}
+        row |= {"factor": found.value, "low": found.low, "high": found.high, "least": found.least, "most": found.most}
+        rows.append({**row, "told": str(found), "paper_told": paper_factor(key, baseline), **cells.source})
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _mean_of_known(values: np.ndarray) -> np.ndarray:
-    """Mean over seeds, (seeds, n) to (n,); NaN where no seed has the class."""
-    known = np.isfinite(values)
-    count = known.sum(0)
-    return np.where(count > 0, np.where(known, values, 0).sum(0) / np.maximum(count, 1), np.nan)
+def _arms(keys: Iterable[CellKey]) -> list[tuple[CellKey, list[CellKey]]]:
+    """Each cell that is compared, with its baseline's cells at all fractions that were run."""
+    plain, beside = BASELINES
+    fractions = sorted({key.fraction for key in keys})
+    found = []
+    for key in keys:
+        encodings = [key.encoding] if key.initialisation != "scratch" else []
+        encodings += [plain] if key.encoding == beside else []
+        for encoding in encodings:
+            found.append((key, [CellKey(key.table, key.regions, encoding, "scratch", f) for f in fractions]))
+    return found
+
+
+def paper_factor(key: CellKey, baseline: Sequence[CellKey]) -> str:
+    """The factor that the paper's own table gives, without an interval; "-" where it lacks a cell."""
+    published = paper_cells()
+    if key not in published or any(each not in published for each in baseline):
+        return "-"
+    labels = np.array([each.fraction for each in baseline])
+    needed = labels_needed(labels, np.array([published[each] for each in baseline]), published[key])
+    value = float(needed) / key.fraction
+    return Factor(value, value, value, labels.min() / key.fraction, labels.max() / key.fraction).told(value)
+
+
+def render_efficiency(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
+    """The factors for readers: arms down, fractions across."""
+    fractions = sorted(frame["fraction"].unique())
+    heads = ["Arm", "Pre-training", "Baseline", *(f"{fraction:g} % (paper)" for fraction in fractions)]
+    rows = []
+    parts = frame.groupby(["table", "regions", "encoding", "initialisation", "baseline"], sort=False)
+    for (_, regions, encoding, initialisation, baseline), part in parts:
+        told = {row.fraction: f"{row.told} ({row.paper_told})" for row in part.itertuples()}
+        of, how = baseline.rsplit(" ", 1)
+        against = TITLES[how].lower() if of == encoding else TITLES[of]
+        arm = f"{TITLES[encoding]}{', ' + regions if regions else ''}"
+        rows.append([arm, TITLES[initialisation], against, *(told.get(fraction, "-") for fraction in fractions)])
+    title = f"Label efficiency ({cells.provenance}): what an arm is worth in labels of its baseline"
+    return document(form, title, (heads, rows), f"{HOW_TO_READ} {cells.caution}")

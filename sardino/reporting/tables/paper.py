@@ -8,39 +8,22 @@ from typing import Any
 
 from sardino.reporting.rows import UNETS, encoding_of, row_run, written
 
-FILE = Path(__file__).with_name("paper.toml")
-
-BASELINES = tuple(map(written, UNETS))
-"""Column groups of Table 2."""
-TITLES = {
-    "attention": "Attention maps",
-    "tokens": "Tokens",
-    "unet": "U-Net (only SAR)",
-    "unet+attention": "U-Net (SAR + attention maps)",
-    "scratch": "From scratch",
-    "frozen": "Pre-trained, frozen",
-    "unfrozen": "Pre-trained, not frozen",
-}
-"""Headings, after the paper's."""
+BASELINES = tuple(map(written, UNETS))  # column groups of Table 2
+# Headings, after the paper's.
+TITLES = {"attention": "Attention maps", "tokens": "Tokens"}
+TITLES |= {"unet": "U-Net (only SAR)", "unet+attention": "U-Net (SAR + attention maps)"}
+TITLES |= {"scratch": "From scratch", "frozen": "Pre-trained, frozen", "unfrozen": "Pre-trained, not frozen"}
 
 
 @dataclass(frozen=True, order=True)
 class CellKey:
-    """One cell of Table 1 or 2.
-
-    Args:
-        table: 1 or 2.
-        regions: pre-training arm, "europe" or "all" in the paper; "" in Table 2.
-        encoding: of ENCODINGS or BASELINES.
-        initialisation: of INITIALISATIONS.
-        fraction: percent of the training tiles whose labels are used.
-    """
+    """One cell of Table 1 or 2."""
 
     table: int
-    regions: str
-    encoding: str
+    regions: str  # pre-training arm, "europe" or "all" in the paper; "" in Table 2
+    encoding: str  # of ENCODINGS or BASELINES
     initialisation: str
-    fraction: float
+    fraction: float  # percent of the training tiles whose labels are used
 
     @property
     def run(self) -> str:
@@ -55,7 +38,7 @@ class CellKey:
 @cache
 def paper() -> dict[str, Any]:
     """The content of paper.toml."""
-    return tomllib.loads(FILE.read_text(encoding="utf-8"))
+    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
 
 
 @cache

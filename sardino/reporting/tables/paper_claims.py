@@ -1,7 +1,9 @@
 """What the paper claims in sections 3 and 4 (paper.toml), each claim tied to the cells that can settle it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
+from itertools import pairwise, product
 
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS
 from sardino.reporting.tables.contrasts import Contrast, gain
@@ -9,51 +11,33 @@ from sardino.reporting.tables.paper import CellKey, paper
 
 FRACTIONS = (0.1, 1.0, 10.0)
 ARMS = ("europe", "all")
+_vit = partial(CellKey, 1)
+_unet = partial(CellKey, 2, "")
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim.
-
-    Args:
-        id: stable name.
-        section: of the paper.
-        claim: the statement, paraphrased.
-        says: the value the text gives, as it gives it.
-        contrasts: the parts that must all hold.
-        partial: parts on an arm that was not run may be left out; otherwise the claim is then undecided.
-        measured: it rests on another notebook's (value, low, high), handed in under the claim's id.
-    """
+    """One claim."""
 
     id: str
-    section: str
-    claim: str
-    says: str
-    contrasts: tuple[Contrast, ...] = ()
-    partial: bool = False
-    measured: bool = False
+    section: str  # of the paper
+    claim: str  # the statement, paraphrased
+    says: str  # the value the text gives, as it gives it
+    contrasts: tuple[Contrast, ...] = ()  # the parts that must all hold
+    partial: bool = False  # parts on an arm that was not run may be left out; otherwise the claim is then undecided
+    measured: bool = False  # it rests on another notebook's (value, low, high), handed in under the claim's id
 
 
-def _vit(regions: str, encoding: str, initialisation: str, fraction: float) -> CellKey:
-    return CellKey(1, regions, encoding, initialisation, fraction)
-
-
-def _unet(encoding: str, initialisation: str, fraction: float) -> CellKey:
-    return CellKey(2, "", encoding, initialisation, fraction)
-
-
-def _vits(arm: str, starts: tuple[str, ...], fractions: tuple[float, ...] = FRACTIONS) -> list[CellKey]:
+def _vits(arm: str, starts: Sequence[str], fractions: Sequence[float] = FRACTIONS) -> list[CellKey]:
     """An arm's cells of both encodings."""
-    return [
-        _vit(arm, encoding, start, fraction) for encoding in ENCODINGS for start in starts for fraction in fractions
-    ]
+    return [_vit(*key) for key in product([arm], ENCODINGS, starts, fractions)]
 
 
 def _pretraining(
-    regions: str, encoding: str, fraction: float, stated: float | None = None, at: float | None = None
+    arm: str, encoding: str, fraction: float, stated: float | None = None, at: float | None = None
 ) -> Contrast:
     """Pre-trained and not frozen, against from scratch."""
-    better, other = (_vit(regions, encoding, row, fraction) for row in ("unfrozen", "scratch"))
+    better, other = (_vit(arm, encoding, start, fraction) for start in ("unfrozen", "scratch"))
     return gain(f"{encoding} at {fraction:g} %", better, other, stated=stated, at=at)
 
 
@@ -62,37 +46,24 @@ def _no_gain(encoding: str) -> tuple[Contrast, ...]:
     return (replace(_pretraining("europe", encoding, 10.0), expects="no gain"),)
 
 
-def _frozen_is_worst(regions: str) -> tuple[Contrast, ...]:
+def _frozen_is_worst(arm: str) -> tuple[Contrast, ...]:
     return tuple(
-        gain(
-            f"{encoding} {row} over frozen at {fraction:g} %",
-            _vit(regions, encoding, row, fraction),
-            _vit(regions, encoding, "frozen", fraction),
-        )
-        for encoding in ENCODINGS
-        for fraction in FRACTIONS
-        for row in ("scratch", "unfrozen")
+        gain(f"{e} {start} over frozen at {f:g} %", _vit(arm, e, start, f), _vit(arm, e, "frozen", f))
+        for e, f, start in product(ENCODINGS, FRACTIONS, ("scratch", "unfrozen"))
     )
 
 
-def _more_labels() -> tuple[Contrast, ...]:
-    """Each step to more labels, averaged over an arm's rows and encodings."""
-    return tuple(
-        gain(
-            f"{arm}, {more:g} % over {less:g} %",
-            _vits(arm, INITIALISATIONS, (more,)),
-            _vits(arm, INITIALISATIONS, (less,)),
-        )
-        for arm in ARMS
-        for less, more in pairwise(FRACTIONS)
-    )
+def _more_labels(arm: str, less: float, more: float) -> Contrast:
+    """A step to more labels, averaged over an arm's rows and encodings."""
+    better, other = (_vits(arm, INITIALISATIONS, [fraction]) for fraction in (more, less))
+    return gain(f"{arm}, {more:g} % over {less:g} %", better, other)
 
 
 def _small_gain() -> tuple[Contrast, ...]:
     """Above zero, and below a tenth of what training from scratch reaches; averaged over an arm's cells."""
     parts = []
     for arm in ARMS:
-        above = gain(f"{arm}, gain above 0", _vits(arm, ("unfrozen",)), _vits(arm, ("scratch",)))
+        above = gain(f"{arm}, gain above 0", _vits(arm, ["unfrozen"]), _vits(arm, ["scratch"]))
         below = tuple((key, -weight * (1.0 if weight > 0 else 1.1)) for key, weight in above.weights)
         parts += [above, Contrast(f"{arm}, gain below 10 %", below, headline=False)]
     return tuple(parts)
@@ -100,30 +71,23 @@ def _small_gain() -> tuple[Contrast, ...]:
 
 def _tokens_over_attention(arm: str) -> Contrast:
     """Mean over an arm's rows and label fractions."""
-    tokens, attention = (
-        [_vit(arm, encoding, row, f) for row in INITIALISATIONS for f in FRACTIONS]
-        for encoding in ("tokens", "attention")
-    )
+    attention, tokens = ([_vit(arm, e, *row) for row in product(INITIALISATIONS, FRACTIONS)] for e in ENCODINGS)
     return gain(arm, tokens, attention)
 
 
 def _growing_gain() -> Contrast:
     """The gain at 10 % of labels less the gain at 0.1 %, mean of both encodings."""
     signs = (("unfrozen", 10.0, 1), ("scratch", 10.0, -1), ("unfrozen", 0.1, -1), ("scratch", 0.1, 1))
-    weights = [
-        (_vit("all", encoding, row, fraction), sign / len(ENCODINGS))
-        for encoding in ENCODINGS
-        for row, fraction, sign in signs
-    ]
+    weights = [(_vit("all", e, start, f), sign / len(ENCODINGS)) for e in ENCODINGS for start, f, sign in signs]
     return Contrast("gain at 10 % less gain at 0.1 %", tuple(weights), percent=False)
 
 
 def _best_overall() -> tuple[Contrast, ...]:
     """The paper's best row (U-Net with attention maps of a ViT trained from scratch) against the others' best rows."""
+    rivals = {"U-Net": _unet("unet", "scratch", 10.0)}
+    rivals |= {f"{arm} {e}": _vit(arm, e, "unfrozen", 10.0) for arm in ARMS for e in ENCODINGS}
     best = _unet("unet+attention", "scratch", 10.0)
-    rivals = [("U-Net", _unet("unet", "scratch", 10.0))]
-    rivals += [(f"{arm} {e}", _vit(arm, e, "unfrozen", 10.0)) for arm in ARMS for e in ENCODINGS]
-    return tuple(gain(f"over {name}", best, rival) for name, rival in rivals)
+    return tuple(gain(f"over {name}", best, rival) for name, rival in rivals.items())
 
 
 PARTS: dict[str, tuple[Contrast, ...]] = {
@@ -135,7 +99,7 @@ PARTS: dict[str, tuple[Contrast, ...]] = {
     "tokens-gain-few-labels": (_pretraining("europe", "tokens", 0.1, 9), _pretraining("europe", "tokens", 1.0, 9.5)),
     "tokens-no-gain-10": _no_gain("tokens"),
     "frozen-worst-europe": _frozen_is_worst("europe"),
-    "more-labels-better": _more_labels(),
+    "more-labels-better": tuple(_more_labels(arm, *step) for arm in ARMS for step in pairwise(FRACTIONS)),
     "tokens-over-attention": tuple(_tokens_over_attention(arm) for arm in ARMS),
     "scratch-wins-large-vit-0.1": tuple(
         gain(f"{e} at 0.1 %", _vit("all", e, "scratch", 0.1), _vit("all", e, "unfrozen", 0.1)) for e in ENCODINGS
@@ -149,9 +113,7 @@ PARTS: dict[str, tuple[Contrast, ...]] = {
     "large-vit-needs-labels": (_growing_gain(),),
     "unet-wins-few-labels": tuple(
         gain(f"over {arm} {e} at {f:g} %", _unet("unet", "scratch", f), _vit(arm, e, "unfrozen", f))
-        for arm in ARMS
-        for e in ENCODINGS
-        for f in FRACTIONS[:2]
+        for arm, e, f in product(ARMS, ENCODINGS, FRACTIONS[:2])
     ),
     "unet-equals-large-vit-10": (
         gain("10 %", _unet("unet", "scratch", 10.0), _vit("all", "tokens", "unfrozen", 10.0), "same"),
@@ -166,7 +128,7 @@ PARTS: dict[str, tuple[Contrast, ...]] = {
     ),
     "small-gain-overall": _small_gain(),
     "unet-generally-wins": tuple(
-        gain(f"over {arm}", [_unet("unet", "scratch", f) for f in FRACTIONS], _vits(arm, ("unfrozen",))) for arm in ARMS
+        gain(f"over {arm}", [_unet("unet", "scratch", f) for f in FRACTIONS], _vits(arm, ["unfrozen"])) for arm in ARMS
     ),
 }
 """Contrasts by the claim's id; a measured claim has none."""

@@ -2,6 +2,8 @@
 
 A block is `<!-- sardino:NAME PROFILE -->`, what is written, `<!-- /sardino:NAME -->`; one of the whole project has no
 PROFILE.
+
+    python tools/readme.py
 """
 
 import json
@@ -15,10 +17,13 @@ import pandas as pd
 
 from sardino.errors import SardinoError
 from sardino.files import write_text
-from sardino.reporting.pages.benchmarks import all_benchmarks
+from sardino.reporting import pages
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS
 from sardino.reporting.tables.paper import BASELINES, TITLES
-from sardino.reporting.tables.render import entry, interval, markdown
+from sardino.reporting.tables.render import entry, markdown
+
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
+from row import all_benchmarks
 
 PROFILES = ("laptop", "desktop", "real", "paper")
 """Whose timing is shown; smoke is a check, and every `make test` runs it anew."""
@@ -104,32 +109,12 @@ def findings(folder: Path) -> str:
         for encoding in (*ENCODINGS, *BASELINES)
     ]
     head = [f"{SHOWN_PERCENT:g} % of labels: mIoU [95 %] (paper)", *(TITLES[start] for start in INITIALISATIONS)]
-    return f"{markdown(head, rows)}\n\nOf the paper's {_counted(pd.read_csv(folder / 'claims.csv'))}"
+    return f"{markdown(head, rows)}\n\nOf the paper's {pages.counted(pages.read_table(folder, 'claims'))}"
 
 
 def claims(folder: Path) -> str:
     """The paper's claims with what was measured here; the reasons stay in claims.csv."""
-    path = folder / "claims.csv"
-    if not path.is_file():
-        return _missing(folder)
-    frame = pd.read_csv(path)
-    rows = [[row.claim, interval(row), row.verdict] for row in frame.itertuples()]
-    grid = markdown(["The paper's claim", "Here [95 % interval]", "Verdict"], rows)
-    return f"{_counted(frame)}\n\n{grid}"
-
-
-def machine_told(hardware: dict[str, Any]) -> str:
-    """Processor, cores, memory and GPU, for readers."""
-    parts = [hardware["cpu"], f"{hardware['cores']} cores", f"{hardware['memory_gb']:.0f} GB", hardware.get("gpu")]
-    return ", ".join(str(part) for part in parts if part)
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever a reader would say."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return pages.claims(folder) if (folder / "claims.csv").is_file() else _missing(folder)
 
 
 def _published(name: str) -> Callable[[Path], str]:
@@ -146,20 +131,15 @@ def _missing(folder: Path) -> str:
     return f"_Not run yet: `make reproduce PROFILE={folder.name}` writes this._"
 
 
-def _counted(frame: pd.DataFrame) -> str:
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in frame["verdict"].value_counts().items())
-    return f"{len(frame)} claims: {counts}."
-
-
 def _timing_row(path: Path) -> list[str]:
     try:
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return [
             f"`{run['profile']}`",
             str(run["runs"]),
-            duration(float(run["wall_s"])),
+            pages.duration(float(run["wall_s"])),
             f"{float(run['peak_memory_mb']) / 1024:.1f} GB",
-            machine_told(run["hardware"]),
+            pages.machine_told(run["hardware"]),
             str(run["finished"])[:10],
             f"`{str(run['revision'])[:10]}`",
         ]

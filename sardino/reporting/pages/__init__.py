@@ -1,1 +1,0 @@
-"""README and the pages that show results."""
