@@ -32,7 +32,7 @@ reproduce: $(STAMP)  ## every result of PROFILE: data, pre-training, fine-tuning
 	$(BIN)/python tools/readme.py
 
 test: lint  ## lint, types, tests, then every notebook against a new run
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/sardino reproduce smoke
 	$(BIN)/python -m pytest -q -n 0 --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval.cfg tests/notebooks/*.ipynb
