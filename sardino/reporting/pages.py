@@ -1,7 +1,6 @@
 """What a report shows of a profile's published results: outcome, tables, verdicts, figures, origin of numbers."""
 
 import io
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,56 @@ Record = Mapping[str, Any]
 SHORT = 10  # characters of a hash that a table shows
 COLOURS = 256  # a palette holds the flat colours of maps and legends exactly, at a third of the size
 # Per file stem, in the order of a report: caption and alternative text.
-TOLD: dict[str, dict[str, str]] = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
+TOLD = {
+    "fig1": (
+        "The pipeline: backscatter to self-supervised pre-training, to land-cover maps, to tables.",
+        "Diagram of the pipeline: tiles, pre-training, fine-tuning, evaluation.",
+    ),
+    "fig2": (
+        "Backscatter, three attention heads, the maps predicted from attention alone and from backscatter with "
+        "attention, and the reference. The first heads and tiles are shown, not the best.",
+        "Grid of example tiles: radar image, attention maps, two predicted land-cover maps, reference map.",
+    ),
+    "fig3": (
+        "Tiles of each region, coloured by split. Splits are geographic bands, so that neighbours stay together.",
+        "Maps of tiles by region; bands of training, validation and test tiles alternate.",
+    ),
+    "fig4": (
+        "Land cover of example test tiles, in the legend's own colours. Tiles were chosen by hash, not by eye.",
+        "Grid of small land-cover maps with the legend of their classes.",
+    ),
+    "fig5": (
+        "Attention of the pre-trained backbone beside other views of the same places. The first heads are shown, and "
+        "tiles chosen by hash.",
+        "Grid of example tiles: radar image, attention maps, and reference layers such as land cover.",
+    ),
+    "attention_scores": (
+        "What each head sees: how much more clearly its map separates the patches of a tile, by class or amount, than "
+        "the best of three maps that cannot have seen it. Hatched where the 95 % interval does not lie above 0.",
+        "Grid of attention heads by land-cover classes and layers; shade and number tell the score beyond its nulls.",
+    ),
+    "fig2_heads": (
+        "Figure 2 with every head of its backbone.",
+        "Grid of example tiles: radar image, all attention maps, two predicted land-cover maps, reference map.",
+    ),
+    "fig5_heads": (
+        "Every head of the backbone, attention rolled out through all its blocks, and its tokens' main directions as "
+        "red, green and blue, beside the other views.",
+        "Grid of example tiles: radar image, all attention maps, rollout, tokens as colours, and reference layers.",
+    ),
+    "label_efficiency": (
+        "mIoU over the number of labelled tiles, arm by arm, with 95 % intervals; below, the paper's values.",
+        "Curves that rise with the number of labels, one per arm; a second row shows the paper's.",
+    ),
+    "pretraining": (
+        "One line for each backbone: the loss, and the signs that it has not collapsed.",
+        "Curves over pre-training steps: loss, entropies and the spread of the outputs.",
+    ),
+    "realism": (
+        "The synthetic world measured beside Sentinel-1: levels, speckle and correlation.",
+        "Pairs of radar images with histograms of backscatter and curves of correlation.",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -109,9 +157,8 @@ def illustrations(folder: Path) -> list[Illustration]:
         if stem.startswith("fig"):  # the paper's number
             number, _, part = stem[3:].partition("_")
             name = f"Figure {number}, all {part}" if part else f"Figure {number}"
-        told = TOLD.get(stem, {"caption": "", "alt": name})
-        caption = f"**{name}.** {told['caption']}".rstrip()
-        shown.append(Illustration(stem, _small(folder / f"{stem}.png"), told["alt"], caption))
+        caption, alt = TOLD.get(stem, ("", name))
+        shown.append(Illustration(stem, _small(folder / f"{stem}.png"), alt, f"**{name}.** {caption}".rstrip()))
     return shown
 
 

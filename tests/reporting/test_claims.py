@@ -13,9 +13,8 @@ from sardino.evaluation.bootstrap import bounds, copies
 from sardino.evaluation.scores import miou
 from sardino.reporting.tables.cells import read_cells
 from sardino.reporting.tables.claims import COLUMNS, claims_table, render_claims
-from sardino.reporting.tables.contrasts import MARGIN, all_of, gain, judge
+from sardino.reporting.tables.contrasts import CLAIMS, MARGIN, all_of, gain, judge
 from sardino.reporting.tables.paper import CellKey, paper_cells
-from sardino.reporting.tables.paper_claims import CLAIMS
 
 ARMS, FRACTIONS = ["europe", "all"], [0.1, 1.0, 10.0]
 AS_IN_PAPER_TABLES = {

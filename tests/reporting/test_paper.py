@@ -3,8 +3,8 @@
 import pytest
 
 from sardino.reporting.tables.claims import paper_side
+from sardino.reporting.tables.contrasts import CLAIMS
 from sardino.reporting.tables.paper import CellKey, paper, paper_arm, paper_cells
-from sardino.reporting.tables.paper_claims import CLAIMS
 
 INCONSISTENT = {"tokens-gain-few-labels", "large-vit-attention-gain", "large-vit-tokens-gain"}
 

@@ -22,7 +22,9 @@ from sardino.reporting.figures.style import INK, MUTED, PALE, captioned, new_fig
 
 PREFERRED_SEASON = "summer"
 UNLABELLED = "#FFFFFF"
-ClassPanel = tuple[Axes, NDArray[np.uint8], Legend]  # one that shows a class map, its indices (H, W) and their legend
+Floats = NDArray[np.floating]
+Indices = NDArray[np.uint8]
+ClassPanel = tuple[Axes, Indices, Legend]  # one that shows a class map, its indices (H, W) and their legend
 ROOM = 0.055  # inches: half of what a number needs around it
 CMAP = "cividis"  # of attention: even steps in lightness, in grey too and with any colour vision
 LEAST = 1.02  # times an even spread: no scale of attention is narrower on either side
@@ -49,9 +51,7 @@ def map_grid(
     return figure, figure.subplots(*shape, squeeze=False, **options)
 
 
-def draw_sar(
-    axes: Axes, backscatter_db: NDArray[np.floating], channels: Sequence[str], gsd_m: float | None, placed: bool
-) -> None:
+def draw_sar(axes: Axes, backscatter_db: Floats, channels: Sequence[str], gsd_m: float | None, placed: bool) -> None:
     """(C, H, W) dB as a picture; a scale bar where the pixel size is known, north where the tile's place is."""
     bare(axes).imshow(sar_composite(backscatter_db, channels))
     if gsd_m is not None:
@@ -60,13 +60,13 @@ def draw_sar(
         north_arrow(axes)
 
 
-def draw_classes(axes: Axes, index: NDArray[np.uint8], legend: Legend) -> ClassPanel:
+def draw_classes(axes: Axes, index: Indices, legend: Legend) -> ClassPanel:
     """(H, W) class indices in their legend's colours."""
     bare(axes).imshow(class_image(index, legend))
     return axes, index, legend
 
 
-def sar_composite(backscatter_db: NDArray[np.floating], channels: Sequence[str]) -> NDArray[np.float64]:
+def sar_composite(backscatter_db: Floats, channels: Sequence[str]) -> NDArray[np.float64]:
     """SAR for the eye: red VV, green VH, blue VV-VH of one season, each stretched between its 2 % and 98 %.
 
     Args:
@@ -89,14 +89,14 @@ def sar_composite(backscatter_db: NDArray[np.floating], channels: Sequence[str])
     return np.stack([_stretch(band) for band in (vv, vh, ratio)], axis=-1)
 
 
-def class_image(index: NDArray[np.uint8], legend: Legend) -> NDArray[np.float64]:
+def class_image(index: Indices, legend: Legend) -> NDArray[np.float64]:
     """(H, W) class indices as (H, W, 3) in the legend's own colours; unlabelled pixels white."""
     colours = np.ones((256, 3)) * to_rgb(UNLABELLED)
     colours[: len(legend)] = [to_rgb(colour) for colour in legend.colors]
     return colours[index]
 
 
-def class_handles(pairs: Iterable[tuple[NDArray[np.uint8], Legend]]) -> list[Patch]:
+def class_handles(pairs: Iterable[tuple[Indices, Legend]]) -> list[Patch]:
     """Legend entries of the classes that occur in some maps, in their legends' order."""
     seen: dict[tuple[str, str], None] = {}
     pairs = list(pairs)
@@ -124,7 +124,7 @@ def not_available(axes: Axes, text: str = "not available") -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, fontsize=7)
 
 
-def heat(axes: Axes, values: NDArray[np.floating], limits: tuple[float, float] | None = None, **style: Any) -> Any:
+def heat(axes: Axes, values: Floats, limits: tuple[float, float] | None = None, **style: Any) -> Any:
     """A map of one quantity; by default stretched between its 2 % and 98 %."""
     low, high = limits or _limits(np.asarray(values, np.float64))
     return bare(axes).imshow(values, vmin=low, vmax=high, **style)
@@ -184,7 +184,7 @@ def class_legend(
     figure.legend(handles=handles, **style).set_title(names, {"size": 7.5})
 
 
-def attention_scale(maps: Sequence[NDArray[np.floating]]) -> LogNorm:
+def attention_scale(maps: Sequence[Floats]) -> LogNorm:
     """Colours of one head's maps, in all tiles alike: from their 2 % to their 98 %, an even spread always among them.
 
     Args:
@@ -196,7 +196,7 @@ def attention_scale(maps: Sequence[NDArray[np.floating]]) -> LogNorm:
     return LogNorm(min(float(low), 1 / LEAST), max(float(high), LEAST))
 
 
-def draw_attention(axes: Axes, attention: NDArray[np.floating], scale: LogNorm) -> None:
+def draw_attention(axes: Axes, attention: Floats, scale: LogNorm) -> None:
     """One head's map of one tile."""
     bare(axes).imshow(np.maximum(attention, scale.vmin or 1e-9), norm=scale, cmap=CMAP)
 
@@ -258,7 +258,7 @@ def _limits(values: NDArray[np.float64]) -> tuple[float, float]:
     return (float(low), float(high)) if high > low else (float(low) - 0.5, float(low) + 0.5)
 
 
-def _stretch(values: NDArray[np.floating]) -> NDArray[np.float64]:
+def _stretch(values: Floats) -> NDArray[np.float64]:
     low, high = _limits(np.asarray(values, np.float64))
     return np.where(np.isfinite(values), np.clip((values - low) / (high - low), 0, 1), 1.0)
 

@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
-from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
-from sardino.reporting.figures.panels import sar_composite
+from sardino.reporting.figures.panels import Floats, sar_composite
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 from sardino.reporting.record import provenance
 
@@ -89,12 +87,7 @@ def _arrow(axes: Axes, start: Point, end: Point, color: str = MUTED, dashed: boo
 
 @styled
 def draw_views(
-    tile_db: NDArray[np.floating],
-    large: Sequence[NDArray[np.floating]],
-    small: Sequence[NDArray[np.floating]],
-    channels: Sequence[str],
-    *,
-    synthetic: bool,
+    tile_db: Floats, large: Sequence[Floats], small: Sequence[Floats], channels: Sequence[str], *, synthetic: bool
 ) -> Figure:
     """The tile, its large views (student and teacher) and its small ones (student alone), at one scale of pixels.
 

@@ -21,6 +21,8 @@ from sardino.data.tiles.radiometry import CHANNELS
 from sardino.errors import SardinoError
 from sardino.reporting.figures.panels import (
     ClassPanel,
+    Floats,
+    Indices,
     attention_bar,
     attention_scale,
     bare,
@@ -64,11 +66,11 @@ SPLITS = {"train": ("#56B4E9", "Training"), "val": ("#E69F00", "Validation"), "t
 class PredictionRow:
     """One tile of Figure 2."""
 
-    sar: NDArray[np.floating]  # (C, H, W) backscatter in dB
-    attention: NDArray[np.floating]  # (heads, h, w) of the class token, 1 is an even spread
-    from_attention: NDArray[np.uint8]  # (H, W) class index predicted from attention maps alone
-    from_both: NDArray[np.uint8]  # (H, W) class index predicted from SAR with attention maps
-    reference: NDArray[np.uint8]  # (H, W) class index
+    sar: Floats  # (C, H, W) backscatter in dB
+    attention: Floats  # (heads, h, w) of the class token, 1 is an even spread
+    from_attention: Indices  # (H, W) class index predicted from attention maps alone
+    from_both: Indices  # (H, W) class index predicted from SAR with attention maps
+    reference: Indices  # (H, W) class index
     placed: bool = True  # the tile's place on the earth is known, and its rows run from north to south
 
 
@@ -168,7 +170,7 @@ def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame) -> None:
 
 
 @styled
-def draw_landcover(labels: NDArray[np.uint8], legend: Legend, gsd_m: float, title: str, columns: int = 5) -> Figure:
+def draw_landcover(labels: Indices, legend: Legend, gsd_m: float, title: str, columns: int = 5) -> Figure:
     """Reference maps in the legend's own colours (paper, Figure 4).
 
     Args:
@@ -197,15 +199,15 @@ class ComparisonColumn:
     """One place of Figure 5."""
 
     name: str  # heading
-    sar: NDArray[np.floating]  # (C, H, W) backscatter in dB
-    attention: NDArray[np.floating]  # (heads, h, w) of the class token
+    sar: Floats  # (C, H, W) backscatter in dB
+    attention: Floats  # (heads, h, w) of the class token
     layers: dict[str, NDArray[Any]] = field(default_factory=dict)  # those there are, by their names in LAYERS
-    reference: NDArray[np.uint8] | None = None  # (H, W) class index
+    reference: Indices | None = None  # (H, W) class index
     legend: Legend | None = None  # of the reference and of a 300 m land-cover layer
     channels: Sequence[str] = CHANNELS
     gsd_m: float | None = 10.0  # metres per pixel; None where nothing tells, and no scale bar is drawn
-    rollout: NDArray[np.floating] | None = None  # (h, w) attention through all blocks, 1 is an even spread
-    tokens: NDArray[np.floating] | None = None  # (h, w, 3) as colours (sardino.evaluation.patches)
+    rollout: Floats | None = None  # (h, w) attention through all blocks, 1 is an even spread
+    tokens: Floats | None = None  # (h, w, 3) as colours (sardino.evaluation.patches)
     placed: bool = True  # the tile's place on the earth is known, and its rows run from north to south
     model: str = ""  # whose attention it is: columns of one model share a colour scale
 
@@ -213,7 +215,7 @@ class ComparisonColumn:
         """The column as Figure 5 has it; rollout and tokens are for the supplement."""
         return replace(self, rollout=None, tokens=None)
 
-    def weights(self, row: str) -> NDArray[np.floating] | None:
+    def weights(self, row: str) -> Floats | None:
         """What a row of attention shows, "Head 2" or "rollout"; None for any other row."""
         if row.startswith("Head "):
             return self.attention[int(row.split()[1]) - 1]
@@ -270,7 +272,7 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
 
 def _draw_weights(line: Sequence[Axes], row: str, columns: Sequence[ComparisonColumn]) -> int:
     """A row of attention; how many scales it has, one a model: beside a sharp one, another's maps would look even."""
-    maps: dict[str, list[NDArray[np.floating]]] = {}
+    maps: dict[str, list[Floats]] = {}
     for column in columns:
         if (weights := column.weights(row)) is not None:
             maps.setdefault(column.model, []).append(weights)
@@ -313,14 +315,14 @@ def _draw_product(
 
 @styled
 def draw_scene(
-    sar: NDArray[np.floating],
-    attention: NDArray[np.floating],
-    landcover: NDArray[np.uint8],
+    sar: Floats,
+    attention: Floats,
+    landcover: Indices,
     channels: Sequence[str],
     legend: Legend,
     gsd_m: float,
     title: str,
-    reference: NDArray[np.uint8] | None = None,
+    reference: Indices | None = None,
 ) -> Figure:
     """Two rows of maps of one place: SAR, map and reference; below them the attention of the first three heads.
 

@@ -109,12 +109,7 @@ def labelled_table(images: Images) -> pd.DataFrame:
 
 @styled
 def draw_realism(pairs: Sequence[Pair], title: str) -> Figure:
-    """Pairs side by side: pictures, histograms, correlation by distance, windows by looks; below, classes.
-
-    Args:
-        pairs: one column each.
-        title: says what the data are.
-    """
+    """Pairs side by side: pictures, histograms, correlation by distance, windows by looks; below, classes."""
     if not pairs:
         raise SardinoError("the realism figure needs at least one pair")
     real = any(pair.real is not None for pair in pairs)

@@ -9,8 +9,7 @@ import pandas as pd
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
 from sardino.reporting.tables.cells import Cells
-from sardino.reporting.tables.contrasts import RULE, Contrast, Verdict, all_of, judge
-from sardino.reporting.tables.paper_claims import CLAIMS, Claim
+from sardino.reporting.tables.contrasts import CLAIMS, RULE, Claim, Contrast, Verdict, all_of, judge
 from sardino.reporting.tables.render import Form, document, interval
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]

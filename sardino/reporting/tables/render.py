@@ -66,7 +66,6 @@ def floors(frame: pd.DataFrame, unets: pd.DataFrame, cells: Cells, form: Form = 
     Args:
         frame: of sardino.evaluation.floors.
         unets: Table 2.
-        cells: say what the pixels are, and what the intervals hold.
     """
     named = [(_floor(row.model, row.features), row) for row in frame.itertuples()]
     named += [(f"{TITLES[row.encoding]}, {TITLES[row.initialisation].lower()}", row) for row in unets.itertuples()]
