@@ -87,7 +87,9 @@ def notebooks(root: Path) -> str:
         if title is None or question is None:
             raise SardinoError(f"{path} does not begin with a title and its question in bold")
         asked = " ".join(question[1].replace("\n#", " ").split())
-        rows.append([f"[{title[1]}](notebooks/{path.stem}.ipynb)", asked])
+        number = path.stem[:2]  # a report of its own, notebook 09 does not begin with it
+        name = title[1] if title[1].startswith(number) else f"{number} {title[1]}"
+        rows.append([f"[{name}](notebooks/{path.stem}.ipynb)", asked])
     return f"{len(rows)} notebooks, in reading order:\n\n{markdown(['Notebook', 'Question'], rows)}"
 
 
