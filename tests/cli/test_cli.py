@@ -34,7 +34,7 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
     [
         (["plan", "nope"], "no profile 'nope'"),
         (["plan", "smoke", "--device", "abacus"], "no device is named 'abacus'"),
-        (["reproduce", "real"], "reads real data: give its folder with --data"),
+        (["reproduce", "real"], "terramesh): give --data FOLDER with it"),
         (["reproduce", "real", "--data", "nowhere"], "nowhere does not exist"),
         (["show", "smoke"], "has no results yet"),
         (["notebook", "nope"], "no run or notebook is named 'nope'"),
