@@ -22,7 +22,8 @@
 # (`unet_attention`, 12 channels and 3).
 #
 # One run is one row: the regions of the pre-training, the encoding, the initialisation; its cells are the label
-# fractions and seeds. All rows use the same tiles, the same steps and the same rule for what is kept.
+# fractions, draws of the labelled tiles, and seeds. All rows use the same tiles, the same steps and the same rule for
+# what is kept.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -107,19 +108,19 @@ print(search)
 # %% [markdown]
 # ## The cells
 #
-# The labelled tiles of a smaller fraction are among those of a larger one, and all arms with the same seed
-# learn from the same ones. The state that does best on validation tiles is kept; the test tiles are looked at
-# once, at the end.
+# The labelled tiles of a smaller fraction are among those of a larger one of the same draw, and all arms learn from
+# the same ones. The state that does best on validation tiles is kept; the test tiles are looked at once, at the end.
 
 # %%
-pairs = [(fraction, seed) for fraction in run.space.profile.fractions for seed in run.seeds]
-cells = [train_cell(experiment, fraction, seed, search.chosen) for fraction, seed in pairs]
+chosen = run.space.profile
+trainings = [(fraction, *each) for fraction in chosen.fractions for each in chosen.repetitions(fraction)]
+cells = [train_cell(experiment, *each, search.chosen) for each in trainings]
 
 # %%
 print(*cells, sep="\n")
 
 # %%
-losses = {f"{cell.row['fraction']:g} %, seed {cell.row['seed']}": cell.losses for cell in cells}
+losses = {"{fraction:g} %, draw {draw}, seed {seed}".format_map(cell.row): cell.losses for cell in cells}
 title = f"{regions}, {encoding}, {initialisation}: {run.space.profile.title}"
 style.preview(curves.draw_losses(losses, tuning.loss, title))
 

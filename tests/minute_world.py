@@ -13,6 +13,7 @@ hardware = "any"
 expected_minutes = 1
 seeds = [0, 1]
 fractions = [1, 10, 100]
+draws = 2
 examples = 2
 [data]
 source = "world"

@@ -77,7 +77,7 @@ def train_longer(space: Workspace, run: str, steps: int) -> Path:
     experiment = Experiment.open(
         longer, row["regions"], encoding_of(row["encoding"]), row["initialisation"], best_device()
     )
-    train_cell(experiment, 100.0, space.profile.seeds[0], results["learning_rates"]["chosen"], folder)
+    train_cell(experiment, 100.0, 0, space.profile.seeds[0], results["learning_rates"]["chosen"], folder)
     return folder
 
 

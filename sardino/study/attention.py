@@ -53,7 +53,7 @@ def predicted_examples(space: Workspace, arm: str) -> tuple[list[str], dict[str,
 
     Both of networks that started from the pre-trained backbone and were fine-tuned, unfrozen, on the largest fraction.
     """
-    key = f"example_{max(space.profile.fractions):g}_{space.profile.seeds[0]}"
+    key = f"example_{max(space.profile.fractions):g}_0_{space.profile.seeds[0]}"
     runs = {encoding: row_run(encoding, "unfrozen", arm) for encoding in ("attention", "unet_attention")}
     ids = read_record(space.record(runs["attention"]))["results"]["example_ids"]
     return ids, {name: np.load(space.runs / f"{run}.npz", allow_pickle=False)[key] for name, run in runs.items()}

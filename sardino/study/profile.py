@@ -87,14 +87,24 @@ class Profile(Options):
     synthetic: bool
     hardware: str  # what the expected time was measured on; both are shown, never used in a result
     expected_minutes: Annotated[float, Field(gt=0)]
-    seeds: Annotated[list[Natural], Field(min_length=1)]  # each a fine-tuning of every cell, from its pre-training
+    seeds: Annotated[list[Natural], Field(min_length=1)]  # of trainings; each has pre-trainings of its own
     fractions: Annotated[list[Percent], Field(min_length=1)]  # percent of the training tiles whose labels are used
+    draws: list[Count] = Field(
+        default_factory=list
+    )  # of the labelled tiles: a number for each fraction, or one for all
     examples: Count  # tiles shown in figures
     threads: Count = 1  # CPU threads of one run; as many runs go side by side as the cores allow
     data: DataSource
     architectures: dict[str, Annotated[ViTSize, WrapValidator(_told_with_its_place)]]
     pretraining: dict[Name, Pretraining]
     finetuning: Finetuning
+
+    @model_validator(mode="before")
+    @classmethod
+    def _draws_of_each_fraction(cls, given: Any) -> Any:
+        draws, fractions = given.get("draws", 1), given.get("fractions")
+        alike = isinstance(draws, int) and isinstance(fractions, list)
+        return {**given, "draws": [draws] * len(fractions)} if alike else given
 
     @model_validator(mode="after")
     def _consistent(self) -> "Profile":
@@ -106,6 +116,8 @@ class Profile(Options):
         tuning = self.finetuning
         if any(len(set(values)) < len(values) for values in (self.seeds, self.fractions, tuning.lr_grid)):
             raise ValueError("seeds, fractions and finetuning.lr_grid must not repeat")
+        if len(self.draws) != len(self.fractions):
+            raise ValueError(f"draws: {len(self.draws)} numbers for {len(self.fractions)} fractions: give one for each")
         if tuning.lr_fraction is not None and tuning.lr_fraction not in self.fractions:
             raise ValueError(f"finetuning.lr_fraction: {tuning.lr_fraction:g} is not among the profile's fractions")
         for name, shape in self.architectures.items():
@@ -131,6 +143,15 @@ class Profile(Options):
     def arms(self) -> list[str]:
         """The pre-training arms that are fine-tuned, the rows of Table 1; baselines use the first."""
         return [arm for arm, pretraining in self.pretraining.items() if pretraining.finetune]
+
+    def repetitions(self, fraction: float) -> list[tuple[int, int]]:
+        """(draw, seed) of each training of a cell with this percentage of the labels.
+
+        The draw decides which tiles are labelled, for all arms alike; the seed decides the training's chance, and from
+        which pre-training it starts.
+        """
+        draws, seeds = dict(zip(self.fractions, self.draws, strict=True))[fraction], self.seeds
+        return [(number % draws, seeds[number % len(seeds)]) for number in range(max(draws, len(seeds)))]
 
     @property
     def rate_fraction(self) -> float:

@@ -37,7 +37,7 @@ from sardino.study.workspace import Workspace
 from sardino.weights.card import SegmenterCard
 from sardino.weights.save import load_backbone, save_segmenter
 
-TRAINING = ("initialisation", "fraction", "seed", "steps", "lr", "backbone_lr", "best_step")
+TRAINING = ("initialisation", "fraction", "draw", "seed", "steps", "lr", "backbone_lr", "best_step")
 MEASURED = {
     "miou": "mIoU on the test tiles",
     "accuracy": "accuracy on the test tiles",
@@ -116,9 +116,9 @@ class Experiment:
         """Images of the test tiles."""
         return open_tiles(self.store, self.test_ids, self.normalisation)
 
-    def labelled_ids(self, fraction: float, seed: int) -> list[str]:
+    def labelled_ids(self, fraction: float, draw: int) -> list[str]:
         """The training tiles whose labels are granted: the same for all arms, and nested over fractions."""
-        return label_fraction(self.train_ids, fraction, seed)
+        return label_fraction(self.train_ids, fraction, draw)
 
     def backbone(self, seed: int) -> VisionTransformer:
         """A ViT: pre-trained with this seed (the network the profile names), or random where trained from scratch."""
@@ -161,7 +161,9 @@ class Experiment:
         """The frozen backbone's output on all tiles that cells of this seed see, shared by all runs of the plan."""
         if seed not in self._kept:
             profile = self.space.profile
-            ids = sorted({*self.labelled_ids(max(profile.fractions), seed), *self.judged_ids, *self.test_ids})
+            draws = [(f, draw) for f in profile.fractions for draw, of in profile.repetitions(f) if of == seed]
+            labelled = {tile for fraction, draw in draws for tile in self.labelled_ids(fraction, draw)}
+            ids = sorted({*labelled, *self.judged_ids, *self.test_ids})
             source = Path(kept_features.__file__)
             about = {
                 "data": self.store.fingerprint,
@@ -206,7 +208,7 @@ class Cell:
 
     def __str__(self) -> str:
         return (
-            "{fraction:>5g} % of labels ({labelled_tiles} tiles), seed {seed}: loss {loss_first:.3f} -> "
+            "{fraction:>5g} % of labels ({labelled_tiles} tiles), draw {draw}, seed {seed}: loss {loss_first:.3f} -> "
             "{loss_last:.3f}, mIoU {miou:.3f} (predicting the majority class: {miou_majority:.3f})"
         ).format_map(self.row)
 
@@ -227,7 +229,7 @@ def choose_rate(experiment: Experiment) -> RateSearch:
     scores: dict[float, float | None] = {}
     for rate in profile.finetuning.lr_grid:
         try:
-            scores[rate] = _train(experiment, fraction, seed, rate)[1].validation_miou
+            scores[rate] = _train(experiment, fraction, 0, seed, rate)[1].validation_miou
         except Diverged:
             scores[rate] = None
     kept = {rate: score for rate, score in scores.items() if score is not None}
@@ -236,17 +238,20 @@ def choose_rate(experiment: Experiment) -> RateSearch:
     return RateSearch(max(kept, key=lambda rate: kept[rate]), fraction, seed, scores)
 
 
-def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, folder: Path | None = None) -> Cell:
+def train_cell(
+    experiment: Experiment, fraction: float, draw: int, seed: int, lr: float, folder: Path | None = None
+) -> Cell:
     """Fine-tune on a fraction of the labels, keep the best on validation, touch the test tiles once.
 
     Args:
-        fraction: percent of the training tiles whose labels are used; arms compared at one seed learn from the same.
+        fraction, draw: percent of the training tiles whose labels are used, and which; all arms learn from the same.
+        seed: of the training's chance, and of the pre-training it starts from.
         lr: the decoder's peak learning rate, as `choose_rate` found it.
-        folder: where the network is kept; by default the row's, for all its labels and the first seed.
+        folder: where the network is kept; by default the row's, for all its labels, the first draw and the first seed.
     """
     started = time.monotonic()
     profile = experiment.space.profile
-    model, result = _train(experiment, fraction, seed, lr)
+    model, result = _train(experiment, fraction, draw, seed, lr)
     test = experiment.tiles(model, experiment.test_ids, seed)
     confusions = tile_confusions(model, test, len(experiment.store.legend), experiment.device)
     total = confusions.sum(0)
@@ -258,8 +263,9 @@ def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, fo
         "encoding": written(experiment.encoding),
         "initialisation": experiment.initialisation,
         "fraction": fraction,
+        "draw": draw,
         "seed": seed,
-        "labelled_tiles": len(experiment.labelled_ids(fraction, seed)),
+        "labelled_tiles": len(experiment.labelled_ids(fraction, draw)),
         "steps": len(result.losses),
         "lr": lr,
         "backbone_lr": lr * profile.finetuning.backbone_lr / profile.finetuning.lr,
@@ -274,10 +280,10 @@ def train_cell(experiment: Experiment, fraction: float, seed: int, lr: float, fo
         "class_iou": [float(v) if here else None for v, here in zip(class_iou(total), present, strict=True)],
         "miou_majority": float(miou(majority(total))),
         "parameters": parameter_count(model),
-        "confusion_key": f"confusion_{fraction:g}_{seed}",
+        "confusion_key": f"confusion_{fraction:g}_{draw}_{seed}",
         "wall_s": time.monotonic() - started,
     }
-    if folder is None and fraction == max(profile.fractions) and seed == profile.seeds[0]:
+    if folder is None and (fraction, draw, seed) == (max(profile.fractions), 0, profile.seeds[0]):
         run = row_run(experiment.encoding, experiment.initialisation, experiment.arm)
         folder = experiment.space.segmenter(run)
     if folder is not None:
@@ -309,12 +315,12 @@ def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: 
     return run.record(results, describe(store))
 
 
-def _train(experiment: Experiment, fraction: float, seed: int, lr: float) -> tuple[Segmenter, Finetuned]:
+def _train(experiment: Experiment, fraction: float, draw: int, seed: int, lr: float) -> tuple[Segmenter, Finetuned]:
     """One training; all arms differ in their network and perhaps their learning rate, in nothing else."""
     model, settings = experiment.segmenter(seed), experiment.space.profile.finetuning
-    train = experiment.tiles(model, experiment.labelled_ids(fraction, seed), seed)
+    train = experiment.tiles(model, experiment.labelled_ids(fraction, draw), seed)
     judged = experiment.tiles(model, experiment.judged_ids, seed)
-    label = f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % seed {seed}"
+    label = f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % draw {draw} seed {seed}"
     common: dict[str, Any] = {"classes": len(experiment.store.legend), "device": experiment.device}
     return model, finetune(model, train, judged, settings, seed=seed, lr=lr, label=label, **common)
 

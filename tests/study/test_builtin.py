@@ -29,7 +29,7 @@ def space(tmp_path_factory):
     common = {"profile": "minute", "parameters": {}, "seeds": [0], "data": data, "started": time.time()}
     results = pretrain_arm(space, "europe", CPU)
     write_record(space.record("pretrain-europe"), kind="pretrain", results=results, **common)
-    train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 100, 0, 1e-2)
+    train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 100, 0, 0, 1e-2)
     for run in plan(space.profile):
         if run.kind in ("finetune", "baseline"):
             good = 0.9 if run.name == BEST else 0.1

@@ -86,8 +86,8 @@ def test_all_arms_test_on_the_first_region(space, arm):
 )
 def test_a_cell_is_trained_and_tested(space, encoding, initialisation):
     experiment = Experiment.open(space, "europe", encoding, initialisation, CPU)
-    cell = train_cell(experiment, 10, 0, 1e-2)
-    again = train_cell(experiment, 10, 0, 1e-2)
+    cell = train_cell(experiment, 10, 0, 0, 1e-2)
+    again = train_cell(experiment, 10, 0, 0, 1e-2)
     assert cell.row["miou"] == again.row["miou"] and cell.losses == again.losses
     assert cell.row["miou"] == pytest.approx(float(miou(cell.confusions.sum(0))))
     assert cell.row["table"] == (1 if encoding in ("attention", "tokens") else 2)
@@ -103,7 +103,7 @@ ARMS += [("europe", "unet", "scratch")] + [("europe", "unet_attention", i) for i
 
 
 def test_arms_differ_in_network_and_learning_rate_only(space, monkeypatch):
-    """Same labels, same validation tiles, same batches in the same order, same settings: for each seed and fraction."""
+    """Same labels, same validation tiles, same batches in the same order, same settings: for each repetition."""
     seen, batches = [], []
 
     def labels(source):
@@ -125,10 +125,10 @@ def test_arms_differ_in_network_and_learning_rate_only(space, monkeypatch):
     cells = []
     for number, arm in enumerate(ARMS):
         experiment = Experiment.open(space, *arm, CPU)
-        cells.append([train_cell(experiment, f, s, 1e-3 * (1 + number % 3)) for f in (1, 10) for s in (0, 1)])
+        cells.append([train_cell(experiment, f, s, s, 1e-3 * (1 + number % 3)) for f in (1, 10) for s in (0, 1)])
     rows = [seen[n : n + 4] for n in range(0, len(seen), 4)]
     assert len(rows) == len(ARMS) == 16 and all(row == rows[0] for row in rows)
-    assert len({row[0] for row in rows[0]}) == 4, "each seed and fraction has labels of its own"
+    assert len({row[0] for row in rows[0]}) == 4, "each draw and fraction has labels of its own"
     assert len(rows[0][0][3]) == space.profile.finetuning.steps
     references = {tuple(cell.confusions.sum(-1).tobytes() for cell in row) for row in cells}
     assert len(references) == 1, "one test set"
@@ -136,12 +136,12 @@ def test_arms_differ_in_network_and_learning_rate_only(space, monkeypatch):
 
 @settings_of_hypothesis(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0.1, 100), min_size=2, max_size=5), st.integers(0, 1000))
-def test_labels_of_a_smaller_fraction_are_among_those_of_a_larger(fractions, seed):
+def test_labels_of_a_smaller_fraction_are_among_those_of_a_larger(fractions, draw):
     ids = [f"tile{n}" for n in range(200)]
-    subsets = [set(label_fraction(ids, fraction, seed)) for fraction in sorted(fractions)]
+    subsets = [set(label_fraction(ids, fraction, draw)) for fraction in sorted(fractions)]
     assert all(small <= large for small, large in pairwise(subsets))
-    assert label_fraction(ids, fractions[0], seed) == label_fraction(ids[::-1], fractions[0], seed)
-    assert set(label_fraction(ids, 100, seed)) == set(ids)
+    assert label_fraction(ids, fractions[0], draw) == label_fraction(ids[::-1], fractions[0], draw)
+    assert set(label_fraction(ids, 100, draw)) == set(ids)
 
 
 def test_a_cell_starts_from_the_pretraining_with_its_seed(space):
@@ -167,7 +167,7 @@ def test_a_frozen_arm_gives_the_same_cell_with_and_without_kept_features(space, 
         experiment = Experiment.open(where, "europe", encoding, "frozen", CPU)
         source = experiment.tiles(experiment.segmenter(0), experiment.test_ids, 0)
         assert isinstance(source, FeatureTiles) is (where is space)
-        cells.append(train_cell(experiment, 100, 0, 1e-2))
+        cells.append(train_cell(experiment, 100, 0, 0, 1e-2))
     # Up to the rounding of float32: the size of a batch decides in which order a product is summed.
     assert cells[0].losses == pytest.approx(cells[1].losses, rel=1e-5)
     assert np.abs(cells[0].confusions - cells[1].confusions).sum() <= 1e-3 * cells[0].confusions.sum()
@@ -180,7 +180,7 @@ def test_kept_features_are_shared_over_fractions_arms_and_runs(space, monkeypatc
     for encoding in ("attention", "unet_attention", "tokens"):
         experiment = Experiment.open(space, "europe", encoding, "frozen", CPU)
         for fraction, seed in ((1, 0), (100, 0), (10, 1)):
-            train_cell(experiment, fraction, seed, 1e-2)
+            train_cell(experiment, fraction, seed, seed, 1e-2)
     assert len(list((space.build / "features").iterdir())) == 4  # two seeds, maps and tokens
 
 
@@ -191,14 +191,14 @@ def test_the_learning_rate_is_chosen_on_validation_with_the_test_tiles_out_of_re
     search = choose_rate(reachable)
     assert (search.fraction, search.seed) == (100, 0) and list(search.scores) == tuning.lr_grid
     assert search.scores[search.chosen] == max(search.scores.values())
-    assert search.scores[1e-2] == train_cell(experiment, 100, 0, 1e-2).row["val_miou"]
+    assert search.scores[1e-2] == train_cell(experiment, 100, 0, 0, 1e-2).row["val_miou"]
     record = search.to_dict()
     assert [score["lr"] for score in record["scores"]] == tuning.lr_grid and f"{search.chosen:g}" in str(search)
-    assert train_cell(experiment, 1, 1, search.chosen).row["backbone_lr"] == pytest.approx(search.chosen / 10)
+    assert train_cell(experiment, 1, 1, 1, search.chosen).row["backbone_lr"] == pytest.approx(search.chosen / 10)
 
 
 def test_a_rate_that_diverges_is_passed_over_and_no_grid_is_no_search(space, monkeypatch):
-    def train(experiment, fraction, seed, rate):
+    def train(experiment, fraction, draw, seed, rate):
         if rate > 1e-3:
             raise Diverged("the loss is nan")
         return None, SimpleNamespace(validation_miou=0.1)
@@ -221,8 +221,8 @@ def test_a_row_is_recorded_with_its_loss_and_how_its_rate_was_chosen(space):
     other = changed(space, finetuning=tuning)
     experiment = Experiment.open(other, "europe", "unet", "scratch", CPU)
     search = choose_rate(experiment)
-    cells = [train_cell(experiment, 10, seed, search.chosen) for seed in (0, 1)]
-    plain = train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 10, 0, search.chosen)
+    cells = [train_cell(experiment, 10, 0, seed, search.chosen) for seed in (0, 1)]
+    plain = train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 10, 0, 0, search.chosen)
     assert cells[0].losses[0] != plain.losses[0]
     run = OpenRun(other, "baseline", "baseline-unet-scratch", {"encoding": "unet"}, other.profile.seeds, 0.0)
     record = record_row(run, experiment, search, cells)

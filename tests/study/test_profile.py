@@ -38,6 +38,8 @@ def test_an_unknown_name_lists_the_known_ones():
         ("seeds = [0]", "seeds = [0, 0]", "repeat"),
         ("fractions = [0.1, 1, 10]", "fractions = [101]", "fractions"),
         ("seeds = [0]", "seeds = [-1]", "seeds"),
+        ("seeds = [0]", "seeds = [0]\ndraws = [2, 1]", "draws: 2 numbers for 3 fractions"),
+        ("seeds = [0]", "seeds = [0]\ndraws = 0", "draws"),
         ("lr = 1e-2", 'lr = 1e-2\nloss = "hinge"', "finetuning.loss"),
         ("lr = 1e-2", "lr = 1e-2\nlr_fraction = 5", "lr_fraction: 5 is not among"),
         ("lr_grid = [3e-3, 1e-2]", "lr_grid = [1e-2, 1e-2]", "lr_grid must not repeat"),
@@ -58,6 +60,23 @@ def test_a_faulty_profile_is_refused_in_one_sentence(tmp_path, old, new, message
     with pytest.raises(SardinoError, match=message) as caught:
         Profile.load(changed(tmp_path, old, new))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "draws", "repetitions"),
+    [
+        ("seeds = [7]", [1, 1, 1], [(0, 7)]),
+        ("seeds = [7]\ndraws = 3", [3, 3, 3], [(0, 7), (1, 7), (2, 7)]),
+        ("seeds = [7, 8, 9]", [1, 1, 1], [(0, 7), (0, 8), (0, 9)]),
+        ("seeds = [7, 8]\ndraws = [3, 2, 1]", [3, 2, 1], [(0, 7), (1, 8), (2, 7)]),
+    ],
+)
+def test_a_cell_is_trained_once_for_each_draw_and_each_seed_at_least(tmp_path, text, draws, repetitions):
+    profile = Profile.load(changed(tmp_path, "seeds = [0]", text))
+    assert profile.draws == draws and profile.repetitions(0.1) == repetitions
+    for number, fraction in zip(draws, profile.fractions, strict=True):
+        assert {draw for draw, _ in profile.repetitions(fraction)} == set(range(number))
+        assert {seed for _, seed in profile.repetitions(fraction)} == set(profile.seeds)
 
 
 def test_a_profile_of_ones_own_loads_by_path(tmp_path):
