@@ -120,8 +120,7 @@ def trained(store: TileStore, folder: Path, encoding: EncodingName, size: Size) 
     model = card.build()
     sets = [open_tiles(store, store.ids(split), normalisation) for split in ("train", "val")]
     if size.steps:
-        every = max(1, size.steps // 4)
-        settings = Settings(steps=size.steps, batch=8, lr=1e-2, backbone_lr=5e-4, validate_every=every)
+        settings = Settings(steps=size.steps, growth=0, lr=1e-2, backbone_lr=5e-4, looks=5)
         finetune(model, *sets, settings, classes=len(store.legend), seed=0, device=torch.device("cpu"), label=encoding)
     save_segmenter(folder, model, card)
     return folder

@@ -22,8 +22,8 @@
 # (`unet_attention`, 12 channels and 3).
 #
 # One run is one row: the regions of the pre-training, the encoding, the initialisation; its cells are the label
-# fractions, draws of the labelled tiles, and seeds. All rows use the same tiles, the same steps and the same rule for
-# what is kept.
+# fractions, draws of the labelled tiles, and seeds. All rows use the same tiles, the same steps, and are tested in the
+# same way.
 
 # %% tags=["parameters"]
 profile = "smoke"
@@ -37,7 +37,7 @@ import torch
 
 from sardino.dino.vit import encode
 from sardino.reporting.figures import curves, style
-from sardino.segmentation import segmenter, unet
+from sardino.segmentation import unet
 from sardino.study.row import choose_rate, open_row, record_row, train_cell
 
 run, experiment = open_row(profile, data, regions, encoding, initialisation)
@@ -57,7 +57,7 @@ x, _ = experiment.test.read([0])  # (1, C, H, W), normalised
 vit, classes = experiment.backbone(run.seeds[0]).cpu(), len(store.legend)
 with torch.no_grad():
     seen = encode(vit, x)
-    maps = segmenter.enlarge(seen.attention, x.shape[-1])  # bilinear, to (1, heads, H, W)
+    maps = unet.resize(seen.attention, x.shape[-2:])  # bilinear, to (1, heads, H, W)
     decoders = {
         "attention": (unet.UNet(maps.shape[1], classes, tuning.unet_width, tuning.unet_depth), maps),
         "tokens": (
@@ -81,12 +81,24 @@ with torch.no_grad():
 #   pair: `unet_depth` go down and as many come up.
 # - **Frozen.** The whole ViT with its patch embedding, in evaluation mode. What it makes of the tiles is computed once
 #   and kept on disk (`feature_cache_gb`).
+# - **Not frozen.** A decoder with random weights would wreck what the ViT has learnt. So the ViT stands still for
+#   `head_share` of the steps; then its top block learns at `pretrained_lr`, each block below at `layer_decay` of what
+#   is above. From scratch all of it learns at `backbone_lr` from the first step. The steps of all arms are the same.
+# - **Decoders.** About as many parameters each, so that an arm's score does not tell of its decoder's size.
+# - **Turns.** Land looks the same from all sides: each tile drawn, and its labels, is shown in one of the eight ways to
+#   turn and flip a square, for all arms (`turns`). Validation and test tiles are not turned.
 # - **Which ViT in Table 2.** That of the first pre-training, Europe: a map a head, 12 + 3 channels for ViT-Tiny.
 # - **Backbone.** The student, as the paper says, or the teacher, as DINO does: `network` of the pre-training. Each seed
 #   starts from the pre-training with the same seed.
 # - **Normalisation.** Per channel, from the pre-training's training tiles; from scratch uses the same numbers.
-# - **Optimiser.** AdamW, warm-up and cosine, gradients clipped per tensor. `backbone_lr / lr` is the backbone's share
-#   of the learning rate.
+# - **Optimiser.** AdamW, warm-up and cosine, gradients clipped per tensor. `lr` is the decoder's rate.
+# - **How long.** The paper trains for 100 to 200 epochs. With few labels that is a handful of steps, so here steps are
+#   counted: `steps` with 100 labelled tiles, more with more (`growth`).
+# - **Which state is tested.** The moving average of the weights (`ema`), after the last step (`keep`). No test tile and
+#   no lucky look at validation tiles decides it.
+#
+# `recipe = "paper"` is the paper's own way as far as it is told: epochs, no turns, no average, one stage, and the state
+# that does best on validation tiles.
 #
 # The profile's numbers for this notebook:
 
@@ -99,7 +111,8 @@ for name, value in tuning:
 # ## The learning rate
 #
 # One rate does not suit all arms. Where the profile gives a grid, this arm takes the rate that does best on
-# validation tiles with the first seed at one fraction, and keeps it for all its cells. Test tiles have no say.
+# validation tiles with the first seed at one fraction and a share of the steps (`grid_share`), and keeps it for all its
+# cells; the ViT's rates go up and down with the decoder's. Test tiles have no say.
 
 # %%
 search = choose_rate(experiment)
@@ -109,7 +122,8 @@ print(search)
 # ## The cells
 #
 # The labelled tiles of a smaller fraction are among those of a larger one of the same draw, and all arms learn from
-# the same ones. The state that does best on validation tiles is kept; the test tiles are looked at once, at the end.
+# the same ones. The validation tiles are scored on the way, to see whether a training has ended or still rises; the
+# test tiles are looked at once, at the end.
 
 # %%
 chosen = run.space.profile
@@ -120,9 +134,11 @@ cells = [train_cell(experiment, *each, search.chosen) for each in trainings]
 print(*cells, sep="\n")
 
 # %%
-losses = {"{fraction:g} %, draw {draw}, seed {seed}".format_map(cell.row): cell.losses for cell in cells}
+names = ["{fraction:g} %, draw {draw}, seed {seed}".format_map(cell.row) for cell in cells]
+losses = {name: cell.losses for name, cell in zip(names, cells, strict=True)}
+looks = {name: cell.row["curve"] for name, cell in zip(names, cells, strict=True)}
 title = f"{regions}, {encoding}, {initialisation}: {run.space.profile.title}"
-style.preview(curves.draw_losses(losses, tuning.loss, title))
+style.preview(curves.draw_training(losses, looks, tuning.loss, title))
 
 # %% [markdown]
 # Each cell keeps one confusion matrix per test tile: from them come the mIoU over the whole test set and its

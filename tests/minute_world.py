@@ -41,10 +41,11 @@ recipe = "small"
 overrides = { hidden = 32, bottleneck = 16, prototypes = 32, local_crops = 1 }
 [finetuning]
 steps = 4
+growth = 0
 batch = 2
 lr = 1e-2
 backbone_lr = 1e-3
-validate_every = 2
+looks = 5
 unet_width = 4
 unet_depth = 2
 decoder_width = 16

@@ -21,7 +21,7 @@ from sardino.study.workspace import Workspace
 from sardino.weights.card import measured_at_end
 from sardino.weights.save import load_backbone, load_segmenter, save_backbone, save_segmenter
 
-MOST_BYTES, VALIDATIONS = 15_000_000, 20
+MOST_BYTES = 15_000_000
 
 
 def make_builtin(space: Workspace, folder: Path = PRETRAINED, steps: int = 0) -> list[Path]:
@@ -69,9 +69,7 @@ def train_longer(space: Workspace, run: str, steps: int) -> Path:
     """A run's arm again, from the same weights at its learning rate, with all labels and more steps; where it lies."""
     folder = space.build / "longer" / run
     results = read_record(space.record(run))["results"]
-    tuning = space.profile.finetuning.model_copy(
-        update={"steps": steps, "epochs": None, "validate_every": max(1, steps // VALIDATIONS)}
-    )
+    tuning = space.profile.finetuning.changed(steps=steps, growth=0, epochs=None)
     longer = replace(space, profile=space.profile.model_copy(update={"finetuning": tuning}))
     row = results["cells"][0]
     experiment = Experiment.open(

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
+from torch import Tensor, nn
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.dino.batches import TileSource, in_batches
-from sardino.dino.recipe import warmup_cosine
+from sardino.dino.recipe import Precision, warmup_cosine
+from sardino.dino.runtime import precision_on
 from sardino.dino.step import clip_each, parameter_groups
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import Confusion, confusion, miou
@@ -20,6 +22,7 @@ from sardino.progress import track
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter
 from sardino.segmentation.settings import Settings
+from sardino.segmentation.turns import WAYS, Turned
 
 Maps = NDArray[np.uint8]
 BATCH = 16  # tiles that are mapped at once
@@ -31,13 +34,19 @@ class Diverged(SardinoError):
 
 @dataclass(frozen=True)
 class Finetuned:
-    """How a training went; the segmenter itself holds the best state."""
+    """How a training went; the segmenter itself holds the state that is kept."""
 
     loss_first: float  # mean training loss over the first tenth of the steps
     loss_last: float  # and over the last
     losses: list[float]  # per step
+    curve: list[dict[str, float]]  # "step" and "val_miou" of each look at the validation tiles, evenly spaced
     validation_miou: float  # of the kept state
-    best_step: int  # at which it was met
+
+    @property
+    def gain_last_fifth(self) -> float:
+        """Validation mIoU at the end minus at four fifths of the steps."""
+        scores = {look["step"]: look["val_miou"] for look in self.curve}
+        return scores[len(self.losses)] - scores[-(-4 * len(self.losses) // 5)]
 
 
 def segmentation_loss(logits: Tensor, label: Tensor, kind: str) -> Tensor:
@@ -64,41 +73,53 @@ def finetune(
     classes: int,
     seed: int,
     device: torch.device,
-    lr: float | None = None,
+    pretrained: bool = False,
     label: str = "fine-tuning",
 ) -> Finetuned:
-    """Train a model on the labelled tiles and leave it in the state that does best on validation.
+    """Train a model on the labelled tiles and leave it in the state that is to be tested.
 
     Args:
-        train, validation: labelled tiles, or what this model's frozen backbone made of them (`FeatureTiles`).
-        seed: decides which tiles make up each batch.
-        lr: the decoder's peak rate, where it is not the settings'; the ratio of the two rates stays.
+        train: labelled tiles; or what this model's frozen backbone made of them (`FeatureTiles`), and, with
+            `settings.turns`, of each in its eight ways.
+        validation: labelled tiles, or their features; they decide nothing but, with `keep` "best", the state.
+        seed: decides which tiles make up each batch, and how they are turned.
+        pretrained: the backbone is; where it is trained on, it waits for its decoder first and then learns slowly.
 
     Raises:
         Diverged: the loss is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
-    # The decoder at the full learning rate, a trainable backbone at its share.
-    groups = [{**group, "share": 1.0} for group in parameter_groups(model.decoder)]
-    if model.vit is not None and not model.frozen:
-        share = settings.backbone_lr / settings.lr
-        groups += [{**group, "share": share} for group in parameter_groups(model.vit)]
+    steps, tiles = settings.steps_for(len(train)), len(train)
+    if settings.turns:
+        train = train.turned() if isinstance(train, FeatureTiles) else Turned(train)
+    groups: list[dict[str, object]] = parameter_groups(model.decoder)
+    groups = [{**group, "peak": settings.lr, "begin": 0} for group in groups]
+    begin = round(settings.head_share * steps) if pretrained else 0
+    if (moving := None if model.frozen else model.vit) is not None:
+        peak, decay = (settings.pretrained_lr, settings.layer_decay) if pretrained else (settings.backbone_lr, 1.0)
+        layers = param_groups_layer_decay(moving, settings.weight_decay, layer_decay=decay)
+        groups += [{**layer, "peak": peak * layer["lr_scale"], "begin": begin} for layer in layers]
+        moving.requires_grad_(False)
     optimiser = torch.optim.AdamW(groups, lr=0.0, weight_decay=settings.weight_decay)
-    steps, peak = settings.steps_for(len(train)), lr or settings.lr
-    validations = max(1, round(steps / settings.validate_every))
-    checks = {round((i + 1) * steps / validations) - 1 for i in range(validations)}
-    autocast = torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+    shared = {id(model.vit): model.vit} if model.frozen else {}  # what stands still needs no average
+    scored = copy.deepcopy(model, shared) if settings.ema else model
+    looks = {-(-(i + 1) * steps // settings.looks) for i in range(settings.looks)}
     losses: list[float] = []
-    best, best_step, best_state = -1.0, 0, copy.deepcopy(model.state_dict())
+    curve: list[dict[str, float]] = []
+    kept, kept_state = -1.0, model.state_dict()
     for step in track(range(steps), steps, label):
-        rate = warmup_cosine(peak, peak * 0.01, step, steps, steps // 10)
+        if moving is not None and step == begin:
+            moving.requires_grad_(True)
         for group in optimiser.param_groups:
-            group["lr"] = rate * group["share"]
-        x, y = train.read(draw(len(train), settings.batch, generator))
+            group["lr"] = _rate(step, steps, group["begin"], group["peak"])
+        numbers = torch.tensor(draw(tiles, settings.batch, generator))
+        if settings.turns:
+            numbers = WAYS * numbers + torch.randint(WAYS, numbers.shape, generator=generator)
+        x, y = train.read(numbers.tolist())
         if not (y != IGNORE).any():
             raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
         model.train()
-        with autocast:
+        with _autocast(device, settings.precision):
             logits = _logits(model, train, x.to(device), y.shape[-1])
         loss = segmentation_loss(logits.float(), y.to(device), settings.loss)
         if not torch.isfinite(loss):
@@ -108,13 +129,30 @@ def finetune(
         clip_each(model, settings.clip)
         optimiser.step()
         losses.append(loss.item())
-        if step in checks:
-            score = float(miou(tile_confusions(model, validation, classes, device).sum(0)))
-            if score > best:
-                best, best_step, best_state = score, step + 1, copy.deepcopy(model.state_dict())
-    model.load_state_dict(best_state)
+        if scored is not model:
+            follow(scored, model, min(settings.ema, (1 + step) / (10 + step)))  # a short memory while it is young
+        if step + 1 in looks:
+            score = float(miou(tile_confusions(scored, validation, classes, device, settings.precision).sum(0)))
+            curve.append({"step": step + 1, "val_miou": score})
+            if settings.keep == "last" or score > kept:
+                kept, kept_state = score, copy.deepcopy(scored.state_dict())
+    model.load_state_dict(kept_state)
     tenth = max(1, steps // 10)
-    return Finetuned(float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])), losses, best, best_step)
+    return Finetuned(float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])), losses, curve, kept)
+
+
+def _rate(step: int, steps: int, begin: int, peak: float) -> float:
+    """Warm-up and cosine of what begins to learn at a step."""
+    length = steps - begin
+    return warmup_cosine(peak, peak * 0.01, step - begin, length, length // 10) if step >= begin else 0.0
+
+
+@torch.no_grad()
+def follow(average: nn.Module, model: nn.Module, decay: float) -> None:
+    """average <- decay average + (1 - decay) model in place, batch norm's statistics too; what both share stays."""
+    states = (network.state_dict(keep_vars=True).values() for network in (average, model))
+    moved = [(a, m) for a, m in zip(*states, strict=True) if a.is_floating_point() and a is not m]
+    torch._foreach_lerp_([a for a, _ in moved], [m for _, m in moved], 1 - decay)
 
 
 def draw(count: int, batch: int, generator: torch.Generator) -> list[int]:
@@ -123,17 +161,23 @@ def draw(count: int, batch: int, generator: torch.Generator) -> list[int]:
     return torch.cat([torch.randperm(count, generator=generator) for _ in range(rounds)])[:batch].tolist()
 
 
+def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision_on(device, precision) == "bfloat16")
+
+
 @torch.no_grad()
-def tile_confusions(model: Segmenter, tiles: TileSource, classes: int, device: torch.device) -> Confusion:
+def tile_confusions(
+    model: Segmenter, tiles: TileSource, classes: int, device: torch.device, precision: Precision = "auto"
+) -> Confusion:
     """One confusion matrix per tile, (N, classes, classes)."""
-    pairs = (pair for maps, y in _maps(model, tiles, device) for pair in zip(maps, y, strict=True))
+    pairs = (pair for maps, y in _maps(model, tiles, device, precision) for pair in zip(maps, y, strict=True))
     return np.stack([confusion(predicted, label, classes) for predicted, label in pairs])
 
 
 @torch.no_grad()
-def predict(model: Segmenter, tiles: TileSource, device: torch.device) -> Maps:
+def predict(model: Segmenter, tiles: TileSource, device: torch.device, precision: Precision = "auto") -> Maps:
     """Class index per pixel, (N, H, W) uint8."""
-    return np.concatenate([maps for maps, _ in _maps(model, tiles, device)])
+    return np.concatenate([maps for maps, _ in _maps(model, tiles, device, precision)])
 
 
 def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor:
@@ -141,9 +185,12 @@ def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor
     return model.decode(x, size) if isinstance(tiles, FeatureTiles) else model(x)
 
 
-def _maps(model: Segmenter, tiles: TileSource, device: torch.device) -> Iterator[tuple[Maps, Maps]]:
+def _maps(
+    model: Segmenter, tiles: TileSource, device: torch.device, precision: Precision
+) -> Iterator[tuple[Maps, Maps]]:
     """Predicted and reference class indices (B, H, W), batch by batch."""
     model.eval()
     for x, y in in_batches(tiles, BATCH):
-        found = _logits(model, tiles, x.to(device), y.shape[-1]).argmax(1)
+        with _autocast(device, precision):
+            found = _logits(model, tiles, x.to(device), y.shape[-1]).argmax(1)
         yield found.to(torch.uint8).cpu().numpy(), y.cpu().numpy()

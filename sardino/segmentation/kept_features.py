@@ -22,6 +22,7 @@ from sardino.dino.vit import head_count, patch_px
 from sardino.errors import SardinoError
 from sardino.files import sha256_of
 from sardino.segmentation.segmenter import Segmenter
+from sardino.segmentation.turns import Turned, turned_ids
 
 ARRAYS = ("features.npy", "labels.npy")
 CARD = "features.json"
@@ -64,7 +65,7 @@ class Features:
         if not model.frozen or model.vit is None:
             raise SardinoError("only a frozen backbone's features can be kept: others change at each step")
         done = folder / key_of(model, ids, about, device)
-        what = f"{'tokens' if model.encoding == 'tokens' else 'attention maps'} of {len(ids)} tiles ({done.name})"
+        what = f"{model.sees} of {len(ids)} tiles ({done.name})"
         x, y = tiles.read([0])
         size = len(tiles) * (model.encode(x.to(device)).nbytes + y.nbytes)
         if size > most_bytes:
@@ -109,6 +110,11 @@ class FeatureTiles:
             values = self.join(self.images.read(numbers)[0], values)
         return values, torch.from_numpy(np.array(self.features.labels[rows]))
 
+    def turned(self) -> "FeatureTiles":
+        """Each tile in its eight ways, as `Turned` has images; the features must be of those."""
+        images = None if self.images is None else Turned(self.images)
+        return FeatureTiles(self.features, turned_ids(self.ids), self.join, images)
+
 
 def key_of(model: Segmenter, ids: Sequence[str], about: Mapping[str, Any], device: torch.device) -> str:
     """Name of a cache: a digest of all that its content follows from, the weights' own bytes among it."""
@@ -118,7 +124,7 @@ def key_of(model: Segmenter, ids: Sequence[str], about: Mapping[str, Any], devic
         digest.update(f"{name} {tuple(weights.shape)} {weights.dtype};".encode())
         digest.update(weights.detach().cpu().contiguous().numpy().data)
     said = {
-        "kind": "tokens" if model.encoding == "tokens" else "attention",
+        "kind": model.sees,
         "heads": head_count(model.vit),  # the weights' shapes do not tell
         "patch": patch_px(model.vit),
         "precision": f"float32 on {device.type}",

@@ -1,4 +1,4 @@
-"""The four arms of the comparison: what is encoded, and how it becomes a land-cover map (paper, Tables 1, 2)."""
+"""The arms of the comparison: what is encoded, and how it becomes a land-cover map (paper, Tables 1, 2)."""
 
 from typing import Literal
 
@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from sardino.dino.vit import encode, freeze, head_count, patch_px
 from sardino.errors import SardinoError
-from sardino.segmentation.unet import TokenDecoder, UNet
+from sardino.segmentation.unet import TokenDecoder, UNet, resize
 
-# Attention maps to a U-Net, tokens to a decoder, backscatter to a U-Net, backscatter and maps to a U-Net.
-EncodingName = Literal["attention", "tokens", "unet", "unet_attention"]
+# Attention maps to a U-Net, tokens to a decoder, backscatter to a U-Net, backscatter and maps to a U-Net; beyond the
+# paper, backscatter to a U-Net whose lowest level sees tokens too.
+EncodingName = Literal["attention", "tokens", "unet", "unet_attention", "hybrid"]
 
 
 class Segmenter(nn.Module):
@@ -47,25 +48,36 @@ class Segmenter(nn.Module):
         else:  # in float32, also where the decoder's training is not: kept features are those of each step
             with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
                 encoding = encode(self.vit, images.float())
-        return encoding.tokens if self.encoding == "tokens" else encoding.attention
+        return encoding.tokens if self.sees == "tokens" else encoding.attention
+
+    @property
+    def sees(self) -> Literal["tokens", "attention maps"]:
+        """What of the ViT's output the decoder sees."""
+        return "tokens" if self.encoding in ("tokens", "hybrid") else "attention maps"
+
+    @property
+    def sees_images(self) -> bool:
+        """Whether the decoder sees the images beside the ViT's output."""
+        return self.encoding in ("unet_attention", "hybrid")
 
     def join(self, images: Tensor, encoded: Tensor) -> Tensor:
-        """What the decoder takes: the backbone's output, with the images before it for "unet_attention"."""
-        with_images = self.encoding == "unet_attention"
-        return torch.cat([images, enlarge(encoded, images.shape[-1])], 1) if with_images else encoded
+        """What the decoder takes: the backbone's output, with the images before it where it sees them."""
+        if self.encoding == "hybrid":  # one tensor: of each patch its pixels, then its token
+            assert self.vit is not None
+            return torch.cat([F.pixel_unshuffle(images, patch_px(self.vit)), encoded.movedim(-1, 1)], 1)
+        return torch.cat([images, resize(encoded, images.shape[-2:])], 1) if self.sees_images else encoded
 
     def decode(self, features: Tensor, size: int) -> Tensor:
         """What `join` gives to logits (B, classes, size, size)."""
-        return self.decoder(enlarge(features, size) if self.encoding == "attention" else features)
+        if self.encoding == "hybrid":
+            assert self.vit is not None
+            pixels, tokens = features.tensor_split([-self.vit.embed_dim], 1)
+            return self.decoder(F.pixel_shuffle(pixels, patch_px(self.vit)), tokens)
+        return self.decoder(resize(features, (size, size)) if self.encoding == "attention" else features)
 
     def forward(self, images: Tensor) -> Tensor:
         features = images if self.vit is None else self.join(images, self.encode(images))
         return self.decode(features, images.shape[-1])
-
-
-def enlarge(maps: Tensor, size: int) -> Tensor:
-    """(B, heads, h, w) attention maps to tile size, bilinear."""
-    return F.interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)
 
 
 def build_segmenter(
@@ -87,6 +99,8 @@ def build_segmenter(
     heads = head_count(vit)
     if encoding == "tokens":
         decoder: nn.Module = TokenDecoder(vit.embed_dim, classes, patch_px(vit), decoder_width)
+    elif encoding == "hybrid":
+        decoder = UNet(channels, classes, unet_width, unet_depth, tokens=vit.embed_dim)
     else:
         decoder = UNet(heads if encoding == "attention" else channels + heads, classes, unet_width, unet_depth)
     return Segmenter(encoding, vit, decoder, frozen)

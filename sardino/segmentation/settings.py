@@ -1,33 +1,67 @@
 """How a segmenter is fine-tuned: declared once for code, profiles and the command line."""
 
 import math
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from sardino.options import Count, Options
+from sardino.dino.recipe import Precision
+from sardino.options import Count, Options, Share
 
 Loss = Literal["cross-entropy", "one-vs-rest"]
 Positive = Annotated[float, Field(gt=0)]
+RISING = 0.01  # a training whose last fifth of steps still gained more validation mIoU than this had not ended
+
+# What the paper says of fine-tuning: no turns, no average, one stage; and, in the second line, what it leaves open.
+PAPER: dict[str, Any] = {
+    **{"epochs": 100, "turns": False, "ema": 0.0, "keep": "best", "head_share": 0.0, "layer_decay": 1.0, "growth": 0.0},
+    **{"batch": 32, "lr": 1e-4, "backbone_lr": 1e-4, "pretrained_lr": 1e-4},
+}
 
 
 class Settings(Options):
-    """One set of numbers for every arm, so that arms differ in nothing else."""
+    """One set of numbers for every arm, so that arms differ in nothing else.
 
-    steps: Annotated[Count, "Optimiser steps, for all numbers of labelled tiles alike."]
-    epochs: Annotated[
-        float | None, Field(gt=0), "Passes over the labelled tiles, instead of steps; the paper's way."
-    ] = None
-    batch: Annotated[Count, "Tiles of a step, drawn with replacement from the labelled ones."]
-    lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."]
-    backbone_lr: Annotated[Positive, "That of a ViT that is trained; it takes less than a convolution with batch norm."]
-    validate_every: Annotated[Count, "Steps between looks at the validation tiles; the best state is kept."]
-    loss: Annotated[Loss, "cross-entropy over classes, or one-vs-rest: a binary cross-entropy of each class."] = (
-        "cross-entropy"
-    )
+    The defaults are the recipe "fair": each arm learns with what is known to help it, and to its end. The recipe
+    "paper" is the paper's own way (section 3); what is given beside it changes it.
+    """
+
+    recipe: Annotated[Literal["fair", "paper"], "fair: these defaults; paper: the paper's own way."] = "fair"
+    steps: Annotated[Count, "Optimiser steps with 100 labelled tiles."] = 1000
+    growth: Annotated[float, Field(ge=0), "Steps are times (labelled tiles / 100) to this power; 0: all alike."] = 0.2
+    epochs: Annotated[float | None, Field(gt=0), "Passes over the labelled tiles, instead of steps."] = None
+    batch: Annotated[Count, "Tiles of a step; of few labelled ones each comes up about as often."] = 8
+    lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."] = 5e-3
+    backbone_lr: Annotated[Positive, "That of a ViT from scratch: it takes less than convolutions."] = 1e-3
+    pretrained_lr: Annotated[Positive, "That of a pre-trained ViT's top block: much would undo what it knows."] = 3e-4
+    layer_decay: Annotated[Share, "Rate of each lower block of a pre-trained ViT, as a share of the one above."] = 0.75
+    head_share: Annotated[Share, "Share of the steps in which a pre-trained ViT waits for its decoder."] = 0.3
+    turns: Annotated[bool, "Show each drawn tile in one of the eight ways to turn and flip a square."] = True
+    ema: Annotated[float, Field(ge=0, lt=1), "Decay of the weights' moving average, which is scored; 0: none."] = 0.99
+    keep: Annotated[Literal["last", "best"], "Test the last state, or the best at a look."] = "last"
+    looks: Annotated[int, Field(gt=0, multiple_of=5), "Times that the validation tiles are scored, evenly."] = 10
+    loss: Annotated[Loss, "Over classes, or one-vs-rest: a binary cross-entropy of each class."] = "cross-entropy"
     weight_decay: Annotated[float, Field(ge=0), "Of matrices; biases and norms go without."] = 0.01
     clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
+    precision: Annotated[Precision, "auto: bfloat16 where the GPU or CPU has it in hardware; or either."] = "auto"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_recipe_has_it(cls, given: Any) -> Any:
+        return {**PAPER, **given} if isinstance(given, dict) and given.get("recipe") == "paper" else given
 
     def steps_for(self, labelled_tiles: int) -> int:
         """Optimiser steps on this many labelled tiles."""
-        return self.steps if self.epochs is None else max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
+        if self.epochs is not None:
+            return max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
+        return max(1, round(self.steps * (labelled_tiles / 100) ** self.growth))
+
+    def scaled(self, lr: float) -> Self:
+        """With this rate for the decoder, and the others in proportion."""
+        by = lr / self.lr
+        return self.changed(lr=lr, backbone_lr=self.backbone_lr * by, pretrained_lr=self.pretrained_lr * by)
+
+    def shortened(self, share: float) -> Self:
+        """With this share of the steps, and few looks."""
+        epochs = None if self.epochs is None else self.epochs * share
+        return self.changed(steps=max(1, round(self.steps * share)), epochs=epochs, looks=5)

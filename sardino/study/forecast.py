@@ -31,6 +31,8 @@ from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import hardware, read_record
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
+from sardino.segmentation.settings import Settings
+from sardino.segmentation.turns import WAYS
 from sardino.segmentation.unet import UNet
 from sardino.study.plan import Run, plan
 from sardino.study.profile import Profile
@@ -295,21 +297,25 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     tile = supervised_tile(run.parameters["encoding"], frozen, _shape(profile, arm), classes, **tuning.decoder)
     labelled = TRAIN * tiles / 100
     judged, tested = tuning.validation_tiles, round(TEST * tiles)
-    seen = max(1, round(labelled * max(profile.fractions))) + judged + tested
+    ways = WAYS if tuning.turns else 1
+    seen = ways * max(1, round(labelled * max(profile.fractions))) + judged + tested
     features_gb = seen * tile.features.features / 1e9
     cached = frozen and 0 < features_gb <= tuning.feature_cache_gb
     read = tile.forward - tile.features if cached else tile.forward
 
-    def trained(fraction: float) -> Work:
+    waits = tuning.head_share if run.parameters["initialisation"] == "unfrozen" else 0.0
+    step = tile.decode if cached else tile.step * (1 - waits) + (tile.features + tile.decode) * waits
+
+    def trained(tuning: Settings, fraction: float) -> Work:
         """One training with its looks at the validation tiles."""
         steps = tuning.steps_for(max(1, round(labelled * fraction)))
-        looks = max(1, round(steps / tuning.validate_every)) * judged
-        return (tile.decode if cached else tile.step) * (steps * tuning.batch) + read * looks
+        return step * (steps * tuning.batch) + read * (tuning.looks * judged)
 
     seed = tile.features * seen if cached else Work()
     for fraction in profile.fractions:
-        seed = seed + trained(fraction) + read * tested
-    work = seed * len(profile.seeds) + trained(profile.rate_fraction) * len(tuning.lr_grid)
+        seed = seed + trained(tuning, fraction) + read * tested
+    search = trained(tuning.shortened(tuning.grid_share), profile.rate_fraction) * len(tuning.lr_grid)
+    work = seed * len(profile.seeds) + search
     weights = 4 * (tile.step.parameters + 3 * tile.step.trained) / 1e9
     memory = PROCESS_GB + weights + max(tuning.batch, EVALUATED / 2) * tile.step.kept / 1e9
     # One segmenter is kept. Runs share a cache; each is told the whole, because any may be the one that makes it.

@@ -60,17 +60,18 @@ class Pretraining(Training):
 class Finetuning(Settings):
     """Supervised training of every cell of Tables 1 and 2: its options, the decoders, and how rates are chosen.
 
-    Where `lr_grid` is given, each arm takes the rate of it that does best on the validation tiles, with the first seed
-    and `lr_fraction` percent of the labels (the middle one of the profile's, if not given), and keeps it for all
-    fractions and seeds; the ratio of the two rates stays.
+    Where `lr_grid` is given, each arm takes the rate of it that does best on the validation tiles, with the first seed,
+    `lr_fraction` percent of the labels (the middle one of the profile's, if not given) and `grid_share` of the steps,
+    and keeps it for all fractions and seeds; the ratios of the rates stay.
     """
 
-    unet_width: Count
+    unet_width: Count = 16
     unet_depth: Count = 3
-    decoder_width: Count
-    validation_tiles: Count = 48  # of the validation split; the step that is kept is chosen on them
+    decoder_width: Count = 192  # a token decoder about as large as the U-Net
+    validation_tiles: Count = 48  # of the validation split
     lr_grid: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
     lr_fraction: Percent | None = None
+    grid_share: Annotated[float, Field(gt=0, le=1)] = 0.3
     feature_cache_gb: NotNegative = 20.0  # of what a frozen backbone makes of tiles, for each backbone and encoding
 
     @property

@@ -31,13 +31,15 @@ from sardino.segmentation import kept_features
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
+from sardino.segmentation.settings import RISING, Settings
+from sardino.segmentation.turns import Turned, turned_ids
 from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.run import OpenRun, open_run
 from sardino.study.workspace import Workspace
 from sardino.weights.card import SegmenterCard
 from sardino.weights.save import load_backbone, save_segmenter
 
-TRAINING = ("initialisation", "fraction", "draw", "seed", "steps", "lr", "backbone_lr", "best_step")
+TRAINING = ("initialisation", "fraction", "draw", "seed", "steps", "lr", "backbone_lr")
 MEASURED = {
     "miou": "mIoU on the test tiles",
     "accuracy": "accuracy on the test tiles",
@@ -60,7 +62,7 @@ class Experiment:
     judged_ids: list[str]  # validation tiles on which states and learning rates are chosen
     test_ids: list[str]  # test tiles with labels
     device: torch.device
-    _kept: dict[int, Features | None] = field(default_factory=dict, compare=False, repr=False)
+    _kept: dict[tuple[int, bool], Features | None] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def open(
@@ -144,9 +146,10 @@ class Experiment:
         ).to(self.device)
 
     def tiles(self, model: Segmenter, ids: list[str], seed: int) -> TileSource:
-        """Labelled tiles as `segmenter(seed)` trains on them: images, or what its frozen backbone made of them."""
-        features = self._features(model, seed) if model.frozen else None
-        if features is not None and model.encoding != "unet_attention":
+        """Labelled tiles as `segmenter(seed)` sees them: images, or what its frozen backbone made of them."""
+        training = not {*ids} <= {*self.judged_ids, *self.test_ids}
+        features = self._features(model, seed, training) if model.frozen else None
+        if features is not None and not model.sees_images:
             return FeatureTiles(features, ids)
         # Validation and test are read by every cell; a cell's own training tiles by no other.
         if ids == self.judged_ids:
@@ -157,23 +160,27 @@ class Experiment:
             images = open_tiles(self.store, ids, self.normalisation)
         return images if features is None else FeatureTiles(features, ids, model.join, images)
 
-    def _features(self, model: Segmenter, seed: int) -> Features | None:
-        """The frozen backbone's output on all tiles that cells of this seed see, shared by all runs of the plan."""
-        if seed not in self._kept:
+    def _features(self, model: Segmenter, seed: int, training: bool) -> Features | None:
+        """The frozen backbone's output on all tiles of training, or of validation and test, that cells of this seed
+        see, shared by all runs of the plan.
+        """
+        if (seed, training) not in self._kept:
             profile = self.space.profile
             draws = [(f, draw) for f in profile.fractions for draw, of in profile.repetitions(f) if of == seed]
             labelled = {tile for fraction, draw in draws for tile in self.labelled_ids(fraction, draw)}
-            ids = sorted({*labelled, *self.judged_ids, *self.test_ids})
+            ids = sorted(labelled if training else {*self.judged_ids, *self.test_ids})
+            tiles: TileSource = StoreTiles(self.store, ids, self.normalisation)
+            if training and profile.finetuning.turns:
+                tiles, ids = Turned(tiles), turned_ids(ids)
             source = Path(kept_features.__file__)
             about = {
                 "data": self.store.fingerprint,
                 "normalisation": self.normalisation.to_dict(),
                 "code": hash_of_code([source, *imported_files(source, Path(sardino.__file__).parent)]),
             }
-            tiles = StoreTiles(self.store, ids, self.normalisation)
             most, folder = profile.finetuning.feature_cache_gb * 1e9, self.space.build / "features"
-            self._kept[seed] = Features.of(model, tiles, ids, about, folder, self.device, most)
-        return self._kept[seed]
+            self._kept[seed, training] = Features.of(model, tiles, ids, about, folder, self.device, most)
+        return self._kept[seed, training]
 
 
 @dataclass(frozen=True)
@@ -207,10 +214,12 @@ class Cell:
     losses: list[float]  # training loss per step
 
     def __str__(self) -> str:
-        return (
+        said = (
             "{fraction:>5g} % of labels ({labelled_tiles} tiles), draw {draw}, seed {seed}: loss {loss_first:.3f} -> "
             "{loss_last:.3f}, mIoU {miou:.3f} (predicting the majority class: {miou_majority:.3f})"
         ).format_map(self.row)
+        rising = self.row["gain_last_fifth"] > RISING
+        return said + f"; still rising after {self.row['steps']} steps" * rising
 
 
 def open_row(profile: str, data: str, regions: str, encoding: str, initialisation: str) -> tuple[OpenRun, Experiment]:
@@ -226,10 +235,11 @@ def choose_rate(experiment: Experiment) -> RateSearch:
     if not profile.finetuning.lr_grid:
         return RateSearch(profile.finetuning.lr)
     fraction, seed = profile.rate_fraction, profile.seeds[0]
+    trial = profile.finetuning.shortened(profile.finetuning.grid_share)
     scores: dict[float, float | None] = {}
     for rate in profile.finetuning.lr_grid:
         try:
-            scores[rate] = _train(experiment, fraction, 0, seed, rate)[1].validation_miou
+            scores[rate] = _train(experiment, fraction, 0, seed, trial.scaled(rate))[1].validation_miou
         except Diverged:
             scores[rate] = None
     kept = {rate: score for rate, score in scores.items() if score is not None}
@@ -241,7 +251,7 @@ def choose_rate(experiment: Experiment) -> RateSearch:
 def train_cell(
     experiment: Experiment, fraction: float, draw: int, seed: int, lr: float, folder: Path | None = None
 ) -> Cell:
-    """Fine-tune on a fraction of the labels, keep the best on validation, touch the test tiles once.
+    """Fine-tune on a fraction of the labels, touch the test tiles once.
 
     Args:
         fraction, draw: percent of the training tiles whose labels are used, and which; all arms learn from the same.
@@ -251,9 +261,11 @@ def train_cell(
     """
     started = time.monotonic()
     profile = experiment.space.profile
-    model, result = _train(experiment, fraction, draw, seed, lr)
+    settings = profile.finetuning.scaled(lr)
+    rate_of = {"scratch": settings.backbone_lr, "unfrozen": settings.pretrained_lr}
+    model, result = _train(experiment, fraction, draw, seed, settings)
     test = experiment.tiles(model, experiment.test_ids, seed)
-    confusions = tile_confusions(model, test, len(experiment.store.legend), experiment.device)
+    confusions = tile_confusions(model, test, len(experiment.store.legend), experiment.device, settings.precision)
     total = confusions.sum(0)
     present = total.sum(-1) > 0
     examples = experiment.tiles(model, experiment.example_ids, seed)
@@ -268,11 +280,12 @@ def train_cell(
         "labelled_tiles": len(experiment.labelled_ids(fraction, draw)),
         "steps": len(result.losses),
         "lr": lr,
-        "backbone_lr": lr * profile.finetuning.backbone_lr / profile.finetuning.lr,
-        "best_step": result.best_step,
+        "backbone_lr": None if model.vit is None else rate_of.get(experiment.initialisation),
         "loss_first": result.loss_first,
         "loss_last": result.loss_last,
+        "curve": result.curve,
         "val_miou": result.validation_miou,
+        "gain_last_fifth": result.gain_last_fifth,
         "miou": float(miou(total)),
         "miou_all": float(miou_all(total)),
         "accuracy": float(accuracy(total)),
@@ -280,6 +293,7 @@ def train_cell(
         "class_iou": [float(v) if here else None for v, here in zip(class_iou(total), present, strict=True)],
         "miou_majority": float(miou(majority(total))),
         "parameters": parameter_count(model),
+        "decoder_parameters": parameter_count(model.decoder),
         "confusion_key": f"confusion_{fraction:g}_{draw}_{seed}",
         "wall_s": time.monotonic() - started,
     }
@@ -288,7 +302,8 @@ def train_cell(
         folder = experiment.space.segmenter(run)
     if folder is not None:
         save_segmenter(folder, model, _card(experiment, row))
-    return Cell(row, confusions, predict(model, examples, experiment.device), result.losses)
+    maps = predict(model, examples, experiment.device, settings.precision)
+    return Cell(row, confusions, maps, result.losses)
 
 
 def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: Sequence[Cell]) -> dict[str, Any]:
@@ -315,14 +330,17 @@ def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: 
     return run.record(results, describe(store))
 
 
-def _train(experiment: Experiment, fraction: float, draw: int, seed: int, lr: float) -> tuple[Segmenter, Finetuned]:
+def _train(
+    experiment: Experiment, fraction: float, draw: int, seed: int, settings: Settings
+) -> tuple[Segmenter, Finetuned]:
     """One training; all arms differ in their network and perhaps their learning rate, in nothing else."""
-    model, settings = experiment.segmenter(seed), experiment.space.profile.finetuning
+    model = experiment.segmenter(seed)
     train = experiment.tiles(model, experiment.labelled_ids(fraction, draw), seed)
     judged = experiment.tiles(model, experiment.judged_ids, seed)
     label = f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % draw {draw} seed {seed}"
     common: dict[str, Any] = {"classes": len(experiment.store.legend), "device": experiment.device}
-    return model, finetune(model, train, judged, settings, seed=seed, lr=lr, label=label, **common)
+    common["pretrained"] = experiment.initialisation != "scratch"
+    return model, finetune(model, train, judged, settings, seed=seed, label=label, **common)
 
 
 def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:

@@ -19,6 +19,7 @@ _NETWORKS = {
     "tokens": "A convolutional decoder on the tokens of a Vision Transformer",
     "unet": "A U-Net on backscatter",
     "unet_attention": "A U-Net on backscatter and the attention maps of a Vision Transformer",
+    "hybrid": "A U-Net on backscatter whose lowest level also sees the tokens of a Vision Transformer",
 }
 
 

@@ -11,6 +11,7 @@ from sardino.segmentation.finetune import (
     Settings,
     draw,
     finetune,
+    follow,
     predict,
     segmentation_loss,
     tile_confusions,
@@ -19,7 +20,8 @@ from sardino.segmentation.segmenter import build_segmenter
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
-SETTINGS = Settings(steps=30, batch=4, lr=3e-3, backbone_lr=3e-4, validate_every=15)
+SETTINGS = Settings(steps=30, growth=0, batch=4, looks=5, precision="float32")
+SHORT = SETTINGS.changed(steps=7)
 
 
 def easy_tiles(count, seed):
@@ -49,12 +51,81 @@ def test_an_easy_task_is_learnt(encoding, frozen):
     assert miou(matrices.sum(0)) > 2 * miou(majority(matrices.sum(0)))
 
 
-def test_the_best_state_on_validation_is_kept():
+def trained(model, settings, seed=0, **options):
+    result = finetune(model, easy_tiles(8, 0), easy_tiles(4, 1), settings, classes=3, seed=seed, device=CPU, **options)
+    return result, {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def same(one, other, part=""):
+    return all(torch.equal(value, other[name]) for name, value in one.items() if name.startswith(part))
+
+
+@pytest.mark.parametrize("keep", ["last", "best"])
+def test_the_state_that_is_left_is_the_one_that_was_scored(keep):
     model = arm("tokens")
-    validation = easy_tiles(4, 1)
-    result = finetune(model, easy_tiles(8, 0), validation, SETTINGS, classes=3, seed=0, device=CPU)
-    score = miou(tile_confusions(model, validation, 3, CPU).sum(0))
-    assert float(score) == pytest.approx(result.validation_miou)
+    result, _ = trained(model, SETTINGS.changed(keep=keep))
+    score = float(miou(tile_confusions(model, easy_tiles(4, 1), 3, CPU, "float32").sum(0)))
+    scores = [look["val_miou"] for look in result.curve]
+    assert score == result.validation_miou == (scores[-1] if keep == "last" else max(scores))
+
+
+@pytest.mark.parametrize("steps", [1, 3, 7, 10])
+def test_looks_are_even_and_the_last_is_at_the_end(steps):
+    result, _ = trained(arm("unet"), SETTINGS.changed(steps=steps))
+    looks = [look["step"] for look in result.curve]
+    assert looks == sorted({-(-steps * fifth // 5) for fifth in range(1, 6)}) and looks[-1] == steps
+    assert len(result.losses) == steps
+    before = result.curve[-2 if steps > 4 else -1]["val_miou"]  # at four fifths, where steps are enough to tell
+    assert result.gain_last_fifth == result.curve[-1]["val_miou"] - before
+
+
+def test_the_average_is_scored_and_moves_nothing_else():
+    (with_it, average), (without, last) = (trained(arm("unet"), SHORT.changed(ema=ema)) for ema in (0.99, 0))
+    assert with_it.losses == without.losses and not same(average, last)
+    assert not torch.equal(average["decoder.stem.1.running_mean"], last["decoder.stem.1.running_mean"])
+    model, other = arm("unet", seed=1), arm("unet", seed=2)
+    middle = {k: (a + b) / 2 for (k, a), b in zip(model.state_dict().items(), other.state_dict().values(), strict=True)}
+    follow(model, other, 0.5)
+    for name, value in model.state_dict().items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, middle[name])
+
+
+def test_a_pretrained_backbone_waits_for_its_decoder_and_then_learns():
+    start = arm("tokens").state_dict()
+    _, waited = trained(arm("tokens"), SHORT.changed(head_share=1), pretrained=True)
+    _, learnt = trained(arm("tokens"), SHORT.changed(head_share=0.5), pretrained=True)
+    _, scratch = trained(arm("tokens"), SHORT.changed(head_share=1))
+    assert same(start, waited, "vit.") and not same(start, waited, "decoder.")
+    names = [name for name in start if name.startswith("vit.")]
+    late, soon = (sum(float((state[name] - start[name]).norm()) for name in names) for state in (learnt, scratch))
+    assert 0 < late < soon, "later and slower than from scratch"
+
+
+@pytest.mark.parametrize(("pretrained", "decay"), [(True, 0.5), (False, 1.0)])
+def test_lower_layers_of_a_pretrained_backbone_learn_more_slowly(pretrained, decay, monkeypatch):
+    made, adamw = [], torch.optim.AdamW
+    monkeypatch.setattr(torch.optim, "AdamW", lambda groups, **rest: made.append(groups) or adamw(groups, **rest))
+    model, settings = arm("tokens"), SHORT.changed(steps=1, layer_decay=0.5)
+    trained(model, settings, pretrained=pretrained)
+    rates = {parameter: group["peak"] for group in made[0] for parameter in group["params"]}
+    decays = {p: group.get("weight_decay", settings.weight_decay) for group in made[0] for p in group["params"]}
+    assert rates.keys() == set(model.parameters())
+    vit, top = model.vit, settings.pretrained_lr if pretrained else settings.backbone_lr
+    assert {rates[parameter] for parameter in model.decoder.parameters()} == {settings.lr}
+    assert rates[vit.norm.weight] == rates[vit.blocks[1].attn.qkv.weight] == rates[vit.blocks[1].norm1.bias] == top
+    assert rates[vit.blocks[0].mlp.fc1.weight] == top * decay
+    assert rates[vit.patch_embed.proj.weight] == rates[vit.pos_embed] == rates[vit.cls_token] == top * decay**2
+    assert all((decays[parameter] == 0) == (parameter.ndim == 1) for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_bfloat16_learns_as_float32_does(frozen):
+    settings = SHORT.changed(steps=15, precision="bfloat16")
+    half, _ = trained(arm("tokens", frozen), settings, pretrained=True)
+    full, _ = trained(arm("tokens", frozen), settings.changed(precision="float32"), pretrained=True)
+    assert half.losses != full.losses and half.losses == pytest.approx(full.losses, abs=0.05)
+    assert half.loss_last < half.loss_first
 
 
 def test_losses_skip_ignored_pixels():
@@ -70,11 +141,10 @@ def test_losses_skip_ignored_pixels():
 
 
 def test_a_training_that_diverges_says_so():
-    far = Settings(steps=3, batch=4, lr=1e-3, backbone_lr=1e-4, validate_every=1)
     tiles = easy_tiles(4, 0)
     tiles.inputs[:] = float("nan")
     with pytest.raises(Diverged, match="lower the learning rate"):
-        finetune(arm("unet"), tiles, easy_tiles(2, 1), far, classes=3, seed=0, device=CPU)
+        finetune(arm("unet"), tiles, easy_tiles(2, 1), SHORT, classes=3, seed=0, device=CPU)
 
 
 def test_a_prediction_is_what_the_confusions_count():

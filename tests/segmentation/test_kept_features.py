@@ -14,12 +14,13 @@ from sardino.segmentation import kept_features as features_module
 from sardino.segmentation.finetune import Settings, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import ARRAYS, Features, FeatureTiles, key_of
 from sardino.segmentation.segmenter import build_segmenter
+from sardino.segmentation.turns import Turned, turned_ids
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
 IDS = [f"tile{n}" for n in range(20)]
 ABOUT = {"data": "abc"}
-ENCODINGS = ("attention", "tokens", "unet_attention")
+ENCODINGS = ("attention", "tokens", "unet_attention", "hybrid")
 
 
 def tiles():
@@ -35,9 +36,10 @@ def arm(encoding="tokens", seed=0, **changes):
     return build_segmenter(encoding, vit, frozen=True, **sizes)
 
 
-def kept(folder, model=None, **options):
+def kept(folder, model=None, turned=False, **options):
     said = []
-    found = Features.of(model or arm(), tiles(), IDS, ABOUT, folder, CPU, tell=said.append, **options)
+    source, ids = (Turned(tiles()), turned_ids(IDS)) if turned else (tiles(), IDS)
+    found = Features.of(model or arm(), source, ids, ABOUT, folder, CPU, tell=said.append, **options)
     return found, said[-1]
 
 
@@ -52,15 +54,15 @@ def test_training_and_test_on_kept_features_give_the_numbers_of_images(encoding,
     outcomes = []
     for cached in (False, True):
         model = arm(encoding)
-        features = kept(tmp_path, model)[0] if cached else None
+        plain, turned = (kept(tmp_path, model, turned)[0] if cached else None for turned in (False, True))
 
-        def source(ids, features=features, model=model):
+        def source(ids, features=plain, model=model):
             return part(ids) if features is None else FeatureTiles(features, ids, model.join, part(ids))
 
-        settings = Settings(steps=6, batch=8, lr=3e-3, backbone_lr=3e-4, validate_every=3)
-        result = finetune(model, source(train), source(judged), settings, classes=3, seed=0, device=CPU)
-        confusions = tile_confusions(model, source(test), 3, CPU)
-        outcomes.append((result, confusions, predict(model, source(test), CPU)))
+        settings = Settings(steps=6, growth=0, looks=5, precision="float32")
+        result = finetune(model, source(train, turned), source(judged), settings, classes=3, seed=0, device=CPU)
+        confusions = tile_confusions(model, source(test), 3, CPU, "float32")
+        outcomes.append((result, confusions, predict(model, source(test), CPU, "float32")))
     (plain, plain_matrices, plain_maps), (fast, fast_matrices, fast_maps) = outcomes
     # Bit for bit on most machines; where the size of a batch decides the order of a sum, up to float32's rounding.
     assert fast.losses == pytest.approx(plain.losses, rel=1e-6)
@@ -89,6 +91,7 @@ def test_a_cache_is_named_by_all_it_follows_from():
     ]
     assert len(set(keys)) == len(keys) and key_of(arm(), IDS, ABOUT, CPU) == keys[0]
     assert key_of(arm("unet_attention"), IDS, ABOUT, CPU) == keys[3], "the same maps serve both"
+    assert key_of(arm("hybrid"), IDS, ABOUT, CPU) == keys[0], "and the same tokens"
 
 
 @pytest.mark.parametrize("name", [*ARRAYS, "features.json"])

@@ -82,6 +82,7 @@ def test_all_arms_test_on_the_first_region(space, arm):
         ("tokens", "scratch"),
         ("unet", "scratch"),
         ("unet_attention", "frozen"),
+        ("hybrid", "frozen"),
     ],
 )
 def test_a_cell_is_trained_and_tested(space, encoding, initialisation):
@@ -94,6 +95,10 @@ def test_a_cell_is_trained_and_tested(space, encoding, initialisation):
     assert cell.confusions.shape == (len(experiment.test_ids), 11, 11)
     assert cell.confusions.sum() == len(experiment.test_ids) * 32 * 32
     assert cell.examples.shape == (2, 32, 32)
+    assert [look["step"] for look in cell.row["curve"]] == [1, 2, 3, 4] and cell.row["steps"] == 4
+    assert cell.row["curve"][-1]["val_miou"] == cell.row["val_miou"]
+    assert (cell.row["backbone_lr"] is None) == (encoding == "unet" or initialisation == "frozen")
+    assert 0 < cell.row["decoder_parameters"] <= cell.row["parameters"]
 
 
 ARMS = [
@@ -112,7 +117,8 @@ def test_arms_differ_in_network_and_learning_rate_only(space, monkeypatch):
     def note(model, train, validation, settings, **rest):
         batches.clear()
         result = finetune(model, train, validation, settings, **rest)
-        terms = (settings, rest["seed"], rest["classes"])  # the rate is given apart
+        alike = {name: value for name, value in settings if name not in ("lr", "backbone_lr", "pretrained_lr")}
+        terms = (alike, rest["seed"], rest["classes"])
         seen.append((labels(train), labels(validation), terms, tuple(map(tuple, batches))))
         return result
 
@@ -161,12 +167,12 @@ def test_a_cell_starts_from_the_pretraining_with_its_seed(space):
 
 @pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention"])
 def test_a_frozen_arm_gives_the_same_cell_with_and_without_kept_features(space, encoding):
-    without = changed(space, finetuning=space.profile.finetuning.model_copy(update={"feature_cache_gb": 0}))
+    tuning = space.profile.finetuning.changed(precision="float32")
     cells = []
-    for where in (space, without):
+    for number, where in enumerate(changed(space, finetuning=tuning.changed(feature_cache_gb=n)) for n in (20, 0)):
         experiment = Experiment.open(where, "europe", encoding, "frozen", CPU)
         source = experiment.tiles(experiment.segmenter(0), experiment.test_ids, 0)
-        assert isinstance(source, FeatureTiles) is (where is space)
+        assert isinstance(source, FeatureTiles) is (number == 0)
         cells.append(train_cell(experiment, 100, 0, 0, 1e-2))
     # Up to the rounding of float32: the size of a batch decides in which order a product is summed.
     assert cells[0].losses == pytest.approx(cells[1].losses, rel=1e-5)
@@ -181,11 +187,11 @@ def test_kept_features_are_shared_over_fractions_arms_and_runs(space, monkeypatc
         experiment = Experiment.open(space, "europe", encoding, "frozen", CPU)
         for fraction, seed in ((1, 0), (100, 0), (10, 1)):
             train_cell(experiment, fraction, seed, seed, 1e-2)
-    assert len(list((space.build / "features").iterdir())) == 4  # two seeds, maps and tokens
+    assert len(list((space.build / "features").iterdir())) == 8  # two seeds, maps and tokens, to train on and to test
 
 
 def test_the_learning_rate_is_chosen_on_validation_with_the_test_tiles_out_of_reach(space, monkeypatch):
-    tuning = space.profile.finetuning.model_copy(update={"lr_grid": [1e-4, 1e-2, 1e-1], "lr_fraction": 100})
+    tuning = space.profile.finetuning.changed(lr_grid=[1e-4, 1e-2, 1e-1], lr_fraction=100, grid_share=1)
     experiment = Experiment.open(changed(space, finetuning=tuning), "europe", "tokens", "unfrozen", CPU)
     reachable = replace(experiment, test_ids=[])
     search = choose_rate(reachable)
@@ -194,12 +200,15 @@ def test_the_learning_rate_is_chosen_on_validation_with_the_test_tiles_out_of_re
     assert search.scores[1e-2] == train_cell(experiment, 100, 0, 0, 1e-2).row["val_miou"]
     record = search.to_dict()
     assert [score["lr"] for score in record["scores"]] == tuning.lr_grid and f"{search.chosen:g}" in str(search)
-    assert train_cell(experiment, 1, 1, 1, search.chosen).row["backbone_lr"] == pytest.approx(search.chosen / 10)
+    row = train_cell(experiment, 1, 1, 1, search.chosen).row
+    assert row["backbone_lr"] / row["lr"] == pytest.approx(tuning.pretrained_lr / tuning.lr)
+    short = changed(space, finetuning=tuning.changed(grid_share=0.5))
+    assert choose_rate(Experiment.open(short, "europe", "tokens", "unfrozen", CPU)).scores != search.scores
 
 
 def test_a_rate_that_diverges_is_passed_over_and_no_grid_is_no_search(space, monkeypatch):
-    def train(experiment, fraction, draw, seed, rate):
-        if rate > 1e-3:
+    def train(experiment, fraction, draw, seed, settings):
+        if settings.lr > 1e-3:
             raise Diverged("the loss is nan")
         return None, SimpleNamespace(validation_miou=0.1)
 

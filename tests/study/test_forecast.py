@@ -46,7 +46,7 @@ def test_pretraining_counts_what_a_real_step_does():
     assert tile.parameters == sum(p.numel() for p in learner.student.parameters()) == tile.trained
 
 
-@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention"])
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention", "hybrid"])
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_cell_counts_what_a_real_step_does(encoding, frozen):
     sizes = {"unet_width": 4, "unet_depth": 2, "decoder_width": 16}

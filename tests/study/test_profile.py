@@ -2,7 +2,9 @@
 
 import pytest
 
+from sardino.dino.vit import parameter_count
 from sardino.errors import SardinoError
+from sardino.segmentation.unet import TokenDecoder, UNet
 from sardino.study.profile import FOLDER, Profile, known_profiles
 
 
@@ -40,8 +42,9 @@ def test_an_unknown_name_lists_the_known_ones():
         ("seeds = [0]", "seeds = [-1]", "seeds"),
         ("seeds = [0]", "seeds = [0]\ndraws = [2, 1]", "draws: 2 numbers for 3 fractions"),
         ("seeds = [0]", "seeds = [0]\ndraws = 0", "draws"),
-        ("lr = 1e-2", 'lr = 1e-2\nloss = "hinge"', "finetuning.loss"),
-        ("lr = 1e-2", "lr = 1e-2\nlr_fraction = 5", "lr_fraction: 5 is not among"),
+        ("looks = 5", 'looks = 5\nloss = "hinge"', "finetuning.loss"),
+        ("looks = 5", "looks = 5\nlr_fraction = 5", "lr_fraction: 5 is not among"),
+        ("looks = 5", "looks = 7", "finetuning.looks.*multiple of 5"),
         ("lr_grid = [3e-3, 1e-2]", "lr_grid = [1e-2, 1e-2]", "lr_grid must not repeat"),
         ("lr_grid = [3e-3, 1e-2]", "lr_grid = [0, 1e-2]", "finetuning.lr_grid"),
         ("[pretraining.all]", "[pretraining.all-seed1]", "all-seed1.*choose another"),
@@ -104,10 +107,21 @@ def test_the_paper_profile_holds_the_papers_values():
     assert 100 <= profile.finetuning.epochs <= 200
 
 
-def test_steps_follow_the_labelled_tiles_only_where_epochs_are_given():
-    laptop, paper = Profile.load("laptop").finetuning, Profile.load("paper").finetuning
-    assert laptop.steps_for(1) == laptop.steps_for(1000) == laptop.steps
-    assert paper.steps_for(12_000) == 10 * paper.steps_for(1_200) == 37_500
+@pytest.mark.parametrize("name", ["laptop", "real"])
+def test_decoders_of_all_arms_are_about_as_large_as_the_u_net(name):
+    """Else one arm's score would tell of its decoder's size."""
+    profile = Profile.load(name)
+    tuning = profile.finetuning
+    plain = parameter_count(UNet(12, 11, tuning.unet_width, tuning.unet_depth))
+    for arm in profile.arms:
+        size = profile.architecture(arm)
+        decoders = [
+            TokenDecoder(size.width, 11, size.patch, tuning.decoder_width),
+            UNet(size.heads, 11, tuning.unet_width, tuning.unet_depth),
+            UNet(12 + size.heads, 11, tuning.unet_width, tuning.unet_depth),
+        ]
+        assert all(0.75 <= parameter_count(decoder) / plain <= 1.25 for decoder in decoders), arm
+    assert tuning.unet_width >= 16
 
 
 def test_rates_are_tried_at_the_middle_fraction_unless_told():

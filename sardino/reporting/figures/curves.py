@@ -1,4 +1,4 @@
-"""Curves: of a pre-training, of the losses of one table row, and of scores over labels."""
+"""Curves: of a pre-training, of the trainings of one table row, and of scores over labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -106,20 +106,28 @@ def _draw_measure(axes: Axes, name: str, results: Mapping[str, Any], style: dict
 
 
 @styled
-def draw_losses(losses: Mapping[str, Sequence[float]], loss: str, title: str) -> Figure:
-    """Training losses of the cells of one table row, a line a cell, seen while the row runs; not published.
+def draw_training(
+    losses: Mapping[str, Sequence[float]], curves: Mapping[str, Sequence[Mapping[str, float]]], loss: str, title: str
+) -> Figure:
+    """How the cells of one table row learn, a line a cell, seen while the row runs; not published.
 
     Args:
         losses: name of the cell to its training loss per step.
+        curves: and to its looks at the validation tiles, "step" and "val_miou".
         loss: what kind of loss it is.
     """
-    figure = new_figure(WIDTH, 2.6)
-    axes = figure.subplots()
+    figure = new_figure(WIDTH, 2.8)
+    figure.suptitle(title)
+    left, right = figure.subplots(1, 2)
     for number, (name, values) in enumerate(losses.items()):
         style = {"color": PALETTE[number % len(PALETTE)], "linestyle": STYLES[number // len(PALETTE) % len(STYLES)]}
-        axes.plot(values, linewidth=1, label=name, **style)
-    axes.set(xlabel="Step", ylabel=f"Loss ({loss})", title=title)
-    axes.legend(fontsize=7, frameon=False, ncols=1 + (len(losses) - 1) // 6)
+        left.plot(values, linewidth=1, label=name, **style)
+        looks = [(look["step"], look["val_miou"]) for look in curves[name]]
+        right.plot(*zip(*looks, strict=True), linewidth=1, marker="o", markersize=2.5, **style)
+    left.set(xlabel="Step", ylabel=f"Training loss ({loss})")
+    right.set(xlabel="Step", ylabel="mIoU, validation tiles")
+    right.set_ylim(bottom=0)
+    figure.legend(loc="outside lower center", fontsize=7, ncols=min(len(losses), 4))
     return figure
 
 
