@@ -115,6 +115,23 @@ def show(profile: Profile = "laptop") -> None:
         raise SardinoError(f"profile '{profile}' has no results yet: run `sardino reproduce {profile}`")
 
 
+def verify(profile: Profile = "laptop", exact: Annotated[bool, "Only what is equal passes."] = False) -> None:
+    """Compare your own run of a profile with the published one.
+
+    After `sardino reproduce`: records, tables, cells and floors are equal to the last digit, or a score is within its
+    published interval, or not; the last line says what the records name that may be why. What was published before is
+    in build/<profile>/published/. Exit code 1 if anything was not made, or a score is outside its interval.
+    """
+    from sardino.study.verify import EQUAL, in_a_line, passes
+    from sardino.study.verify import verify as compare
+
+    found, reasons = compare(Workspace.open(profile))
+    if unequal := [each for each in found if EQUAL not in each]:
+        show_table([("kind", "name", "verdict", "here", "published"), *unequal])
+    echo(in_a_line(found, reasons))
+    raise Exit(0 if passes(found, exact) else 1)
+
+
 def report(profile: Profile = "laptop", data: Data = "") -> None:
     """Write a profile's published results as one HTML file that can be sent.
 

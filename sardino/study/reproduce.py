@@ -21,6 +21,7 @@ from sardino.reporting.record import read_record
 from sardino.study.cluster import Cluster
 from sardino.study.display import Progress, duration
 from sardino.study.plan import Run, code_files, is_set_aside, plan, select
+from sardino.study.verify import in_a_line, verify
 from sardino.study.workspace import Workspace
 
 SNAKEFILE = Path(__file__).with_name("Snakefile")
@@ -258,6 +259,8 @@ def _tell(workspace: Workspace, wanted: list[Run], progress: Progress, seconds: 
         executed, same = len(progress.executed()), len(progress.finished()) - len(progress.executed())
         done = f"{executed} runs executed" + (f", {same} the same as before" if same else "")
         print(f"\n{done if progress.stale else 'everything was up to date'} in {duration(seconds)}")
+        with suppress(SardinoError):  # nothing was published before
+            print(in_a_line(*verify(workspace)))
         return
     lines = [f"\n{len(failures)} of {len(wanted)} runs failed:"]
     for run in failures:

@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
 from sardino.data.tiles.store import TileStore, describe
-from sardino.files import whole, write_csv, write_text
+from sardino.files import write_csv, write_text
 from sardino.reporting.figures.style import Preview, preview, save_figure
 from sardino.reporting.record import publish_records, write_record
 from sardino.reporting.rows import pretraining_run, row_run
+from sardino.study.published import setting_aside
 from sardino.study.workspace import Workspace
 
 
@@ -48,18 +47,17 @@ class OpenRun:
         save_figure(figure, self.space.figures, stem)
         return preview(figure)
 
-    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> str:
-        """Save arrays, compressed and without pickle, beside the run's record; the file's name, for the record."""
-        with whole(self.space.runs / f"{self.name}.npz") as partial:
-            np.savez_compressed(partial, allow_pickle=False, **arrays)
-        return f"{self.name}.npz"
-
     def publish(self, files: Mapping[str, pd.DataFrame | str], records: Iterable[Mapping[str, Any]] = ()) -> None:
-        """Write tables and texts, by file name, to results/<profile>/, and the records they were made from."""
-        for name, content in files.items():
-            path = self.space.results / name
-            write_text(content, path) if isinstance(content, str) else write_csv(content, path)
-        publish_records(records, self.space.runs, self.space.results / "runs")
+        """Write tables and texts, by file name, to results/<profile>/, and the records they were made from.
+
+        What others published there is set aside first, for `sardino verify`.
+        """
+        records = list(records)
+        with setting_aside(self.space, [*files, *(f"runs/{record['name']}.json" for record in records)]):
+            for name, content in files.items():
+                path = self.space.results / name
+                write_text(content, path) if isinstance(content, str) else write_csv(content, path)
+            publish_records(records, self.space.runs, self.space.results / "runs")
 
     def record(self, results: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Write the run's record, its last act: numbers, texts, lists and dicts of them.

@@ -24,7 +24,7 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 5
-    verbs = ("reproduce", "plan", "show", "report", "gallery", "notebook", "notebooks", "world", "import", "doctor")
+    verbs = ("reproduce", "plan", "show", "verify", "report", "notebook", "notebooks", "world", "import", "doctor")
     for verb in verbs:
         assert f"\n  {verb} " in done.stdout
 
@@ -37,6 +37,7 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
         (["reproduce", "real"], "terramesh): give --data FOLDER with it"),
         (["reproduce", "real", "--data", "nowhere"], "nowhere does not exist"),
         (["show", "smoke"], "has no results yet"),
+        (["verify", "smoke"], "nobody has published results of profile 'smoke'"),
         (["notebook", "nope"], "no run or notebook is named 'nope'"),
         (["notebook", "data", "--set", "seed"], "--set takes name=value"),
         (["notebook", "data", "--set", "sede=3"], "has no parameter sede; it has data, profile"),
