@@ -51,7 +51,7 @@ def test_learning_is_measured_and_drawn(tmp_path: Path) -> None:
 
 
 def test_the_papers_sizes_are_measured_on_a_minute_profile(tmp_path: Path) -> None:
-    """Two pre-trainings with a map each, the ten rows of one arm, a map of each of their four kinds of network."""
+    """Two pre-trainings with a map each, ten rows of tables, a map of each of their four kinds of network."""
     text = (FOLDER / "smoke.toml").read_text(encoding="utf-8")
     for old, new in (
         ("bands = 10", "bands = 5"),
@@ -68,5 +68,7 @@ def test_the_papers_sizes_are_measured_on_a_minute_profile(tmp_path: Path) -> No
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     written = read_benchmark(out)
-    assert "Left out" not in done.stdout and all(row["value"] > 0 for row in written)
-    assert [row["unit"] for row in written].count("s") == 10 and len(written) == 1 + 2 * 3 + 10 + 4
+    units = [row["unit"] for row in written]
+    assert "left out" not in done.stdout and all(row["value"] > 0 for row in written)
+    assert [units.count(unit) for unit in ("tiles/s", "s/step", "TFLOP/s", "GiB", "s", "Mpx/s")] == [3, 2, 2, 2, 10, 6]
+    assert units.count("windows/s") in (6, 12)  # beside float32, and bfloat16 where the CPU has it
