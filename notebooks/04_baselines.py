@@ -14,22 +14,23 @@
 # %% [markdown]
 # # 04 Baselines: the U-Net, and floors below it
 #
-# **Does a plain U-Net do as well, do attention maps help it, and how far does a pixel come without any network?**
+# **What does a plain U-Net see, what do attention maps add, and how far does a pixel come without any network?**
 #
 # The paper's Table 2 puts a supervised U-Net on backscatter beside its ViTs, and gives the same U-Net the attention
 # maps as further channels: 12 channels, and 12 + 3. Those rows are trained by notebook 03.
 #
-# This notebook adds what the paper lacks: **floors**. A forest on the channels of single pixels costs seconds. A
-# network that does no better with the same labels has learnt nothing of shapes or places.
+# This notebook adds what the paper lacks: **floors**. A regression on the surroundings of single pixels costs seconds.
+# A network that does no better with the same labels has learnt nothing of shapes or places. Floors and networks stand
+# side by side in Tables 1 and 2 (notebook 06).
 
 # %% tags=["parameters"]
 profile = "smoke"
 data = ""
 
 # %%
+import pandas as pd
+
 from sardino.evaluation import floors
-from sardino.reporting.tables import cells, render, tables
-from sardino.study.plan import planned_records
 from sardino.study.row import Experiment
 from sardino.study.run import open_run
 
@@ -57,31 +58,29 @@ for encoding in ("unet", "unet_attention"):
 # ## The floors
 #
 # Three models of single pixels: always the most frequent class of the labelled pixels; logistic regression; a random
-# forest. Each is told a pixel's channels, or these with the mean and the standard deviation of its surroundings. They
-# learn from the very tiles whose labels the cells of Tables 1 and 2 are granted, from a fixed number of pixels drawn by
-# the seed, and are scored on the same test tiles.
+# forest. Each is told a pixel's channels, or these with their means over boxes about it and their deviation: what is
+# near a pixel, and how rough it is there. They learn from the very tiles whose labels the cells of Tables 1 and 2 are
+# granted, from a fixed number of pixels of each draw, and are scored on the same test tiles.
 
 # %%
 granted = {
-    fraction: {seed: experiment.labelled_ids(fraction, seed) for seed in run.seeds} for fraction in chosen.fractions
+    fraction: {draw: experiment.labelled_ids(fraction, draw) for draw in range(draws)}
+    for fraction, draws in zip(chosen.fractions, chosen.draws, strict=True)
 }
-found = floors.floors(store.read, granted, experiment.test_ids, experiment.test_blocks, len(store.legend))
-print(found.round(3).to_string(index=False))
-
-# %% [markdown]
-# ## Side by side
+cells, confusions = floors.floors(store.read, granted, experiment.test_ids, len(store.legend))
 
 # %%
-records = planned_records(run.space, "baseline")
-trained = cells.read_cells(records, run.space.runs)
-unets = tables.table2(trained, chosen.fractions)
-print(render.floors(found, unets, trained))
+for name, told in floors.FEATURES.items():
+    print(f"{name}: {told}")
+shown = ["encoding", "initialisation", "fraction", "draw", "labelled_tiles", "pixels", "miou"]
+print(pd.DataFrame(cells)[shown].round(3).to_string(index=False))
 
 # %%
-best = found.loc[found.groupby("fraction")["miou"].idxmax()]
-for floor, unet in zip(best.itertuples(), unets[unets["encoding"] == "unet"].itertuples(), strict=True):
-    print(f"{floor.fraction:g} % of labels: U-Net {unet.miou:.3f}, best floor {floor.miou:.3f} ({floor.model})")
-
-# %%
-record = run.record({"floors": found.to_dict("records"), "pixels": floors.PIXELS, "box_px": floors.BOX_PX})
-run.publish({"floors.csv": found, "floors.md": render.floors(found, unets, trained, "markdown")}, [record])
+results = {
+    "cells": cells,
+    "confusion_file": run.keep(confusions),
+    "test_blocks": experiment.test_blocks,
+    "labels_name": store.legend.name,
+    "derived": store.legend.derived,
+}
+record = run.record(results)

@@ -19,8 +19,9 @@
 # Each claim of sections 3 and 4 is first recomputed from the paper's own tables, because its text and its tables do not
 # always agree. Then it is tested on this profile's runs: *supported* if the 95 % interval of the paired difference lies
 # wholly on the claimed side of zero, *not supported* if it lies wholly on the other, *undecided* otherwise. A claim of
-# several parts needs all of them. The interval holds other places (resampled bands) and, with several seeds,
-# other trainings; with one seed a verdict is on these trainings alone.
+# several parts needs all of them. The interval holds other places (resampled bands) and, with several repetitions,
+# other draws of the labels and other trainings; with one a verdict is on these alone. A verdict that rests on a cell
+# that still rises, because its training had not ended, is marked.
 
 # %% tags=["parameters"]
 profile = "smoke"

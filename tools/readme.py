@@ -20,7 +20,8 @@ from sardino.files import write_text
 from sardino.reporting import pages
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS
 from sardino.reporting.tables.paper import BASELINES, TITLES
-from sardino.reporting.tables.render import entry, markdown
+from sardino.reporting.tables.render import RISES, entry, markdown, scored
+from sardino.reporting.tables.tables import arms_and_floors
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from row import all_benchmarks
@@ -99,19 +100,24 @@ def findings(folder: Path) -> str:
         frames = [pd.read_csv(folder / f"table{number}.csv") for number in (1, 2)]
     except FileNotFoundError:
         return _missing(folder)
+    (first, floors), (second, _) = map(arms_and_floors, frames)
     # The arm of Table 1 that has most regions, which is its last, as in the paper.
-    first = frames[0][frames[0]["regions"] == frames[0]["regions"].iloc[-1]]
+    first = first[first["regions"] == first["regions"].iloc[-1]]
     told = {
         (row.encoding, row.initialisation): entry(row)
-        for row in pd.concat([first, frames[1]]).itertuples()
+        for row in pd.concat([first, second]).itertuples()
         if row.fraction == SHOWN_PERCENT
     }
     rows = [
         [TITLES[encoding], *(told.get((encoding, start), "-") for start in INITIALISATIONS)]
         for encoding in (*ENCODINGS, *BASELINES)
     ]
+    for row in floors[floors["fraction"] == SHOWN_PERCENT].nlargest(1, "miou").itertuples():
+        rows.append([f"Strongest floor: {TITLES[row.encoding].lower()} of single pixels", scored(row), "-", "-"])
+    notes = [f"Of the paper's {pages.counted(pages.read_table(folder, 'claims'))}"]
+    notes += [f"{RISES} still rising when its steps ended."] if any(RISES in text for text in told.values()) else []
     head = [f"{SHOWN_PERCENT:g} % of labels: mIoU [95 %] (paper)", *(TITLES[start] for start in INITIALISATIONS)]
-    return f"{markdown(head, rows)}\n\nOf the paper's {pages.counted(pages.read_table(folder, 'claims'))}"
+    return f"{markdown(head, rows)}\n\n{' '.join(notes)}"
 
 
 def claims(folder: Path) -> str:

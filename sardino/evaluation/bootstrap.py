@@ -1,20 +1,23 @@
-"""Intervals of scores: geographic blocks resampled, because neighbouring tiles are alike, and seeds with Student's t.
+"""Intervals of scores: geographic blocks resampled, as neighbouring tiles are alike, and repetitions with Student's t.
 
-A score averaged over seeds is uncertain for two reasons: other places, and other trainings. A percentile bootstrap of
-both is too narrow where either is few (of 500 intervals over 3 seeds and 4 blocks, about 410 held the truth, not 475).
-Here a copy of the score is
+A score averaged over repetitions is uncertain for two reasons: other places, and other repetitions, each of which draws
+the labelled tiles, seeds the training, or both. A percentile bootstrap of both reasons is too narrow where either is
+few (of 500 intervals over 3 repetitions and 4 blocks, about 410 held the truth, not 475). Here a copy of the score is
 
-    mean + block part + seed part,
+    mean + block part + repetition part,
 
 where the block part is the deviation of the score on resampled blocks, widened to the spread of independent blocks and
-divided by the root of a chi-square over its degrees of freedom (blocks - 1), and the seed part is a normal mix of the
-seeds' deviations, divided likewise (seeds - 1). Each part is then Student's t, and their sum is Behrens and Fisher's
-answer for two variances that are both estimated. All draws are shared between arms, so copies of differences are
-differences of copies. Coverage is tested (tests/evaluation/test_coverage.py) for 3 and 5 seeds on 4 and 12 blocks. What
-seeds do differently from block to block counts in both parts: where little else varies, intervals are too wide.
+divided by the root of a chi-square over its degrees of freedom (blocks - 1), and the repetition part is a normal mix of
+the repetitions' deviations, divided likewise (repetitions - 1). Each part is then Student's t, and their sum is Behrens
+and Fisher's answer for two variances that are both estimated. All chance is shared between cells (where their numbers
+of repetitions differ, that of blocks and the normals of the repetitions that both have), so copies of differences are
+differences of copies. Coverage is tested (tests/evaluation/test_coverage.py) for 3 and 5 independent repetitions on 4
+and 12 blocks. What repetitions do differently from block to block counts in both parts: where little else varies,
+intervals are too wide.
 
-One seed says nothing of other trainings, one block nothing of other places: that part is then absent, and the interval
-too narrow for a statement about the method.
+One repetition says nothing of others, one block nothing of other places: that part is then absent, and the interval too
+narrow for a statement about the method. So it is for other labels where all repetitions have one draw, for other
+trainings where they have one seed, and somewhat where draws or seeds recur, since repetitions are then not independent.
 """
 
 from collections.abc import Callable
@@ -29,19 +32,19 @@ Statistic = Callable[[Confusion], NDArray[np.float64]]
 Float = NDArray[np.float64]
 Blocks = NDArray[np.integer]
 
-DRAWS = 4000  # copies behind an interval: Student's tails over few seeds need more than a normal's
+DRAWS = 4000  # copies behind an interval: Student's tails over few repetitions need more than a normal's
 
 
 def resampled(confusions: Confusion, blocks: Blocks, draws: int, rng: np.random.Generator) -> Confusion:
-    """Confusion matrices summed over blocks drawn with replacement, the same for every seed: (draws, seeds, n, n).
+    """Confusions summed over blocks drawn with replacement, the same for every repetition: (draws, repetitions, n, n).
 
     Args:
-        confusions: (seeds, tiles, n, n) pixel counts.
+        confusions: (repetitions, tiles, n, n) pixel counts.
         blocks: (tiles,) geographic block (band) of each tile; the unit that is resampled.
         rng: two arms given generators of one state are resampled alike, hence paired.
     """
     if confusions.ndim != 4 or len(blocks) != confusions.shape[1] or confusions.shape[1] == 0:
-        raise SardinoError(f"confusions {confusions.shape} need (seeds, tiles, n, n) and a block per tile")
+        raise SardinoError(f"confusions {confusions.shape} need (repetitions, tiles, n, n) and a block per tile")
     names, member = np.unique(np.asarray(blocks), return_inverse=True)
     per_block = np.zeros((len(names), len(confusions), *confusions.shape[2:]), np.float64)
     np.add.at(per_block, member, confusions.swapaxes(0, 1))
@@ -54,30 +57,31 @@ def resampled(confusions: Confusion, blocks: Blocks, draws: int, rng: np.random.
 def copies(
     confusions: Confusion, blocks: Blocks, statistic: Statistic = miou, draws: int = DRAWS, seed: int = 0
 ) -> NDArray[np.float64]:
-    """(draws,) copies of a score averaged over seeds, spread as it is uncertain (see the module).
+    """(draws,) copies of a score averaged over repetitions, spread as it is uncertain (see the module).
 
     Args:
         confusions, blocks: as for `resampled`.
         statistic: (..., n, n) to (...).
-        seed: of the draws; arms with the same seed, blocks and number of seeds are paired.
+        seed: of the draws; arms with the same seed and blocks are paired.
     """
     rng = np.random.default_rng(seed)
-    trainings, places = len(confusions), len(np.unique(blocks))
+    repetitions, places = len(confusions), len(np.unique(blocks))
     scores = statistic(confusions.astype(np.int64).sum(1))
     drawn = statistic(resampled(confusions, blocks, draws, rng)).mean(1)
     result = np.full(draws, scores.mean())
     if places > 1:
         result += widened(drawn, places, rng)
-    if trainings > 1:
-        mixed = rng.standard_normal((draws, trainings)) @ (scores - scores.mean())
-        result += t_scale(trainings - 1, draws, rng) * mixed / np.sqrt(trainings * (trainings - 1))
+    if repetitions > 1:
+        # A row of normals each, so that the first repetitions have the same ones whatever their number.
+        mixed = (scores - scores.mean()) @ rng.standard_normal((repetitions, draws))
+        result += t_scale(repetitions - 1, draws, rng) * mixed / np.sqrt(repetitions * (repetitions - 1))
     return result
 
 
 def interval(
     confusions: Confusion, blocks: Blocks, statistic: Statistic = miou, draws: int = DRAWS, seed: int = 0
 ) -> tuple[float, float]:
-    """95 % interval of a score averaged over seeds, within 0 to 1 (arguments as `copies`)."""
+    """95 % interval of a score averaged over repetitions, within 0 to 1 (arguments as `copies`)."""
     low, high = bounds(copies(confusions, blocks, statistic, draws, seed))
     return max(0.0, low), min(1.0, high)
 

@@ -1,15 +1,14 @@
 """Floors: what simple models make of single pixels with the same labels, below which no network should stay.
 
 The most frequent class, logistic regression and a random forest; on a pixel's channels alone, and on these with the
-mean and the standard deviation of its surroundings. They learn from the very tiles whose labels a table's cells are
-granted, and are scored like the cells: one confusion matrix a test tile, bands resampled.
+means of its surroundings at several scales and their standard deviation. They learn from the very tiles whose labels a
+table's cells are granted, and are scored like the cells: one confusion matrix a test tile.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter
 from sklearn.dummy import DummyClassifier
@@ -20,104 +19,104 @@ from sklearn.preprocessing import StandardScaler
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.errors import SardinoError
-from sardino.evaluation.bootstrap import interval
-from sardino.evaluation.scores import Confusion, accuracy, confusion, miou
+from sardino.evaluation.scores import Confusion, confusion, miou
 
 PIXELS = 10_000  # labelled pixels that a model learns from at most, drawn from all granted tiles
-BOX_PX = 7  # side of a pixel's surroundings
+MEANS_PX, SPREAD_PX = (3, 5, 9), 7  # sides of the boxes about a pixel whose mean and whose deviation are told
 TREES, LEAF = 40, 5  # of the forest: trees, and the fewest training pixels of a leaf
 BATCH = 16  # test tiles whose features are held at once
 # What a model is told of a pixel.
-FEATURES = {"channels": "a pixel's channels", "surroundings": f"and mean and spread of {BOX_PX} x {BOX_PX} pixels"}
+FEATURES = {
+    "channels": "a pixel's channels",
+    "surroundings": f"these, their means over boxes of {', '.join(map(str, MEANS_PX[:-1]))} and {MEANS_PX[-1]} pixels, "
+    f"and their deviation in one of {SPREAD_PX}",
+}
 MODELS = {"majority": "most frequent class", "logistic": "logistic regression", "forest": "random forest"}
-COLUMNS = ["model", "features", "fraction", "labelled_tiles", "pixels", "seeds", "miou", "low", "high", "accuracy"]
 
 # TileStore.read: tile ids to backscatter (N, C, H, W) dB, NaN where missing, and labels (N, H, W).
 Read = Callable[[Sequence[str]], tuple[NDArray[np.float32], NDArray[np.uint8]]]
-Key = tuple[str, float, int]  # model, label fraction, seed
+Key = tuple[str, float, int]  # model, label fraction, draw
 
 
 def floors(
-    read: Read,
-    granted: Mapping[float, Mapping[int, Sequence[str]]],
-    test_ids: Sequence[str],
-    blocks: NDArray[np.integer],
-    classes: int,
-) -> pd.DataFrame:
-    """Every model at every label fraction, one row each (COLUMNS).
+    read: Read, granted: Mapping[float, Mapping[int, Sequence[str]]], test_ids: Sequence[str], classes: int
+) -> tuple[list[dict[str, Any]], dict[str, Confusion]]:
+    """Every model at every label fraction and draw, as cells that belong to no table.
 
     Args:
-        granted: per label fraction and seed the training tiles whose labels may be used.
-        blocks: (test tiles,) geographic band of each, the unit that intervals resample.
+        granted: per label fraction and draw the training tiles whose labels may be used.
 
     Returns:
-        mIoU over all test tiles, averaged over seeds, with its 95 % interval (sardino.evaluation.bootstrap).
+        Rows as a record holds cells, where the model stands for the encoding and what it is told for the
+        initialisation; and by `confusion_key` one confusion matrix a test tile, (tiles, n, n).
     """
-    rows = []
+    rows, matrices = [], {}
     for features in FEATURES:
         trained: dict[Key, _Model] = {}
         for fraction, draws in granted.items():
-            for seed, ids in draws.items():
-                x, y = draw_pixels(read, ids, features, seed)
-                for name, model in _models(seed).items():
+            for draw, ids in draws.items():
+                x, y = draw_pixels(read, ids, features, draw)
+                for name, model in _models(draw).items():
                     if name != "majority" or features == "channels":  # it looks at no feature
-                        trained[name, fraction, seed] = _Model(model, x, y)
-        matrices = _score(trained, features, read, test_ids, classes)
-        for name, fraction in dict.fromkeys(key[:2] for key in trained):
-            seeds = list(granted[fraction])
-            cell = np.stack([matrices[name, fraction, seed] for seed in seeds])
-            low, high = interval(cell, np.asarray(blocks))
+                        trained[name, fraction, draw] = _Model(model, x, y)
+        for (name, fraction, draw), cell in _score(trained, features, read, test_ids, classes).items():
+            told = "none" if name == "majority" else features
+            key = f"confusion_{name}_{told}_{fraction:g}_{draw}"
+            matrices[key] = cell
             rows.append(
                 {
-                    "model": name,
-                    "features": "none" if name == "majority" else features,
+                    "table": 0,
+                    "regions": "",
+                    "encoding": name,
+                    "initialisation": told,
                     "fraction": fraction,
-                    "labelled_tiles": len(granted[fraction][seeds[0]]),
-                    "pixels": max(trained[name, fraction, seed].pixels for seed in seeds),
-                    "seeds": len(seeds),
-                    "miou": float(miou(cell.sum(1)).mean()),
-                    "low": low,
-                    "high": high,
-                    "accuracy": float(accuracy(cell.sum(1)).mean()),
+                    "draw": draw,
+                    "seed": draw,
+                    "labelled_tiles": len(granted[fraction][draw]),
+                    "pixels": trained[name, fraction, draw].pixels,
+                    "miou": float(miou(cell.sum(0))),
+                    "confusion_key": key,
                 }
             )
-    order = list(MODELS)
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    return frame.sort_values("model", key=lambda column: column.map(order.index), kind="stable", ignore_index=True)
+    return sorted(rows, key=lambda row: list(MODELS).index(row["encoding"])), matrices
 
 
 def pixel_features(backscatter: NDArray[np.float32], features: str) -> NDArray[np.float32]:
     """What a model is told of each pixel: (N, C, H, W) dB to (N, F, H, W), NaN where nothing is known.
 
     Args:
-        features: "channels" (F = C), or "surroundings" (F = 3 C): then the mean and the standard deviation of a box of
-            BOX_PX pixels about it, of what is not missing there; at a tile's edge the tile is mirrored.
+        features: "channels" (F = C), or "surroundings" (F = 5 C): then also the means of boxes of MEANS_PX pixels about
+            it and the standard deviation in one of SPREAD_PX, of what is not missing there; at a tile's edge the tile
+            is mirrored.
     """
     if features == "channels":
         return backscatter
     if features != "surroundings":
         raise SardinoError(f"pixels have no features '{features}', but {', '.join(FEATURES)}")
     known = np.isfinite(backscatter)
-    filled = np.where(known, backscatter, 0).astype(np.float64)
-    size = (1, 1, BOX_PX, BOX_PX)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.round(uniform_filter(known.astype(np.float64), size) * BOX_PX**2) / BOX_PX**2
-        mean = uniform_filter(filled, size) / share
-        square = uniform_filter(filled**2, size) / share
-    spread = np.sqrt(np.maximum(square - mean**2, 0))
-    gaps = share == 0
-    mean[gaps], spread[gaps] = np.nan, np.nan
-    return np.concatenate([backscatter, mean.astype(np.float32), spread.astype(np.float32)], axis=1)
+    whole, filled = known.all(), np.where(known, backscatter, 0).astype(np.float64)
+
+    def mean(values: NDArray[np.float64], side: int) -> NDArray[np.float64]:
+        size = (1, 1, side, side)
+        if whole:
+            return uniform_filter(values, size)
+        share = np.round(uniform_filter(known.astype(np.float64), size) * side**2) / side**2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(share > 0, uniform_filter(values, size) / share, np.nan)
+
+    spread = np.sqrt(np.maximum(mean(filled**2, SPREAD_PX) - mean(filled, SPREAD_PX) ** 2, 0))
+    told = [*(mean(filled, side) for side in MEANS_PX), spread]
+    return np.concatenate([backscatter, *(each.astype(np.float32) for each in told)], axis=1)
 
 
 def draw_pixels(
-    read: Read, ids: Sequence[str], features: str, seed: int, most: int = PIXELS
+    read: Read, ids: Sequence[str], features: str, draw: int, most: int = PIXELS
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
-    """Features (P, F) and classes (P,) of labelled pixels of these tiles: all, or `most` of them drawn by the seed.
+    """Features (P, F) and classes (P,) of labelled pixels of these tiles: all, or `most` of them drawn by number.
 
     Each tile gives an equal share, whatever the order of ids, so that thousands of tiles need no more memory than one.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(draw)
     share = -(-most // len(ids))
     values, labels = [], []
     for tile in sorted(ids):
@@ -134,7 +133,7 @@ def _models(seed: int) -> dict[str, Any]:
     """Untrained models; one process, because other runs use the other cores."""
     return {
         "majority": DummyClassifier(strategy="most_frequent"),
-        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=300)),
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
         "forest": RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed, n_jobs=1),
     }
 

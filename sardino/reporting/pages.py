@@ -13,7 +13,8 @@ from PIL import Image
 
 from sardino.errors import SardinoError
 from sardino.reporting.tables.paper import TITLES
-from sardino.reporting.tables.render import interval, markdown, scored
+from sardino.reporting.tables.render import interval, markdown, marked, rising_note, scored
+from sardino.reporting.tables.tables import arms_and_floors
 
 Record = Mapping[str, Any]
 SHORT = 10  # characters of a hash that a table shows
@@ -60,6 +61,10 @@ TOLD = {
         "mIoU over the number of labelled tiles, arm by arm, with 95 % intervals; below, the paper's values.",
         "Curves that rise with the number of labels, one per arm; a second row shows the paper's.",
     ),
+    "validation": (
+        "mIoU on validation tiles of every cell as it trains. Marks: its mIoU on test tiles; grey: that of floors.",
+        "Grid of curves over steps, a row for each number of labels, a column for each group of arms.",
+    ),
     "pretraining": (
         "One line for each backbone: the loss, and the signs that it has not collapsed.",
         "Curves over pre-training steps: loss, entropies and the spread of the outputs.",
@@ -82,19 +87,21 @@ class Illustration:
 
 
 def outcome(folder: Path) -> str:
-    """The best cell of Tables 1 and 2 and the count of verdicts of results/<profile>, as a list.
+    """The best cell of Tables 1 and 2, its floor, and the count of verdicts of results/<profile>, as a list.
 
     Raises:
         SardinoError: a table is missing.
     """
     lines = []
     for number in (1, 2):
-        frame = read_table(folder, f"table{number}")
+        frame, floors = arms_and_floors(read_table(folder, f"table{number}"))
         best = frame.loc[frame["miou"].idxmax()]
         where = [TITLES[best.encoding], TITLES[best.initialisation].lower(), f"{best.fraction:g} % of labels"]
         where += [f"backbone of {best.regions_title}"] if "regions_title" in frame else []
         paper = "" if pd.isna(best.paper_miou) else f"; the paper has {best.paper_miou:.3f} there"
-        lines.append(f"- Table {number}: highest mIoU {scored(best)} ({', '.join(where)}){paper}.")
+        beside = floors.loc[floors["fraction"] == best.fraction, "miou"]
+        floor = f"; the strongest floor has {beside.max():.3f}" if len(beside) else ""
+        lines.append(f"- Table {number}: highest mIoU {scored(best)} ({', '.join(where)}){paper}{floor}.")
     return "\n".join([*lines, f"- Of the paper's {counted(read_table(folder, 'claims'))}"])
 
 
@@ -109,9 +116,9 @@ def tables(folder: Path) -> list[str]:
 def claims(folder: Path) -> str:
     """The paper's claims with what was measured here; `reasons` has the rest."""
     frame = read_table(folder, "claims")
-    rows = [[row.claim, interval(row), row.verdict] for row in frame.itertuples()]
+    rows = [[row.claim, interval(row), marked(row.verdict, row)] for row in frame.itertuples()]
     grid = markdown(["The paper's claim", "Here [95 % interval]", "Verdict"], rows)
-    return f"{counted(frame)}\n\n{grid}"
+    return f"{counted(frame)}{rising_note(frame)}\n\n{grid}"
 
 
 def reasons(folder: Path) -> str:

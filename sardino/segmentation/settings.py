@@ -10,7 +10,6 @@ from sardino.options import Count, Options, Share
 
 Loss = Literal["cross-entropy", "one-vs-rest"]
 Positive = Annotated[float, Field(gt=0)]
-RISING = 0.01  # a training whose last fifth of steps still gained more validation mIoU than this had not ended
 
 # What the paper says of fine-tuning: no turns, no average, one stage; and, in the second line, what it leaves open.
 PAPER: dict[str, Any] = {

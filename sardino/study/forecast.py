@@ -268,7 +268,7 @@ def _row(profile: Profile, run: Run, device: Device) -> Forecast:
         other_s = made * data.tile_px**2 / SIMULATED_PX_S
     elif run.kind == "floors":
         # A forest and a logistic regression learn from a few pixels and see all of the test tiles, once a feature set.
-        other_s = len(profile.seeds) * len(profile.fractions) * (1.5 + 1.5e-5 * TEST * made * data.tile_px**2)
+        other_s = sum(profile.draws) * (2.5 + 6.5e-6 * TEST * made * data.tile_px**2)
     elif run.kind in ("realism", "attention"):
         other_s = 2 * OVERHEAD_S
     hours = (OVERHEAD_S + device.seconds(work) + other_s) / 3600

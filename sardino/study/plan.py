@@ -64,15 +64,14 @@ def plan(profile: Profile) -> list[Run]:
         runs.append(Run(row_run(encoding, start, arm), "03_finetuning", row_kind(encoding), row, needs))
     pretrained = map(pretraining_run, profile.pretraining)
     trained = [run.name for run in runs if run.kind in ("pretrain", "finetune", "baseline")]
-    unets = [run.name for run in runs if run.kind == "baseline"]
     models = [row_run(encoding, "unfrozen", first) for encoding in ("attention", "unet_attention")]
     return [
         *runs,
-        Run("floors", "04_baselines", "floors", needs=("data", *unets)),
+        Run("floors", "04_baselines", "floors", needs=("data",)),
         Run("attention", "05_attention", "attention", needs=(*pretrained, *models)),
-        Run("tables", "06_tables", "tables", needs=("data", *trained)),
+        Run("tables", "06_tables", "tables", needs=("data", *trained, "floors")),
         Run("claims", "07_claims", "claims", needs=("tables", "attention")),
-        Run("report", "09_report", "report", needs=("claims", "realism", "floors")),
+        Run("report", "09_report", "report", needs=("claims", "realism")),
     ]
 
 

@@ -23,15 +23,14 @@ from sardino.dino.batches import StoreTiles, TileSource, open_tiles
 from sardino.dino.runtime import best_device
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
-from sardino.evaluation.scores import accuracy, class_iou, macro_f1, majority, miou, miou_all
-from sardino.files import whole
+from sardino.evaluation.scores import RISING, accuracy, class_iou, macro_f1, majority, miou, miou_all
 from sardino.reporting.record import revision
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, row_kind, row_run, written
 from sardino.segmentation import kept_features
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
-from sardino.segmentation.settings import RISING, Settings
+from sardino.segmentation.settings import Settings
 from sardino.segmentation.turns import Turned, turned_ids
 from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.run import OpenRun, open_run
@@ -313,13 +312,10 @@ def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: 
         key = cell.row["confusion_key"]
         arrays[key] = cell.confusions.astype(np.int32)
         arrays[key.replace("confusion", "example")] = cell.examples
-    file = run.space.runs / f"{run.name}.npz"
-    with whole(file) as partial:
-        np.savez_compressed(partial, allow_pickle=False, **arrays)
     store = experiment.store
     results = {
         "cells": [cell.row for cell in cells],
-        "confusion_file": file.name,
+        "confusion_file": run.keep(arrays),
         "test_blocks": experiment.test_blocks,
         "example_ids": experiment.example_ids,
         "labels_name": store.legend.name,

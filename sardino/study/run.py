@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from sardino.data.tiles.store import TileStore, describe
-from sardino.files import write_csv, write_text
+from sardino.files import whole, write_csv, write_text
 from sardino.reporting.figures.style import Preview, preview, save_figure
 from sardino.reporting.record import publish_records, write_record
 from sardino.reporting.rows import pretraining_run, row_run
@@ -46,6 +48,12 @@ class OpenRun:
         """Publish a figure as figures/<profile>/<stem>.png and .pdf; what the notebook shows of it."""
         save_figure(figure, self.space.figures, stem)
         return preview(figure)
+
+    def keep(self, arrays: Mapping[str, NDArray[Any]]) -> str:
+        """Save arrays, compressed and without pickle, beside the run's record; the file's name, for the record."""
+        with whole(self.space.runs / f"{self.name}.npz") as partial:
+            np.savez_compressed(partial, allow_pickle=False, **arrays)
+        return f"{self.name}.npz"
 
     def publish(self, files: Mapping[str, pd.DataFrame | str], records: Iterable[Mapping[str, Any]] = ()) -> None:
         """Write tables and texts, by file name, to results/<profile>/, and the records they were made from.

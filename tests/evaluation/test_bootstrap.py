@@ -41,6 +41,16 @@ def test_copies_of_one_place_and_one_seed_do_not_spread():
     assert np.ptp(copies(three, place)) > 0 and np.ptp(copies(one, np.arange(60))) > 0
 
 
+def test_cells_with_other_numbers_of_repetitions_share_their_chance():
+    """What a place or a repetition does to both cancels: first the blocks alone, then what two repetitions share."""
+    rng = np.random.default_rng(1)
+    one, place = tiles_of(rng, 0.8, seeds=1), np.arange(60) // 5
+    np.testing.assert_allclose(copies(np.concatenate([one] * 3), place), copies(one, place), rtol=1e-12)
+    five = np.concatenate([tiles_of(rng, rate, seeds=1) for rate in (0.7, 0.75, 0.8, 0.85, 0.9)])
+    differences = [copies(five, place, seed=0) - copies(five[:4], place, seed=seed) for seed in (0, 1)]
+    assert np.ptp(np.quantile(differences[0], [0.05, 0.95])) < 0.8 * np.ptp(np.quantile(differences[1], [0.05, 0.95]))
+
+
 def test_a_score_stays_between_0_and_1():
     """Two seeds that differ are known so badly that Student's interval is wider than all scores."""
     matrices = np.zeros((2, 4, 2, 2), np.int64)

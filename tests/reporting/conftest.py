@@ -1,4 +1,4 @@
-"""Records of finished runs with planted scores, for tables and claims."""
+"""Records of finished runs with planted scores, and of floors, for tables and claims."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +33,9 @@ def all_keys(arms: list[str], fractions: list[float]) -> list[CellKey]:
     ]
 
 
+FLOORS = [("majority", "none"), ("logistic", "channels"), ("forest", "surroundings")]
+
+
 def write_runs(
     folder: Path,
     accuracy: Planted,
@@ -40,27 +43,43 @@ def write_runs(
     arms: list[str] | None = None,
     fractions: list[float] | None = None,
     seeds: tuple[int, ...] = (0, 1),
+    pairs: Callable[[float], list[tuple[int, int]]] | None = None,
+    gain: Callable[[CellKey, int], float] | None = None,
+    floor: Planted | None = None,
     synthetic: bool = True,
 ) -> list[dict[str, Any]]:
-    """Records, and their .npz files, of every fine-tuning and baseline run of a profile."""
+    """Records, and their .npz files, of every fine-tuning and baseline run of a profile, and of its floors.
+
+    Older ones have a seed that decides the labels too; `pairs` gives the (draw, seed) of a percentage of labels, `gain`
+    the gain of the last fifth of each repetition's steps, `floor` the planted score of a floor.
+    """
     runs: dict[str, list[CellKey]] = {}
-    for key in all_keys(arms or ["europe", "all"], fractions or [0.1, 1.0, 10.0]):
+    wanted = fractions or [0.1, 1.0, 10.0]
+    keys = all_keys(arms or ["europe", "all"], wanted)
+    keys += [CellKey(0, "", *model, fraction) for model in FLOORS for fraction in wanted] if floor else []
+    for key in keys:
         runs.setdefault(key.run, []).append(key)
     records = []
     for name, keys in runs.items():
         arrays, cells = {}, []
         for key in keys:
-            for seed in seeds:
-                place = f"{key.fraction:g}_{seed}"
-                arrays[place] = planted_matrices(accuracy(key), seed)
+            told = pairs(key.fraction) if pairs else [(seed, seed) for seed in seeds]
+            if not key.table:  # one for each draw
+                told = [(draw, draw) for draw in dict.fromkeys(draw for draw, _ in told)]
+            for number, (draw, seed) in enumerate(told):
+                place = f"{key.encoding}_{key.initialisation}_{key.fraction:g}_{draw}_{seed}"
+                planted = accuracy(key) if key.table else floor(key)
+                arrays[place] = planted_matrices(planted, 100 * draw + seed)
                 cells.append(
                     {
                         "table": key.table,
-                        "regions": key.regions or "europe",
+                        "regions": key.regions or "europe" * (key.table > 0),
                         "encoding": key.encoding,
                         "initialisation": key.initialisation,
                         "fraction": key.fraction,
                         "seed": seed,
+                        **({"draw": draw} if pairs else {}),
+                        **({"pixels": 9} if not key.table else _training(gain(key, number)) if gain else {}),
                         "labelled_tiles": max(1, round(5 * key.fraction)),
                         "miou": float(miou(arrays[place].sum(0))),
                         "confusion_key": place,
@@ -70,9 +89,16 @@ def write_runs(
         results = {"cells": cells, "confusion_file": f"{name}.npz", "test_blocks": BLOCKS}
         results |= {"labels_name": "a legend", "derived": not synthetic}
         data = {"fingerprint": "f", "synthetic": synthetic}
-        kind = "finetune" if name.startswith("finetune") else "baseline"
+        kind = name.partition("-")[0]
         records.append({"name": name, "kind": kind, "profile": "test", "data": data, "results": results})
     return records
+
+
+def _training(gained: float) -> dict[str, Any]:
+    """What a cell's record says of its training."""
+    curve = [{"step": step, "val_miou": 0.3 + step / 1000} for step in (20, 40, 60, 80)]
+    curve.append({"step": 100, "val_miou": 0.38 + gained})
+    return {"steps": 100, "curve": curve, "gain_last_fifth": gained, "parameters": 9000, "decoder_parameters": 1000}
 
 
 @pytest.fixture()

@@ -82,7 +82,7 @@ def test_one_arm_leaves_the_others_claims_open(runs, tmp_path: Path) -> None:
         assert "Not run in this profile: arm 'all'" in frame.loc[name, "why"]
         assert np.isnan(frame.loc[name, "ours"])
     assert np.isfinite(frame.loc["attention-no-gain-10", "ours"])
-    assert frame.loc["attention-no-gain-10", "why"].endswith("One seed.")
+    assert frame.loc["attention-no-gain-10", "why"].endswith("One draw of the labels and one seed.")
     assert "arm 'all'" in frame.loc["more-labels-better", "why"]
 
 

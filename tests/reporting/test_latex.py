@@ -20,7 +20,7 @@ def body(text: str) -> list[list[str]]:
     assert sorted(begun) == sorted(ended) == ["minipage", "table", "tabular"]
     bare = re.sub(r"\\[{}%]|%\n", "", text)
     assert bare.count("{") == bare.count("}")
-    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 1
     assert not re.search(r"(?<!\\)[%_#$]", text.split("\n", 1)[1].replace("%\n", "\n"))
     columns = len(re.search(r"\\begin{tabular}{(l+)}", text)[1])
     rows = [line for line in text.splitlines() if line.endswith(r"\\")]
@@ -41,10 +41,20 @@ def test_tables_1_and_2_hold_every_cell_beside_the_papers(cells) -> None:
         (second, render.table2(second, cells, "latex"), 4),
     ):
         assert len(body(text)) == 1 + rows
-        assert "synthetic world" in text and "Student" in text
+        assert "synthetic world" in text and "Student" in text and text.count(r"\midrule") == 1
         for row in frame.itertuples():
             assert f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}] ({row.paper_miou:.3f})" in text
     assert r"CONUS \& China\_50\%" in render.table1(first, cells, "latex")
+
+
+def test_floors_stand_below_a_rule_of_their_own_and_marks_are_printed(runs, tmp_path: Path) -> None:
+    cells = read_cells(runs(lambda key: 0.6, gain=lambda key, number: 0.02, floor=lambda key: 0.4), tmp_path)
+    first, second = table1(cells, TITLES, FRACTIONS), table2(cells, FRACTIONS)
+    for text, arms in ((render.table1(first, cells, "latex"), 12), (render.table2(second, cells, "latex"), 4)):
+        assert len(body(text)) == 1 + arms + 3
+        above, below = text.split(r"\midrule")[1:]
+        assert above.count(r"\textuparrow{}") == 3 * arms and "*" not in above
+        assert below.split(r"\bottomrule")[0].count("* [") == 3 and "Logistic regression & Channels" in below
 
 
 def test_an_arm_that_is_not_the_papers_says_so(runs, tmp_path: Path) -> None:

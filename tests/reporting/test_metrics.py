@@ -92,5 +92,5 @@ def test_curves_show_every_arm_and_the_papers_points(cells) -> None:
     assert len(figure.legends[0].get_texts()) == 4
     looks = {(line.get_linestyle(), line.get_marker()) for line in figure.axes[4].get_lines()}
     assert len(looks) == 4
-    with pytest.raises(SardinoError, match="run notebooks 03 and 04"):
+    with pytest.raises(SardinoError, match="run notebook 03 for each row"):
         draw_label_efficiency(cells, {"mars": "Mars"}, FRACTIONS)

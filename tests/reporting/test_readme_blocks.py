@@ -137,4 +137,9 @@ def test_findings_have_a_row_for_each_model(project: Path) -> None:
     text = rendered(block, project)
     assert "| Attention maps | 0.200 [0.100, 0.300] (0.400) | - | - |" in text and "| U-Net (only SAR) | 0.200" in text
     assert "Of the paper's 3 claims: 2 supported, 1 undecided." in text
-    assert "PROFILE=laptop" in rendered(block.replace("real", "laptop"), project)
+    assert "PROFILE=laptop" in rendered(block.replace("real", "laptop"), project) and "floor" not in text
+    floor = {**cell, "regions": None, "encoding": "logistic", "initialisation": "channels", "strongest": True}
+    pd.DataFrame([{**first[0], "rising": True}, floor | {"miou": 0.3}]).to_csv(project / "results/real/table1.csv")
+    text = rendered(block, project)
+    assert "| Strongest floor: logistic regression of single pixels | 0.300* [0.100, 0.300] | - | - |" in text
+    assert "| Attention maps | 0.200\N{UPWARDS ARROW} [" in text and "\N{UPWARDS ARROW} still rising" in text

@@ -73,9 +73,7 @@ def test_selection_takes_needs_along_in_order():
     runs = plan(Profile.load("smoke"))
     names = [run.name for run in select(runs, ["finetune-all-tokens-frozen"])]
     assert names == ["data", "pretrain-all", "finetune-all-tokens-frozen"]
-    assert select(runs, ["claims"]) == [
-        run for run in runs if run.name not in ("quickstart", "realism", "floors", "report")
-    ]
+    assert select(runs, ["claims"]) == [run for run in runs if run.name not in ("quickstart", "realism", "report")]
     assert select(runs, ["report"]) == [run for run in runs if run.name != "quickstart"]
     with pytest.raises(SardinoError, match="no run is named 'finetune'"):
         select(runs, ["finetune"])

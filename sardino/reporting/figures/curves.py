@@ -1,4 +1,4 @@
-"""Curves: of a pre-training, of the trainings of one table row, and of scores over labels."""
+"""Curves: of a pre-training, of the trainings of one table row, of all rows' validation, and of scores over labels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -153,15 +153,7 @@ def draw_label_efficiency(cells: Cells, titles: Mapping[str, str], fractions: Se
         titles: the profile's pre-training arms in order, with their headings.
         fractions: percent of labels that were run.
     """
-    panels: dict[str, list[Line]] = {}
-    for arm, title in titles.items():
-        head, _, tail = title.partition(", ")
-        broken = f"{head},\n{tail}" if tail and len(title) > 16 else title
-        panels |= {f"{TITLES[e]}\n{broken}": [(arm, e, start) for start in INITIALISATIONS] for e in ENCODINGS}
-    panels["U-Net: SAR and\nattention maps"] = [("", PLAIN, "scratch"), *(("", BESIDE, s) for s in INITIALISATIONS)]
-    wanted = {line[:2] for lines in panels.values() for line in lines}
-    if not wanted <= {(key.regions, key.encoding) for key in cells.confusions}:
-        raise SardinoError("label-efficiency curves need the cells of Tables 1 and 2: run notebooks 03 and 04 first")
+    panels = _panels(cells, titles)
     figure = new_figure(WIDTH, 4.6)
     figure.suptitle(f"Label efficiency ({cells.provenance} above, the paper's tables below)")
     rows = figure.subplots(2, len(panels), sharey="row", squeeze=False)
@@ -179,18 +171,69 @@ def draw_label_efficiency(cells: Cells, titles: Mapping[str, str], fractions: Se
     rows[1, middle].set_xlabel("Labelled training tiles (% of all)")
     for axes in rows.ravel():
         axes.set_ylim(bottom=0)
-    handles = {h.get_label(): h for axes in rows[0] for h in axes.get_lines() if not str(h.get_label()).startswith("_")}
-    figure.legend(handles=list(handles.values()), loc="outside lower center", ncols=len(handles), handlelength=3.2)
+    _legend(figure)
     return figure
+
+
+@styled
+def draw_validation(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) -> Figure:
+    """mIoU on validation tiles of all cells as they train: a row a percentage of labels, a column a group of arms.
+
+    Marks at the right are mIoU on test tiles, where the grey lines are the floors' too, the strongest dark.
+    Arguments as `draw_label_efficiency`.
+    """
+    panels = _panels(cells, titles)
+    figure = new_figure(WIDTH, 0.9 + 1.35 * len(fractions))
+    figure.suptitle(f"Validation while training ({cells.provenance}); marks and grey lines: test")
+    grid = figure.subplots(len(fractions), len(panels), sharex="row", sharey="row", squeeze=False)
+    for fraction, row in zip(fractions, grid, strict=True):
+        row[0].set_ylabel(f"mIoU, {fraction:g} %\nof labels")
+        for axes, lines in zip(row, panels.values(), strict=True):
+            for floor in (floors := cells.floors(fraction)):
+                look = (MUTED, 1.1, "Strongest floor") if floor == floors[-1] else ("#CCCCCC", 0.6, None)
+                axes.axhline(cells.miou(floor), **dict(zip(("color", "linewidth", "label"), look, strict=True)))
+            for line in lines:
+                key = _key(line, fraction)
+                steps, values = cells.curve(key)
+                axes.plot(steps, values, label=_label(line), **{**LOOKS[_look(line)], "marker": None})
+                end = cells.facts(key)["steps"]
+                axes.plot([end], [cells.miou(key)], markersize=3.6, clip_on=False, **LOOKS[_look(line)])
+        row[0].set_ylim(bottom=0)
+    grid[-1, len(panels) // 2].set_xlabel("Step")
+    for axes, heading in zip(grid[0], panels, strict=True):
+        axes.set_title(heading)
+    _legend(figure)
+    return figure
+
+
+def _panels(cells: Cells, titles: Mapping[str, str]) -> dict[str, list[Line]]:
+    """Lines of each column by its heading; refused where a table's cells are missing."""
+    panels: dict[str, list[Line]] = {}
+    for arm, title in titles.items():
+        head, _, tail = title.partition(", ")
+        broken = f"{head},\n{tail}" if tail and len(title) > 16 else title
+        panels |= {f"{TITLES[e]}\n{broken}": [(arm, e, start) for start in INITIALISATIONS] for e in ENCODINGS}
+    panels["U-Net: SAR and\nattention maps"] = [("", PLAIN, "scratch"), *(("", BESIDE, s) for s in INITIALISATIONS)]
+    wanted = {line[:2] for lines in panels.values() for line in lines}
+    if not wanted <= {(key.regions, key.encoding) for key in cells.arms}:
+        raise SardinoError("curves of all cells need those of Tables 1 and 2: run notebook 03 for each row first")
+    return panels
+
+
+def _legend(figure: Figure) -> None:
+    """Each look once, below all panels."""
+    lines = [line for axes in figure.axes for line in axes.get_lines()]
+    handles = {line.get_label(): line for line in lines if not str(line.get_label()).startswith("_")}
+    look = {"ncols": len(handles), "handlelength": 2.4, "columnspacing": 1.0}
+    figure.legend(handles=list(handles.values()), loc="outside lower center", **look)
 
 
 def _draw_ours(axes: Axes, cells: Cells, lines: Sequence[Line], fractions: Sequence[float]) -> None:
     ticks: set[float] = set()
     for line in lines:
-        table = 1 if line[1] in ENCODINGS else 2
-        keys = [CellKey(table, *line, float(fraction)) for fraction in sorted(fractions)]
+        keys = [_key(line, fraction) for fraction in sorted(fractions)]
         keys = [key for key in keys if key in cells.confusions]
-        labelled = [cells.labelled[key] for key in keys]
+        labelled = [cells.facts(key)["labelled_tiles"] for key in keys]
         ticks |= set(labelled)
         low, high = np.array([cells.interval(key) for key in keys]).reshape(-1, 2).T
         look = _look(line)
@@ -198,8 +241,7 @@ def _draw_ours(axes: Axes, cells: Cells, lines: Sequence[Line], fractions: Seque
         # Beside each other, so that intervals can be told apart where areas cover each other.
         beside = np.array(labelled) * 1.09 ** (list(LOOKS).index(look) - 1)
         axes.vlines(beside, low, high, colors=LOOKS[look]["color"], linewidth=0.9)
-        label = "U-Net, SAR only" if look == PLAIN else TITLES[look]
-        axes.plot(beside, [cells.miou(key) for key in keys], label=label, markersize=3.6, **LOOKS[look])
+        axes.plot(beside, [cells.miou(key) for key in keys], label=_label(line), markersize=3.6, **LOOKS[look])
     _log_axis(axes, sorted(ticks))
 
 
@@ -216,8 +258,16 @@ def _draw_papers(axes: Axes, lines: Sequence[Line]) -> None:
     _log_axis(axes, sorted({key.fraction for key in published}))
 
 
+def _key(line: Line, fraction: float) -> CellKey:
+    return CellKey(1 if line[1] in ENCODINGS else 2, *line, float(fraction))
+
+
 def _look(line: Line) -> str:
     return PLAIN if line[1] == PLAIN else line[2]
+
+
+def _label(line: Line) -> str:
+    return "U-Net, SAR only" if line[1] == PLAIN else TITLES[line[2]]
 
 
 def _log_axis(axes: Axes, ticks: Sequence[float]) -> None:

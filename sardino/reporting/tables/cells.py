@@ -1,4 +1,4 @@
-"""The cells of Tables 1 and 2 as runs left them: confusion matrices per seed and test tile."""
+"""The cells of Tables 1 and 2, and their floors, as runs left them: confusion matrices per repetition and test tile."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import Statistic, copies, interval
-from sardino.evaluation.scores import majority
+from sardino.evaluation.scores import RISING, majority
 from sardino.evaluation.scores import miou as mean_iou
 from sardino.reporting.record import provenance
 from sardino.reporting.tables.paper import CellKey
 
-KINDS = ("finetune", "baseline")
+KINDS = ("finetune", "baseline", "floors")
+Pair = tuple[int, int]  # draw of the labelled tiles and seed of the training: a repetition
+ONE = "One draw of the labels and one seed"
 BOOTSTRAP_SEED = 0  # one for all cells: every cell is resampled alike, hence differences are paired
 
 
@@ -24,31 +26,30 @@ class Cells:
     """All cells of one profile, on one set of test tiles."""
 
     profile: str
-    confusions: dict[CellKey, NDArray[np.int64]]  # per cell (seeds, tiles, n, n) pixel counts
-    labelled: dict[CellKey, int]  # labelled training tiles
+    confusions: dict[CellKey, NDArray[np.int64]]  # per cell (repetitions, tiles, n, n) pixel counts
+    told: dict[CellKey, list[Mapping[str, Any]]]  # what the records say of each repetition, in the same order
     blocks: NDArray[Any]  # (tiles,) geographic band of each test tile
-    seeds: tuple[int, ...]  # of the trainings, the same for every cell
     labels: str  # name of the reference labels
     derived: bool  # the labels were computed from another image
     synthetic: bool  # pixels and labels are of the synthetic world
     _copies: dict[CellKey, NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def matrices(self, key: CellKey) -> NDArray[np.int64]:
-        """(seeds, tiles, n, n) of a cell; SardinoError names the run that is missing."""
+        """(repetitions, tiles, n, n) of a cell; SardinoError names the run that is missing."""
         if key not in self.confusions:
             raise SardinoError(f"the cell '{key}' is missing: run {key.run} of profile '{self.profile}' first")
         return self.confusions[key]
 
     def miou(self, key: CellKey) -> float:
-        """mIoU over the whole test set, averaged over seeds."""
+        """mIoU over the whole test set, averaged over repetitions."""
         return float(mean_iou(self.matrices(key).sum(1)).mean())
 
     def interval(self, key: CellKey, statistic: Statistic = mean_iou) -> tuple[float, float]:
-        """95 % interval of a score averaged over seeds; `caution` says what it holds."""
+        """95 % interval of a score averaged over repetitions; `caution` says what it holds."""
         return interval(self.matrices(key), self.blocks, statistic, seed=BOOTSTRAP_SEED)
 
     def copies(self, key: CellKey) -> NDArray[np.float64]:
-        """(DRAWS,) bootstrap copies of `miou`; copy i of every cell holds the same draw of seeds and blocks."""
+        """(DRAWS,) bootstrap copies of `miou`; copy i of every cell has the same chance (see bootstrap)."""
         if key not in self._copies:
             self._copies[key] = copies(self.matrices(key), self.blocks, seed=BOOTSTRAP_SEED)
         return self._copies[key]
@@ -64,9 +65,42 @@ class Cells:
         """What every caption says about the pixels and the labels."""
         return provenance(synthetic=self.synthetic, derived=self.derived)
 
+    @property
+    def arms(self) -> list[CellKey]:
+        """The cells of Tables 1 and 2."""
+        return [key for key in self.confusions if key.table]
+
+    def floors(self, fraction: float) -> list[CellKey]:
+        """The floors at a percentage of labels, from weak to strong; none where they were not run."""
+        return sorted((k for k in self.confusions if not k.table and k.fraction == fraction), key=self.miou)
+
+    def gain(self, key: CellKey) -> float | None:
+        """mIoU that the last fifth of steps gained on validation, mean over repetitions; None where not recorded."""
+        values: list[Any] = [each.get("gain_last_fifth") for each in self.told[key]]
+        return None if None in values else float(np.mean(values))
+
+    def rising(self, *keys: CellKey) -> bool | None:
+        """Whether one of these had not ended, by more than RISING; None where its records do not tell."""
+        gains = [self.gain(key) for key in keys if key.table]
+        known = [gain for gain in gains if gain is not None]
+        return max(known) > RISING if known and len(known) == len(gains) else None
+
+    def curve(self, key: CellKey) -> tuple[list[int], NDArray[np.float64]]:
+        """Steps, and mIoU on the validation tiles averaged over repetitions; empty where the records do not tell."""
+        curves = [each.get("curve", []) for each in self.told[key]]
+        return [look["step"] for look in curves[0]], np.array([[x["val_miou"] for x in c] for c in curves]).mean(0)
+
     def facts(self, key: CellKey) -> dict[str, Any]:
         """What the rows of every table say about a cell."""
-        return {**asdict(key), "labelled_tiles": self.labelled[key], "seeds": len(self.seeds)}
+        rows = self.told[key]
+        return {
+            **asdict(key),
+            "draws": len({_draw(row) for row in rows}),
+            "seeds": len({row["seed"] for row in rows}),
+            **{name: rows[0].get(name) for name in ("labelled_tiles", "steps", "parameters", "decoder_parameters")},
+            "gain_last_fifth": self.gain(key),
+            "rising": self.rising(key),
+        }
 
     @property
     def source(self) -> dict[str, Any]:
@@ -76,53 +110,74 @@ class Cells:
     @property
     def caution(self) -> str:
         """What the intervals hold, in one sentence."""
-        bands, tiles, seeds = len(np.unique(self.blocks)), len(self.blocks), len(self.seeds)
+        bands, tiles = len(np.unique(self.blocks)), len(self.blocks)
         places = f"the spread over {bands} geographic blocks of {tiles} test tiles"
         if bands == 1:
             places = f"no spread over places, because all {tiles} test tiles lie in one geographic block"
-        if seeds == 1:
-            return f"One seed: 95 % intervals hold {places}, and not the spread over trainings."
-        return f"95 % intervals hold the spread over {seeds} seeds, few as they are (Student's t), and {places}."
+        numbers: dict[tuple[int, int], dict[str, None]] = {}
+        for key in sorted(self.arms or self.confusions, key=lambda key: key.fraction):
+            facts = self.facts(key)
+            numbers.setdefault((facts["draws"], facts["seeds"]), {})[f"{key.fraction:g} %"] = None
+        if set(numbers) == {(1, 1)}:
+            return f"{ONE}: 95 % intervals hold {places}, and not the spread over other labels and trainings."
+        told = []
+        for (draws, seeds), fractions in numbers.items():
+            where = f" at {' and '.join(fractions)}" if len(numbers) > 1 else ""
+            told.append(f"{_counted(draws, 'draw')} of the labels and {_counted(seeds, 'seed')}{where}")
+        spread = f"the spread over repetitions ({', '.join(told)}), few as they are (Student's t)"
+        few = any(1 in pair for pair in numbers)
+        lacking = " One draw tells nothing of other labels, one seed little of other trainings." * few
+        return f"95 % intervals hold {spread}, and {places}.{lacking}"
 
 
 def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
-    """Gather the cells of all fine-tuning and baseline records of one profile, whose .npz files lie in a folder.
+    """Gather the cells of all fine-tuning, baseline and floors records of one profile, whose .npz lie in a folder.
 
     Raises:
-        SardinoError: none of these kinds, a missing or damaged .npz, a cell told twice, or runs that
-            differ in test tiles, seeds or data, and so cannot be compared.
+        SardinoError: none of these kinds, a missing or damaged .npz, a cell told twice, or runs that differ in test
+            tiles, data, or repetitions of the same percentage of labels, and so cannot be compared.
     """
-    chosen = [record for record in records if record["kind"] in KINDS]
+    # Floors of older records have no matrices.
+    chosen = [record for record in records if record["kind"] in KINDS and "cells" in record["results"]]
     if not chosen:
-        raise SardinoError(f"{folder} holds no fine-tuning or baseline record: run those notebooks first")
+        raise SardinoError(f"{folder} holds no fine-tuning, baseline or floors record: run those notebooks first")
     first = chosen[0]
-    by_seed: dict[CellKey, dict[int, NDArray[np.int64]]] = {}
-    labelled: dict[CellKey, int] = {}
+    found: dict[CellKey, dict[Pair, tuple[Mapping[str, Any], NDArray[np.int64]]]] = {}
     for record in chosen:
         _require_alike(record, first)
         for cell, matrices in _cells_of(record, folder):
-            table, seed = int(cell["table"]), int(cell["seed"])
+            table, pair = int(cell["table"]), (_draw(cell), int(cell["seed"]))
             arm, encoding, start = (str(cell[name]) for name in ("regions", "encoding", "initialisation"))
             key = CellKey(table, arm if table == 1 else "", encoding, start, float(cell["fraction"]))
-            if seed in by_seed.setdefault(key, {}):
-                raise SardinoError(f"two records of {folder} hold the cell '{key}' of seed {seed}: delete one")
-            by_seed[key][seed] = matrices
-            labelled[key] = int(cell["labelled_tiles"])
-    seeds = tuple(sorted(next(iter(by_seed.values()))))
-    for key, draws in by_seed.items():
-        if tuple(sorted(draws)) != seeds:
-            raise SardinoError(f"the cell '{key}' has seeds {sorted(draws)}, others have {list(seeds)}: run {key.run}")
+            if pair in found.setdefault(key, {}):
+                raise SardinoError(f"two records of {folder} hold the cell '{key}' of draw and seed {pair}: delete one")
+            found[key][pair] = cell, matrices
+    pairs: dict[tuple[bool, float], list[Pair]] = {}  # of each percentage of labels, in the first cell's order
+    for key, cells in found.items():
+        expected = pairs.setdefault((key.table == 0, key.fraction), list(cells))
+        if set(cells) != set(expected):
+            has, others = sorted(cells), sorted(expected)
+            raise SardinoError(f"the cell '{key}' has (draw, seed) {has}, others have {others}: run {key.run} again")
+    ordered = {key: [cells[pair] for pair in pairs[key.table == 0, key.fraction]] for key, cells in found.items()}
     results = first["results"]
     return Cells(
         profile=str(first["profile"]),
-        confusions={key: np.stack([draws[seed] for seed in seeds]) for key, draws in by_seed.items()},
-        labelled=labelled,
+        confusions={key: np.stack([matrices for _, matrices in cells]) for key, cells in ordered.items()},
+        told={key: [cell for cell, _ in cells] for key, cells in ordered.items()},
         blocks=np.asarray(results["test_blocks"]),
-        seeds=seeds,
         labels=str(results["labels_name"]),
         derived=bool(results["derived"]),
         synthetic=bool(first["data"]["synthetic"]),
     )
+
+
+def _draw(cell: Mapping[str, Any]) -> int:
+    """Number of the draw of the labelled tiles; in older records the seed decided it too."""
+    return int(cell.get("draw", cell["seed"]))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number > 1)}"
 
 
 def _cells_of(record: Mapping[str, Any], folder: Path) -> list[tuple[Mapping[str, Any], NDArray[np.int64]]]:

@@ -8,12 +8,12 @@ import pandas as pd
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
-from sardino.reporting.tables.cells import Cells
+from sardino.reporting.tables.cells import ONE, Cells
 from sardino.reporting.tables.contrasts import CLAIMS, RULE, Claim, Contrast, Verdict, all_of, judge
-from sardino.reporting.tables.render import Form, document, interval
+from sardino.reporting.tables.render import Form, document, interval, marked, rising_note
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]
-COLUMNS += ["ours", "low", "high", "verdict", "why"]
+COLUMNS += ["ours", "low", "high", "verdict", "rising", "why"]
 LARGEST_PERCENT = 500  # of relative changes that are told: beside a score near 0 a percentage says nothing
 SHOWN = 4  # parts of a claim written out with their numbers; the rest are counted
 # Value, low and high by claim id, of claims that rest on more than the tables' cells.
@@ -30,7 +30,8 @@ def claims_table(
         fractions: the profile's percentages of labels.
 
     Returns:
-        COLUMNS; ours, low and high are differences of mIoU, or what was measured; NaN where nothing was run.
+        COLUMNS; ours, low and high are differences of mIoU, or what was measured; NaN where nothing was run. rising:
+        how many of its cells still rise; None where no record tells.
 
     Raises:
         SardinoError: a cell the profile asks for is missing; names its run.
@@ -66,19 +67,19 @@ def render_claims(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str
     for r in frame.itertuples():
         if form == "markdown":
             tables = r.paper_table_value + (" (text and table disagree)" if r.paper_consistent is False else "")
-            rows.append([r.id, r.claim, r.paper_text_value, tables, interval(r), r.verdict, r.why])
+            rows.append([r.id, r.claim, r.paper_text_value, tables, interval(r), marked(r.verdict, r), r.why])
         else:
             agree = {True: "yes", False: "NO"}.get(r.paper_consistent, "-")
-            rows.append([r.id, r.paper_text_value, agree, interval(r), r.verdict])
+            rows.append([r.id, r.paper_text_value, agree, interval(r), marked(r.verdict, r)])
     if form == "markdown":
         head = ["id", "claim", "paper's text", "paper's tables", "ours [95 % interval]", "verdict", "why"]
-        return document(form, title, (head, rows), f"{cells.caution} {RULE}")
+        return document(form, title, (head, rows), f"{cells.caution} {RULE}{rising_note(frame)}")
     head = ["claim", "paper's text", "its tables agree", "ours [95 %]", "verdict"]
-    return document(form, title, (head, rows), cells.caution)
+    return document(form, title, (head, rows), f"{cells.caution}{rising_note(frame)}")
 
 
 def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions: Sequence[float]) -> list[Any]:
-    """ours, low, high, verdict, why."""
+    """ours, low, high, verdict, rising, why."""
     run: list[Contrast] = []
     lacking: list[str] = []
     for contrast in claim.contrasts:
@@ -88,7 +89,7 @@ def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions:
         run += [] if lacks else [contrast.moved(roles)]
     left_out = f"Not run in this profile: {', '.join(dict.fromkeys(lacking))}."
     if not run or (lacking and not claim.partial):
-        return [np.nan, np.nan, np.nan, "undecided", left_out]
+        return [np.nan, np.nan, np.nan, "undecided", None, left_out]
     verdicts = [contrast.verdict(cells) for contrast in run]
     headline = [contrast for contrast in run if contrast.headline]
     ours = float(np.mean([contrast.value(cells.miou) for contrast in headline]))
@@ -98,19 +99,23 @@ def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions:
         why.append(left_out)
     if not all(contrast.learnt(cells) for contrast in run):
         why.append("No cell of a part beats the majority-class predictor.")
-    if len(cells.seeds) == 1:
-        why.append("One seed.")
-    return [ours, low, high, all_of(verdicts), " ".join(why)]
+    keys = {key for contrast in run for key in contrast.keys}
+    known = [rises for key in keys if (rises := cells.rising(key)) is not None]
+    if any(known):
+        why.append(f"{sum(known)} of its {len(keys)} cells still rise.")
+    if all(len(cells.told[key]) == 1 for key in keys):
+        why.append(f"{ONE}.")
+    return [ours, low, high, all_of(verdicts), sum(known) if known else None, " ".join(why)]
 
 
 def _from_measured(claim: Claim, measured: Measured) -> list[Any]:
     if claim.id not in measured:
-        return [np.nan, np.nan, np.nan, "undecided", "Not measured in this profile."]
+        return [np.nan, np.nan, np.nan, "undecided", None, "Not measured in this profile."]
     value, low, high = measured[claim.id]
     if not low <= high:
         raise SardinoError(f"the measurement of claim '{claim.id}' has an interval from {low} to {high}")
     why = f"Measured {value:+.3f} [{low:+.3f}, {high:+.3f}] against its null, where 0 is chance."
-    return [value, low, high, judge("more", low, high), why]
+    return [value, low, high, judge("more", low, high), None, why]
 
 
 def _why(contrasts: Sequence[Contrast], verdicts: Sequence[Verdict], cells: Cells) -> str:

@@ -19,8 +19,8 @@ Verdict = Literal["supported", "not supported", "undecided"]
 
 MARGIN = 0.02  # mIoU that counts as no difference, twice what the paper's "no longer" and "equally good" leave open
 RULE = (
-    "A contrast is a difference of mIoU between cells trained with the same seeds and judged on the same test tiles; "
-    "its 95 % interval resamples geographic blocks, and mixes seeds where there are several, alike on both sides. "
+    "A contrast is a difference of mIoU between cells that share draws of labels, seeds and test tiles. Its 95 % "
+    "interval resamples geographic blocks, and mixes repetitions where there are several, alike on both sides. "
     '"More" is supported where the interval lies above 0 and not supported where it lies below. '
     f'"No gain" is supported where the interval ends at or below +{MARGIN}, otherwise not supported where it begins '
     "above 0. "

@@ -14,12 +14,12 @@ from sardino.reporting.rows import ENCODINGS
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.contrasts import gain
 from sardino.reporting.tables.paper import BASELINES, TITLES, CellKey, paper_cells
-from sardino.reporting.tables.render import Form, document
+from sardino.reporting.tables.render import Form, document, marked, rising_note
 
 SCORES = {"miou": miou, "miou_all": miou_all, "accuracy": accuracy, "macro_f1": macro_f1}
 """Scores of a matrix summed over the test set; each gets an interval."""
-COLUMNS = ["table", "regions", "encoding", "initialisation", "baseline", "fraction", "labelled_tiles", "seeds"]
-COLUMNS += ["factor", "low", "high", "least", "most", "told", "paper_told", "labels", "derived", "synthetic"]
+COLUMNS = ["table", "regions", "encoding", "initialisation", "baseline", "fraction", "labelled_tiles", "draws", "seeds"]
+COLUMNS += ["factor", "low", "high", "least", "most", "told", "paper_told", "rising", "labels", "derived", "synthetic"]
 HOW_TO_READ = (
     "Factor: how many times the labels the baseline needs for the same mIoU [95 % interval]. The baseline's curve runs "
     'over the logarithm of labelled tiles and is never extrapolated: "> 10" is more than its most labels can tell, '
@@ -28,10 +28,10 @@ HOW_TO_READ = (
 
 
 def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
-    """One row a cell: scores averaged over seeds with the low and high of their intervals, then IoU per class.
+    """One row a cell or floor: scores averaged over repetitions, low and high of their intervals, then IoU per class.
 
     "miou" is the headline. "miou_batches" is the authors' mean over batches of 8 test tiles, and has no interval,
-    because its batches cut across bands. A class in neither reference nor prediction of any seed has no IoU.
+    because its batches cut across bands. A class in neither reference nor prediction of any repetition has no IoU.
 
     Args:
         classes: names of the legend, in the order of the matrices.
@@ -48,7 +48,7 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
             low, high = cells.interval(key, statistic)
             row |= {name: float(statistic(summed).mean()), f"{name}_low": low, f"{name}_high": high}
         row["miou_batches"] = float(np.mean([miou_batches(each) for each in matrices]))
-        iou = class_iou(summed)  # (seeds, n)
+        iou = class_iou(summed)  # (repetitions, n)
         known = np.isfinite(iou)
         mean = np.where(known, iou, 0).sum(0) / np.maximum(known.sum(0), 1)
         values = np.where(known.any(0), mean, np.nan)
@@ -58,19 +58,21 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def differences_table(cells: Cells) -> pd.DataFrame:
-    """Paired differences of mIoU: pre-training, tokens over attention maps, attention maps beside SAR.
+    """Paired differences of mIoU: pre-training, tokens over attention, attention maps beside SAR, arms over floors.
 
     Returns:
         One row a pair of cells that were both run: what is subtracted from what, the difference, its interval, and the
         paper's difference where the paper has both cells of these arms.
     """
     rows = []
-    for name, better, other in _pairs(list(cells.confusions)):
+    over = [("arm - strongest floor", key, floors[-1]) for key in cells.arms if (floors := cells.floors(key.fraction))]
+    for name, better, other in [*_pairs(cells.arms), *over]:
         contrast = gain(name, better, other)
         low, high = bounds(contrast.copies(cells))
         known = all(key in paper_cells() for key in contrast.keys)
         row = {"comparison": name, **cells.facts(better), "miou": cells.miou(better), "other_miou": cells.miou(other)}
         row |= {"difference": contrast.value(cells.miou), "low": low, "high": high}
+        row["rising"] = cells.rising(better, other)
         rows.append({**row, "paper_difference": contrast.paper_value if known else np.nan, **cells.source})
     return pd.DataFrame(rows)
 
@@ -101,16 +103,17 @@ def efficiency_table(cells: Cells) -> pd.DataFrame:
         most are what the curve can tell; told is the text for readers, paper_told the same of the paper's tables.
     """
     rows = []
-    for key, baseline in _arms(cells.confusions):
+    for key, baseline in _arms(cells.arms):
         if any(each not in cells.confusions for each in baseline):
             continue
-        labels = np.array([cells.labelled[each] for each in baseline], np.float64)
+        labels = np.array([cells.facts(each)["labelled_tiles"] for each in baseline], np.float64)
         scores = np.array([cells.miou(each) for each in baseline])
         copies = np.stack([cells.copies(each) for each in baseline], axis=-1)
-        found = factor(labels, (scores, copies), cells.labelled[key], (cells.miou(key), cells.copies(key)))
         row = cells.facts(key) | {"baseline": f"{baseline[0].encoding} {baseline[0].initialisation}"}
+        found = factor(labels, (scores, copies), row["labelled_tiles"], (cells.miou(key), cells.copies(key)))
         row |= {"factor": found.value, "low": found.low, "high": found.high, "least": found.least, "most": found.most}
-        rows.append({**row, "told": str(found), "paper_told": paper_factor(key, baseline), **cells.source})
+        row |= {"told": str(found), "paper_told": paper_factor(key, baseline), **cells.source}
+        rows.append({**row, "rising": cells.rising(key, *baseline)})
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -145,10 +148,10 @@ def render_efficiency(frame: pd.DataFrame, cells: Cells, form: Form = "text") ->
     rows = []
     parts = frame.groupby(["table", "regions", "encoding", "initialisation", "baseline"], sort=False)
     for (_, regions, encoding, initialisation, baseline), part in parts:
-        told = {row.fraction: f"{row.told} ({row.paper_told})" for row in part.itertuples()}
+        told = {row.fraction: marked(f"{row.told} ({row.paper_told})", row) for row in part.itertuples()}
         of, how = baseline.rsplit(" ", 1)
         against = TITLES[how].lower() if of == encoding else TITLES[of]
         arm = f"{TITLES[encoding]}{', ' + regions if regions else ''}"
         rows.append([arm, TITLES[initialisation], against, *(told.get(fraction, "-") for fraction in fractions)])
     title = f"Label efficiency ({cells.provenance}): what an arm is worth in labels of its baseline"
-    return document(form, title, (heads, rows), f"{HOW_TO_READ} {cells.caution}")
+    return document(form, title, (heads, rows), f"{HOW_TO_READ} {cells.caution}{rising_note(frame)}")

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sardino.evaluation.floors import MODELS
 from sardino.reporting.rows import UNETS, encoding_of, row_run, written
 
 BASELINES = tuple(map(written, UNETS))  # column groups of Table 2
@@ -13,22 +14,25 @@ BASELINES = tuple(map(written, UNETS))  # column groups of Table 2
 TITLES = {"attention": "Attention maps", "tokens": "Tokens"}
 TITLES |= {"unet": "U-Net (only SAR)", "unet+attention": "U-Net (SAR + attention maps)"}
 TITLES |= {"scratch": "From scratch", "frozen": "Pre-trained, frozen", "unfrozen": "Pre-trained, not frozen"}
+# Of floors, which the paper lacks: the model, and what it is told of a pixel.
+TITLES |= {model: title.capitalize() for model, title in MODELS.items()}
+TITLES |= {"none": "-", "channels": "Channels", "surroundings": "Channels and surroundings"}
 
 
 @dataclass(frozen=True, order=True)
 class CellKey:
     """One cell of Table 1 or 2."""
 
-    table: int
+    table: int  # 0 of a floor, which stands below both
     regions: str  # pre-training arm, "europe" or "all" in the paper; "" in Table 2
-    encoding: str  # of ENCODINGS or BASELINES
-    initialisation: str
+    encoding: str  # of ENCODINGS or BASELINES; of a floor its model
+    initialisation: str  # of a floor what its model is told of a pixel
     fraction: float  # percent of the training tiles whose labels are used
 
     @property
     def run(self) -> str:
         """Name of the run that makes this cell."""
-        return row_run(encoding_of(self.encoding), self.initialisation, self.regions)
+        return "floors" if self.table == 0 else row_run(encoding_of(self.encoding), self.initialisation, self.regions)
 
     def __str__(self) -> str:
         where = f"{self.regions} " if self.regions else ""

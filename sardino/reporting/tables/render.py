@@ -6,40 +6,47 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from sardino.evaluation.floors import FEATURES, MODELS
-from sardino.reporting.rows import INITIALISATIONS
+from sardino.evaluation.floors import FEATURES, MODELS, PIXELS
+from sardino.evaluation.scores import RISING
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import TITLES, paper_arm
+from sardino.reporting.tables.tables import arms_and_floors
 
 Form = Literal["text", "markdown", "latex"]
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows
 HOW_TO_READ = "Each cell: this run's mIoU [its interval] (the paper's)."
+ABOUT_FLOORS = f"Each floor learns from {PIXELS:,} pixels of the same labelled tiles at most. Channels: "
+ABOUT_FLOORS += f"{FEATURES['channels']}; channels and surroundings: {FEATURES['surroundings']}."
+RISES, STRONGEST = "\N{UPWARDS ARROW}", "*"  # marks behind a mIoU
 SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}
 SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", '"': "''"}
-SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}"}
+SPECIAL |= {"<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", RISES: r"\textuparrow{}"}
 
 
 def table1(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
     """Table 1: a grid per arm; as text, of at most 120 columns, per arm and encoding; as LaTeX one of all arms."""
     title = f"Table 1 ({cells.provenance}). mIoU of land-cover maps from attention maps and from tokens"
-    arms = [(str(arm), part) for arm, part in frame.groupby("regions", sort=False)]
+    rows, floors = arms_and_floors(frame)
+    keys, arms = {"Read from": "encoding", "Backbone": "initialisation"}, list(rows.groupby("regions", sort=False))
     if form == "latex":
-        keys = {"Pre-trained on": "regions_title", "Read from": "encoding", "Backbone": "initialisation"}
-        others = [_arm_heading(arm, part) for arm, part in arms if paper_arm(arm) != arm]
-        return latex(_long_grid(frame, keys), title, [*others, _notes(cells)], "tab:miou-vit")
+        keys = {"Pre-trained on": "regions_title", **keys}
+        others = [_arm_heading(str(arm), part) for arm, part in arms if paper_arm(str(arm)) != arm]
+        notes = [*others, *_notes(frame, cells)]
+        return latex(_long_grid(rows, keys), title, notes, "tab:miou-vit", _long_grid(floors, keys)[1])
     parts: list[str | Grid] = []
     for arm, part in arms:
-        parts += [heading(_arm_heading(arm, part), form), *_grids(part, form)]
-    return document(form, title, *parts, _notes(cells))
+        parts += [heading(_arm_heading(str(arm), part), form), *_grids(part, keys, form)]
+    return document(form, title, *parts, *_floors(floors, form), *_notes(frame, cells))
 
 
 def table2(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
     """Table 2: one grid; as text one per U-Net."""
     title = f"Table 2 ({cells.provenance}). mIoU of a supervised U-Net, without and with attention maps"
+    rows, floors = arms_and_floors(frame)
+    keys, notes = {"Model": "encoding", "Backbone": "initialisation"}, _notes(frame, cells)
     if form == "latex":
-        grid = _long_grid(frame, {"Model": "encoding", "Backbone": "initialisation"})
-        return latex(grid, title, [_notes(cells)], "tab:miou-unet")
-    return document(form, title, *_grids(frame, form), _notes(cells))
+        return latex(_long_grid(rows, keys), title, notes, "tab:miou-unet", _long_grid(floors, keys)[1])
+    return document(form, title, *_grids(rows, keys, form), *_floors(floors, form), *notes)
 
 
 def table3(frame: pd.DataFrame, where: str, form: Form = "text") -> str:
@@ -58,28 +65,6 @@ def table3(frame: pd.DataFrame, where: str, form: Form = "text") -> str:
     if form == "text":
         notes = [textwrap.fill(note, 120, subsequent_indent="   ") for note in notes]
     return document(form, title, (heads, rows), "\n".join(notes))
-
-
-def floors(frame: pd.DataFrame, unets: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
-    """What single pixels give with the same labels, above Table 2's U-Nets: models down, label fractions across.
-
-    Args:
-        frame: of sardino.evaluation.floors.
-        unets: Table 2.
-    """
-    named = [(_floor(row.model, row.features), row) for row in frame.itertuples()]
-    named += [(f"{TITLES[row.encoding]}, {TITLES[row.initialisation].lower()}", row) for row in unets.itertuples()]
-    told: dict[str, dict[float, str]] = {}
-    for name, row in named:
-        told.setdefault(name, {})[row.fraction] = scored(row)
-    fractions = list(dict.fromkeys(frame["fraction"]))
-    rows = [[name, *(entries.get(fraction, "-") for fraction in fractions)] for name, entries in told.items()]
-    title = f"Floors ({cells.provenance}). mIoU of simple models of single pixels, beside the U-Nets of Table 2"
-    notes = (
-        f"Each cell: mIoU [its interval]. All rows learn from the same labelled tiles; a floor from "
-        f"{frame['pixels'].max():,} of their pixels at most. {cells.caution} Reference: {cells.labels}."
-    )
-    return document(form, title, (["", *(f"{fraction:g} %" for fraction in fractions)], rows), notes)
 
 
 def document(form: Form, title: str, *parts: str | Grid) -> str:
@@ -108,11 +93,14 @@ def aligned(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * (sum(widths) + 2 * len(widths) - 2), *lines[1:]])
 
 
-def latex(grid: Grid, caption: str, notes: Sequence[str], label: str) -> str:
-    """A table environment; needs the packages booktabs and graphicx."""
+def latex(grid: Grid, caption: str, notes: Sequence[str], label: str, more: Sequence[Sequence[str]] = ()) -> str:
+    """A table environment, more rows below a rule; needs the packages booktabs and graphicx."""
     heads, rows = grid
-    frame = pd.DataFrame([list(map(escaped, row)) for row in rows], columns=list(map(escaped, heads)))
-    tabular = frame.to_latex(index=False, column_format="l" * len(heads)).strip()
+    cells = [list(map(escaped, row)) for row in [*rows, *more]]
+    frame = pd.DataFrame(cells, columns=list(map(escaped, heads)))
+    lines = frame.to_latex(index=False, column_format="l" * len(heads)).strip().split("\n")
+    end = lines.index(r"\bottomrule") - len(more)
+    tabular = "\n".join([*lines[:end], *[r"\midrule"] * bool(more), *lines[end:]])
     below = "\n".join(rf"\par {escaped(note)}" for note in notes)
     return (
         "% Needs \\usepackage{booktabs,graphicx}.\n"
@@ -130,12 +118,15 @@ def escaped(text: str) -> str:
 
 
 def scored(row: Any) -> str:
-    """A mIoU and its interval."""
-    return f"{row.miou:.3f} [{row.low:.3f}, {row.high:.3f}]"
+    """A mIoU with its marks, and its interval."""
+    marks = RISES * _is(row, "rising") + STRONGEST * _is(row, "strongest")
+    return f"{row.miou:.3f}{marks} [{row.low:.3f}, {row.high:.3f}]"
 
 
 def entry(row: Any) -> str:
-    """One cell: our mIoU, its interval, the paper's."""
+    """One cell: our mIoU, its interval, the paper's; the paper has no floors."""
+    if row.encoding in MODELS:
+        return scored(row)
     return f"{scored(row)} ({'-' if pd.isna(row.paper_miou) else f'{row.paper_miou:.3f}'})"
 
 
@@ -144,10 +135,65 @@ def interval(row: Any) -> str:
     return "-" if pd.isna(row.ours) else f"{row.ours:+.3f} [{row.low:+.3f}, {row.high:+.3f}]"
 
 
-def _notes(cells: Cells) -> str:
-    """What stands below Tables 1 and 2."""
-    floor = f"Always predicting the most frequent class scores {cells.miou_majority:.3f}."
-    return f"{HOW_TO_READ} {cells.caution} {floor} Reference: {cells.labels}."
+def marked(text: str, row: Any) -> str:
+    """What is told of a row, marked where a cell behind it still rises."""
+    return f"{text} {RISES}" if _is(row, "rising") else text
+
+
+def rising_note(frame: pd.DataFrame) -> str:
+    """What that mark says, where a row has it."""
+    return f" {RISES} a cell behind it still rises." * any(_is(row, "rising") for row in frame.itertuples())
+
+
+def _is(row: Any, name: str) -> bool:
+    """Whether a column says so; not where it is empty, as it is of older records."""
+    value = getattr(row, name, None)
+    return bool(pd.notna(value) and value)
+
+
+def _notes(frame: pd.DataFrame, cells: Cells) -> list[str]:
+    """What stands below Tables 1 and 2, a paragraph each."""
+    rows, floors = arms_and_floors(frame)
+    known = rows["rising"].dropna().astype(bool)
+    rising = f"{RISES} still rising, that is the last fifth of its steps gained more than {RISING} mIoU on validation "
+    rising += f"tiles: {known.sum()} of {len(known)} cells." if len(known) else "tiles: not recorded."
+    reading = f"{HOW_TO_READ} {cells.caution} {rising} Reference: {cells.labels}."
+    return [reading, _beside_floors(rows, floors), _sizes(rows)]
+
+
+def _beside_floors(rows: pd.DataFrame, floors: pd.DataFrame) -> str:
+    """Which floor is the strongest, and by name the arms that stay below it."""
+    if floors.empty:
+        return "Floors: not recorded."
+    best = floors[floors["strongest"]].set_index("fraction")["miou"]
+    below: dict[str, list[str]] = {}
+    for row in rows.itertuples():
+        if row.miou < best.get(row.fraction, 0.0):
+            below.setdefault(named(row, "encoding", "initialisation"), []).append(f"{row.fraction:g} %")
+    told = "; ".join(f"{name} ({', '.join(fractions)})" for name, fractions in below.items())
+    return f"{STRONGEST} the strongest floor of a column; below it: {told or 'no arm'}. {ABOUT_FLOORS}"
+
+
+def named(row: Any, *columns: str) -> str:
+    """A row of a table by some of its columns, in words."""
+    names = [getattr(row, column, "") for column in ("regions_title", *columns)]
+    return " / ".join(TITLES.get(name, name) for name in names if name)
+
+
+def _sizes(rows: pd.DataFrame) -> str:
+    """Parameters of each network, and of its decoder."""
+    told: dict[str, dict[str, None]] = {}
+    for row in rows.itertuples():
+        network, decoder = ("-" if pd.isna(n) else f"{n:,}" for n in (row.parameters, row.decoder_parameters))
+        told.setdefault(named(row, "encoding"), {})[f"{network} ({decoder})"] = None
+    each = "; ".join(f"{name} {' or '.join(sizes)}" for name, sizes in told.items())
+    return f"Parameters (of the decoder alone): {each}."
+
+
+def _floors(frame: pd.DataFrame, form: Form) -> list[str | Grid]:
+    """The floors' heading and grid, as they stand below Tables 1 and 2; nothing where they were not run."""
+    grid = _long_grid(frame, {"Model": "encoding", "Told of a pixel": "initialisation"})
+    return [] if frame.empty else [heading("Floors: single pixels, with the same labelled tiles", form), grid]
 
 
 def _arm_heading(arm: str, part: pd.DataFrame) -> str:
@@ -159,23 +205,14 @@ def _arm_heading(arm: str, part: pd.DataFrame) -> str:
     return f"{title} ({labels}a different task: the paper's Europe rows stand beside it for orientation only)"
 
 
-def _floor(model: str, features: str) -> str:
-    known = {"none": "", "channels": f": {FEATURES['channels']}"}
-    return MODELS[model].capitalize() + known.get(features, f": these {FEATURES.get(features)}")
-
-
-def _grids(frame: pd.DataFrame, form: Form) -> list[Grid]:
-    """Initialisations down, encodings and fractions across; as text an encoding a grid, for lines of 120 columns."""
-    if form == "text" and frame["encoding"].nunique() > 1:
-        return [grid for _, part in frame.groupby("encoding", sort=False) for grid in _grids(part, form)]
-    columns = list(frame[["encoding", "fraction"]].drop_duplicates().itertuples(index=False, name=None))
-    told = {(row.encoding, row.fraction, row.initialisation): entry(row) for row in frame.itertuples()}
-    heads = ["", *(f"{TITLES[encoding]}, {fraction:g} %" for encoding, fraction in columns)]
-    if frame["encoding"].nunique() == 1:
-        heads = [TITLES[columns[0][0]], *(f"{fraction:g} %" for _, fraction in columns)]
-    present = [start for start in INITIALISATIONS if start in set(frame["initialisation"])]
-    # "-" where the paper has "-".
-    return [(heads, [[TITLES[start], *(told.get((*c, start), "-") for c in columns)] for start in present])]
+def _grids(frame: pd.DataFrame, keys: dict[str, str], form: Form) -> list[str | Grid]:
+    """One grid; as text one for each encoding below its title, for lines of 120 columns."""
+    if form != "text":
+        return [_long_grid(frame, keys)]
+    told: list[str | Grid] = []
+    for encoding, part in frame.groupby("encoding", sort=False):
+        told += [TITLES[str(encoding)], _long_grid(part, {"": "initialisation"})]
+    return told
 
 
 def _long_grid(frame: pd.DataFrame, keys: dict[str, str]) -> Grid:

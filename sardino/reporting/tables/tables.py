@@ -1,4 +1,4 @@
-"""Tables 1, 2 and 3 as tidy frames: our number, its interval, the paper's; in Table 3 why ours is another."""
+"""Tables 1, 2 and 3 as tidy frames: our number, its interval, the paper's; floors; in Table 3 why ours is another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from sardino.evaluation.floors import MODELS
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, baseline_rows
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import BASELINES, CellKey, paper, paper_arm, paper_cells
 
-SCORES = ["encoding", "initialisation", "fraction", "labelled_tiles", "seeds", "miou", "low", "high", "paper_miou"]
+SCORES = ["encoding", "initialisation", "fraction", "labelled_tiles", "draws", "seeds", "miou", "low", "high"]
+SCORES += ["paper_miou", "steps", "gain_last_fifth", "rising", "strongest", "parameters", "decoder_parameters"]
 LABELS = ["labels", "derived", "synthetic"]
 CLASSES = 1000  # of the classifier that a ViT carries before anyone takes it off
 SIZES = {"europe": "tiny", "all": "base"}  # the ViT of each of the paper's arms (section 3)
@@ -20,7 +22,7 @@ Results = Mapping[str, Any]
 
 
 def table1(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) -> pd.DataFrame:
-    """Attention maps against tokens (paper, Table 1): one row per arm, encoding, initialisation and fraction.
+    """Attention maps against tokens (paper, Table 1): one row per arm, encoding, initialisation and fraction; floors.
 
     Args:
         titles: the profile's pre-training arms in order, with their headings.
@@ -31,22 +33,37 @@ def table1(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) 
     """
     places = product(titles, ENCODINGS, INITIALISATIONS, fractions)
     keys = [CellKey(1, arm, encoding, start, float(fraction)) for arm, encoding, start, fraction in places]
-    rows = [{"regions_title": titles[key.regions], **_row(cells, key)} for key in keys]
-    return pd.DataFrame(rows, columns=["regions", "regions_title", *SCORES, *LABELS])
+    return _frame(cells, keys, fractions, {**titles, "": "Floors"})
 
 
 def table2(cells: Cells, fractions: Sequence[float]) -> pd.DataFrame:
-    """U-Net with and without attention maps (paper, Table 2): 12 rows at three fractions."""
+    """U-Net with and without attention maps (paper, Table 2): 12 rows at three fractions; then the floors."""
     rows = [(encoding, start) for encoding in BASELINES for start in baseline_rows(encoding)]
     keys = [CellKey(2, "", *row, float(fraction)) for row in rows for fraction in fractions]
-    return pd.DataFrame([_row(cells, key) for key in keys], columns=[*SCORES, *LABELS])
+    return _frame(cells, keys, fractions)
 
 
-def _row(cells: Cells, key: CellKey) -> dict[str, Any]:
-    low, high = cells.interval(key)
-    counterpart = replace(key, regions=paper_arm(key.regions) if key.table == 1 else "")
-    theirs = paper_cells().get(counterpart, np.nan)
-    return {**cells.facts(key), "miou": cells.miou(key), "low": low, "high": high, "paper_miou": theirs, **cells.source}
+def arms_and_floors(frame: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows of a table's arms, and those of the floors below them."""
+    floor = frame["encoding"].isin(MODELS)
+    return frame[~floor], frame[floor]
+
+
+def _frame(
+    cells: Cells, keys: Sequence[CellKey], fractions: Sequence[float], titles: Mapping[str, str] | None = None
+) -> pd.DataFrame:
+    """Rows of these cells, then of the floors at these fractions, as far as they were run."""
+    strongest = {floors[-1] for fraction in fractions if (floors := cells.floors(fraction))}
+    below = [key for key in cells.confusions if not key.table and key.fraction in fractions]
+    rows = []
+    for key in [*keys, *below]:
+        low, high = cells.interval(key)
+        counterpart = replace(key, regions=paper_arm(key.regions) if key.table == 1 else "")
+        row = {**cells.facts(key), "miou": cells.miou(key), "low": low, "high": high, **cells.source}
+        row |= {"paper_miou": paper_cells().get(counterpart, np.nan), "strongest": key in strongest}
+        rows.append({**row, "regions_title": (titles or {}).get(key.regions, "")})
+    frame = pd.DataFrame(rows, columns=[*(["regions", "regions_title"] if titles else []), *SCORES, *LABELS])
+    return frame.astype(dict.fromkeys(("steps", "parameters", "decoder_parameters"), "Int64"))
 
 
 def table3(
