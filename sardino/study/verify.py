@@ -14,9 +14,7 @@ from sardino.study.workspace import Workspace
 
 EQUAL, WITHIN, OUTSIDE, DIFFERS, MISSING = "equal", "within", "outside", "differs", "missing"
 """What has no interval differs where it is not equal; missing is what was published and not made here."""
-SCORED = {"metrics.csv": ("cells", "miou_low", "miou_high"), "floors.csv": ("floors", "low", "high")}
-"""Tables of mIoUs: what a row is, and the columns of its interval."""
-KEYS = ("regions", "encoding", "initialisation", "model", "features")  # that name a row, with its label fraction
+KEYS = ("regions", "encoding", "initialisation")  # that name a row of metrics.csv, with its label fraction
 
 
 class Said(NamedTuple):
@@ -88,11 +86,11 @@ def _said(path: Path) -> dict[tuple[str, str], Said]:
         record = read_record(path)
         return {("records", path.stem): Said(substance(record), f"{record['results'].get('loss_first', '')}")}
     found = {("tables", path.name): Said(path.read_bytes())}
-    kind, low, high = SCORED.get(path.name, ("", "", ""))
     with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file) if kind else ():
+        for row in csv.DictReader(file) if path.name == "metrics.csv" else ():
+            kind = "floors" if row["table"] == "0" else "cells"
             name = " ".join(row[each] for each in KEYS if row.get(each)) + f", {float(row['fraction']):g} %"
-            found[kind, name] = Said(row, row["miou"], (float(row[low] or "nan"), float(row[high] or "nan")))
+            found[kind, name] = Said(row, row["miou"], (float(row["miou_low"]), float(row["miou_high"])))
     return found
 
 
