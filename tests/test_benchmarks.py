@@ -2,12 +2,19 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
+import paper_size
 import pytest
-from row import read_benchmark
+import torch
+from row import Row, read_benchmark
 
+from sardino.reporting.record import TRAININGS
+from sardino.study.plan import Run, plan
 from sardino.study.profile import FOLDER
+from sardino.study.workspace import Workspace
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,3 +79,35 @@ def test_the_papers_sizes_are_measured_on_a_minute_profile(tmp_path: Path) -> No
     assert "left out" not in done.stdout and all(row["value"] > 0 for row in written)
     assert [units.count(unit) for unit in ("tiles/s", "s/step", "TFLOP/s", "GiB", "s", "Mpx/s")] == [3, 2, 2, 2, 10, 6]
     assert units.count("windows/s") in (6, 12)  # beside float32, and bfloat16 where the CPU has it
+
+
+def test_a_stage_that_is_not_expected_to_end_in_time_is_left_out_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A forecast hour takes 100 s of a pre-training and 10 s of a cell here, and the second pre-training has five."""
+    clock = [0.0]
+
+    class Stages(paper_size.Stages):
+        def data(self) -> Iterator[Row]:
+            yield Row("data", 1.0, "tiles/s")
+
+        def pretraining(self, run: Run) -> Iterator[Row]:
+            clock[0] += 100
+            yield Row(run.name, 1.0, "tiles/s")
+
+        def cell(self, run: Run) -> Iterator[Row]:
+            clock[0] += 10
+            yield Row(run.name, 1.0, "s")
+
+    space = Workspace.open("paper-size", root=ROOT)
+    runs = plan(space.profile)
+    trained = sum(run.kind in TRAININGS for run in runs)
+    hours = [SimpleNamespace(name=run.name, hours=5.0 if run.name == "pretrain-all" else 1.0) for run in runs]
+    monkeypatch.setattr(paper_size, "Stages", Stages)
+    monkeypatch.setattr(paper_size, "forecast", lambda profile, device: hours)
+    monkeypatch.setattr(paper_size.time, "monotonic", lambda: clock[0])
+    paper_size.measure(space, torch.device("cpu"), 140.0, tmp_path / "out.json")
+    *measured, left = read_benchmark(tmp_path / "out.json")
+    assert [row["name"].partition(",")[0] for row in measured][:2] == ["data", "pretrain-europe"]
+    assert clock[0] == 140 and len(measured) == 6  # a pre-training, four cells
+    assert "pretrain-all (the time left is too short)" in left["name"] and left["value"] == trained - 5

@@ -14,6 +14,7 @@ from sardino.study.workspace import Workspace
 
 EQUAL, WITHIN, OUTSIDE, DIFFERS, MISSING = "equal", "within", "outside", "differs", "missing"
 """What has no interval differs where it is not equal; missing is what was published and not made here."""
+KINDS = ("cells", "floors", "tables", "records")
 KEYS = ("regions", "encoding", "initialisation")  # that name a row of metrics.csv, with its label fraction
 
 
@@ -60,7 +61,7 @@ def verify(space: Workspace) -> tuple[list[Finding], list[str]]:
             here = mine.get(key)
             told = theirs.value + (" [{:.6f}, {:.6f}]".format(*theirs.interval) if theirs.interval else "")
             found.append((*key, theirs.beside(here), here.value if here else "", told))
-    return found, list(_reasons(pairs))
+    return sorted(found, key=lambda each: KINDS.index(each[0])), list(_reasons(pairs))
 
 
 def passes(found: Sequence[Finding], exact: bool = False) -> bool:
