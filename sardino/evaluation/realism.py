@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sardino.data.places.correlogram import pixel_correlogram
@@ -19,6 +20,7 @@ WINDOW_PX = 7  # side of the windows whose looks are counted: small against fiel
 LAGS = 20  # pixels to which correlation is followed
 HIGH = 90  # percentile of windows given besides the most frequent number of looks
 FEWEST = 200  # pixels below which a class gets no mean
+OFF_DB, FEWEST_POINTS, FEWEST_SITES, LARGEST_ERROR_DB = 2.0, 100, 2, 0.3  # when a world is corrected: notebook 08
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,16 @@ def class_means(images: Images) -> dict[str, dict[str, tuple[float, float, int]]
             values = stack[(images.labels == index) & np.isfinite(stack)].astype(np.float64)
             if values.size >= FEWEST:
                 found.setdefault(name, {})[band] = (float(values.mean()), float(values.std()), int(values.size))
+    return found
+
+
+def to_correct(real: pd.DataFrame, world: pd.DataFrame) -> dict[str, float]:
+    """World less real in dB, by "class, season, band", where the world is off `signatures` or the like that count."""
+    enough = (real["points"] >= FEWEST_POINTS) & (real["sites"] >= FEWEST_SITES)
+    found: dict[str, float] = {}
+    for band in ("vv", "vh"):
+        less = (world[band].reindex(real.index) - real[band])[enough & (real[f"{band}_se"] < LARGEST_ERROR_DB)]
+        found |= {", ".join((*row, band.upper())): float(off) for row, off in less[less.abs() > OFF_DB].items()}
     return found
 
 

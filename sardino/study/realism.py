@@ -1,17 +1,20 @@
 """Images of the synthetic world and of real chips, alike in extent and channels, for notebook 08."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from sardino.data.sources.folder.chips import ChipFiles, chip_names
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.tables import YEAR
 from sardino.data.tiles.landcover import WORLDCOVER
-from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.radiometry import CHANNELS, SEASONS
 from sardino.evaluation.realism import Images, eight_bit
-from sardino.reporting.figures.realism import Pair
+from sardino.reporting.figures.realism import Pair, labelled_table
 
 SIDE_PX, LATTICE, STEP = 224, 24, 19  # tiles that lie apart: every 19th of 24 x 24
 MOST_CHIPS = 16
@@ -30,12 +33,12 @@ NAMES = {
 }
 
 
-def realism_pairs(seed: int, data: Path | None) -> tuple[list[Pair], list[str]]:
+def realism_pairs(seed: int, season: Images, data: Path | None) -> tuple[list[Pair], list[str]]:
     """Synthetic images, each beside the real ones that it may be compared with; and which folders of `data` there are.
 
-    The seed is the world's.
+    The seed is the world's, `season` its seasonal means.
     """
-    one_date, season = synthetic(seed, "europe", 1), synthetic(seed, "europe", 15)
+    one_date = synthetic(seed, "europe", 1)
     given = {name: data / name for name in sorted(GSD_M) if data is not None and (data / name).is_dir()}
     terramesh = real(given["terramesh"]) if "terramesh" in given else None
     pairs = [Pair("One date, sigma0", one_date, terramesh, published=True)]
@@ -59,6 +62,18 @@ def synthetic(seed: int, region: str, dates: int, bands: tuple[str, ...] = ("VV"
     stack, labels = np.stack([c.backscatter_db for c in chips]), np.stack([c.label for c in chips])
     planes = {band: seasons(stack, CHANNELS, band) for band in bands}
     return Images(f"Synthetic, {region.title()}", planes, 10.0, np.tile(labels, (4, 1, 1)), tuple(WORLDCOVER.names))
+
+
+def class_seasons(images: Images) -> pd.DataFrame:
+    """Mean dB of each class of seasonal images by season and over the year, in the rows and columns of `signatures`."""
+    every, tables = len(images.bands["VV"]) // len(SEASONS), {}
+    for number, season in enumerate(SEASONS):
+        part = slice(number * every, (number + 1) * every)
+        bands = {name: stack[part] for name, stack in images.bands.items()}
+        labels = None if images.labels is None else images.labels[part]
+        tables[season] = labelled_table(replace(images, bands=bands, labels=labels))[["VV mean", "VH mean"]]
+    tables[YEAR] = pd.concat(tables).groupby(level=1).mean()
+    return pd.concat(tables, names=["season", "class"]).swaplevel().set_axis(["vv", "vh"], axis=1)
 
 
 def real(folder: Path, bands: tuple[str, ...] = ("VV", "VH")) -> Images:

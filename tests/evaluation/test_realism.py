@@ -1,6 +1,7 @@
 """Each statistic of realism on arrays whose answer is known."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.ndimage import uniform_filter
 
@@ -15,6 +16,7 @@ from sardino.evaluation.realism import (
     lag_correlation,
     standardised,
     statistics,
+    to_correct,
     typical_image,
     typical_looks,
     window_looks,
@@ -118,6 +120,15 @@ def test_classes_get_their_own_mean_and_spread(rng: np.random.Generator) -> None
     assert found["Water"]["VV"][:2] == pytest.approx((-20, 1), abs=0.1)
     assert found["Water"]["VV"][2] == 29 * 60
     assert class_means(Images("x", {"VV": stack}, 10.0)) == {}
+
+
+def test_the_world_is_off_only_where_a_real_mean_counts() -> None:
+    rows = pd.MultiIndex.from_tuples([("Crops", "year"), ("Few", "year"), ("One", "year"), ("Loose", "year")])
+    real = pd.DataFrame({"points": [100, 99, 500, 500], "sites": [2, 9, 1, 9], "vv": -10.0, "vh": -17.0}, rows)
+    real = real.assign(vv_se=[0.29, 0.1, 0.1, 0.3], vh_se=[0.1, 0.1, 0.1, 0.29])
+    world = pd.DataFrame({"vv": -12.5, "vh": -15.1}, rows)
+    assert to_correct(real, world) == {"Crops, year, VV": -2.5}
+    assert set(to_correct(real, world.assign(vh=-14.9))) == {"Crops, year, VV", "Crops, year, VH", "Loose, year, VH"}
 
 
 def test_eight_bits_clip_quantise_and_forget_the_level(rng: np.random.Generator) -> None:

@@ -6,9 +6,18 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from sardino.data.sources.world.tables import signatures
 from sardino.errors import SardinoError
 from sardino.evaluation.realism import PUBLISHED_EUROPE, Images
-from sardino.reporting.figures.realism import Pair, as_record, differences, draw_realism, labelled_table, realism_table
+from sardino.reporting.figures.realism import (
+    Pair,
+    as_record,
+    differences,
+    draw_realism,
+    draw_signatures,
+    labelled_table,
+    realism_table,
+)
 
 CLASSES = ("Water", "Land")
 
@@ -70,6 +79,17 @@ def test_the_figure_shows_both_sides_and_the_classes_in_legible_type(pairs: list
     assert len(draw_realism([pairs[2]], "Alone").axes) < len(figure.axes)
     with pytest.raises(SardinoError, match="at least one pair"):
         draw_realism([], "Nothing")
+
+
+def test_seasons_of_a_class_stand_beside_those_of_worlds() -> None:
+    real = signatures()
+    world = real[["vv", "vh"]] - 2
+    figure = draw_signatures(real, {"Before": world, "Now": world.drop("Tree cover")})
+    assert [axes.get_title().partition(":")[0] for axes in figure.axes[:3]] == ["Cropland", "Grassland", "Tree cover"]
+    lines = {line.get_label(): line for line in figure.axes[0].lines if line.get_label() in ("Before", "Now")}
+    drawn = lines["Now"].get_ydata() - real.loc["Cropland", "vv"].iloc[:4].to_numpy()
+    assert drawn == pytest.approx(np.full(4, -2.0))
+    assert lines["Now"].get_color() != lines["Before"].get_color()
 
 
 def test_bands_must_be_the_same_on_both_sides() -> None:

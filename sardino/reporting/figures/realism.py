@@ -1,8 +1,9 @@
 """The realism figure: synthetic images over real ones, and how far their statistics agree."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import ScalarFormatter
 
+from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
 from sardino.evaluation.realism import (
     LAGS,
@@ -136,6 +138,29 @@ def draw_realism(pairs: Sequence[Pair], title: str) -> Figure:
     if labelled:
         _class_panel(figure.add_subplot(grid[-1, :]), labelled, names)
     _legend(figure, pairs, real)
+    return figure
+
+
+@styled
+def draw_signatures(real: pd.DataFrame, worlds: Mapping[str, pd.DataFrame]) -> Figure:
+    """Classes side by side, VV over VH: real means by season with twice their standard error, and those of worlds.
+
+    `real` has the rows and columns of `signatures`; worlds, by title, have vv and vh of them, the last one in colour.
+    """
+    names = list(dict.fromkeys(real.index.get_level_values("class")))
+    figure = new_figure(WIDTH, 3.8)
+    panels = figure.subplots(2, len(names), sharex=True, sharey="row", squeeze=False)
+    for (row, band), (column, name) in product(enumerate(("vv", "vh")), enumerate(names)):
+        axes, seen = panels[row, column], real.loc[name].loc[list(SEASONS)]
+        style = {"color": REAL, "marker": "o", "ms": 3, "capsize": 2, "label": "Real"}
+        axes.errorbar(SEASONS, seen[band], 2 * seen[f"{band}_se"], **style)
+        for title, world in worlds.items():
+            line = world[band].reindex([(name, season) for season in SEASONS])
+            colour, stroke = (SYNTHETIC, "-") if title == list(worlds)[-1] else (MUTED, "--")
+            axes.plot(SEASONS, line, color=colour, ls=stroke, label=title)
+        axes.set_ylabel("" if column else f"{band.upper()} (dB)")
+        axes.set_title("" if row else f"{name}: {seen['points'].iloc[0]} points, {seen['sites'].iloc[0]} sites")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(worlds))
     return figure
 
 

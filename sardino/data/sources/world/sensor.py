@@ -22,9 +22,6 @@ PERSISTENCE = 0.8  # share of what is coherent within a season that is coherent 
 FRAME_M, GAP_RATE, BORDER_M = 9_000.0, 0.15, 250.0
 VV_VH_CORRELATION = 0.75  # between the deviations of one patch in VV and in VH
 REFERENCE_DEG = 38.0  # incidence for which the table of covers holds
-# Added to VV and VH of every cover, so that Europe as one date shows it has the mean of BigEarthNet's Sentinel-1
-# patches, -12.62 and -19.29 dB (the statistics that users of that data set publish).
-LEVEL_DB = (-1.7, -2.7)
 SCATTERER_M = 22.0  # spacing of the sites where a point scatterer may stand
 CALM = 0.75  # nature differs less from place to place than fields, which people treat one by one
 
@@ -182,7 +179,7 @@ def mean_power(scene: Landscape, grid: Grid, keys: Keys) -> NDArray[np.float32]:
     spread = table.spread_db[cover]  # (H, W, 2)
     tilt = incidence_deg(grid) - REFERENCE_DEG
     still_db = [
-        deviation * spread[..., pol] + relief_db + tilt * table.slope_db[:, pol][cover] + np.float32(LEVEL_DB[pol])
+        deviation * spread[..., pol] + relief_db + tilt * table.slope_db[:, pol][cover]
         for pol, deviation in enumerate((first, second))
     ]
     rough = np.log1p(1 / table.texture)[cover]

@@ -21,7 +21,7 @@ from sardino.data.tiles.radiometry import CHANNELS, seasonal_stack
 from sardino.data.tiles.tile import Chip, Progress, Tile, tile_grid
 from sardino.errors import SardinoError
 
-VERSION = 3  # counts changes after which the same seed shows another world
+VERSION = 4  # counts changes after which the same seed shows another world
 PAD_PX = 6  # pixels beyond the tile's edge that its blurred pixels draw on
 PIECE_PX = 448  # side of what a scene is simulated in at once
 UNLABELLED = 0
@@ -136,7 +136,7 @@ class World:
     def metadata(self) -> dict[str, Any]:
         """What a store must say about these chips."""
         return {
-            "product": "sardino synthetic world",
+            "product": f"sardino synthetic world, version {VERSION}",
             "synthetic": True,
             "version": VERSION,
             "seed": self.seed,

@@ -15,6 +15,7 @@ from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
 
 _FOLDER = files("sardino.data.sources.world")
+YEAR = "year"  # the mean of the four seasons, in signatures.csv
 
 
 @dataclass(frozen=True)
@@ -103,3 +104,9 @@ def covers() -> Covers:
         color=columns("red", "green", "blue"),
         **{name: columns(name)[:, 0] for name in ("texture", "coherence", "vegetation", "biomass", "built")},
     )
+
+
+def signatures() -> pd.DataFrame:
+    """Backscatter of real land, by class and season, that the world is held against: signatures.csv, sigma0 in dB."""
+    with (_FOLDER / "signatures.csv").open() as real:
+        return pd.read_csv(real, comment="#", index_col=["class", "season"])
