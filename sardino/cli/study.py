@@ -118,9 +118,9 @@ def show(profile: Profile = "laptop") -> None:
 def verify(profile: Profile = "laptop", exact: Annotated[bool, "Only what is equal passes."] = False) -> None:
     """Compare your own run of a profile with the published one.
 
-    After `sardino reproduce`: records, tables, cells and floors are equal to the last digit, or a score is within its
-    published interval, or not; the last line says what the records name that may be why. What was published before is
-    in build/<profile>/published/. Exit code 1 if anything was not made, or a score is outside its interval.
+    Cells, floors, tables and records are equal to the last digit, or a score is within its published interval, or not;
+    the last line says what the records name that may be why. What you wrote over is in build/<profile>/published/.
+    Exit code 1 if anything was not made here, or a score is outside its interval.
     """
     from sardino.study.verify import EQUAL, in_a_line, passes
     from sardino.study.verify import verify as compare

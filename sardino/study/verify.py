@@ -2,8 +2,7 @@
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from sardino.study.workspace import Workspace
 
 EQUAL, WITHIN, OUTSIDE, DIFFERS, MISSING = "equal", "within", "outside", "differs", "missing"
 """What has no interval differs where it is not equal; missing is what was published and not made here."""
+Finding = tuple[str, str, str, str, str]
 KINDS = ("cells", "floors", "tables", "records")
 KEYS = ("regions", "encoding", "initialisation")  # that name a row of metrics.csv, with its label fraction
 
@@ -34,12 +34,11 @@ class Said(NamedTuple):
         return WITHIN if self.interval[0] <= float(mine.value) <= self.interval[1] else OUTSIDE
 
 
-Finding = tuple[str, str, str, str, str]
-"""Of one thing that was published: its kind and name, the verdict, and its number here and as published."""
-
-
 def verify(space: Workspace) -> tuple[list[Finding], list[str]]:
-    """Compare what runs here made with what others published; also what may be why they differ.
+    """Compare what runs here made with what others published.
+
+    Returns:
+        of each thing its kind, name, verdict, number here and number as published; and what may be why they differ.
 
     Raises:
         SardinoError: nothing is published, or nothing was run here.
@@ -95,28 +94,23 @@ def _said(path: Path) -> dict[tuple[str, str], Said]:
     return found
 
 
-def _setting(name: str, record: Mapping[str, Any]) -> str:
-    """A setting of a run, or of each of its cells."""
-    rows = [record["results"], *record["results"].get("cells", ())]
-    return " ".join(dict.fromkeys(str(row[name]) for row in rows if name in row))
-
-
-FACTS: dict[str, Callable[[Mapping[str, Any]], Any]] = {
-    "processor": lambda record: record["hardware"]["cpu"],
-    "GPU": lambda record: record["hardware"]["gpu"],
-    "requirements.lock": lambda record: record["lock_sha256"][:10],
-    "Python": lambda record: record["python"],
-    "torch": lambda record: record["torch"],
-    "code": lambda record: record["code"]["revision"][:10] + "+changes" * (record["code"]["dirty"] is True),
-    "data": lambda record: record["data"].get("fingerprint", "")[:10],
+FACTS = {
+    **{"cpu": "processor", "gpu": "GPU", "lock_sha256": "requirements.lock", "python": "Python", "torch": "torch"},
+    **{"revision": "code", "dirty": "state of the working tree", "fingerprint": "data"},
     # Precision is bfloat16 where the hardware multiplies it.
-    **{name: partial(_setting, name) for name in ("precision", "steps", "batch", "labelled_tiles", "lr", "parameters")},
+    **{name: name for name in ("precision", "steps", "batch", "labelled_tiles", "lr", "decoder_parameters")},
 }
-"""What results may follow from, as their records tell it."""
+"""What results may follow from: its name in a record, or in its parts and cells, and its name for readers."""
 
 
 def _reasons(pairs: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> Iterator[str]:
     """What the records of the same runs tell differently."""
-    for fact, told in FACTS.items():
-        if different := [(told(mine), told(theirs)) for mine, theirs in pairs if told(mine) != told(theirs)]:
-            yield "other {} ({} here, {} there)".format(fact, *(value or "none" for value in different[0]))
+    for name, fact in FACTS.items():
+        if different := [told for pair in pairs if len(set(told := [_told(record, name) for record in pair])) > 1]:
+            yield "other {} ({} here, {} there)".format(fact, *different[0])
+
+
+def _told(record: Mapping[str, Any], name: str) -> str:
+    flat = {**record["results"], **record["data"], **record["code"], **record["hardware"], **record}
+    rows = [flat, *record["results"].get("cells", ())]
+    return " ".join(dict.fromkeys(str(row[name])[:26] for row in rows if row.get(name) is not None)) or "none"
