@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[1]
         ("ingest", ["--quick"], 4),
         ("crops", ["--px", "64", "--batch", "2", "--rounds", "1"], 9),
         ("metrics", ["--px", "64", "--rounds", "1"], 3),
-        ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], (9, 16)),  # steps where the CPU has bfloat16
+        ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], (9, 19)),  # steps where the CPU has bfloat16
         ("attention", ["--px", "448", "--rounds", "1"], (2, 3)),
         ("scenes", ["--small", "--threads", "1"], 16),
         ("pretraining", ["--quick", "--rounds", "1"], (3, 6)),  # both precisions where the CPU has bfloat16

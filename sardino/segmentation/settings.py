@@ -21,8 +21,7 @@ PAPER: dict[str, Any] = {
 class Settings(Options):
     """One set of numbers for every arm, so that arms differ in nothing else.
 
-    The defaults are the recipe "fair": each arm learns with what is known to help it, and to its end. The recipe
-    "paper" is the paper's own way (section 3); what is given beside it changes it.
+    The defaults are the recipe "fair"; "paper" is the paper's own way (section 3), changed by what is given beside it.
     """
 
     recipe: Annotated[Literal["fair", "paper"], "fair: these defaults; paper: the paper's own way."] = "fair"
@@ -30,11 +29,11 @@ class Settings(Options):
     growth: Annotated[float, Field(ge=0), "Steps are times (labelled tiles / 100) to this power; 0: all alike."] = 0.2
     epochs: Annotated[float | None, Field(gt=0), "Passes over the labelled tiles, instead of steps."] = None
     batch: Annotated[Count, "Tiles of a step; of few labelled ones each comes up about as often."] = 8
-    lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."] = 5e-3
+    lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."] = 2e-2
     backbone_lr: Annotated[Positive, "That of a ViT from scratch: it takes less than convolutions."] = 1e-3
-    pretrained_lr: Annotated[Positive, "That of a pre-trained ViT's top block: much would undo what it knows."] = 3e-4
-    layer_decay: Annotated[Share, "Rate of each lower block of a pre-trained ViT, as a share of the one above."] = 0.75
-    head_share: Annotated[Share, "Share of the steps in which a pre-trained ViT waits for its decoder."] = 0.3
+    pretrained_lr: Annotated[Positive, "That of a pre-trained ViT's top block: much would undo what it knows."] = 5e-4
+    layer_decay: Annotated[Share, "Rate of each lower block of a pre-trained ViT, as a share of the one above."] = 0.9
+    head_share: Annotated[Share, "Share of the steps in which a pre-trained ViT waits for its decoder."] = 0.2
     turns: Annotated[bool, "Show each drawn tile in one of the eight ways to turn and flip a square."] = True
     ema: Annotated[float, Field(ge=0, lt=1), "Decay of the weights' moving average, which is scored; 0: none."] = 0.99
     keep: Annotated[Literal["last", "best"], "Test the last state, or the best at a look."] = "last"

@@ -20,7 +20,10 @@ class DoubleConvolution(nn.Sequential):
 
 def resize(maps: Tensor, size: Sequence[int]) -> Tensor:
     """(B, C, h, w) maps to another (H, W), bilinear."""
-    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+    maps = F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+    if maps.requires_grad:  # as part of a concatenation's its gradient lies in pieces, which CPUs read slowly
+        maps.register_hook(lambda gradient: gradient.contiguous(memory_format=torch.channels_last))
+    return maps
 
 
 class UNet(nn.Module):

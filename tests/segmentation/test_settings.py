@@ -31,7 +31,8 @@ def test_the_papers_way_has_none_of_the_others_and_what_is_given_changes_it():
 def test_rates_keep_their_ratios(lr):
     settings = Settings()
     scaled = settings.scaled(lr)
-    assert scaled.lr == lr and scaled.changed(lr=5e-3, backbone_lr=1e-3, pretrained_lr=3e-4) == settings
+    rates = {name: getattr(settings, name) for name in ("lr", "backbone_lr", "pretrained_lr")}
+    assert scaled.lr == lr and scaled.changed(**rates) == settings
     for name in ("backbone_lr", "pretrained_lr"):
         assert getattr(scaled, name) / lr == pytest.approx(getattr(settings, name) / settings.lr)
     assert settings.scaled(settings.lr) == settings
