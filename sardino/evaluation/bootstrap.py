@@ -78,11 +78,9 @@ def copies(
     return result
 
 
-def interval(
-    confusions: Confusion, blocks: Blocks, statistic: Statistic = miou, draws: int = DRAWS, seed: int = 0
-) -> tuple[float, float]:
-    """95 % interval of a score averaged over repetitions, within 0 to 1 (arguments as `copies`)."""
-    low, high = bounds(copies(confusions, blocks, statistic, draws, seed))
+def interval(copies: Float) -> tuple[float, float]:
+    """95 % interval of a score from its copies, within 0 to 1."""
+    low, high = bounds(copies)
     return max(0.0, low), min(1.0, high)
 
 

@@ -20,7 +20,7 @@ def test_interval_holds_the_score_and_narrows_with_more_blocks():
     few, many = tiles_of(rng, 0.8, tiles=20), tiles_of(rng, 0.8, tiles=500)
     widths = []
     for matrices in (few, many):
-        low, high = interval(matrices, np.arange(matrices.shape[1]))
+        low, high = interval(copies(matrices, np.arange(matrices.shape[1])))
         assert low <= miou(matrices.sum((0, 1))) <= high
         widths.append(high - low)
     assert widths[1] < widths[0] / 2
@@ -55,7 +55,7 @@ def test_a_score_stays_between_0_and_1():
     """Two seeds that differ are known so badly that Student's interval is wider than all scores."""
     matrices = np.zeros((2, 4, 2, 2), np.int64)
     matrices[0, :, 0, 0], matrices[1, :, 0, 1] = 5, 5
-    assert interval(matrices, np.arange(4)) == (0.0, 1.0)
+    assert interval(copies(matrices, np.arange(4))) == (0.0, 1.0)
 
 
 def test_paired_copies_find_a_planted_effect_and_no_planted_null():
@@ -73,4 +73,4 @@ def test_paired_copies_find_a_planted_effect_and_no_planted_null():
 
 def test_blocks_that_are_not_the_tiles_are_refused():
     with pytest.raises(SardinoError, match="block per tile"):
-        interval(np.zeros((1, 4, 2, 2), int), np.arange(3))
+        copies(np.zeros((1, 4, 2, 2), int), np.arange(3))

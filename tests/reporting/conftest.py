@@ -101,6 +101,12 @@ def _training(gained: float) -> dict[str, Any]:
     return {"steps": 100, "curve": curve, "gain_last_fifth": gained, "parameters": 9000, "decoder_parameters": 1000}
 
 
+@pytest.fixture(scope="session")
+def write() -> Callable[..., list[dict[str, Any]]]:
+    """`write_runs`, for fixtures that many tests share."""
+    return write_runs
+
+
 @pytest.fixture()
 def runs(tmp_path: Path) -> Callable[..., list[dict[str, Any]]]:
     """`write_runs` into the test's folder."""

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from sardino.errors import SardinoError
-from sardino.evaluation.bootstrap import interval
+from sardino.evaluation.bootstrap import copies, interval
 from sardino.evaluation.scores import RISING
 from sardino.reporting.figures.curves import draw_validation
 from sardino.reporting.tables import render
@@ -44,9 +44,10 @@ def floor(key: CellKey) -> float:
     return {"majority": 0.2, "logistic": 0.5, "forest": 0.45}[key.encoding]
 
 
-@pytest.fixture()
-def cells(runs, tmp_path: Path) -> Cells:
-    return read_cells(runs(accuracy, pairs=pairs, gain=gain, floor=floor), tmp_path)
+@pytest.fixture(scope="module")
+def cells(write, tmp_path_factory) -> Cells:
+    folder = tmp_path_factory.mktemp("runs")
+    return read_cells(write(folder, accuracy, pairs=pairs, gain=gain, floor=floor), folder)
 
 
 def test_a_floors_row_is_that_of_its_matrices_and_the_strongest_is_marked(cells: Cells) -> None:
@@ -55,7 +56,7 @@ def test_a_floors_row_is_that_of_its_matrices_and_the_strongest_is_marked(cells:
         assert len(floors) == 9 and set(floors[floors["strongest"]]["encoding"]) == {"logistic"}
         for row in floors.itertuples():
             key = CellKey(0, "", row.encoding, row.initialisation, row.fraction)
-            assert (row.low, row.high) == interval(cells.confusions[key], cells.blocks)
+            assert (row.low, row.high) == interval(copies(cells.confusions[key], cells.blocks))
             assert row.draws == len(cells.confusions[key]) == (5 if row.fraction < 1 else 2)
             assert pd.isna(row.rising) and pd.isna(row.paper_miou)
     assert not arms_and_floors(frame)[0]["strongest"].any()

@@ -32,7 +32,7 @@ class Cells:
     labels: str  # name of the reference labels
     derived: bool  # the labels were computed from another image
     synthetic: bool  # pixels and labels are of the synthetic world
-    _copies: dict[CellKey, NDArray[np.float64]] = field(default_factory=dict, repr=False)
+    _copies: dict[tuple[CellKey, Statistic], NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def matrices(self, key: CellKey) -> NDArray[np.int64]:
         """(repetitions, tiles, n, n) of a cell; SardinoError names the run that is missing."""
@@ -46,13 +46,13 @@ class Cells:
 
     def interval(self, key: CellKey, statistic: Statistic = mean_iou) -> tuple[float, float]:
         """95 % interval of a score averaged over repetitions; `caution` says what it holds."""
-        return interval(self.matrices(key), self.blocks, statistic, seed=BOOTSTRAP_SEED)
+        return interval(self.copies(key, statistic))
 
-    def copies(self, key: CellKey) -> NDArray[np.float64]:
-        """(DRAWS,) bootstrap copies of `miou`; copy i of every cell has the same chance (see bootstrap)."""
-        if key not in self._copies:
-            self._copies[key] = copies(self.matrices(key), self.blocks, seed=BOOTSTRAP_SEED)
-        return self._copies[key]
+    def copies(self, key: CellKey, statistic: Statistic = mean_iou) -> NDArray[np.float64]:
+        """(DRAWS,) bootstrap copies of a score; copy i of every cell has the same chance (see bootstrap)."""
+        if (key, statistic) not in self._copies:
+            self._copies[key, statistic] = copies(self.matrices(key), self.blocks, statistic, seed=BOOTSTRAP_SEED)
+        return self._copies[key, statistic]
 
     @property
     def miou_majority(self) -> float:
