@@ -10,6 +10,7 @@ from timm.layers.drop import DropPath
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from sardino.dino.plain_attention import PlainAttention
 from sardino.errors import SardinoError
 
 
@@ -92,7 +93,7 @@ def class_token_only(vit: VisionTransformer) -> VisionTransformer:
     Refused where the ViT pools its patches, or its blocks are not timm's plain ones.
     """
     last = vit.blocks[-1]
-    if vit.global_pool != "token" or type(last) is not Block or type(last.attn) is not Attention:
+    if vit.global_pool != "token" or type(last) is not Block or not isinstance(last.attn, PlainAttention):
         raise SardinoError("only a ViT of plain blocks that ends in its class token can do without the other tokens")
     last.__class__ = ClassBlock
     return vit

@@ -9,6 +9,7 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from sardino.dino.attention import LayerInput, patch_grid, patch_maps
+from sardino.dino.plain_attention import PlainAttention
 from sardino.dino.recipe import ViTSize
 from sardino.errors import SardinoError
 
@@ -40,7 +41,7 @@ class Architecture(ViTSize):
 
 def build_vit(architecture: Architecture, drop_path: float = 0.0) -> VisionTransformer:
     """A randomly initialised ViT that also takes smaller crops (positions interpolated to their size)."""
-    return VisionTransformer(
+    vit = VisionTransformer(
         img_size=architecture.tile_px,
         patch_size=architecture.patch,
         in_chans=architecture.channels,
@@ -52,6 +53,9 @@ def build_vit(architecture: Architecture, drop_path: float = 0.0) -> VisionTrans
         drop_path_rate=drop_path,
         dynamic_img_size=True,
     )
+    for block in vit.blocks:
+        cast(Block, block).attn.__class__ = PlainAttention
+    return vit
 
 
 def patch_px(vit: VisionTransformer) -> int:
