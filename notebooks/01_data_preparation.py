@@ -25,8 +25,10 @@ profile = "smoke"
 data = ""
 
 # %%
+import pandas as pd
+
 from sardino.data.places.leakage import store_leakage
-from sardino.data.tiles.store import describe, example_tiles
+from sardino.data.tiles.store import SPLITS, describe, example_tiles
 from sardino.reporting.figures import pipeline, places
 from sardino.study.preparation import prepare
 from sardino.study.run import open_run
@@ -36,9 +38,8 @@ chosen = run.space.profile
 stores = prepare(run.space)
 store = stores["store"]
 for name, made in stores.items():
-    print(
-        f"{name}: {len(made)} tiles of {made.tile_px} px, {len(made.channels)} channels in {made.unit}, {made.product}"
-    )
+    count = f"{len(made)} of {len(made.listed)} listed" if len(made) < len(made.listed) else f"{len(made)}"
+    print(f"{name}: {count} tiles of {made.tile_px} px, {len(made.channels)} channels in {made.unit}, {made.product}")
 
 # %% [markdown]
 # ## The pipeline (Figure 1)
@@ -54,13 +55,19 @@ run.save(figure, "fig1")
 #
 # Neighbouring tiles look alike. A random split would put near-copies of training tiles into the test set; bands
 # across the region keep them apart. Each band holds equally many tiles.
+#
+# A region's list holds all its tiles, and a fraction of the labels is a fraction of all training tiles. Pixels are made
+# of those that are used: the training tiles whose labels are granted and a pool for pre-training, some for validation,
+# and whole bands to test on, spread evenly over the region. `[data]` of the profile says how many.
 
 # %%
-counts = store.index.groupby(["region", "split"], sort=False).size().unstack(fill_value=0)[["train", "val", "test"]]
-figure = places.draw_splits(store.index, f"Splits by geographic bands: {chosen.title}")
+figure = places.draw_splits(store.listed, f"Splits by geographic bands: {chosen.title}", set(store.ids()))
 run.save(figure, "fig3")
 
 # %% tags=["nbval-check-output"]
+tables = {"listed": store.listed, "with pixels": store.index}
+counts = pd.concat({what: pd.crosstab(t["region"], t["split"]) for what, t in tables.items()}, axis=1)
+counts = counts.reindex(store.regions, columns=pd.MultiIndex.from_product([tables, SPLITS])).fillna(0).astype(int)
 print(counts.to_string())
 
 # %% [markdown]
@@ -94,10 +101,13 @@ print("share of labelled pixels, %")
 print(shares.T.round(1).to_string())
 
 # %%
-table = {region: {split: int(n) for split, n in row.items()} for region, row in counts.iterrows()}
+tiles = {
+    what: {region: {split: int(n) for split, n in row.items()} for region, row in counts[what].iterrows()}
+    for what in tables
+}
 record = run.record(
     {
-        "tiles": table,
+        "tiles": tiles,
         "channels": store.channels,
         "legend": store.legend.to_dict(),
         "fingerprint": store.fingerprint,

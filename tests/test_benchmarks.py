@@ -61,8 +61,8 @@ def test_the_papers_sizes_are_measured_on_a_minute_profile(tmp_path: Path) -> No
     """Two pre-trainings with a map each, ten rows of tables, a map of each of their four kinds of network."""
     text = (FOLDER / "smoke.toml").read_text(encoding="utf-8")
     for old, new in (
-        ("bands = 10", "bands = 5"),
-        ("europe = [10, 6], conus = [5, 4], china = [5, 4]", "europe = [5, 3], conus = [5, 1], china = [5, 1]"),
+        ("bands = 15", "bands = 5"),
+        ("europe = [16, 10], conus = [5, 4], china = [5, 4]", "europe = [5, 3], conus = [5, 1], china = [5, 1]"),
         ('title = "Europe, CONUS, China"', 'title = "All"\nfinetune = false'),
         ("steps = 20\nbatch = 4", "steps = 2\nbatch = 2"),
     ):

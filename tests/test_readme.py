@@ -116,11 +116,10 @@ def test_the_paper_in_the_code_has_a_row_for_each_part_of_the_method() -> None:
 
 
 def test_what_was_found_is_what_the_claims_say() -> None:
-    """README tells these five verdicts in prose."""
-    verdicts = pd.read_csv(ROOT / "results/desktop/claims.csv").set_index("id")["verdict"]
+    """README tells these three verdicts in prose."""
+    verdicts = pd.read_csv(ROOT / "results/laptop/claims.csv").set_index("id")["verdict"]
     supported = ["unet-generally-wins", "sar-adds-to-attention", "attention-follows-land-cover"]
     assert set(verdicts[supported]) == {"supported"}
-    assert verdicts["small-gain-overall"] == "undecided" and (verdicts == "undecided").mean() > 0.5
 
 
 def test_rooms_and_their_imports_are_those_of_the_rule() -> None:

@@ -31,7 +31,7 @@ def make_builtin(space: Workspace, folder: Path = PRETRAINED, steps: int = 0) ->
 
     Args:
         folder: what is in it is replaced, once both are whole.
-        steps: train that segmenter anew, with all labels and so many steps; 0 copies the run's own.
+        steps: train that segmenter anew for so many steps; 0 copies the run's own.
 
     Raises:
         SardinoError: a run is missing, or the weights are too large to come with the package.
@@ -66,7 +66,7 @@ def best_segmenter(space: Workspace) -> str:
 
 
 def train_longer(space: Workspace, run: str, steps: int) -> Path:
-    """A run's arm again, from the same weights at its learning rate, with all labels and more steps; where it lies."""
+    """A run's arm again, from the same weights at its learning rate, with more steps; where it lies."""
     folder = space.build / "longer" / run
     results = read_record(space.record(run))["results"]
     tuning = space.profile.finetuning.changed(steps=steps, growth=0, epochs=None)
@@ -75,7 +75,8 @@ def train_longer(space: Workspace, run: str, steps: int) -> Path:
     experiment = Experiment.open(
         longer, row["regions"], encoding_of(row["encoding"]), row["initialisation"], best_device()
     )
-    train_cell(experiment, 100.0, 0, space.profile.seeds[0], results["learning_rates"]["chosen"], folder)
+    fraction, seed = max(space.profile.fractions), space.profile.seeds[0]
+    train_cell(experiment, fraction, 0, seed, results["learning_rates"]["chosen"], folder)
     return folder
 
 

@@ -26,7 +26,7 @@ from sardino.reporting.tables.tables import arms_and_floors
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 from row import all_benchmarks
 
-PROFILES = ("laptop", "desktop", "real", "paper")
+PROFILES = ("laptop", "real", "paper")
 """Whose timing is shown; smoke is a check, and every `make test` runs it anew."""
 BLOCK = re.compile(r"(<!-- sardino:(\w+)(?: ([\w-]+))? -->\n)(.*?)(<!-- /sardino:\2 -->)", re.DOTALL)
 SHOWN_PERCENT = 10.0

@@ -9,7 +9,7 @@ import timeit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
-from math import ceil
+from math import ceil, prod
 from typing import Any
 
 import pandas as pd
@@ -253,7 +253,6 @@ def _row(profile: Profile, run: Run, device: Device) -> Forecast:
     given, data = run.parameters, profile.data
     arm = str(given.get("arm") or given.get("regions") or "")
     work, memory, disk, other_s, fractions, seeds = Work(), PROCESS_GB, OUTPUT_GB, 0.0, "", ""
-    made = sum(columns * rows for columns, rows in data.regions.values()) or 1000
     if run.kind == "pretrain":
         work, memory, disk = _pretraining(profile, arm)
         seeds = str(given.get("seed", profile.seeds[0]))
@@ -263,12 +262,13 @@ def _row(profile: Profile, run: Run, device: Device) -> Forecast:
         fractions = " ".join(f"{fraction:g}" for fraction in profile.fractions)
         seeds = " ".join(map(str, profile.seeds))
     elif run.kind == "data":
-        tiles = sum(_tiles(profile, region) for region in data.regions or data.folders)
+        tiles = sum(sum(_made(profile, region).values()) for region in data.regions or data.folders)
         disk += STORED_BYTES[data.source] * tiles * data.tile_px**2 / 1e9
-        other_s = made * data.tile_px**2 / SIMULATED_PX_S
+        other_s = tiles * data.tile_px**2 / SIMULATED_PX_S
     elif run.kind == "floors":
         # A forest and a logistic regression learn from a few pixels and see all of the test tiles, once a feature set.
-        other_s = sum(profile.draws) * (2.5 + 6.5e-6 * TEST * made * data.tile_px**2)
+        tested = _made(profile, profile.labelled_region)["test"]
+        other_s = sum(profile.draws) * (2.5 + 1.1e-5 * tested * data.tile_px**2)
     elif run.kind in ("realism", "attention"):
         other_s = 2 * OVERHEAD_S
     hours = (OVERHEAD_S + device.seconds(work) + other_s) / 3600
@@ -280,7 +280,7 @@ def _row(profile: Profile, run: Run, device: Device) -> Forecast:
 def _pretraining(profile: Profile, arm: str) -> tuple[Work, float, float]:
     """Work, memory and disk of one pre-training."""
     asked = profile.arm(arm)
-    images = round(TRAIN * sum(_tiles(profile, region) for region in asked.regions))
+    images = sum(_made(profile, region)["train"] for region in asked.regions)
     recipe = find_recipe(asked.recipe).fitted(images, asked.steps).changed(**asked.overrides)
     tile = pretraining_tile(_shape(profile, arm), recipe)
     # Student, teacher, gradient and AdamW's two moments.
@@ -292,13 +292,15 @@ def _pretraining(profile: Profile, arm: str) -> tuple[Work, float, float]:
 
 def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     """Work, memory and disk of one row of Table 1 or 2: all its fractions and seeds, and the search of its rate."""
-    tuning, tiles = profile.finetuning, _tiles(profile, profile.arm(profile.arms[0]).regions[0])
+    tuning, region = profile.finetuning, profile.labelled_region
     frozen, classes = run.parameters["initialisation"] == "frozen", len(WORLDCOVER)
     tile = supervised_tile(run.parameters["encoding"], frozen, _shape(profile, arm), classes, **tuning.decoder)
-    labelled = TRAIN * tiles / 100
-    judged, tested = tuning.validation_tiles, round(TEST * tiles)
+    labelled = TRAIN * _tiles(profile, region) / 100
+    judged, tested = tuning.validation_tiles, _made(profile, region)["test"]
+    times = {fraction: len(profile.repetitions(fraction)) for fraction in profile.fractions}
+    largest = max(times)
     ways = WAYS if tuning.turns else 1
-    seen = ways * max(1, round(labelled * max(profile.fractions))) + judged + tested
+    seen = ways * max(1, round(labelled * largest * times[largest] / len(profile.seeds))) + judged + tested
     features_gb = seen * tile.features.features / 1e9
     cached = frozen and 0 < features_gb <= tuning.feature_cache_gb
     read = tile.forward - tile.features if cached else tile.forward
@@ -311,18 +313,17 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
         steps = tuning.steps_for(max(1, round(labelled * fraction)))
         return step * (steps * tuning.batch) + read * (tuning.looks * judged)
 
-    seed = tile.features * seen if cached else Work()
-    for fraction in profile.fractions:
-        seed = seed + trained(tuning, fraction) + read * tested
-    search = trained(tuning.shortened(tuning.grid_share), profile.rate_fraction) * len(tuning.lr_grid)
-    work = seed * len(profile.seeds) + search
+    work = tile.features * (seen * len(profile.seeds)) if cached else Work()
+    for fraction, number in times.items():
+        work = work + (trained(tuning, fraction) + read * tested) * number
+    work = work + trained(tuning.shortened(tuning.grid_share), profile.rate_fraction) * len(tuning.lr_grid)
     weights = 4 * (tile.step.parameters + 3 * tile.step.trained) / 1e9
     memory = PROCESS_GB + weights + max(tuning.batch, EVALUATED / 2) * tile.step.kept / 1e9
     # One segmenter is kept. Runs share a cache; each is told the whole, because any may be the one that makes it.
     disk = OUTPUT_GB + 4 * tile.step.parameters / 1e9 + (len(profile.seeds) * features_gb if cached else 0.0)
     # One matrix per test tile and the example maps, compressed to about a tenth.
-    confusions = 0.1 * (4 * ceil(TEST * tiles) * classes**2 + profile.examples * profile.data.tile_px**2) / 1e9
-    return work, memory, disk + len(profile.seeds) * len(profile.fractions) * confusions
+    confusions = 0.1 * (4 * tested * classes**2 + profile.examples * profile.data.tile_px**2) / 1e9
+    return work, memory, disk + sum(times.values()) * confusions
 
 
 def _shape(profile: Profile, arm: str) -> Architecture:
@@ -334,6 +335,24 @@ def _tiles(profile: Profile, region: str) -> int:
     """Of a region; of real input only the number per chip is known, so a thousand stand in."""
     columns, rows = profile.data.regions.get(region, (40, 25))
     return columns * rows
+
+
+def _made(profile: Profile, region: str) -> dict[str, int]:
+    """Tiles of a region that get pixels, by split."""
+    listed, wanted = _tiles(profile, region), profile.data.wanted(region)
+    there = {"train": round(TRAIN * listed), "val": round((1 - TRAIN - TEST) * listed), "test": round(TEST * listed)}
+    by_fraction = list(zip(profile.fractions, profile.draws, strict=True))
+    largest = [max(f for f, draws in by_fraction if draw < draws) for draw in range(max(profile.draws))]
+    # Draws know nothing of each other: some tiles are in several.
+    labelled = there["train"] * (1 - prod(1 - fraction / 100 for fraction in largest))
+    labelled *= region == profile.labelled_region
+    band, pool, test = listed / profile.data.bands, wanted["pool"], wanted["test"]
+    made = {
+        "train": None if pool is None else round(labelled) + pool,
+        "val": wanted["validation"],
+        "test": None if test is None else round(ceil(test / band) * band),
+    }
+    return {split: most if (asked := made[split]) is None else min(most, asked) for split, most in there.items()}
 
 
 def _measured(threads: int) -> Device:

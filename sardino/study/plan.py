@@ -108,7 +108,10 @@ def settings(profile: Profile, run: Run) -> dict[str, Any]:
     shared = {key: content[key] for key in ("name", "data", "examples")}
     if run.kind == "data":
         # The stores that are built follow from the arms' regions, not from how they train.
-        return {**shared, "stores": {arm: [p.store, p.regions] for arm, p in profile.pretraining.items()}}
+        stores = {arm: [p.store, p.regions] for arm, p in profile.pretraining.items()}
+        # Which tiles get pixels follows from the labels that are granted.
+        granted = {"labelled": [profile.labelled_region, profile.fractions, profile.draws]}
+        return {**shared, "stores": stores, **({} if profile.data.makes_all else granted)}
     if run.kind == "pretrain":
         arm, seed = run.parameters["arm"], run.parameters.get("seed", profile.seeds[0])
         shape, own = profile.architecture(arm).to_dict(), content["pretraining"][arm]

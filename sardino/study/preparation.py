@@ -4,21 +4,27 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
 
 from sardino.data.places.splits import band_index, separate, splits_of_bands
 from sardino.data.sources.folder.source import import_folder
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.world.synthetic import World
+from sardino.data.tiles.choice import choose_tiles
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import SPLITS, TileStore
+from sardino.data.tiles.table import tile_table
 from sardino.data.tiles.tile import Tile
 from sardino.data.tiles.write_store import merge_stores, write_store
 from sardino.errors import SardinoError
 from sardino.progress import track
+from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
 
@@ -42,6 +48,18 @@ def open_or_prepare(space: Workspace) -> dict[str, TileStore]:
     return prepare(space)
 
 
+def tiles_to_make(profile: Profile, listed: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which tiles of a list (columns id, region, split, band, labelled_share) get pixels, as the profile asks."""
+    chosen: set[str] = set()
+    for region, tiles in listed.groupby("region", sort=False):
+        granted: set[str] = set()
+        if region == profile.labelled_region:
+            known = tiles[(tiles["split"] == "train") & (tiles["labelled_share"] > 0)]
+            granted = profile.labelled(known["id"].tolist()) if len(known) else granted
+        chosen |= choose_tiles(tiles, granted, **profile.data.wanted(str(region)))
+    return listed["id"].isin(chosen).to_numpy()
+
+
 def split_regions(tiles: list[Tile], bands: int, direction_deg: float) -> tuple[list[str], list[int]]:
     """Split and band of each tile, each region banded by itself (paper, Figure 3)."""
     band = np.empty(len(tiles), np.int64)
@@ -62,19 +80,23 @@ def _from_world(space: Workspace, workers: int) -> TileStore:
         splits = [str(split) for split in separate(tiles, splits, data.buffer_m)]
         kept = [number for number, split in enumerate(splits) if split in SPLITS]
         tiles, splits, bands = [tiles[n] for n in kept], [splits[n] for n in kept], [bands[n] for n in kept]
+    listed = tile_table(tiles, split=splits, band=bands, labelled_share=np.ones(len(tiles)))  # the world knows all land
+    made = tiles_to_make(space.profile, listed)
+    numbers = np.flatnonzero(made)
     # Simulating a tile is Python and NumPy by turns: processes use all cores where threads would wait.
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         return write_store(
             space.store,
-            tiles,
-            splits,
-            lambda number: pool.submit(world.chip, tiles[number]).result(),
+            [tiles[number] for number in numbers],
+            [splits[number] for number in numbers],
+            lambda place: pool.submit(world.chip, tiles[numbers[place]]).result(),
             channels=CHANNELS,
             legend=WORLDCOVER,
             product=world.metadata()["product"],
             synthetic=True,
             metadata=world.metadata(),
-            bands=bands,
+            bands=[bands[number] for number in numbers],
+            listed_only=listed[~made],
             workers=workers,
             progress=_counted,
             overwrite=True,
@@ -82,7 +104,7 @@ def _from_world(space: Workspace, workers: int) -> TileStore:
 
 
 def _as_it_is(space: Workspace) -> TileStore:
-    """A store that is there already, checked and linked into the build folder: nothing is copied."""
+    """A store that is there already, checked and linked into the build folder; of some of its tiles a copy is made."""
     source, data = space.input_folder(), space.profile.data
     store = TileStore.open(source)
     store.require(tile_px=data.tile_px)
@@ -92,6 +114,10 @@ def _as_it_is(space: Workspace) -> TileStore:
     if missing := [region for region in data.folders if region not in store.regions]:
         raise SardinoError(f"{source} has no region {', '.join(missing)}: it holds {', '.join(store.regions)}")
     store.verify()
+    if not data.makes_all:
+        if space.store.is_symlink():
+            space.store.unlink()
+        return merge_stores([store], space.store, overwrite=True, choose=partial(tiles_to_make, space.profile))
     link = space.store.with_name(f"{space.store.name}.link")
     space.build.mkdir(parents=True, exist_ok=True)
     link.unlink(missing_ok=True)
@@ -107,11 +133,13 @@ def _from_folders(space: Workspace, name: str, folders: list[str]) -> TileStore:
     data, parts = space.profile.data, []
     options = (data.tile_px, data.bands, data.band_angle_deg, data.max_tiles_per_chip)
     for folder in folders:
-        out = space.build / name if len(folders) == 1 else space.build / "parts" / folder
+        out = space.build / name if len(folders) == 1 and data.makes_all else space.build / "parts" / folder
         spec = FolderSpec.load(folder)
         source = space.input_folder() / spec.name
         parts.append(import_folder(source, spec, out, *options, progress=_counted, overwrite=True))
-    return parts[0] if len(parts) == 1 else merge_stores(parts, space.build / name, overwrite=True)
+    if parts[0].path == space.build / name:
+        return parts[0]
+    return merge_stores(parts, space.build / name, overwrite=True, choose=partial(tiles_to_make, space.profile))
 
 
 def _counted(numbers: Iterable[int]) -> Iterator[int]:

@@ -2,11 +2,13 @@
 
 import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
+from sardino.data.tiles.landcover import label_fraction
 from sardino.dino.recipe import Network, Training, ViTSize, find_recipe
 from sardino.errors import SardinoError
 from sardino.options import Count, Options, sentence
@@ -18,6 +20,7 @@ Percent = Annotated[float, Field(gt=0, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]  # names end up in file names
 NotNegative = Annotated[float, Field(ge=0)]
 Natural = Annotated[int, Field(ge=0)]
+PerRegion = Annotated[dict[str, Natural], Field(default_factory=dict)]  # a region that is not named takes all
 
 
 def _told_with_its_place(value: Any, size: ValidatorFunctionWrapHandler) -> Any:
@@ -39,9 +42,22 @@ class DataSource(Options):
     folders: list[str] = Field(default_factory=list)  # folder specifications of real input, or regions of a store
     max_tiles_per_chip: Count | None = None  # of a folder
     composite: Literal["mean", "median"] = "mean"  # of the world's dates
+    # Tiles of a region that get pixels; the others are only listed, and count where a fraction is taken of them.
+    pool: PerRegion  # training tiles for pre-training, besides those whose labels are used
+    validation: PerRegion
+    test: PerRegion  # at least so many, in whole bands spread evenly over the region's test bands
     buffer_m: NotNegative = 0.0  # the world's tiles nearer to another split are left out; the paper leaves out none
     cache: Literal["auto", "memory", "none"] = "auto"  # of pre-training; see sardino.dino.batches.open_tiles
     loader_workers: Natural = 0  # processes that read ahead
+
+    def wanted(self, region: str) -> dict[str, int | None]:
+        """`pool`, `validation` and `test` of a region; None is all."""
+        return {"pool": self.pool.get(region), "validation": self.validation.get(region), "test": self.test.get(region)}
+
+    @property
+    def makes_all(self) -> bool:
+        """Whether every tile that is listed gets pixels."""
+        return not (self.pool or self.validation or self.test)
 
 
 class Pretraining(Training):
@@ -114,6 +130,8 @@ class Profile(Options):
             raise ValueError(f"data: source '{self.data.source}' needs at least one of its regions or folders")
         if self.data.source != "store" and self.synthetic != (self.data.source == "world"):
             raise ValueError("synthetic: is true exactly where the data source is the synthetic world")
+        if unknown := sorted({*self.data.pool, *self.data.validation, *self.data.test} - set(sources)):
+            raise ValueError(f"data: {', '.join(unknown)} not among the data's {', '.join(sources)}")
         tuning = self.finetuning
         if any(len(set(values)) < len(values) for values in (self.seeds, self.fractions, tuning.lr_grid)):
             raise ValueError("seeds, fractions and finetuning.lr_grid must not repeat")
@@ -154,6 +172,18 @@ class Profile(Options):
         draws, seeds = dict(zip(self.fractions, self.draws, strict=True))[fraction], self.seeds
         return [(number % draws, seeds[number % len(seeds)]) for number in range(max(draws, len(seeds)))]
 
+    def labelled(self, train_ids: Sequence[str]) -> set[str]:
+        """Of the training tiles of `labelled_region`, those whose labels are granted in any draw at any fraction."""
+        drawn = [
+            (share, draw) for share, draws in zip(self.fractions, self.draws, strict=True) for draw in range(draws)
+        ]
+        return {tile for share, draw in drawn for tile in label_fraction(train_ids, share, draw)}
+
+    @property
+    def labelled_region(self) -> str:
+        """Where all arms are fine-tuned and tested: Europe, in the paper, for both tables."""
+        return self.arm(self.arms[0]).regions[0]
+
     @property
     def rate_fraction(self) -> float:
         """Percent of the labels with which learning rates are tried."""
@@ -191,7 +221,7 @@ class Profile(Options):
 
 def known_profiles() -> list[str]:
     """Names of the built-in profiles, from small to large."""
-    order = ["smoke", "laptop", "desktop", "real", "paper"]
+    order = ["smoke", "laptop", "real", "paper"]
     names = {path.stem for path in FOLDER.glob("*.toml")}
     return [name for name in order if name in names] + sorted(names - set(order))
 

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 import sardino
 from sardino.data.tiles.landcover import label_fraction, label_order
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.data.tiles.store import TileStore, describe, example_tiles
+from sardino.data.tiles.store import SPLITS, TileStore, describe, example_tiles
 from sardino.dino.batches import StoreTiles, TileSource, open_tiles
 from sardino.dino.runtime import best_device
 from sardino.dino.vit import Architecture, build_vit, parameter_count
@@ -57,7 +57,7 @@ class Experiment:
     initialisation: str
     store: TileStore
     normalisation: Normalisation
-    train_ids: list[str]  # training tiles with labels, of which a fraction is granted
+    train_ids: list[str]  # training tiles with labels, as they are listed, of which a fraction is granted
     judged_ids: list[str]  # validation tiles on which states and learning rates are chosen
     test_ids: list[str]  # test tiles with labels
     device: torch.device
@@ -77,9 +77,11 @@ class Experiment:
             raise SardinoError(f"there is no arm '{encoding}' / '{initialisation}': {there}")
         profile = space.profile
         store = TileStore.open(space.build / profile.arm(arm).store)
-        regions = profile.arm(profile.arms[0]).regions[:1]
-        labelled = set(store.index.loc[store.index["labelled_share"] > 0, "id"])
-        train, val, test = ([i for i in store.ids(s, regions) if i in labelled] for s in ("train", "val", "test"))
+        regions = [profile.labelled_region]
+        labelled = {*store.listed.loc[store.listed["labelled_share"] > 0, "id"]}
+        # A fraction is of all training tiles; those whose labels it grants have pixels, as do all that judge.
+        ids = [store.ids(split, regions, listed=split == "train") for split in SPLITS]
+        train, val, test = ([tile for tile in each if tile in labelled] for each in ids)
         if not (train and val and test):
             counts = f"{len(train)} training, {len(val)} validation and {len(test)} test tiles"
             where = f"labels in {', '.join(regions)}"
@@ -351,7 +353,7 @@ def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
         normalisation=experiment.normalisation.to_dict(),
         legend=store.legend.to_dict(),
         trained_on={
-            "regions": profile.arm(profile.arms[0]).regions[:1],
+            "regions": [profile.labelled_region],
             "labelled_tiles": row["labelled_tiles"],
             "test_tiles": len(experiment.test_ids),
             "gsd_m": store.gsd_m,

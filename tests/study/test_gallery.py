@@ -25,9 +25,7 @@ def root(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("project").resolve()
     (root / "pyproject.toml").touch()
     for folder in ("notebooks", "results", "figures"):
-        shutil.copytree(
-            ROOT / folder, root / folder, ignore=shutil.ignore_patterns("*.npz", "gallery.html", "smoke", "desktop")
-        )
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("*.npz", "gallery.html", "smoke"))
     return root
 
 

@@ -4,19 +4,28 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from sardino.data.places.leakage import store_leakage
+from sardino.data.tiles.landcover import label_fraction
 from sardino.data.tiles.store import TileStore
 from sardino.errors import SardinoError
-from sardino.study.preparation import prepare
-from sardino.study.profile import FOLDER
+from sardino.study.preparation import prepare, tiles_to_make
+from sardino.study.profile import FOLDER, Profile
+from sardino.study.row import Experiment
 from sardino.study.workspace import Workspace
 
 
-def prepared(root: Path, changes: str = "", data: Path | str = "") -> TileStore:
-    text = (FOLDER / "smoke.toml").read_text()
-    text = text.replace("bands = 10", "bands = 5").replace("tile_px = 48", f"tile_px = 32\n{changes}")
-    text = text.replace("europe = [10, 6], conus = [5, 4], china = [5, 4]", "europe = [24, 3]")
+def smoke() -> str:
+    """The profile without the numbers of tiles that get pixels."""
+    lines = (FOLDER / "smoke.toml").read_text().splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith(("pool", "validation =", "test")))
+
+
+def prepared(root: Path, changes: str = "", data: Path | str = "", bands: int = 5) -> TileStore:
+    text = smoke()
+    text = text.replace("bands = 15", f"bands = {bands}").replace("tile_px = 48", f"tile_px = 32\n{changes}")
+    text = text.replace("europe = [16, 10], conus = [5, 4], china = [5, 4]", "europe = [24, 3]")
     text = text.replace('"europe", "conus", "china"', '"europe"')
     if data:
         text = text.replace('source = "world"', 'source = "store"\nfolders = ["europe"]')
@@ -24,7 +33,11 @@ def prepared(root: Path, changes: str = "", data: Path | str = "") -> TileStore:
     (root / "pyproject.toml").touch()
     (root / "sardino").mkdir()
     (root / "small.toml").write_text(text)
-    return prepare(Workspace.open(str(root / "small.toml"), data, root=root), workers=1)["store"]
+    return prepare(opened(root, data), workers=1)["store"]
+
+
+def opened(root: Path, data: Path | str = "") -> Workspace:
+    return Workspace.open(str(root / "small.toml"), data, root=root)
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +72,49 @@ def test_a_store_that_is_there_is_used_as_it_is(plain: TileStore, tmp_path: Path
     assert len(TileStore.open(plain.path)) == 72, "removing the build leaves the store alone"
 
 
+FEW = """
+pool = { europe = 5 }
+validation = { europe = 3 }
+test = { europe = 4 }
+"""
+
+
+@pytest.mark.parametrize("source", ["world", "store"])
+def test_only_tiles_that_are_used_get_pixels_and_all_are_listed(plain: TileStore, tmp_path: Path, source: str) -> None:
+    data = plain.path if source == "store" else ""
+    store = prepared(tmp_path / "project", FEW, data, bands=15)
+    assert not store.path.is_symlink() and set(store.listed["id"]) == set(plain.ids())
+    digests = plain.index.set_index("id")["sha256"]
+    assert (store.index.set_index("id")["sha256"] == digests[store.ids()]).all()
+    experiment = Experiment.open(opened(tmp_path / "project", data), "europe", "unet", "scratch", torch.device("cpu"))
+    assert experiment.train_ids == store.ids("train", listed=True), "a fraction is of all training tiles"
+    labelled = {tile for fraction in (0.1, 1, 10) for tile in experiment.labelled_ids(fraction, 0)}
+    assert labelled == experiment.space.profile.labelled(experiment.train_ids) <= set(store.ids("train"))
+    assert (len(labelled), len(store.ids("train")), len(store.ids("val"))) == (4, 9, 3)
+    (band,) = set(experiment.test_blocks)
+    listed = store.listed[store.listed["split"] == "test"]
+    assert set(experiment.test_ids) == set(listed.loc[listed["band"] == band, "id"])
+    assert len(listed["band"].unique()) == (1 if data else 3)
+
+
+def test_draws_know_nothing_of_seeds_and_all_their_tiles_get_pixels(plain: TileStore) -> None:
+    profile = Profile.load("smoke").changed(draws=[3, 2, 2], seeds=[5, 6])
+    train = plain.ids("train")
+    made = plain.index["id"][tiles_to_make(profile, plain.index)]
+    for fraction in profile.fractions:
+        for draw, _ in profile.repetitions(fraction):
+            assert set(label_fraction(train, fraction, draw)) <= set(made)
+    assert profile.labelled(train) == profile.changed(seeds=[0]).labelled(train)
+    assert len(made) == len(profile.labelled(train)) + 20 + 8 + len(plain.ids("test"))
+
+
 def test_a_store_that_does_not_fit_the_profile_is_refused(plain: TileStore, tmp_path: Path) -> None:
     for change, message in (
         ("tile_px = 48", "32 px, needed are 48 px"),
         ("synthetic = false", "is synthetic, the profile says otherwise"),
         ('folders = ["alps"]', "has no region alps"),
     ):
-        text = (FOLDER / "smoke.toml").read_text().replace('source = "world"', 'source = "store"')
+        text = smoke().replace('source = "world"', 'source = "store"')
         text = text.replace("tile_px = 48", 'tile_px = 32\nfolders = ["europe"]')
         text = text.replace('"europe", "conus", "china"', '"europe"')
         key = change.split(" = ")[0]

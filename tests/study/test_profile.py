@@ -16,7 +16,7 @@ def changed(tmp_path, old, new, name="smoke"):
     return path
 
 
-@pytest.mark.parametrize("name", ["smoke", "laptop", "desktop", "real", "paper", "paper-size"])
+@pytest.mark.parametrize("name", ["smoke", "laptop", "real", "paper", "paper-size"])
 def test_built_in_profiles_load_and_state_command_hardware_and_time(name):
     profile = Profile.load(name)
     assert profile.name == name and name in known_profiles()
@@ -26,7 +26,7 @@ def test_built_in_profiles_load_and_state_command_hardware_and_time(name):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(SardinoError, match=r"'laptp'.*smoke, laptop, desktop, real, paper"):
+    with pytest.raises(SardinoError, match=r"'laptp'.*smoke, laptop, real, paper"):
         Profile.load("laptp")
 
 
@@ -56,6 +56,8 @@ def test_an_unknown_name_lists_the_known_ones():
         ('source = "world"', 'source = "folder"', "folder"),
         ('name = "smoke"', 'name = "../smoke"', "name"),
         ('recipe = "small"', 'recipe = "tiny"', "recipe"),
+        ("pool = { europe", "pool = { africa", "africa not among"),
+        ("pool = { europe = 20", "pool = { europe = -1", "pool.europe"),
         ("[data]", "[data", "cannot be read"),
     ],
 )
@@ -129,17 +131,6 @@ def test_rates_are_tried_at_the_middle_fraction_unless_told():
     assert laptop.rate_fraction == 1
     told = laptop.finetuning.model_copy(update={"lr_fraction": 10})
     assert laptop.model_copy(update={"finetuning": told}).rate_fraction == 10
-
-
-def test_the_desktop_is_the_laptop_with_seeds_all_labels_and_a_search():
-    laptop, desktop = Profile.load("laptop"), Profile.load("desktop")
-    for name in ("data", "architectures", "pretraining", "threads"):
-        assert getattr(laptop, name) == getattr(desktop, name), name
-    assert len(desktop.seeds) == 3 and desktop.fractions == [0.1, 1, 10, 100] and len(desktop.finetuning.lr_grid) == 3
-    same = laptop.finetuning.model_copy(
-        update={"lr_grid": desktop.finetuning.lr_grid, "lr_fraction": desktop.finetuning.lr_fraction}
-    )
-    assert desktop.finetuning == same
 
 
 def test_an_unknown_arm_is_named():

@@ -26,6 +26,7 @@ FORMAT: dict[str, Any] = {"format": "sardino-tiles", "version": 2}
 SPLITS = ("train", "val", "test")
 ARRAYS = "tiles.zarr"
 INDEX = "tiles.parquet"
+LISTED = "listed.parquet"
 ATTRIBUTES = ("channels", "unit", "product", "legend", "synthetic", "tile_px", "layers", "fingerprint", "metadata")
 _PLAIN = [(BytesCodec(endian=endian),) for endian in ("little", None)]  # bytes of one have no endian
 
@@ -34,7 +35,8 @@ class TileStore:
     """A tile store opened for reading; `open` checks it before anything is read.
 
     Its index has one row a tile: id, region, crs, transform, split, band, sha256, share_<class code> (of labelled
-    pixels), labelled_share, valid_share, geometry in EPSG:4326.
+    pixels), labelled_share, valid_share, geometry in EPSG:4326. Of some regions more tiles may be listed than have
+    pixels: see `listed`.
     """
 
     def __init__(self, path: Path, group: zarr.Group, index: geopandas.GeoDataFrame) -> None:
@@ -50,6 +52,7 @@ class TileStore:
         self.layers: list[str] = list(attributes["layers"])
         self.fingerprint = str(attributes["fingerprint"])
         self.metadata: dict[str, Any] = dict(attributes["metadata"])
+        self._lists = int(attributes.get("listed", 0))
         self._arrays: dict[str, Any] = {}
         self._plain: set[str] = set()
         passes = ["passes"] if attributes.get("passes") else []
@@ -93,6 +96,8 @@ class TileStore:
         except Exception as error:
             raise SardinoError(f"{path / INDEX} cannot be read ({first_line(error)}): prepare it again") from error
         store = cls(path, group, index)
+        if store._lists and not (path / LISTED).exists():
+            raise SardinoError(f"{path} is not a whole tile store, {LISTED} is missing: prepare the data again")
         shape = (rows, len(store.channels), store.tile_px, store.tile_px)
         if store._arrays["backscatter"].shape != shape or store._arrays["label"].shape != (rows, *shape[2:]):
             raise SardinoError(f"{path} contradicts itself, its arrays do not hold {shape}: prepare the data again")
@@ -102,7 +107,25 @@ class TileStore:
         return len(self.index)
 
     def __repr__(self) -> str:
-        return f"TileStore({str(self.path)!r}, {len(self)} tiles of {self.tile_px} px, {len(self.channels)} channels)"
+        count = f"{len(self)} of {self._lists} listed" if self._lists else f"{len(self)}"
+        return f"TileStore({str(self.path)!r}, {count} tiles of {self.tile_px} px, {len(self.channels)} channels)"
+
+    @cached_property
+    def listed(self) -> geopandas.GeoDataFrame:
+        """All tiles of the regions, those without pixels too; the index where all have some.
+
+        Columns: id, region, crs, transform, split, band, labelled_share, geometry in EPSG:4326, and perhaps more.
+        """
+        if not self._lists:
+            return self.index
+        try:
+            listed = geopandas.read_parquet(self.path / LISTED)
+        except Exception as error:
+            where = f"{self.path / LISTED} cannot be read"
+            raise SardinoError(f"{where} ({first_line(error)}): prepare it again") from error
+        if len(listed) != self._lists or not set(self.index["id"]) <= set(listed["id"]):
+            raise SardinoError(f"{self.path / LISTED} is not the list of this store: prepare the data again")
+        return listed
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -114,15 +137,18 @@ class TileStore:
             raise SardinoError(f"{self.path} has no tile {tile_id}")
         return self._rows[tile_id]
 
-    def ids(self, split: str | None = None, regions: Sequence[str] | None = None) -> list[str]:
-        """Tile ids in store order, of one split and of some regions where asked; unknown names are refused."""
-        chosen = self.index
+    def ids(self, split: str | None = None, regions: Sequence[str] | None = None, listed: bool = False) -> list[str]:
+        """Tile ids in store order, of one split and of some regions where asked; unknown names are refused.
+
+        Of tiles with pixels, or, where `listed`, of all.
+        """
+        chosen = self.listed if listed else self.index
         if split is not None:
             if split not in SPLITS:
                 raise SardinoError(f"there is no split '{split}': choose {', '.join(SPLITS)}")
             chosen = chosen[chosen["split"] == split]
         if regions is not None:
-            if unknown := ", ".join(sorted(set(regions) - set(self.index["region"]))):
+            if unknown := ", ".join(sorted(set(regions) - set(chosen["region"]))):
                 raise SardinoError(f"{self.path} has no region {unknown}: it holds {', '.join(self.regions)}")
             chosen = chosen[chosen["region"].isin(list(regions))]
         return [str(tile) for tile in chosen["id"]]
@@ -224,7 +250,7 @@ class TileStore:
     def verify(self) -> None:
         """Read everything and refuse the store where it no longer matches its fingerprint."""
         head = head_of(self.channels, self.unit, self.legend, self.tile_px)
-        if store_fingerprint(head, self.index) != self.fingerprint:
+        if store_fingerprint(head, self.index, self.listed if self._lists else None) != self.fingerprint:
             raise SardinoError(f"the index of {self.path} was changed after it was written: prepare the data again")
         if found := self.damaged():
             where = f"at {len(found)} tiles, {found[0]} the first"
@@ -242,6 +268,7 @@ def describe(store: TileStore) -> dict[str, Any]:
         "channels": store.channels,
         "tile_px": store.tile_px,
         "tiles": len(store),
+        "listed": len(store.listed),
     }
 
 
@@ -269,9 +296,14 @@ def tile_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     return digest.hexdigest()
 
 
-def store_fingerprint(head: Mapping[str, Any], index: geopandas.GeoDataFrame) -> str:
-    """SHA-256 over the head and, per tile in store order, its id, split, band and digest."""
+def store_fingerprint(
+    head: Mapping[str, Any], index: geopandas.GeoDataFrame, listed: geopandas.GeoDataFrame | None = None
+) -> str:
+    """SHA-256 over the head, per tile in store order its id, split, band and digest, and all that is listed."""
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for tile_id, split, band, pixels in index[["id", "split", "band", "sha256"]].itertuples(index=False):
         digest.update(f"{tile_id},{split},{band},{pixels};".encode())
+    if listed is not None:
+        for tile_id, split, band in listed[["id", "split", "band"]].itertuples(index=False):
+            digest.update(f"{tile_id},{split},{band};".encode())
     return digest.hexdigest()

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
+import geopandas
 import numpy as np
 import pandas as pd
 import zarr
@@ -17,7 +18,17 @@ from zarr.codecs import BloscCodec
 
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.radiometry import NODATA, SCALE_DB, SEASONS, pack
-from sardino.data.tiles.store import ARRAYS, FORMAT, INDEX, SPLITS, TileStore, head_of, store_fingerprint, tile_digest
+from sardino.data.tiles.store import (
+    ARRAYS,
+    FORMAT,
+    INDEX,
+    LISTED,
+    SPLITS,
+    TileStore,
+    head_of,
+    store_fingerprint,
+    tile_digest,
+)
 from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Progress, Tile
 from sardino.errors import SardinoError
@@ -47,6 +58,7 @@ def write_store(
     synthetic: bool,
     metadata: dict[str, Any],
     bands: Sequence[int],
+    listed_only: geopandas.GeoDataFrame | None = None,
     workers: int = 1,
     compression: Literal["none", "zstd"] = "none",
     progress: Progress = iter,
@@ -62,6 +74,7 @@ def write_store(
         path: folder to create; holds tiles.zarr and tiles.parquet.
         tiles: square and of one size.
         splits, bands: "train", "val" or "test", and the geographic band, per tile.
+        listed_only: tiles of the same regions that get no pixels, with the columns that `TileStore.listed` needs.
         chips: the pixels of tile number i; called from `workers` threads at once, which changes no result.
         product: what was measured, for example "Sentinel-1 GRD sigma0, seasonal means".
         unit: of the backscatter; always told apart by name, never by value.
@@ -100,6 +113,11 @@ def write_store(
         rows.append(row | _shares(packed["backscatter"], packed["label"], legend))
     index = tile_table(tiles, **pd.DataFrame(rows).to_dict("list")).drop(columns=["rows", "columns"])
     index.to_parquet(partial / INDEX)
+    listed = None
+    if listed_only is not None and len(listed_only):
+        listed = pd.concat([index, listed_only], ignore_index=True, join="inner")
+        check_unique(listed["id"], "the list of tiles")
+        listed.to_parquet(partial / LISTED)
 
     # Names along the axes, so that xarray selects by channel and by tile id.
     for name, values in {"channel": channels, "tile": ids, "season": SEASONS}.items():
@@ -117,9 +135,11 @@ def write_store(
         "synthetic": synthetic,
         "passes": "passes" in arrays,
         "layers": [name.removeprefix("layer_") for name in sorted(arrays) if name.startswith("layer_")],
-        "fingerprint": store_fingerprint(head, index),
+        "fingerprint": store_fingerprint(head, index, listed),
         "metadata": metadata,
     }
+    if listed is not None:
+        facts["listed"] = len(listed)
     group.attrs.update(head | facts)
     with warnings.catch_warnings():
         # The Zarr 3 specification leaves consolidated metadata open; xarray warns readers without it.
@@ -138,10 +158,16 @@ def write_store(
     return TileStore.open(path)
 
 
-def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False) -> TileStore:
+def merge_stores(
+    stores: Sequence[TileStore],
+    out: Path,
+    overwrite: bool = False,
+    choose: Callable[[pd.DataFrame], NDArray[np.bool_]] = lambda index: np.ones(len(index), bool),
+) -> TileStore:
     """Write the tiles of all stores into a new one, in order, so that small sites are learnt from together.
 
-    A layer that a store lacks is all nodata there.
+    A layer that a store lacks is all nodata there. `choose` says of each row of their indices whether the tile's pixels
+    are taken, or it is only listed.
 
     Raises:
         SardinoError: the stores differ in channels, unit, tile size, legend, or in being synthetic.
@@ -151,7 +177,10 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
         other.require(first.channels, first.unit, first.tile_px)
         if (other.legend, other.synthetic) != (first.legend, first.synthetic):
             raise SardinoError(f"{other.path} and {first.path} differ in legend or origin and cannot be one store")
-    places = [(store, tile_id) for store in stores for tile_id in store.ids()]
+    rows = pd.concat([store.index for store in stores], ignore_index=True, join="inner")
+    taken = choose(rows)
+    every = [(store, tile_id) for store in stores for tile_id in store.ids()]
+    places = [place for place, here in zip(every, taken, strict=True) if here]
     names = list(dict.fromkeys(name for store in stores for name in store.layers))
 
     def layer(store: TileStore, name: str, tile_id: str) -> NDArray[Any]:
@@ -165,12 +194,11 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
         backscatter, label = store.read([tile_id])
         return Chip(backscatter[0], label[0], {name: layer(store, name, tile_id) for name in names})
 
-    rows = pd.concat([store.index[["split", "band"]] for store in stores])
     labels = sorted({str(store.metadata.get("labels", store.legend.name)) for store in stores})
     return write_store(
         out,
         [store.tile(tile_id) for store, tile_id in places],
-        rows["split"].tolist(),
+        rows.loc[taken, "split"].tolist(),
         chip,
         channels=first.channels,
         legend=first.legend,
@@ -178,7 +206,8 @@ def merge_stores(stores: Sequence[TileStore], out: Path, overwrite: bool = False
         unit=first.unit,
         synthetic=first.synthetic,
         metadata={"labels": ", ".join(labels), "parts": [store.metadata for store in stores]},
-        bands=rows["band"].tolist(),
+        bands=rows.loc[taken, "band"].tolist(),
+        listed_only=rows[~taken],
         overwrite=overwrite,
     )
 

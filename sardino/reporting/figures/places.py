@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
@@ -60,6 +61,8 @@ ROWS |= {REFERENCE: "Land cover", "landcover_300m": "Land cover\n300 m"}
 ROWS |= {name: title.replace(" (", "\n(") for name, (title, *_) in AMOUNTS.items()}
 # Colours of different lightness too, for print without colour.
 SPLITS = {"train": ("#56B4E9", "Training"), "val": ("#E69F00", "Validation"), "test": ("#7B3294", "Test")}
+PALE = 0.3  # opacity of tiles that are listed and have no pixels
+MOST_VECTORS = 5000  # outlines that a PDF holds as such
 
 
 @dataclass(frozen=True)
@@ -118,36 +121,44 @@ def draw_predictions(
 
 
 @styled
-def draw_splits(index: pd.DataFrame, title: str) -> Figure:
+def draw_splits(listed: pd.DataFrame, title: str, made: Collection[str] | None = None) -> Figure:
     """One map per region, its tiles coloured by split, with counts (paper, Figure 3).
 
     Args:
-        index: of a tile store: columns region, crs, split, and geometry (tile outlines in EPSG:4326).
+        listed: of a tile store: columns id, region, crs, split, and geometry (tile outlines in EPSG:4326).
         title: says what the data are.
+        made: ids of the tiles that have pixels, by default all; the others are pale.
     """
-    if not len(index):
+    if not len(listed):
         raise SardinoError("Figure 3 needs at least one tile")
-    regions = list(dict.fromkeys(index["region"]))
+    regions = list(dict.fromkeys(listed["region"]))
+    pale = np.zeros(len(listed), bool) if made is None else ~listed["id"].isin(made).to_numpy()
     across = min(3, len(regions))
     down = -(-len(regions) // across)
     figure = new_figure(max(WIDTH * across / 3, 4.2), 2.75 * down + 0.7)
     figure.suptitle(title)
     panels = figure.subplots(down, across, squeeze=False).ravel()
     for axes, region in zip(panels, regions, strict=False):
-        _draw_region(axes, str(region), index[index["region"] == region])
+        rows = (listed["region"] == region).to_numpy()
+        _draw_region(axes, str(region), listed[rows], pale[rows])
     for axes in panels[len(regions) :]:
         axes.remove()
     handles = [Patch(facecolor=colour, label=label) for colour, label in SPLITS.values()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    handles += [Patch(facecolor="grey", alpha=PALE, label="Listed, without pixels")] * bool(pale.any())
+    figure.legend(handles=handles, loc="outside lower center", ncols=4)
     return figure
 
 
-def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame) -> None:
-    shares = ", ".join(f"{split} {(tiles['split'] == split).sum()}" for split in SPLITS)
-    placed = tiles[tiles["crs"].astype(bool) & tiles["geometry"].notna()]
+def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame, pale: NDArray[np.bool_]) -> None:
+    def counted(rows: pd.DataFrame) -> str:
+        return ", ".join(f"{split} {(rows['split'] == split).sum()}" for split in SPLITS)
+
+    known = (tiles["crs"].astype(bool) & tiles["geometry"].notna()).to_numpy()
+    placed = tiles[known]
     # "los-angeles" is Los Angeles; short keys are initials.
     name = region.upper() if region in ("conus", "usa") else region.replace("-", " ").replace("_", " ").title()
-    axes.set_title(f"{name}: {len(tiles)} tiles\n{shares}")
+    pixels = f"\nwith pixels: {counted(tiles[~pale])}" * bool(pale.any())
+    axes.set_title(f"{name}: {len(tiles)} tiles\n{counted(tiles)}{pixels}")
     if not len(placed):
         not_available(axes, "tiles without coordinates")
         return
@@ -156,12 +167,15 @@ def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame) -> None:
     outlines = [np.column_stack(to_map.transform(*geometry.exterior.coords.xy)) for geometry in placed["geometry"]]
     origin = np.concatenate(outlines).min(0)
     outlines = [(outline - origin) / 1000 for outline in outlines]
-    colours = [SPLITS[split][0] for split in placed["split"]]
-    span = np.concatenate(outlines).max(0)
-    # A white gap would swallow tiles that are small on the map; those get an edge that enlarges them instead.
-    small = np.median([np.ptp(outline, axis=0).max() for outline in outlines]) < span.max() / 60
-    style = {"edgecolors": colours if small else "white", "linewidths": 0.8 if small else 0.3}
-    axes.add_collection(PolyCollection(outlines, facecolors=colours, **style))
+    alphas = np.where(pale[known], PALE, 1)
+    colours = [to_rgba(SPLITS[split][0], alpha) for split, alpha in zip(placed["split"], alphas, strict=True)]
+    span, sides = np.concatenate(outlines).max(0), [np.ptp(outline, axis=0).max() for outline in outlines]
+    # A white gap would swallow tiles that are small on the map; those get an edge that enlarges them where they lie
+    # scattered, and none where they fill the map.
+    small, dense = np.median(sides) < span.max() / 60, np.sum(np.square(sides)) > span.prod() / 2
+    style = {"edgecolors": colours if small else "white", "linewidths": (0.0 if dense else 0.8) if small else 0.3}
+    many = {"rasterized": len(outlines) > MOST_VECTORS, "antialiased": not (small and dense)}
+    axes.add_collection(PolyCollection(outlines, facecolors=colours, **style, **many))
     margin = 0.03 * span.max()
     axes.set(xlim=(-margin, span[0] + margin), ylim=(-margin, span[1] + margin), aspect="equal")
     for axis in (axes.xaxis, axes.yaxis):

@@ -15,6 +15,7 @@ import zarr
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.data.tiles.radiometry import unpack
 from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.table import tile_table
 from sardino.data.tiles.tile import Chip, Tile, tile_grid
 from sardino.data.tiles.write_store import write_store
 from sardino.errors import SardinoError
@@ -117,6 +118,52 @@ def test_neither_workers_nor_the_folder_change_the_fingerprint(written: TileStor
 
 def test_the_same_tiles_give_the_same_bytes_in_every_file(written: TileStore, tmp_path: Path) -> None:
     assert hashes(write(tmp_path / "store", workers=2).path) == hashes(written.path)
+
+
+@pytest.fixture(scope="module")
+def partly(tmp_path_factory: pytest.TempPathFactory) -> TileStore:
+    """A store of which two tiles are only listed."""
+    return write_partly(tmp_path_factory.mktemp("partly") / "store")
+
+
+def write_partly(path: Path, workers: int = 1) -> TileStore:
+    columns = {"split": SPLITS, "band": [0, 1, 3, 4, 5], "labelled_share": [1.0] * 5}
+    made = [0, 2, 3]
+    return write(
+        path,
+        tiles=[TILES[n] for n in made],
+        splits=[SPLITS[n] for n in made],
+        bands=[columns["band"][n] for n in made],
+        chips=lambda place: chip(made[place]),
+        listed_only=tile_table(TILES, **columns).drop(index=made),
+        workers=workers,
+    )
+
+
+def test_a_store_lists_tiles_that_have_no_pixels(partly: TileStore, written: TileStore) -> None:
+    assert len(partly) == 3 and len(partly.listed) == 5 and "3 of 5 listed" in repr(partly)
+    assert set(partly.ids("train", listed=True)) == set(written.ids("train")) > set(partly.ids("train"))
+    assert partly.ids("train", ["south"], listed=True) == [TILES[4].id] and partly.listed.crs == "EPSG:4326"
+    assert {"region", "crs", "transform", "band", "labelled_share"} <= set(partly.listed)
+    np.testing.assert_array_equal(partly.read([TILES[2].id])[1], written.read([TILES[2].id])[1])
+    with pytest.raises(SardinoError, match=f"no tile {TILES[1].id}"):
+        partly.read([TILES[1].id])
+    assert len(pickle.loads(pickle.dumps(partly)).listed) == 5
+    assert written.listed is written.index, "where all have pixels, as in every older store, the index is the list"
+
+
+def test_the_list_is_part_of_the_store(partly: TileStore, written: TileStore, tmp_path: Path) -> None:
+    partly.verify()
+    again = write_partly(tmp_path / "again", workers=3)
+    assert hashes(again.path) == hashes(partly.path) and again.fingerprint != written.fingerprint
+    whole = geopandas.read_parquet(again.path / "listed.parquet")
+    for damaged, message in ((whole.assign(split="train"), "was changed after"), (whole[:-1], "not the list of this")):
+        damaged.to_parquet(again.path / "listed.parquet")
+        with pytest.raises(SardinoError, match=message):
+            TileStore.open(again.path).verify()
+    (again.path / "listed.parquet").unlink()
+    with pytest.raises(SardinoError, match=r"listed\.parquet is missing"):
+        TileStore.open(again.path)
 
 
 def test_compression_changes_the_bytes_and_nothing_that_is_read(written: TileStore, tmp_path: Path) -> None:
