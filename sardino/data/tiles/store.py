@@ -27,6 +27,7 @@ SPLITS = ("train", "val", "test")
 ARRAYS = "tiles.zarr"
 INDEX = "tiles.parquet"
 LISTED = "listed.parquet"
+HEAD = ("channels", "unit", "legend", "tile_px")  # what gives the pixels of a store their meaning
 ATTRIBUTES = ("channels", "unit", "product", "legend", "synthetic", "tile_px", "layers", "fingerprint", "metadata")
 _PLAIN = [(BytesCodec(endian=endian),) for endian in ("little", None)]  # bytes of one have no endian
 
@@ -249,7 +250,7 @@ class TileStore:
 
     def verify(self) -> None:
         """Read everything and refuse the store where it no longer matches its fingerprint."""
-        head = head_of(self.channels, self.unit, self.legend, self.tile_px)
+        head = {name: getattr(self, name) for name in HEAD} | {"legend": self.legend.to_dict()}
         if store_fingerprint(head, self.index, self.listed if self._lists else None) != self.fingerprint:
             raise SardinoError(f"the index of {self.path} was changed after it was written: prepare the data again")
         if found := self.damaged():
@@ -282,11 +283,6 @@ def example_tiles(store: TileStore, test_ids: Sequence[str], count: int) -> list
     return (varied + [i for i in label_order(test_ids) if i not in varied])[:count]
 
 
-def head_of(channels: Sequence[str], unit: str, legend: Legend, tile_px: int) -> dict[str, Any]:
-    """What gives the pixels of a store their meaning."""
-    return {"channels": list(channels), "unit": unit, "legend": legend.to_dict(), "tile_px": tile_px}
-
-
 def tile_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """SHA-256 of a tile's packed arrays, in order of their names."""
     digest = hashlib.sha256()
@@ -299,7 +295,7 @@ def tile_digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 def store_fingerprint(
     head: Mapping[str, Any], index: geopandas.GeoDataFrame, listed: geopandas.GeoDataFrame | None = None
 ) -> str:
-    """SHA-256 over the head, per tile in store order its id, split, band and digest, and all that is listed."""
+    """SHA-256 over the HEAD, per tile in store order its id, split, band and digest, and all that is listed."""
     digest = hashlib.sha256(json.dumps(head, sort_keys=True).encode())
     for tile_id, split, band, pixels in index[["id", "split", "band", "sha256"]].itertuples(index=False):
         digest.update(f"{tile_id},{split},{band},{pixels};".encode())

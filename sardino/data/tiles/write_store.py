@@ -18,17 +18,7 @@ from zarr.codecs import BloscCodec
 
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.radiometry import NODATA, SCALE_DB, SEASONS, pack
-from sardino.data.tiles.store import (
-    ARRAYS,
-    FORMAT,
-    INDEX,
-    LISTED,
-    SPLITS,
-    TileStore,
-    head_of,
-    store_fingerprint,
-    tile_digest,
-)
+from sardino.data.tiles.store import ARRAYS, FORMAT, INDEX, LISTED, SPLITS, TileStore, store_fingerprint, tile_digest
 from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Progress, Tile
 from sardino.errors import SardinoError
@@ -128,7 +118,7 @@ def write_store(
         axis = group.create_array(name, shape=(size_px,), dtype="int32", dimension_names=(name,))
         axis[:] = np.arange(size_px, dtype=np.int32)
         axis.attrs["long_name"] = "Pixel from the upper left corner"
-    head = head_of(channels, unit, legend, size_px)
+    head = {"channels": list(channels), "unit": unit, "legend": legend.to_dict(), "tile_px": size_px}
     facts = FORMAT | {
         "seasons": [s for s in SEASONS if any(c.startswith(s + "_") for c in channels)],
         "product": product,
