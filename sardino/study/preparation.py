@@ -80,7 +80,7 @@ def _from_world(space: Workspace, workers: int) -> TileStore:
         splits = [str(split) for split in separate(tiles, splits, data.buffer_m)]
         kept = [number for number, split in enumerate(splits) if split in SPLITS]
         tiles, splits, bands = [tiles[n] for n in kept], [splits[n] for n in kept], [bands[n] for n in kept]
-    listed = tile_table(tiles, split=splits, band=bands, labelled_share=np.ones(len(tiles)))  # the world knows all land
+    listed = tile_table(tiles, split=splits, band=bands).assign(labelled_share=1.0)  # the world knows all its land
     made = tiles_to_make(space.profile, listed)
     numbers = np.flatnonzero(made)
     # Simulating a tile is Python and NumPy by turns: processes use all cores where threads would wait.

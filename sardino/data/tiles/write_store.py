@@ -118,7 +118,7 @@ def write_store(
         axis = group.create_array(name, shape=(size_px,), dtype="int32", dimension_names=(name,))
         axis[:] = np.arange(size_px, dtype=np.int32)
         axis.attrs["long_name"] = "Pixel from the upper left corner"
-    head = {"channels": list(channels), "unit": unit, "legend": legend.to_dict(), "tile_px": size_px}
+    head: dict[str, Any] = {"channels": list(channels), "unit": unit, "legend": legend.to_dict(), "tile_px": size_px}
     facts = FORMAT | {
         "seasons": [s for s in SEASONS if any(c.startswith(s + "_") for c in channels)],
         "product": product,
