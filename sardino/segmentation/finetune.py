@@ -21,7 +21,7 @@ from sardino.evaluation.scores import Confusion, confusion, miou
 from sardino.progress import track
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter
-from sardino.segmentation.settings import Settings
+from sardino.segmentation.settings import Loss, Settings
 from sardino.segmentation.turns import WAYS, Turned
 
 Maps = NDArray[np.uint8]
@@ -49,19 +49,16 @@ class Finetuned:
         return scores[len(self.losses)] - scores[-(-4 * len(self.losses) // 5)]
 
 
-def segmentation_loss(logits: Tensor, label: Tensor, kind: str) -> Tensor:
+def segmentation_loss(logits: Tensor, label: Tensor, kind: Loss) -> Tensor:
     """Cross-entropy over classes, or binary cross-entropy of each class against the rest.
 
     Of (B, classes, H, W) logits and (B, H, W) uint8 class indices; IGNORE pixels do not count.
     """
     if kind == "cross-entropy":
         return F.cross_entropy(logits, label.long(), ignore_index=IGNORE)
-    if kind == "one-vs-rest":
-        counted = label != IGNORE
-        target = F.one_hot(label.long().where(counted, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-        each = F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)
-        return each[counted].mean()
-    raise SardinoError(f"no fine-tuning loss is named '{kind}'; there are cross-entropy and one-vs-rest")
+    counted = label != IGNORE
+    target = F.one_hot(label.long().where(counted, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)[counted].mean()
 
 
 def finetune(
@@ -111,7 +108,8 @@ def finetune(
         if moving is not None and step == begin:
             moving.requires_grad_(True)
         for group in optimiser.param_groups:
-            group["lr"] = _rate(step, steps, group["begin"], group["peak"])
+            since, length, peak = step - group["begin"], steps - group["begin"], group["peak"]
+            group["lr"] = warmup_cosine(peak, peak * 0.01, since, length, length // 10) if since >= 0 else 0.0
         numbers = torch.tensor(draw(tiles, settings.batch, generator))
         if settings.turns:
             numbers = WAYS * numbers + torch.randint(WAYS, numbers.shape, generator=generator)
@@ -139,12 +137,6 @@ def finetune(
     model.load_state_dict(kept_state)
     tenth = max(1, steps // 10)
     return Finetuned(float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])), losses, curve, kept)
-
-
-def _rate(step: int, steps: int, begin: int, peak: float) -> float:
-    """Warm-up and cosine of what begins to learn at a step."""
-    length = steps - begin
-    return warmup_cosine(peak, peak * 0.01, step - begin, length, length // 10) if step >= begin else 0.0
 
 
 @torch.no_grad()

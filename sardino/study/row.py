@@ -303,8 +303,7 @@ def train_cell(
         folder = experiment.space.segmenter(run)
     if folder is not None:
         save_segmenter(folder, model, _card(experiment, row))
-    maps = predict(model, examples, experiment.device, settings.precision)
-    return Cell(row, confusions, maps, result.losses)
+    return Cell(row, confusions, predict(model, examples, experiment.device, settings.precision), result.losses)
 
 
 def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -136,8 +136,6 @@ def test_losses_skip_ignored_pixels():
         half[:, 2:] = IGNORE
         expected = segmentation_loss(logits[:, :, :2], label[:, :2], kind)
         torch.testing.assert_close(segmentation_loss(logits, half, kind), expected)
-    with pytest.raises(SardinoError, match="no fine-tuning loss"):
-        segmentation_loss(logits, label, "hinge")
 
 
 def test_a_training_that_diverges_says_so():
