@@ -134,7 +134,7 @@ def measure(tile_px: int, count: int, rounds: int) -> list[Row]:
     bars = (5.0, 0.4) if tile_px == 448 else (None, None)
     return [
         Row(f"Store, {where}", ours, "tiles/s", "rasterio GeoTIFF zstd, as torchgeo", tif, ours / tif, bars[0]),
-        Row(f"Store, {where}", ours, "tiles/s", "NumPy memory map (the limit)", limit, ours / limit, bars[1]),
+        Row(f"Store, {where}", ours, "tiles/s", "NumPy memory map", limit, ours / limit, bars[1], kind="limit"),
         Row(
             f"Store with zstd, {where}",
             found["store zstd"],

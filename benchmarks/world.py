@@ -3,7 +3,8 @@
     python benchmarks/world.py
 
 Whole chips: 12 channels, land cover and all reference layers. One process, one thread (the world uses no BLAS); the
-median over tiles of the three regions. The world is compared with a limit, for no other generator makes such tiles.
+median over tiles of the three regions. No other generator makes such tiles: the bar is the time that one of the paper's
+size may take, and the others stand beside that one.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from row import Row, write_benchmark
 from sardino.data.sources.world.synthetic import World
 from sardino.data.sources.world.tables import REGIONS
 
-LIMIT_S = 1.5
+MOST_S = 1.5
 """A tile of 448 px may take so long on one core."""
 
 
@@ -39,19 +40,16 @@ def main() -> None:
     parser.add_argument("--tiles", type=int, default=8, help="tiles per region")
     parser.add_argument("--out", type=Path, default=Path("results/benchmarks/world.json"), help="where the rows go")
     arguments = parser.parse_args()
-    rows = []
-    for title, world, tile_px in (
-        ("mean composite", World(), 448),
-        ("median of 15 dates", World(composite="median"), 448),
-        ("mean composite", World(), 96),
-    ):
-        rate = 1 / seconds_per_tile(world, tile_px, arguments.tiles)
-        limit = 1 / LIMIT_S if tile_px == 448 and world == World() else None
-        peer = "limit: 1.5 s per tile" if limit else ""
-        ratio = rate / limit if limit else None
-        rows.append(
-            Row(f"World, {title}, {tile_px} px", rate, "tiles/s/core", peer, limit, ratio, 1.0 if limit else None)
-        )
+    usual, median, small = (
+        1 / seconds_per_tile(world, tile_px, arguments.tiles)
+        for world, tile_px in ((World(), 448), (World(composite="median"), 448), (World(), 96))
+    )
+    unit, like = "tiles/s/core", usual * (448 / 96) ** 2
+    rows = [
+        Row("World, mean composite, 448 px", usual, unit, bar=1 / MOST_S, kind="least"),
+        Row("World, median of 15 dates, 448 px", median, unit, "mean composite", usual, median / usual),
+        Row("World, mean composite, 96 px", small, unit, "448 px, as many pixels", like, small / like),
+    ]
     print(write_benchmark(rows, arguments.out))
 
 

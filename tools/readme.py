@@ -24,7 +24,7 @@ from sardino.reporting.tables.render import RISES, entry, markdown, scored
 from sardino.reporting.tables.tables import arms_and_floors
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
-from row import all_benchmarks
+from row import all_benchmarks, first_benchmarks
 
 PROFILES = ("laptop", "real", "paper")
 """Whose timing is shown; smoke is a check, and every `make test` runs it anew."""
@@ -158,6 +158,7 @@ def _timing_row(path: Path) -> list[str]:
 OF_PROJECT: dict[str, Callable[[Path], str]] = {
     "timing": timing,
     "notebooks": notebooks,
+    "first_benchmarks": lambda root: first_benchmarks(root / "results" / "benchmarks"),
     "benchmarks": lambda root: all_benchmarks(root / "results" / "benchmarks"),
 }
 OF_PROFILE: dict[str, Callable[[Path], str]] = {
