@@ -7,9 +7,10 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
-from minute_world import PROFILE
+from minute_world import PROFILE, minute_workspace
 
 import sardino
+from sardino.study.workspace import Workspace
 
 # What keeps the repository is tested too, and imported as its scripts import it.
 sys.path += [str(Path(__file__).parents[1] / folder) for folder in ("benchmarks", "tools")]
@@ -103,6 +104,18 @@ def small_world(tmp_path_factory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def minute_tiles(tmp_path_factory) -> Path:
+    """The tile store of the profile of a minute, to be copied and not to be changed."""
+    return minute_workspace(tmp_path_factory.mktemp("tiles")).store
+
+
+@pytest.fixture(scope="module")
+def minute(tmp_path_factory, minute_tiles) -> Workspace:
+    """A workspace of the profile of a minute, with its tiles."""
+    return minute_workspace(tmp_path_factory.mktemp("minute").resolve(), minute_tiles)
+
+
 @pytest.fixture(autouse=True)
 def _no_other_build(monkeypatch):
     monkeypatch.delenv("SARDINO_BUILD", raising=False)
@@ -113,6 +126,6 @@ def forks() -> ForkServerContext:
     """Processes that begin with torch and the package loaded; a test process has one server of them, whoever asks."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["sardino.dino.pretrain", "sardino.dino.session", "sardino.data.sources.ingest", "made_source"]
+        ["sardino.dino.pretrain", "sardino.dino.session", "sardino.data.sources.ingest", "made_source", "rank"]
     )
     return context

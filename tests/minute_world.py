@@ -1,5 +1,6 @@
 """A world of a minute: a profile so small that a test can pre-train and fine-tune on it."""
 
+import shutil
 from pathlib import Path
 
 from sardino.study.preparation import prepare
@@ -52,9 +53,12 @@ decoder_width = 16
 """
 
 
-def minute_workspace(root: Path) -> Workspace:
-    """Its workspace in a folder, with the tiles made."""
+def minute_workspace(root: Path, tiles: Path | None = None) -> Workspace:
+    """Its workspace in a folder, with the tiles made, or copied from where they were."""
     (root / "minute.toml").write_text(PROFILE)
     space = Workspace.open(str(root / "minute.toml"), root=root)
-    prepare(space)
+    if tiles:
+        shutil.copytree(tiles, space.store)
+    else:
+        prepare(space, workers=1)
     return space

@@ -6,7 +6,6 @@ from typing import Any
 import jupytext
 import pytest
 import torch
-from minute_world import minute_workspace
 from test_notebooks import NOTEBOOKS
 
 from sardino.dino.parallel import Parallel
@@ -26,10 +25,9 @@ LIVELY = {"drop_path": 0.2, "student_temperature": 0.03, "clip": 0.05, "momentum
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    space = minute_workspace(tmp_path_factory.mktemp("page"))
-    pretrain_arm(space, ARM, CPU)
-    return space
+def space(minute: Workspace) -> Workspace:
+    pretrain_arm(minute, ARM, CPU)
+    return minute
 
 
 def run_cells(notebook: str, tag: str, names: dict[str, Any]) -> dict[str, Any]:

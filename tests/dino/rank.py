@@ -1,7 +1,10 @@
-"""One rank of a small pre-training, for test_parallel: RANK STRATEGY FOLDER, with torchrun's environment around it."""
+"""One rank of a small pre-training, for test_parallel and test_kill, with torchrun's environment around it."""
 
 import json
+import os
 import sys
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -32,5 +35,10 @@ def main(strategy: str, folder: Path, steps: int = 6) -> None:
             (folder / "history.json").write_text(json.dumps(result.history.to_dict()))
 
 
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+def rank(environment: Mapping[str, str], strategy: str, folder: Path) -> None:
+    """All that a process of torchrun does; a warning is an error, and what it says goes to a file."""
+    os.environ.update(environment)
+    sys.stderr = (folder / f"rank-{environment['RANK']}.log").open("w")
+    os.dup2(sys.stderr.fileno(), 2)
+    warnings.simplefilter("error")
+    main(strategy, folder)

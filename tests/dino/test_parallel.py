@@ -1,54 +1,56 @@
 """Two gloo ranks, with DDP and with FSDP2, against one process on the same global batch."""
 
 import json
-import os
 import shutil
 import socket
-import subprocess
-import sys
+from collections.abc import Callable
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
 import pytest
+import rank
 import torch
 from safetensors.torch import load_file
 
 from sardino.dino.parallel import Parallel, join
 from sardino.errors import SardinoError
 
-RANK = Path(__file__).parent / "rank.py"
 CPU = torch.device("cpu")
-
-
-def start(strategy: str, folder: Path, world: int) -> dict[str, Any]:
-    """Run the ranks as torchrun would, and return what the first one wrote."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    folder.mkdir(exist_ok=True)
-    environment = os.environ | {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    ranks = [
-        subprocess.Popen(
-            [sys.executable, "-W", "error", str(RANK), strategy, str(folder)],
-            env=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank), "TQDM_DISABLE": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(world)
-    ]
-    errors = [rank.communicate(timeout=240)[1] for rank in ranks]
-    assert all(rank.returncode == 0 for rank in ranks), "\n".join(errors)[-3000:]
-    weights = load_file(folder / "student.safetensors")
-    return {"weights": weights, "history": json.loads((folder / "history.json").read_text())}
+Start = Callable[[str, Path, int], dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def start(forks: ForkServerContext) -> Start:
+    """Runs the ranks as torchrun would, and returns what the first one wrote."""
+
+    def start(strategy: str, folder: Path, world: int) -> dict[str, Any]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+        folder.mkdir(exist_ok=True)
+        shared |= {"WORLD_SIZE": str(world), "TQDM_DISABLE": "1"}
+        environments = [shared | {"RANK": str(number), "LOCAL_RANK": str(number)} for number in range(world)]
+        ranks = [forks.Process(target=rank.rank, args=(given, strategy, folder)) for given in environments]
+        for each in ranks:
+            each.start()
+        for each in ranks:
+            each.join(240)
+        told = "".join(path.read_text()[-3000:] for path in sorted(folder.glob("rank-*.log")))
+        assert [each.exitcode for each in ranks] == [0] * world, told
+        weights = load_file(folder / "student.safetensors")
+        return {"weights": weights, "history": json.loads((folder / "history.json").read_text())}
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def alone(start: Start, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return start("auto", tmp_path_factory.mktemp("alone"), 1)
 
 
 @pytest.fixture(scope="module", params=["ddp", "fsdp"])
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def pair(start: Start, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp(request.param)
     return start(request.param, folder, 2) | {"strategy": request.param, "folder": folder}
 
@@ -69,13 +71,15 @@ def test_two_ranks_walk_the_path_of_one(pair: dict[str, Any], alone: dict[str, A
             torch.testing.assert_close(pair["weights"][name], weight, rtol=1e-2, atol=1e-4)
 
 
-def test_a_snapshot_of_two_ranks_goes_on_bit_for_bit(pair: dict[str, Any], tmp_path: Path) -> None:
+def test_a_snapshot_of_two_ranks_goes_on_bit_for_bit(start: Start, pair: dict[str, Any], tmp_path: Path) -> None:
     again = start(pair["strategy"], stopped_before_the_end(pair, tmp_path / "again"), 2)
     assert again["history"]["loss"] == pair["history"]["loss"]
     assert all(torch.equal(again["weights"][name], pair["weights"][name]) for name in pair["weights"])
 
 
-def test_a_snapshot_of_two_ranks_goes_on_alone(pair: dict[str, Any], alone: dict[str, Any], tmp_path: Path) -> None:
+def test_a_snapshot_of_two_ranks_goes_on_alone(
+    start: Start, pair: dict[str, Any], alone: dict[str, Any], tmp_path: Path
+) -> None:
     if pair["strategy"] == "ddp":
         pytest.skip("the same as with shards, where it is harder")
     found = start("auto", stopped_before_the_end(pair, tmp_path / "alone"), 1)["history"]["loss"]

@@ -18,7 +18,6 @@ from sardino.explorer import answers as explorer_module
 from sardino.explorer.answers import CLASS, PATCH, ROLLOUT, Explorer, Look, backbone_at_hand
 from sardino.explorer.view import ExplorerView
 from sardino.study.arm import architecture_of
-from sardino.study.preparation import prepare
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card
 from sardino.weights.save import save_backbone
@@ -33,8 +32,9 @@ def space(small_world) -> Workspace:
 
 
 @pytest.fixture(scope="module")
-def store(space) -> TileStore:
-    return prepare(space, workers=1)["store"]
+def store(space, minute_tiles) -> TileStore:
+    shutil.copytree(minute_tiles, space.store)
+    return TileStore.open(space.store)
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ import built_in
 import pytest
 import torch
 from built_in import best_segmenter, make_builtin
-from minute_world import minute_workspace
 
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore, describe
@@ -22,15 +21,14 @@ BEST = "baseline-unet-scratch"
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory):
+def space(minute):
     """A pre-training, one trained cell, and records of the others that say that they did worse."""
-    space = minute_workspace(tmp_path_factory.mktemp("project"))
-    data = describe(TileStore.open(space.store))
+    data = describe(TileStore.open(minute.store))
     common = {"profile": "minute", "parameters": {}, "seeds": [0], "data": data, "started": time.time()}
-    results = pretrain_arm(space, "europe", CPU)
-    write_record(space.record("pretrain-europe"), kind="pretrain", results=results, **common)
-    train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 100, 0, 0, 1e-2)
-    for run in plan(space.profile):
+    results = pretrain_arm(minute, "europe", CPU)
+    write_record(minute.record("pretrain-europe"), kind="pretrain", results=results, **common)
+    train_cell(Experiment.open(minute, "europe", "unet", "scratch", CPU), 100, 0, 0, 1e-2)
+    for run in plan(minute.profile):
         if run.kind in ("finetune", "baseline"):
             good = 0.9 if run.name == BEST else 0.1
             # Another fraction or the test tiles may say otherwise: neither counts.
@@ -38,8 +36,8 @@ def space(tmp_path_factory):
             arm = {"regions": "europe", "encoding": "unet+attention", "initialisation": "unfrozen"}
             rows = [{"fraction": f, "seed": 0, "val_miou": v, "miou": t, **arm} for f, v, t in cells]
             results = {"cells": rows, "learning_rates": {"chosen": 3e-3}}
-            write_record(space.record(run.name), kind=run.kind, results=results, **common)
-    return space
+            write_record(minute.record(run.name), kind=run.kind, results=results, **common)
+    return minute
 
 
 def test_the_best_on_validation_tiles_is_taken_with_its_card(space, tmp_path):

@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import settings as settings_of_hypothesis
 from hypothesis import strategies as st
-from minute_world import PROFILE, minute_workspace
+from minute_world import PROFILE
 from safetensors.torch import load_file
 
 from sardino.data.tiles.landcover import label_fraction
@@ -36,12 +36,11 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def space(tmp_path_factory):
-    space = minute_workspace(tmp_path_factory.mktemp("project"))
+def space(minute):
     for arm in ("europe", "all"):
-        for seed in space.profile.seeds:
-            pretrain_arm(space, arm, CPU, seed)
-    return space
+        for seed in minute.profile.seeds:
+            pretrain_arm(minute, arm, CPU, seed)
+    return minute
 
 
 def changed(space, **sections):

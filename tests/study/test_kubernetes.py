@@ -72,31 +72,25 @@ def reproduce(project, *options):
     return done.returncode, done.stdout + done.stderr
 
 
-def test_runs_become_jobs_and_leave_what_they_leave_here(project, kubectl, tmp_path):
+def test_runs_become_jobs_and_leave_what_they_leave_here_and_a_failing_one_its_traceback(project, kubectl, tmp_path):
+    project.notebook("00_quickstart", body='raise ValueError("no such scene")')
     folder = profile_folder(project, tmp_path / "cluster")
     options = ["--only", "pretrain-europe", "--kubernetes", str(folder), "--device", "cpu-1"]
-    code, told = reproduce(project, *options)
-    assert code == 0, told + (project.root / "build/smoke/snakemake.log").read_text()
+    try:
+        code, told = reproduce(project, *options, "--only", "quickstart", "--retries", "0")
+    finally:
+        project.notebook("00_quickstart")
+    assert code == 1 and "ValueError: no such scene" in told and "failed/quickstart.ipynb" in told
     assert {"data", "pretrain-europe"} == set(project.records())
     jobs = [json.loads(path.read_text()) for path in kubectl.glob("*/job.json")]
-    assert len(jobs) == 2
+    assert len(jobs) == 3
     for job in jobs:
         kubernetes_validate.validate(job, "1.30", strict=True)
         (pod,) = job["spec"]["template"]["spec"]["containers"]
         assert pod["volumeMounts"] == [{"name": "project", "mountPath": str(project.root)}]
         assert pod["resources"]["requests"]["memory"].endswith("Mi") and job["spec"]["activeDeadlineSeconds"] >= 900
     code, told = reproduce(project, *options)
-    assert code == 0 and "everything was up to date" in told and len(list(kubectl.glob("*/job.json"))) == 2
-
-
-def test_a_job_that_fails_is_told_with_its_traceback(project, kubectl, tmp_path):
-    project.notebook("00_quickstart", body='raise ValueError("no such scene")')
-    folder = profile_folder(project, tmp_path / "cluster")
-    try:
-        code, told = reproduce(project, "--only", "quickstart", "--kubernetes", str(folder), "--retries", "0")
-    finally:
-        project.notebook("00_quickstart")
-    assert code == 1 and "ValueError: no such scene" in told and "failed/quickstart.ipynb" in told
+    assert code == 0 and "everything was up to date" in told and len(list(kubectl.glob("*/job.json"))) == 3
 
 
 def test_status_of_a_job_and_of_a_cluster_that_does_not_answer(kubectl, monkeypatch):
