@@ -7,6 +7,7 @@ from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
+from html_page import QUIET
 from minute_world import PROFILE, minute_workspace
 
 import sardino
@@ -119,6 +120,19 @@ def minute(tmp_path_factory, minute_tiles) -> Workspace:
 @pytest.fixture(autouse=True)
 def _no_other_build(monkeypatch):
     monkeypatch.delenv("SARDINO_BUILD", raising=False)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The browser that is installed, which asks for nothing; while it is open, no event loop can be started here."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    if not found:
+        pytest.skip("no browser: no page was opened in one (install chromium)")
+    with playwright.sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=found[0], args=QUIET)
+        yield opened
+        opened.close()
 
 
 @pytest.fixture(scope="session")

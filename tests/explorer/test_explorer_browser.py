@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -16,7 +15,6 @@ import jupytext
 import nbformat
 import numpy as np
 import pytest
-from html_page import QUIET
 from PIL import Image
 
 import sardino
@@ -43,18 +41,6 @@ def lab_environment(folder: Path) -> dict[str, str]:
     # The backend of a machine without a screen: the explorer must not depend on it.
     own = {"HOME": str(folder), "IPYTHONDIR": str(folder / "ipython"), "PYTHONPATH": path, "MPLBACKEND": "Agg"}
     return {**os.environ, **places, **own, "OMP_NUM_THREADS": "1", "JUPYTER_PREFER_ENV_PATH": "1"}
-
-
-@pytest.fixture(scope="module")
-def browser():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-    if not found:
-        pytest.skip("no browser: the explorer was not opened in one (install chromium)")
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=found[0], args=QUIET)
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +110,7 @@ def picture(page, unlike: np.ndarray | None = None) -> np.ndarray:
         if before is not None and np.array_equal(now, before) and (unlike is None or differ(now, unlike)):
             return now
         before = now
-        page.wait_for_timeout(500)
+        page.wait_for_timeout(200)
     raise AssertionError("the picture does not change")
 
 
