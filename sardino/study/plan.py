@@ -199,7 +199,8 @@ def imported_files(source: Path, package: Path) -> list[Path]:
     found: set[Path] = set()
     queue = [source]
     while queue:
-        fresh = set(_imports(queue.pop(), package)) - found
+        source = queue.pop()
+        fresh = {*_imports_as_of(source, package, _changed_ns(source))} - found
         found |= fresh
         queue += fresh
     folders = {file.parent for file in found} - {package}
@@ -232,6 +233,11 @@ def _hash_of(files: Iterable[tuple[Path, bytes]]) -> str:
     return digest.hexdigest()
 
 
+@cache
+def _imports_as_of(source: Path, package: Path, _changed_ns: int) -> tuple[Path, ...]:
+    return tuple(_imports(source, package))
+
+
 def _imports(source: Path, package: Path) -> Iterator[Path]:
     """Files of the package imported by one source, with the __init__.py of each folder on the way."""
     for node in ast.walk(_parsed(source)):
@@ -252,14 +258,19 @@ def _imports(source: Path, package: Path) -> Iterator[Path]:
                 yield from (file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file())
 
 
+def _changed_ns(file: Path) -> int:
+    """When a file was last written, by which what is known of it is kept: a plan's runs share most of their files."""
+    return file.stat().st_mtime_ns
+
+
 def _parsed(file: Path) -> ast.Module:
     try:
-        return _parsed_as_of(file, file.stat().st_mtime_ns)
+        return _parsed_as_of(file, _changed_ns(file))
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise SardinoError(f"{file} cannot be read as Python: {error}") from error
 
 
-@cache  # a plan's runs share most of their files, so each is parsed once
+@cache
 def _parsed_as_of(file: Path, _changed_ns: int) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 

@@ -188,11 +188,12 @@ def _execute(
         _note(lock, os.getpid(), snakemake.pid)
         try:
             while snakemake.poll() is None:
+                with suppress(subprocess.TimeoutExpired):
+                    snakemake.wait(POLL_S)
                 if not progress.stale and (stale := _stale_runs(log, wanted)):
                     progress.stale, progress.expected_s = stale, _expected_s(workspace)
                 progress.update()
                 peak_mb = max(peak_mb, memory_mb(snakemake.pid))
-                time.sleep(POLL_S)
         except BaseException:
             progress.clear()
             _stop(snakemake)
