@@ -34,7 +34,7 @@ reproduce: $(STAMP)  ## every result of PROFILE: data, pre-training, fine-tuning
 test: lint  ## lint, types, tests, then every notebook against a new run
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 	$(BIN)/sardino reproduce smoke
-	$(BIN)/python -m pytest -q -n 0 --nbval-lax --nbval-current-env \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile --nbval-lax --nbval-current-env \
 		--nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval.cfg tests/notebooks/*.ipynb
 
 test-slurm: $(STAMP)  ## the sweep on a real SLURM of this machine (Debian: slurmctld slurmd slurm-client munge; as root)

@@ -49,7 +49,8 @@ def page(gallery) -> Page:
     return Page(gallery)
 
 
-def figures(root: Path) -> int:
+@pytest.fixture(scope="module")
+def figures(root) -> int:
     return sum(len(illustrations(root / "figures" / name)) for name in PROFILES)
 
 
@@ -58,9 +59,9 @@ def test_it_is_one_small_file_with_nothing_left_beside_it(gallery, root):
     assert [path.name for path in root.glob("results/*gallery*")] == ["gallery.html"]
 
 
-def test_it_shows_every_published_figure_with_words_for_who_cannot_see_it(page, root):
+def test_it_shows_every_published_figure_with_words_for_who_cannot_see_it(page, figures):
     alts = page.all("img", "alt")
-    assert all(alts) and len(set(alts)) == len(alts) == figures(root)
+    assert all(alts) and len(set(alts)) == len(alts) == figures
     for title in PROFILES.values():
         assert title in page.words
     assert "Synthetic world (profile laptop)" in page.words and "benchmarks" not in page.words
@@ -103,7 +104,7 @@ def test_it_is_the_same_each_time_and_shows_what_is_named_and_published_alone(sm
         make_gallery(root=tmp_path)
 
 
-def test_a_browser_shows_it_whole_and_without_complaint(browser, gallery, root):
+def test_a_browser_shows_it_whole_and_without_complaint(browser, gallery, figures):
     view = browser.new_page(viewport={"width": 390, "height": 844})
     view.set_default_timeout(120_000)
     said, asked = [], []
@@ -113,7 +114,7 @@ def test_a_browser_shows_it_whole_and_without_complaint(browser, gallery, root):
     view.goto(gallery.as_uri(), wait_until="load")
     assert said == []
     assert [url for url in asked if not url.startswith("data:")] == [gallery.as_uri()]
-    assert view.evaluate("Array.from(document.images, image => image.naturalWidth > 0)") == [True] * figures(root)
+    assert view.evaluate("Array.from(document.images, image => image.naturalWidth > 0)") == [True] * figures
     for width, beside in ((390, 1), (1600, 2)):
         view.set_viewport_size({"width": width, "height": 844})
         assert view.evaluate("document.documentElement.scrollWidth") <= width

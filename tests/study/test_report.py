@@ -35,6 +35,11 @@ def report(space) -> Path:
 
 
 @pytest.fixture(scope="module")
+def figures(space) -> int:
+    return len(illustrations(space.figures))
+
+
+@pytest.fixture(scope="module")
 def page(report) -> Page:
     return Page(report)
 
@@ -64,11 +69,11 @@ def test_no_link_is_dead_and_the_contents_lead_to_every_section(report, page):
     assert {Path(link).name for link in outside} >= {"02_pretraining.ipynb", "03_finetuning.ipynb"}
 
 
-def test_it_shows_all_tables_claims_figures_and_runs(page, space):
+def test_it_shows_all_tables_claims_figures_and_runs(page, space, figures):
     # Table 1 has a grid for each arm; the claims, what the runs share and the runs are tables too.
     assert Counter(tag for tag, _ in page.tags)["table"] == 2 + 1 + 1 + 3
     alts = page.all("img", "alt")
-    assert all(alts) and len(set(alts)) == len(alts) == len(illustrations(space.figures)) >= 7
+    assert all(alts) and len(set(alts)) == len(alts) == figures >= 7
     for name in ("Figure 1", "Figure 5", "Pretraining", "Realism", "Table 3 (synthetic world)"):
         assert name in page.words
     text = (space.results / "claims.md").read_text(encoding="utf-8")
@@ -98,9 +103,9 @@ def test_without_results_it_says_what_to_run(space, tmp_path):
         make_report(Workspace.open("laptop", root=tmp_path))
 
 
-def test_a_browser_shows_it_whole_and_without_complaint(browser, report, space):
+def test_a_browser_shows_it_whole_and_without_complaint(browser, report, figures):
     view = browser.new_page(viewport={"width": 390, "height": 844})
-    said, asked, figures = [], [], len(illustrations(space.figures))
+    said, asked = [], []
     view.on("console", lambda message: said.append(message.text))
     view.on("pageerror", lambda error: said.append(str(error)))
     view.on("request", lambda request: asked.append(request.url))
