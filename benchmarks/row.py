@@ -17,7 +17,7 @@ Kind = Literal["peer", "limit", "least", "most"]
 
 FIRST: dict[str, tuple[str, ...]] = {
     "A step of pre-training": ("pretraining", "448 px", "step in", "bfloat16"),
-    "A frozen arm, fine-tuned": ("finetuning", "Epoch of a frozen arm: tokens", "448 px"),
+    "A step of fine-tuning": ("finetuning", "Fine-tuning step in", "bfloat16"),
     "A map of land cover": ("scenes", "Land cover, U-Net:", "bfloat16"),
     "A map of attention": ("scenes", "Attention:", "bfloat16"),
     "Reading tiles to train on": ("store", "Store,", "448 px"),
