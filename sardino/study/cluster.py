@@ -55,7 +55,7 @@ class Cluster(ABC):
         from sardino.study.forecast import find_device, forecast
 
         device = find_device(self.device, workspace.profile.threads)
-        predicted = {row.name: row for row in forecast(workspace.profile, device)}
+        predicted = {row.name: row for row in forecast(workspace.profile, device, runs)}
         return {run.name: self.asked(predicted[run.name].hours, predicted[run.name].memory_gb) for run in runs}
 
     def asked(self, hours: float, memory_gb: float) -> dict[str, str | int]:

@@ -137,9 +137,9 @@ class Forecast:
     hours: float  # on the device, alone
 
 
-def forecast(profile: Profile, device: Device) -> list[Forecast]:
-    """All runs of a profile in the plan's order."""
-    return [_row(profile, run, device) for run in plan(profile)]
+def forecast(profile: Profile, device: Device, runs: Iterable[Run] | None = None) -> list[Forecast]:
+    """Runs of a profile, in the plan's order; all of them by default."""
+    return [_row(profile, run, device) for run in (plan(profile) if runs is None else runs)]
 
 
 def compare(workspace: Workspace, rows: Iterable[Forecast]) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 
@@ -84,7 +84,9 @@ def _from_world(space: Workspace, workers: int) -> TileStore:
     made = tiles_to_make(space.profile, listed)
     numbers = np.flatnonzero(made)
     # Simulating a tile is Python and NumPy by turns: processes use all cores where threads would wait.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    several = workers > 1
+    pool: Executor = ProcessPoolExecutor(workers, get_context("spawn")) if several else ThreadPoolExecutor(1)
+    with pool:
         return write_store(
             space.store,
             [tiles[number] for number in numbers],
