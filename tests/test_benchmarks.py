@@ -70,6 +70,8 @@ def test_a_benchmark_writes_its_rows(
     assert len(written) in (rows if isinstance(rows, tuple) else (rows,)) and all(row["value"] > 0 for row in written)
     assert all((row["ratio"] is None) == (row["peer_value"] is None) for row in written)
     assert "| What | Here |" in printed
+    if isinstance(rows, tuple) and len(written) == min(rows):
+        return  # without bfloat16 a row that one asks for first may be missing
     for benchmark, *words in FIRST.values():  # but for the sizes, which are smaller here
         asked = [word for word in words if not re.search(r"\d", word)]
         assert benchmark != name or any(all(word in row["name"] for word in asked) for row in written)
