@@ -132,12 +132,12 @@ def windows_of(job: Job, layout: Layout) -> list[torch.Tensor]:
     height, width = source.scene.shape
     with source.reading() as read:
         images = torch.from_numpy(product.model.normalisation.apply(read(0, height, 0, width)))
-    side, cell = layout.rows.window * layout.cell, layout.cell
-    rows, columns = layout.rows.starts, layout.columns.starts
+    cell, rows, columns = layout.cell, layout.rows.starts, layout.columns.starts
+    high, wide = (axis.window * cell for axis in layout.axes)
     batch = batch_of(job, layout, torch.device("cpu"))
     made = []
     for top in rows:
-        each = [images[:, top * cell : top * cell + side, left * cell : left * cell + side] for left in columns]
+        each = [images[:, top * cell : top * cell + high, left * cell : left * cell + wide] for left in columns]
         made += [torch.stack(each[n : n + batch]) for n in range(0, len(each), batch)]
     return made
 

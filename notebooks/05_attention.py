@@ -23,12 +23,18 @@
 #
 # Nothing was picked by eye. The tiles were fixed before any result was seen (the first test tiles by hash with several
 # classes); Figures 2 and 5 show the first three heads, and `fig2_heads` and `fig5_heads` show all.
+#
+# Smaller tiles than the paper's are looked at with the land around them, 28 patches a side as in the paper: a ViT takes
+# larger images than it learnt on. The synthetic world is simulated there; of a folder of chips, adjacent tiles are put
+# together, and where a tile has no neighbours all are shown as they are. What lies around a test tile may have been
+# trained on. The scores below are of the tiles alone: in each, one softmax, and no window to align.
 
 # %% tags=["parameters"]
 profile = "smoke"
 data = ""
 
 # %%
+import numpy as np
 import torch
 
 from sardino.reporting.figures import attention_scores, places
@@ -40,8 +46,11 @@ from sardino.study.run import open_run
 run = open_run("attention", profile, data)
 space, store, stores = run.space, run.store, run.stores
 chosen, arm = space.profile, space.profile.arms[0]
-example_ids, maps = attention.predicted_examples(space, arm)
-backscatter, label = store.read(example_ids)
+example_ids = attention.example_ids(space, arm)
+tiles, chips = attention.views(space, arm, store, example_ids)
+backscatter = np.stack([chip.backscatter_db for chip in chips])
+size = f"{tiles[0].shape[1]} x {tiles[0].shape[0]} px"
+print(f"{len(tiles)} tiles of {store.tile_px} px, shown as {size}")
 
 # %% [markdown]
 # ## Attention, line by line
@@ -86,16 +95,17 @@ print(f"the tokens' first three directions hold {', '.join(f'{share:.0%}' for sh
 # %% [markdown]
 # ## Figure 2: predictions from attention alone, and from backscatter with attention
 #
-# Both networks started from the pre-trained backbone and were fine-tuned, unfrozen, on the largest label
-# fraction. Colours of a head are the same in all tiles: bright is more than even, dark is less. Numbers on the maps are
-# those of the legend, for prints in grey.
+# Both networks started from the pre-trained backbone and were fine-tuned, unfrozen, on the largest label fraction; they
+# map in windows of the size of the tiles that they learnt on, which are blended. Colours of a head are the same in all
+# tiles: bright is more than even, dark is less. Numbers on the maps are those of the legend, for prints in grey.
 
 # %%
-panels = (backscatter, seen.attention, maps["attention"], maps["unet_attention"], label)
-placed = [bool(store.tile(tile).crs) for tile in example_ids]
+maps = attention.predicted(space, arm, backscatter)
+panels = (backscatter, seen.attention, maps["attention"], maps["unet_attention"], [chip.label for chip in chips])
+placed = [bool(tile.crs) for tile in tiles]
 rows = [places.PredictionRow(*each) for each in zip(*panels, placed, strict=True)]
-gsd_m = store.gsd_m or store.tile(example_ids[0]).transform[0]
-title = f"Predictions: {chosen.title}"
+gsd_m = store.gsd_m or tiles[0].transform[0]
+title = f"Predictions: {chosen.title}, {size}"
 figure = places.draw_predictions(rows, store.channels, store.legend, gsd_m, f"{title}, all heads", heads=None)
 run.save(figure, "fig2_heads")
 figure = places.draw_predictions(rows, store.channels, store.legend, gsd_m, title)
@@ -168,6 +178,7 @@ record = run.record(
     {
         "heads": summary,
         "example_ids": example_ids,
+        "shown_px": tiles[0].shape,
         "fraction": max(chosen.fractions),
         "figures": ["fig2", "fig5", "attention_scores", "fig2_heads", "fig5_heads"],
         "token_variance": shares,

@@ -3,9 +3,8 @@
 import copy
 import queue
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,51 +25,34 @@ BATCHES_AHEAD = 2  # batches that wait beside those being computed, so that no t
 _FEW_ROWS = 32
 
 
-@torch.inference_mode()
-def blend_scene(
-    source: ModelScene,
+def blend(
+    predicted: Iterable[tuple["Batch", Tensor]],
     product: Product,
     partial: PartialMap,
-    *,
-    batch: int,
+    begin: tuple[int, int],
     device: torch.device,
-    threads: int,
-    half: bool,
-) -> Generator[int, None, None]:
-    """Fill the rasters of an unfinished map from where it stands; yields the number of windows after each batch.
+) -> Iterator["Batch"]:
+    """Sum maps (windows, planes, h, w) up by the windows' weights and write rows that are final; yields each batch.
 
-    Rows that are final are written and noted in the journal, so that an interruption costs the open rows alone; going
-    on gives the same bits on the same device with the same batch, however many threads there are.
+    Of rows before `begin` (stripe, row), taken again for what they say of later ones, nothing is written.
     """
-    layout, rows, begin = partial.layout, partial.layout.rows, partial.done
-    if begin[0] >= len(layout.stripes):
-        return
-    # The first row of windows that reaches into those that are still open where it goes on.
-    first = next(row for row, start in enumerate(rows.starts) if start + rows.window > rows.starts[begin[1]])
-    coming = ahead(window_rows(source, layout, product.model.normalisation, (begin[0], first), threads))
-    predicted = predict(batches(coming, layout, batch), product, layout, device, threads, half)
+    layout, rows = partial.layout, partial.layout.rows
     weight = torch.from_numpy(np.outer(rows.profile, layout.columns.profile)).to(device)
     width, stripe = layout.columns.window, -1
-    with closing(coming), closing(predicted):
-        for each, maps in predicted:
-            row = each.row
-            if row.stripe != stripe:
-                stripe = row.stripe
-                left, _, right = layout.span(stripe)
-                sums = torch.zeros((product.planes, rows.window, right - left), device=device)  # of the open rows
-            for place, one in zip(each.places, maps, strict=True):
-                sums[:, :, place : place + width].addcmul_(one, weight)
-            again = (stripe, row.number) < begin
-            if not again:
-                yield each.windows
-            if not each.last:
-                continue
+    for each, maps in predicted:
+        row = each.row
+        if row.stripe != stripe:
+            stripe = row.stripe
+            left, _, right = layout.span(stripe)
+            sums = torch.zeros((product.planes, rows.window, right - left), device=device)  # of the open rows
+        for place, one in zip(each.places, maps, strict=True):
+            sums[:, :, place : place + width].addcmul_(one, weight)
+        if each.last:
             count = rows.final(row.number) - rows.starts[row.number]
-            if not again:
+            if (stripe, row.number) >= begin:
                 _write(sums[:, :count], row, product, partial)
-                last = row.number + 1 == len(rows.starts)
-                partial.reached(*((stripe + 1, 0) if last else (stripe, row.number + 1)))
             sums = F.pad(sums[:, count:], (0, 0, 0, count))
+        yield each
 
 
 def _write(sums: Tensor, row: "WindowRow", product: Product, partial: PartialMap) -> None:

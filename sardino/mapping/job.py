@@ -30,11 +30,16 @@ class Job(Options):
         tuple[str, ...], "Names of the scene's bands in order, with commas; else those in the file."
     ] = ()
     unit: Annotated[Unit | None, "Of the bands, where the file does not say (linear is power); made decibels."] = None
-    window_px: Annotated[Count | None, "In pixels; by default the side of the model's tiles.", Flag("--window")] = None
+    window_px: Annotated[
+        Count | None,
+        "In pixels. By default the side of the model's tiles; for attention at least 448, or what a smaller scene has.",
+        Flag("--window"),
+    ] = None
     overlap_px: Annotated[
         int | None,
         Field(ge=0),
-        "Pixels that windows share; a third by default. More: fainter seams, slower.",
+        "Pixels that windows share, where they are blended and attention is aligned; a third by default. More: fainter "
+        "seams, slower.",
         Flag("--overlap"),
     ] = None
     batch: Annotated[

@@ -21,11 +21,12 @@ from sardino.mapping.model import MapModel
 from sardino.weights.card import SegmenterCard
 
 NO_CONFIDENCE = 255
+WINDOW_PX = 448  # side of a window of attention, that of the paper's tiles, where the model's own are smaller
 
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """Attention relative to an even spread over the patches of a window, of which it is 1 for each."""
+    """Attention relative to an even spread, which is 1 everywhere; windows are aligned before they are blended."""
 
     model: MapModel
     block: int = -1  # of the model's ViT, from the front or, negative, from the end
@@ -45,17 +46,30 @@ class AttentionMap:
         return head_count(cast(VisionTransformer, self.model.network))
 
     @property
+    def patch(self) -> int:
+        """Pixels along a side of a patch, on whose grid all windows lie; 0 where maps are blended as they are."""
+        return self.model.card.architecture.patch
+
+    @property
     def cell(self) -> int:
         """Pixels along a side of a cell of the map."""
-        return 1 if self.full_size else self.model.card.architecture.patch
+        return 1 if self.full_size else self.patch
+
+    @property
+    def window_px(self) -> int:
+        """Side of a window, where no other is asked for: the ViT takes larger tiles than those that it learnt on."""
+        return max(self.model.card.architecture.tile_px, WINDOW_PX // self.model.step_px * self.model.step_px)
 
     def predict(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) normalised to (B, planes, H / cell, W / cell) float32."""
+        """(B, C, H, W) normalised to (B, planes, h, w) float32: a value a patch here, a value a cell for land cover."""
         (maps,) = class_attention(self.model.network, images, [self.block])
-        maps = maps.float()
-        if self.full_size:
-            maps = F.interpolate(maps, size=images.shape[-2:], mode="bilinear", align_corners=False)
-        return maps
+        return maps.float()
+
+    def in_cells(self, maps: Tensor) -> Tensor:
+        """(B, planes, h, w) of patches in cells of the map."""
+        if not self.full_size:
+            return maps
+        return F.interpolate(maps, scale_factor=float(self.patch), mode="bilinear", align_corners=False)
 
     def finish(self, blended: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
         """(planes, h, w) to (bands, h, w) of each raster, by the names of `rasters`; NaN where no pixel is valid."""
@@ -68,7 +82,8 @@ class AttentionMap:
         transform = (a * self.cell, b, c, d, e * self.cell, f)
         bands = [f"head {number}" for number in range(1, self.planes + 1)]
         block = f"{self.block % self._blocks + 1} of {self._blocks}"
-        tags = {"unit": "attention of the class token, 1 is an even spread over a window", "block": block}
+        tags = {"unit": "attention of the class token, 1 is an even spread", "block": block}
+        tags["alignment"] = "logarithms of a window's heads scaled and shifted, by least squares over all overlaps"
         return {ATTENTION: GeoTiff(scene.crs, transform, (rows, columns), bands, "float32", math.nan, tags=tags)}
 
     def identity(self) -> dict[str, Any]:
@@ -85,7 +100,12 @@ class LandCoverMap:
 
     model: MapModel
     confidence: bool = False
-    cell = 1
+    cell, patch = 1, 0
+
+    @property
+    def window_px(self) -> int:
+        """The side of the tiles that it learnt on, also where it sees attention: relative to such a tile's patches."""
+        return self.model.card.architecture.tile_px
 
     @property
     def legend(self) -> Legend:

@@ -6,7 +6,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +30,7 @@ _SIDE = 2048
 
 
 class RawRaster:
-    """Pixels in a plain file, band by band and row by row; shape is (bands, rows, columns)."""
+    """Values in a plain file, band by band and row by row; shape is (bands, rows, columns)."""
 
     def __init__(self, path: Path, shape: tuple[int, int, int], dtype: str) -> None:
         self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
@@ -53,6 +53,10 @@ class RawRaster:
                 file.readinto(out[band, down].data)
         return out
 
+    def mapped(self) -> NDArray[Any]:
+        """All of it, read as it is asked for."""
+        return np.memmap(self.path, self.dtype, "r", shape=self.shape)
+
     def _offset(self, band: int, row: int, column: int) -> int:
         return ((band * self.shape[1] + row) * self.shape[2] + column) * self.dtype.itemsize
 
@@ -61,14 +65,16 @@ class PartialMap:
     """The unfinished map of a path: a new one, or the one that an interrupted run of the same map has left.
 
     `rasters` are those that are made, by name; `carried` two of what one stripe says of the next one's cells, for even
-    and odd stripes; `done` is the stripe and row from which it goes on. A run with another batch would choose other
-    stripes: `layout` has those that it finds. Until it is closed nobody else makes the same map.
+    and odd stripes; `kept` what is blended at the end alone; `done` is the stripe and row from which it goes on. A run
+    with another batch would choose other stripes: `layout` has those that it finds. Until it is closed nobody else
+    makes the same map.
 
     Args:
         out, what: the map and its rasters.
         identity: what decides the values: scene, model, options.
         layout: of a new one.
         planes: that are blended.
+        kept: shape and type of further rasters, by name.
         restart: throw away what is there.
 
     Raises:
@@ -76,7 +82,14 @@ class PartialMap:
     """
 
     def __init__(
-        self, out: Path, what: dict[str, GeoTiff], identity: dict[str, Any], layout: Layout, planes: int, restart: bool
+        self,
+        out: Path,
+        what: dict[str, GeoTiff],
+        identity: dict[str, Any],
+        layout: Layout,
+        planes: int,
+        kept: Mapping[str, tuple[tuple[int, int, int], str]],
+        restart: bool,
     ) -> None:
         self.folder, self.done, self._noted = folder_of(out), (0, 0), 0.0
         self._lock = FileLock(self.folder / LOCK)  # ends with the process that holds it
@@ -107,7 +120,8 @@ class PartialMap:
             }
             shape = planes, layout.rows.size, layout.carried
             self.carried = [RawRaster(self.folder / f"carried{number}.raw", shape, "float32") for number in (0, 1)]
-            self._files = [*self.rasters.values(), *self.carried]
+            self.kept = {name: RawRaster(self.folder / f"{name}.raw", *each) for name, each in kept.items()}
+            self._files = [*self.rasters.values(), *self.carried, *self.kept.values()]
             if old and all(each.path.is_file() and each.path.stat().st_size == each.bytes for each in self._files):
                 self.done = (old["done"][0], old["done"][1])
             else:
@@ -131,8 +145,9 @@ class PartialMap:
         for stale in sorted(self.folder.iterdir(), key=lambda path: path.name != JOURNAL):  # the journal first
             if stale.name != LOCK:
                 stale.unlink()
-        # The raw rasters, and twice as much again while the GeoTIFF is made.
-        needed, free = 3 * sum(each.bytes for each in self._files), shutil.disk_usage(out.parent).free
+        # What is raw, and while the GeoTIFF is made twice as much again as it holds.
+        needed = sum(each.bytes for each in [*self._files, *self.rasters.values(), *self.rasters.values()])
+        free = shutil.disk_usage(out.parent).free
         if free < needed:
             raise SardinoError(
                 f"the map needs up to {needed / 1e9:.1f} GB beside {out} while it is made, and {free / 1e9:.1f} GB are "

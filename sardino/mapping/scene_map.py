@@ -1,6 +1,6 @@
 """Scenes in, maps out: opened, checked, predicted, blended and made Cloud-Optimized GeoTIFFs, here or on a cluster."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,8 +10,9 @@ import torch
 from sardino.data.rasters.scene import open_scene
 from sardino.dino.runtime import best_device, cores, precision_on
 from sardino.errors import SardinoError
-from sardino.mapping.blend import blend_scene
+from sardino.mapping.blend import ahead, batches, blend, predict, window_rows
 from sardino.mapping.job import Job
+from sardino.mapping.kept import aligned, keep, shapes
 from sardino.mapping.model import ModelScene, load_landcover, load_vit, match_scene
 from sardino.mapping.products import AttentionMap, LandCoverMap, Product, origin_of
 from sardino.mapping.resume import PartialMap, folder_of
@@ -49,20 +50,23 @@ def make_map(
     for doubt in source.doubts:
         say(doubt)
     scene, layout = source.scene, layout_of(job, source, product)
-    origin = {**origin_of(product.model, scene), "precision": precision}
+    sides = [[axis.window * layout.cell, axis.stride * layout.cell] for axis in layout.axes]
+    where = " x ".join(f"{window}" for window, _ in sides), " x ".join(f"{window - stride}" for window, stride in sides)
+    origin = {**origin_of(product.model, scene), "precision": precision, "window_px": where[0], "overlap_px": where[1]}
     rasters = {name: replace(raster, tags=raster.tags | origin) for name, raster in product.rasters(scene).items()}
     # What decides the values: an unfinished map of another identity is not gone on with.
     identity = {
         "scene": [scene.path.name, scene.state(), scene.crs, scene.transform, scene.shape],
         "model": product.model.sha256,
         "product": product.identity(),
-        "windows": [layout.rows.window * layout.cell, layout.rows.stride * layout.cell],
+        "windows": sides,
         "bands": [source.bands, source.made_of, source.unit],
         "precision": precision,
     }
-    partial = PartialMap(job.out, rasters, identity, layout, product.planes, job.overwrite)
+    kept = shapes(product, layout)
+    partial = PartialMap(job.out, rasters, identity, layout, product.planes, kept, job.overwrite)
     batch, threads, half = batch_of(job, partial.layout, device), job.threads or cores(), precision == "bfloat16"
-    counts = blend_scene(source, product, partial, batch=batch, device=device, threads=threads, half=half)
+    counts = _fill(source, product, partial, batch=batch, device=device, threads=threads, half=half)
     with closing(partial), closing(counts):  # an interruption ends the reading thread too
         for _ in track(counts, layout.windows, partial.layout.before(*partial.done)):
             pass
@@ -70,6 +74,44 @@ def make_map(
             partial.finish(name, path, rasters[name])
         partial.remove()
     return list(source.doubts)
+
+
+@torch.inference_mode()
+def _fill(
+    source: ModelScene,
+    product: Product,
+    partial: PartialMap,
+    *,
+    batch: int,
+    device: torch.device,
+    threads: int,
+    half: bool,
+) -> Generator[int, None, None]:
+    """Fill the rasters of an unfinished map from where it stands; yields the number of windows after each batch.
+
+    Rows that are final are written and noted in the journal, so that an interruption costs the open rows alone; going
+    on gives the same bits on the same device with the same batch, however many threads there are. Attention is kept
+    window by window; once all are there they are aligned and blended, which after an interruption begins anew.
+    """
+    layout, rows, begin = partial.layout, partial.layout.rows, partial.done
+    if begin[0] < len(layout.stripes):
+        # Windows that reach into rows which are still open where it goes on are summed up again.
+        reaching = (row for row, start in enumerate(rows.starts) if start + rows.window > rows.starts[begin[1]])
+        first = begin[1] if partial.kept else next(reaching)
+        coming = ahead(window_rows(source, layout, product.model.normalisation, (begin[0], first), threads))
+        predicted = predict(batches(coming, layout, batch), product, layout, device, threads, half)
+        with closing(coming), closing(predicted):
+            done = keep(predicted, partial) if partial.kept else blend(predicted, product, partial, begin, device)
+            for each in done:
+                stripe, row = each.row.stripe, each.row.number
+                if (stripe, row) < begin:
+                    continue
+                if each.last:
+                    partial.reached(*((stripe + 1, 0) if row + 1 == len(rows.starts) else (stripe, row + 1)))
+                yield each.windows
+    if isinstance(product, AttentionMap):
+        for _ in blend(aligned(product, partial), product, partial, (0, 0), torch.device("cpu")):
+            pass
 
 
 def _check_targets(job: Job) -> None:
@@ -98,14 +140,15 @@ def opened(job: Job) -> tuple[ModelScene, Product]:
 def layout_of(job: Job, source: ModelScene, product: Product) -> Layout:
     """Where the windows of a job lie; a stripe is as wide as memory allows, in whole batches."""
     model = product.model
-    window = job.window_px or model.card.architecture.tile_px
+    window = job.window_px or product.window_px
     stride = stride_of(window, job.overlap_px, model.step_px)
-    one = Layout.of(source.scene.shape, window, stride, product.cell, 1)
+    one = Layout.of(source.scene.shape, window, stride, product.cell, 1, product.patch)
+    window = one.rows.window * one.cell
     batch = batch_of(job, one, torch.device(job.device or best_device()))
     # Rows held, read, waiting, predicted and summed, and the open sums with their copies, of one column of pixels.
     read = len(model.card.channels) * (5 * window + 2 * source.scene.chunk_rows)
     column = 4 * (read + 3 * product.planes * window // product.cell**2)
-    across = max(FEWEST, int(MEMORY / column - window) // stride + 1)
+    across = max(FEWEST, int(MEMORY / column - one.columns.window * one.cell) // stride + 1)
     return replace(one, across=max(batch, across // batch * batch))
 
 
@@ -113,8 +156,7 @@ def batch_of(job: Job, layout: Layout, device: torch.device) -> int:
     """Windows at once."""
     if job.batch or device.type != "cpu":
         return job.batch or 64
-    side = layout.rows.window * layout.cell
-    return max(1, min(8, round(8 * (96 / side) ** 2)))
+    return max(1, min(8, round(8 * 96**2 / (layout.rows.window * layout.columns.window * layout.cell**2))))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ class Axis:
     size: int  # cells of the scene, those that it fills in part included
     window: int
     stride: int  # cells from one window to the next; the last one is moved to the scene's edge
+    step: int = 1  # every window begins at a multiple of it: the last one may reach so far beyond the edge
 
     def __post_init__(self) -> None:
         if self.size < 1 or not 1 <= self.stride <= self.window:
@@ -27,7 +28,7 @@ class Axis:
     @cached_property
     def starts(self) -> tuple[int, ...]:
         """First cell of each window; (0,) for a scene smaller than a window, which is then padded."""
-        last = max(self.size - self.window, 0)
+        last = math.ceil(max(self.size - self.window, 0) / self.step) * self.step
         return (*range(0, last, self.stride), last)
 
     @cached_property
@@ -43,8 +44,8 @@ class Axis:
 
     @cached_property
     def total(self) -> NDArray[np.float64]:
-        """Sum of the weights of all windows at each cell, of a scene smaller than a window at each of the window's."""
-        total = np.zeros(max(self.size, self.window))
+        """Sum of the weights of all windows at each cell, those that the last window has beyond the scene too."""
+        total = np.zeros(max(self.size, self.starts[-1] + self.window))
         for start in self.starts:
             total[start : start + self.window] += self.profile
         return total
@@ -68,12 +69,27 @@ class Layout:
     across: int
 
     @classmethod
-    def of(cls, shape: tuple[int, int], window_px: int, stride_px: int, cell: int, across: int) -> "Layout":
-        """The layout of a scene of (rows, columns) pixels; window and stride are whole cells."""
+    def of(
+        cls, shape: tuple[int, int], window_px: int, stride_px: int, cell: int, across: int, patch: int = 0
+    ) -> "Layout":
+        """The layout of a scene of (rows, columns) pixels; window and stride are whole cells.
+
+        With a `patch`, windows lie on one grid of patches and are no larger than the scene: none is padded with what
+        a network would attend to.
+        """
         if window_px % cell or stride_px % cell or across < 1:
             raise SardinoError(f"windows of {window_px} px every {stride_px} px are not whole cells of {cell} px")
-        rows, columns = (Axis(math.ceil(size / cell), window_px // cell, stride_px // cell) for size in shape)
+        axes = []
+        for size in shape:
+            window = min(window_px, math.ceil(size / patch) * patch) if patch else window_px
+            step = max(patch // cell, 1)
+            axes.append(Axis(math.ceil(size / cell), window // cell, min(stride_px, window) // cell, step))
+        rows, columns = axes
         return cls(rows, columns, cell, across)
+
+    @property
+    def axes(self) -> tuple[Axis, Axis]:
+        return self.rows, self.columns
 
     @cached_property
     def stripes(self) -> tuple[tuple[int, int], ...]:
@@ -94,6 +110,7 @@ class Layout:
 
     @property
     def windows(self) -> int:
+        """How many, numbered row by row."""
         return len(self.rows.starts) * len(self.columns.starts)
 
     def before(self, stripe: int, row: int) -> int:

@@ -1,7 +1,10 @@
 """What an arm's backbone makes of tiles, scored against reference layers and put into columns for Figure 5."""
 
+import itertools
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -11,19 +14,23 @@ from pyproj import CRS
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import IGNORE, label_order
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.tile import Chip, Tile
 from sardino.dino.attention import class_attention, patch_tokens, rollout
 from sardino.dino.vit import build_vit
 from sardino.evaluation.attention_scores import Reference, alignment, attention_scores, block_mean
 from sardino.evaluation.map_scores import attention_mask
 from sardino.evaluation.patches import patch_classes, patch_means, token_pca
+from sardino.mapping.model import load_landcover
+from sardino.mapping.windows import Layout, stride_of
 from sardino.reporting.figures.places import ComparisonColumn
 from sardino.reporting.record import read_record
 from sardino.reporting.rows import row_run
 from sardino.study.workspace import Workspace
-from sardino.weights.card import Card
+from sardino.weights.card import Card, SegmenterCard
 from sardino.weights.save import load_backbone
 
 BATCH = 64
@@ -31,6 +38,7 @@ SEED = 0  # of the untrained ViT that an arm is compared with
 MOST = 1024  # tiles scored, the first by hash: the rest would hardly narrow an interval over bands
 LANDCOVER = "landcover"  # the label map among the layers
 COARSE_LANDCOVER = "landcover_300m"  # the one other layer of classes; all others are amounts
+ACROSS = 28  # patches along a side of what figures show, at least: the paper's tiles
 TOKEN_TILES = 64  # beside those shown, whose tokens the colours are taken from
 
 
@@ -48,15 +56,80 @@ class Seen:
         return [float(share) for share in token_pca(self.tokens).explained]
 
 
-def predicted_examples(space: Workspace, arm: str) -> tuple[list[str], dict[str, NDArray[np.uint8]]]:
-    """The example tiles, and the maps (N, H, W) of them from attention alone and from backscatter with attention.
+def views(space: Workspace, arm: str, store: TileStore, ids: Sequence[str]) -> tuple[list[Tile], list[Chip]]:
+    """Tiles as figures show them: with what lies around them, so that there are `ACROSS` patches a side or more.
 
-    Both of networks that started from the pre-trained backbone and were fine-tuned, unfrozen, on the largest fraction.
+    The synthetic world is simulated there. Of other stores, whole blocks of adjacent tiles are put together; where a
+    tile of those shown has none, all stay as they are. What lies around a test tile may be of another split.
     """
-    key = f"example_{max(space.profile.fractions):g}_0_{space.profile.seeds[0]}"
-    runs = {encoding: row_run(encoding, "unfrozen", arm) for encoding in ("attention", "unet_attention")}
-    ids = read_record(space.record(runs["attention"]))["results"]["example_ids"]
-    return ids, {name: np.load(space.runs / f"{run}.npz", allow_pickle=False)[key] for name, run in runs.items()}
+    data, px = space.profile.data, store.tile_px
+    side = max(px, ACROSS * space.profile.architecture(arm).patch)
+    if side > px and data.source == "world":
+        world = World(seed=data.seed, composite=data.composite)
+        tiles = [_around(store.tile(tile), side) for tile in ids]
+        return tiles, [world.chip(tile) for tile in tiles]
+    blocks = [adjacent(store, tile, math.ceil(side / px)) for tile in ids]
+    if not all(blocks):
+        blocks = [[tile] for tile in ids]
+    tiles, chips = [], []
+    for block in blocks:
+        backscatter, label = (_joined(each) for each in store.read(block))
+        chips.append(Chip(backscatter, label, {name: _joined(store.read_layer(name, block)) for name in store.layers}))
+        tiles.append(replace(store.tile(block[0]), shape=label.shape))
+    return tiles, chips
+
+
+def _around(tile: Tile, side: int) -> Tile:
+    """A square of so many pixels with a tile in its middle."""
+    (a, _, left, _, e, top), more = tile.transform, (side - tile.shape[0]) // 2
+    return replace(tile, transform=(a, 0.0, left - more * a, 0.0, e, top - more * e), shape=(side, side))
+
+
+def _joined(values: NDArray[Any]) -> NDArray[Any]:
+    """A square of tiles (n x n, ..., H, W), row by row, as one (..., n H, n W)."""
+    rows = np.split(values, math.isqrt(len(values)))
+    return np.concatenate([np.concatenate(list(row), -1) for row in rows], -2)
+
+
+def adjacent(store: TileStore, tile_id: str, many: int) -> list[str]:
+    """A square of so many tiles down and across that holds a tile, row by row; empty where the store has none."""
+    tile, index, px = store.tile(tile_id), store.index, store.tile_px
+    (a, _, left, _, e, top), found = tile.transform, {(0.0, 0.0): tile_id}
+    near = index[(index["region"] == tile.region) & (index["crs"] == tile.crs) & bool(tile.crs)]
+    for other, place in zip(near["id"], near["transform"], strict=True):
+        found[round((place[5] - top) / (e * px), 3), round((place[2] - left) / (a * px), 3)] = str(other)
+    for first, start in np.ndindex(many, many):
+        square = [(row - first, column - start) for row, column in np.ndindex(many, many)]
+        if all(place in found for place in square):
+            return [found[place] for place in square]
+    return []
+
+
+def example_ids(space: Workspace, arm: str) -> list[str]:
+    """The example tiles of an arm's rows."""
+    ids: list[str] = read_record(space.record(row_run("attention", "unfrozen", arm)))["results"]["example_ids"]
+    return ids
+
+
+@torch.inference_mode()
+def predicted(space: Workspace, arm: str, backscatter: NDArray[np.float32]) -> dict[str, NDArray[np.uint8]]:
+    """Land cover (N, H, W) class index from attention alone, and from backscatter with attention.
+
+    By the segmenters that the rows kept: they started from the pre-trained backbone and were fine-tuned, unfrozen, on
+    the largest fraction. Windows of the size of their tiles are blended, as `sardino map` does.
+    """
+    maps = {}
+    for encoding in ("attention", "unet_attention"):
+        model = load_landcover(space.segmenter(row_run(encoding, "unfrozen", arm)))
+        images, window = torch.from_numpy(model.normalisation.apply(backscatter)), model.card.architecture.tile_px
+        layout = Layout.of(backscatter.shape[-2:], window, stride_of(window, None, model.step_px), 1, 1)
+        weight = torch.from_numpy(np.outer(layout.rows.profile, layout.columns.profile))
+        sums = torch.zeros(len(images), len(cast(SegmenterCard, model.card).classes), *images.shape[-2:])
+        for top, left in itertools.product(layout.rows.starts, layout.columns.starts):
+            here = ..., slice(top, top + window), slice(left, left + window)
+            sums[here] += model.network(images[here]).softmax(1) * weight
+        maps[encoding] = sums.argmax(1).numpy().astype(np.uint8)
+    return maps
 
 
 def backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
@@ -189,26 +262,27 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
 
     The tokens' colours are fitted to these tiles and to others of the store, the first by hash.
     """
-    backscatter, label = store.read(ids)
-    seen = see(space, arm, store, backscatter)
+    tiles, chips = views(space, arm, store, ids)
+    seen = see(space, arm, store, np.stack([chip.backscatter_db for chip in chips]))
     others = [tile for tile in label_order(store.ids()) if tile not in set(ids)][:TOKEN_TILES]
     tokens = [seen.tokens]
     if others:
         tokens.append(see(space, arm, store, store.read(others)[0]).tokens)
-    colours = token_pca(np.concatenate(tokens)).colours(seen.tokens)
+    flat = np.concatenate([each.reshape(-1, each.shape[-1]) for each in tokens])
+    colours = token_pca(flat).colours(seen.tokens)
     columns = []
-    for i, tile in enumerate(ids):
-        place, gsd_m = store.tile(tile), store.gsd_m
+    for i, (tile, place, chip) in enumerate(zip(ids, tiles, chips, strict=True)):
+        gsd_m = store.gsd_m
         if not gsd_m and place.crs and CRS.from_user_input(place.crs).is_projected:
             gsd_m = place.transform[0]
-        known = bool((label[i] != IGNORE).any())
+        known = bool((chip.label != IGNORE).any())
         columns.append(
             ComparisonColumn(
-                name=f"{place.region} {tile[:6]}",
-                sar=backscatter[i],
+                name=f"{place.region} {tile[:6]}, {place.shape[1]} px",
+                sar=chip.backscatter_db,
                 attention=seen.attention[i],
-                layers={name: store.read_layer(name, [tile])[0] for name in store.layers},
-                reference=label[i] if known else None,
+                layers=chip.layers,
+                reference=chip.label if known else None,
                 legend=store.legend if known else None,
                 channels=tuple(store.channels),
                 gsd_m=gsd_m,

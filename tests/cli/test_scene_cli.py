@@ -113,13 +113,13 @@ def test_the_built_in_models_are_used_where_none_is_named(place, monkeypatch):
 
 
 def test_ctrl_c_says_that_it_goes_on(place, monkeypatch):
-    real = scene_map.blend_scene
+    real = scene_map._fill
 
     def interrupted(*given, **options):
         yield next(real(*given, **options))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(scene_map, "blend_scene", interrupted)
+    monkeypatch.setattr(scene_map, "_fill", interrupted)
     done = run("map", "scene.tif", "-o", "m.tif", "--model", "segmenter")
     assert done.exit_code == 75 and "the same command goes on from here" in done.stderr
     monkeypatch.undo()

@@ -60,6 +60,7 @@ def attention(scene, out):
         device="cpu",
         threads=1,
         batch=2,
+        window_px=32,
     )
 
 
@@ -89,7 +90,7 @@ def test_interrupted_at_random_moments_it_comes_out_byte_for_byte(whole, tmp_pat
     moments, job, stops, reached = random.Random(seed), kind(whole, tmp_path), 0, []
     while True:
         try:
-            make_map(job.changed(threads=moments.choice([1, 3])), stop_after(moments.randrange(3, 12)))
+            make_map(job.changed(threads=moments.choice([1, 3])), stop_after(moments.randrange(2, 9)))
             break
         except Interruption:
             stops += 1

@@ -13,15 +13,16 @@ from sardino.mapping.windows import Axis, Layout, stride_of
 
 @st.composite
 def axes(draw):
-    window = draw(st.integers(1, 40))
-    return Axis(draw(st.integers(1, 300)), window, draw(st.integers(1, window)))
+    step = draw(st.sampled_from([1, 8]))
+    window = draw(st.integers(1, 40 // step))
+    return Axis(draw(st.integers(1, 300)), step * window, step * draw(st.integers(1, window)), step)
 
 
 @given(axes())
 def test_every_cell_is_covered_and_weighs_one(axis):
-    weight = np.zeros(max(axis.size, axis.window))
+    weight = np.zeros(len(axis.total))
     for start in axis.starts:
-        assert start + axis.window <= max(axis.size, axis.window)
+        assert start + axis.window <= max(axis.size, axis.window) + axis.step - 1
         weight[start : start + axis.window] += axis.profile / axis.total[start : start + axis.window]
     np.testing.assert_allclose(weight, 1, rtol=1e-6)
     assert list(axis.starts) == sorted(set(axis.starts))

@@ -6,24 +6,28 @@ import numpy as np
 import pytest
 import torch
 
+from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.data.tiles.tile import Chip, Tile
+from sardino.data.tiles.tile import Chip, Tile, tile_grid
 from sardino.data.tiles.write_store import write_store
 from sardino.dino.recipe import SMALL
 from sardino.dino.vit import Architecture, build_vit
 from sardino.evaluation.attention_scores import COLUMNS
+from sardino.study import attention
 from sardino.study.attention import (
     LANDCOVER,
+    adjacent,
     first_by_hash,
     gather,
     land_cover_alignment,
     patch_references,
     place_columns,
     score_arms,
+    views,
 )
-from sardino.weights.card import Card
-from sardino.weights.save import save_backbone
+from sardino.weights.card import Card, SegmenterCard
+from sardino.weights.save import save_backbone, save_segmenter
 
 PATCH, SIDE, TILES = 8, 32, 20
 SPLITS = ["train"] * 12 + ["test"] * 8
@@ -60,7 +64,8 @@ def space(store, tmp_path_factory):
     card = Card(shape, ("vv", "vh"), "dB", statistics, {"synthetic": True}, SMALL.to_dict())
     save_backbone(folder, {"teacher": build_vit(shape).state_dict()}, card)
     arm = SimpleNamespace(network="teacher", regions=["here"], title="An arm")
-    profile = SimpleNamespace(arm=lambda _: arm, architecture=lambda _: shape)
+    data = SimpleNamespace(source="folder", seed=0, composite="mean")
+    profile = SimpleNamespace(arm=lambda _: arm, architecture=lambda _: shape, data=data)
     return SimpleNamespace(profile=profile, pretrain=lambda _: folder)
 
 
@@ -108,3 +113,64 @@ def test_a_column_has_what_its_store_and_its_backbone_give(space, store):
         assert column.attention.shape == (3, 4, 4) and column.tokens.shape == (4, 4, 3)
         assert column.rollout.mean() == pytest.approx(1) and 0 <= column.tokens.min() <= column.tokens.max() <= 1
     assert columns[0].without_tokens().tokens is None
+
+
+def test_tiles_without_neighbours_are_shown_as_they_are(space, store):
+    ids = first_by_hash(store)
+    tiles, chips = views(space, "arm", store, ids)
+    assert tiles == [store.tile(tile) for tile in ids]
+    np.testing.assert_array_equal([c.label for c in chips], store.read(ids)[1])
+
+
+def test_adjacent_tiles_are_put_together_row_by_row(space, tmp_path, monkeypatch):
+    """From a store of 4 x 3 tiles, 2 x 2 around each, in their place, with all layers."""
+    monkeypatch.setattr(attention, "ACROSS", 2 * SIDE // PATCH)
+    grid = list(tile_grid("here", ZONES[0], (500_000, 5_000_000), SIDE, 10, 4, 3))
+    bands = [n // 4 for n in range(12)]
+    options = {"channels": ("vv", "vh"), "legend": WORLDCOVER, "product": "made", "synthetic": True, "metadata": {}}
+    store = write_store(tmp_path / "store", grid, ["test"] * 12, chip, bands=bands, **options)
+    (corner, last), (first, second) = views(space, "arm", store, [grid[0].id, grid[11].id])
+    assert corner.bounds == (500_000, 5_000_000 - 640, 500_640, 5_000_000)
+    assert last.bounds == (500_640, 5_000_000 - 960, 501_280, 5_000_000 - 320)
+    for joined, numbers in ((first, (0, 1, 4, 5)), (second, (6, 7, 10, 11))):
+        a, b, c, d = (chip(number) for number in numbers)
+        np.testing.assert_array_equal(joined.label, np.block([[a.label, b.label], [c.label, d.label]]))
+        optical = [[part.layers["optical"] for part in row] for row in ((a, b), (c, d))]
+        np.testing.assert_array_equal(joined.layers["optical"], np.block(optical))
+    assert adjacent(store, grid[0].id, 4) == []
+
+
+def test_land_around_a_tile_of_the_world_is_simulated(space, monkeypatch):
+    tile = World(seed=3).tiles("europe", SIDE, 2, 2)[3]
+    store = SimpleNamespace(tile_px=SIDE, layers=[], tile=lambda _: tile)
+    monkeypatch.setattr(space.profile, "data", SimpleNamespace(source="world", seed=3, composite="mean"))
+    (around,), (seen,) = views(space, "arm", store, ["any"])
+    more = (PATCH * attention.ACROSS - SIDE) // 2
+    assert around.shape == seen.label.shape == (224, 224) and around.centre == tile.centre
+    inner = slice(more, more + SIDE)
+    np.testing.assert_array_equal(seen.label[inner, inner], World(seed=3).chip(tile).label)
+
+
+def test_predictions_blend_windows_of_the_trained_tiles(space, tmp_path, monkeypatch):
+    """In one window the network's own answer; in several, only what each window says where it is alone."""
+    torch.manual_seed(0)
+    card = SegmenterCard(
+        "unet", Architecture(24, 2, 3, PATCH, 2, SIDE), {"unet_width": 4, "unet_depth": 2, "decoder_width": 8},
+        ("vv", "vh"), "dB", {"channels": ["vv", "vh"], "mean": [-12, -12], "std": [2, 2], "unit": "dB"},
+        WORLDCOVER.to_dict(), {"synthetic": True}, {},
+    )  # fmt: skip
+    model = card.build().eval()
+    save_segmenter(tmp_path, model, card)
+    monkeypatch.setattr(space, "segmenter", lambda _: tmp_path, raising=False)
+    db = np.random.default_rng(0).normal(-12, 2, (2, 2, 2 * SIDE, 2 * SIDE)).astype(np.float32)
+    normalised = torch.from_numpy((db + 12) / 2)
+    with torch.inference_mode():
+        alone, corner = (
+            model(normalised[:, :, :SIDE, :SIDE]).argmax(1),
+            model(normalised[:, :, -SIDE:, -SIDE:]).argmax(1),
+        )
+    np.testing.assert_array_equal(attention.predicted(space, "arm", db[:, :, :SIDE, :SIDE])["attention"], alone)
+    maps = attention.predicted(space, "arm", db)["unet_attention"]
+    assert maps.shape == (2, 2 * SIDE, 2 * SIDE) and maps.dtype == np.uint8
+    np.testing.assert_array_equal(maps[:, :PATCH, :PATCH], alone[:, :PATCH, :PATCH])
+    np.testing.assert_array_equal(maps[:, -PATCH:, -PATCH:], corner[:, -PATCH:, -PATCH:])
