@@ -200,7 +200,7 @@ def imported_files(source: Path, package: Path) -> list[Path]:
     queue = [source]
     while queue:
         source = queue.pop()
-        fresh = {*_imports_as_of(source, package, _changed_ns(source))} - found
+        fresh = {*_imports_as_of(source, package, source.stat().st_mtime_ns)} - found
         found |= fresh
         queue += fresh
     folders = {file.parent for file in found} - {package}
@@ -233,7 +233,7 @@ def _hash_of(files: Iterable[tuple[Path, bytes]]) -> str:
     return digest.hexdigest()
 
 
-@cache
+@cache  # a plan's runs share most of their files, so what is in each is found once
 def _imports_as_of(source: Path, package: Path, _changed_ns: int) -> tuple[Path, ...]:
     return tuple(_imports(source, package))
 
@@ -258,14 +258,9 @@ def _imports(source: Path, package: Path) -> Iterator[Path]:
                 yield from (file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file())
 
 
-def _changed_ns(file: Path) -> int:
-    """When a file was last written, by which what is known of it is kept: a plan's runs share most of their files."""
-    return file.stat().st_mtime_ns
-
-
 def _parsed(file: Path) -> ast.Module:
     try:
-        return _parsed_as_of(file, _changed_ns(file))
+        return _parsed_as_of(file, file.stat().st_mtime_ns)
     except (OSError, SyntaxError, UnicodeDecodeError) as error:
         raise SardinoError(f"{file} cannot be read as Python: {error}") from error
 
