@@ -3,9 +3,12 @@
     python benchmarks/attention.py
 
 The peer does as the public DINO code does: each block computes its whole N x N matrix, and of the last one the class
-token's row is taken. Both sides are the same ViT-Tiny/16 with the same weights, in float32, each in a process of its
-own; they take turns, and medians are reported. Both give the same maps, which is checked first. Peak memory is what
-passes add to a process that already holds the network and the images. bfloat16 is shown where the CPU has it.
+token's row is taken. Both sides are the same ViT-Tiny/16 with the same weights, in float32 and, where the CPU has it,
+in bfloat16, each in a process of its own; they take turns, and medians are reported. Both give the same maps, which is
+checked first. Peak memory is what passes add to a process that already holds the network and the images.
+
+The limit is the machine's: the products of an extraction, counted, in the time that products of square matrices of the
+same precision would take.
 """
 
 import argparse
@@ -23,6 +26,7 @@ import torch
 from row import Row, write_benchmark
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.attention import class_attention
@@ -32,7 +36,10 @@ from sardino.dino.vit import Architecture, build_vit
 SIZES = {448: (1.4, None), 1024: (3.0, 4.0)}
 """Side of a tile in pixels: bars of the speed and of the memory."""
 PEER = "full attention in every block, as the public DINO code"
-SIDES = ("ours", "peer", "bfloat16")
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+SIDES = tuple(f"{who} {precision}" for precision in PRECISIONS for who in ("ours", "peer"))
+SQUARE, SHARE = 2048, 0.85
+"""Side of the matrices whose product is the limit, and the share of it to reach where the peer's bar is missed."""
 
 
 def case(px: int, batch: int) -> tuple[VisionTransformer, Tensor]:
@@ -62,16 +69,31 @@ def full_attention(vit: VisionTransformer, images: Tensor) -> Tensor:
 def work(side: str, px: int, batch: int) -> Callable[[], Tensor]:
     """One extraction."""
     vit, images = case(px, batch)
-    if side == "peer":
-        return lambda: full_attention(vit, images)
-    if side == "ours":
-        return lambda: class_attention(vit, images)[0]
+    who, precision = side.split()
 
-    def in_bfloat16() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return class_attention(vit, images)[0]
+    def extraction() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+            return full_attention(vit, images) if who == "peer" else class_attention(vit, images)[0]
 
-    return in_bfloat16
+    return extraction
+
+
+def product_count(px: int, batch: int) -> int:
+    """Floating-point operations in the matrix products of one extraction."""
+    vit, images = case(px, batch)
+    for block in vit.blocks:
+        block.attn.fused_attn = False  # the counter sees products, not what is fused
+    with FlopCounterMode(display=False) as counter:
+        class_attention(vit, images)
+    return int(counter.get_total_flops())
+
+
+def peak_flops(precision: str) -> float:
+    """Floating-point operations a second of one product of square matrices."""
+    one, other = torch.randn(2, SQUARE, SQUARE, dtype=torch.float32).to(PRECISIONS[precision])
+    started = time.perf_counter()
+    one @ other
+    return 2 * SQUARE**3 / (time.perf_counter() - started)
 
 
 def answer(side: str, px: int, batch: int) -> None:
@@ -93,7 +115,7 @@ def peak_bytes() -> int:
 
 def measure(px: int, batch: int, rounds: int, sides: list[str]) -> list[Row]:
     """The rows of one size."""
-    ours, peer = (work(side, px, 1)() for side in ("ours", "peer"))
+    ours, peer = (work(f"{who} float32", px, 1)() for who in ("ours", "peer"))
     np.testing.assert_allclose(ours.numpy(), peer.numpy(), rtol=2e-3, atol=2e-4)
     command = [sys.executable, __file__, "--px", str(px), "--batch", str(batch), "--side"]
     processes = {
@@ -101,28 +123,35 @@ def measure(px: int, batch: int, rounds: int, sides: list[str]) -> list[Row]:
         for side in sides
     }
     answers: dict[str, list[dict[str, float]]] = {side: [] for side in sides}
+    peaks: dict[str, list[float]] = {side.split()[1]: [] for side in sides}
     for _ in range(rounds + 1):
         for side, process in processes.items():
             assert process.stdin is not None and process.stdout is not None
             process.stdin.write("\n")
             process.stdin.flush()
             answers[side].append(json.loads(process.stdout.readline()))
+        for precision, found in peaks.items():
+            found.append(peak_flops(precision))
     for process in processes.values():
         process.communicate()
     seconds = {side: [each["seconds"] for each in given[1:]] for side, given in answers.items()}  # one warms up
     added = {side: given[-1]["added"] / 2**20 for side, given in answers.items()}
-    rows = []
+    rows, count = [], product_count(px, batch)
     what = f"ViT-Tiny/16, {px} px, {torch.get_num_threads()} CPU threads"
-    for side in sides:
-        if side == "peer":
-            continue
-        ratio = statistics.median(b / a for a, b in zip(seconds[side], seconds["peer"], strict=True))
-        rate, there = batch / statistics.median(seconds[side]), batch / statistics.median(seconds["peer"])
-        # The peer is in float32: a bar for bfloat16 would count rounding as speed.
-        kind, bar = ("float32", SIZES[px][0]) if side == "ours" else ("bfloat16, the default of maps here", None)
-        rows.append(Row(f"Attention maps in {kind}: {what}", rate, "tiles/s", PEER, there, ratio, bar))
-    ratio = added["peer"] / added["ours"]
-    rows.append(Row(f"Memory added: {what}", added["ours"], "MiB", PEER, added["peer"], ratio, SIZES[px][1]))
+    for precision, found in peaks.items():
+        took, theirs = seconds[f"ours {precision}"], seconds[f"peer {precision}"]
+        ratio = statistics.median(b / a for a, b in zip(took, theirs, strict=True))
+        rate, there = batch / statistics.median(took), batch / statistics.median(theirs)
+        bar = SIZES[px][0] if precision == "float32" or px == max(SIZES) else None
+        rows.append(Row(f"Attention maps in {precision}: {what}", rate, "tiles/s", PEER, there, ratio, bar))
+        share = statistics.median(count / a / b for a, b in zip(took, found[1:], strict=True))
+        name, limit = f"The same, share of the matrix peak: {precision}, {what}", f"products of {SQUARE} x {SQUARE}"
+        peak = statistics.median(found[1:]) / 1e9
+        bar = SHARE if px == max(SIZES) else None
+        rows.append(Row(name, share * peak, "GFLOP/s", limit, peak, share, bar, "limit"))
+    ours_added, peer_added = added["ours float32"], added["peer float32"]
+    ratio = peer_added / ours_added
+    rows.append(Row(f"Memory added: {what}", ours_added, "MiB", PEER, peer_added, ratio, SIZES[px][1]))
     return rows
 
 
@@ -136,7 +165,8 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.side:
         return answer(asked.side, asked.px, asked.batch)
-    sides = [side for side in SIDES if side != "bfloat16" or precision_on(torch.device("cpu")) == "bfloat16"]
+    has_bfloat16 = precision_on(torch.device("cpu")) == "bfloat16"
+    sides = [side for side in SIDES if has_bfloat16 or side.endswith("float32")]
     rows: list[Row] = []
     for px in [asked.px] if asked.px else SIZES:
         rows += measure(px, asked.batch, asked.rounds, sides)

@@ -15,6 +15,9 @@ whole scene in one pass: that pass is the truth. A Vision Transformer sees its w
 another function, with positions stretched: there the agreement with it at borders is shown beside that away from them,
 and so is the agreement of two maps whose windows are shifted against each other by half a stride. A seam would show as
 less agreement at borders.
+
+Attention of windows is compared with that of a scene in one window, of land that the package's backbone has not seen,
+head by head; steps of its logarithm across borders of windows with those elsewhere.
 """
 
 import argparse
@@ -25,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import rasterio
@@ -35,7 +39,7 @@ from rio_cogeo.cogeo import cog_validate
 from row import Row, write_benchmark
 
 from sardino.data.rasters.mosaic import mosaic
-from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
@@ -46,6 +50,7 @@ from sardino.dino.recipe import Precision
 from sardino.dino.runtime import precision_on
 from sardino.dino.vit import Architecture
 from sardino.mapping.job import Job
+from sardino.mapping.model import default_model
 from sardino.mapping.scene_map import batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
 from sardino.reporting.record import peak_memory_mb, revision
@@ -58,6 +63,8 @@ from sardino.weights.save import save_segmenter
 ROOT = Path(__file__).parents[1]
 SHARE, MORE, AGREE, APART = 0.85, 1.1, 99.0, 0.01
 """Bars: of the bare network's speed; memory of four times the area; percent of border pixels; hundredth of a pixel."""
+LIKE = 0.95
+"""Bar: of the correlation of each head's map, in windows and in one."""
 BORDER_PX = 2
 NAMES = {"unet": "U-Net", "unet_attention": "U-Net with attention maps", "tokens": "tokens"}
 
@@ -261,6 +268,48 @@ def versus(name: str, same: NDArray[np.bool_], border: NDArray[np.bool_], barred
     return Row(name, at, "% of pixels", "away from borders", away, at / away)
 
 
+def attention(job: Job) -> NDArray[np.float32]:
+    make_map(job)
+    with rasterio.open(job.out) as dataset:
+        maps: NDArray[np.float32] = dataset.read()
+    return maps
+
+
+def border_steps(maps: NDArray[np.float32], layout: Layout) -> tuple[float, float]:
+    """Mean step of the logarithm from cell to cell, across borders of windows and elsewhere."""
+    at, away = [], []
+    for number, axis in enumerate(layout.axes):
+        steps = np.moveaxis(np.abs(np.diff(np.log(maps), axis=number + 1)), number + 1, 0)
+        border = np.zeros(len(steps), bool)
+        border[[e - 1 for e in {*axis.starts, *(s + axis.window for s in axis.starts)} - {0, axis.size}]] = True
+        at.append(steps[border].ravel())
+        away.append(steps[~border].ravel())
+    return float(np.concatenate(at).mean()), float(np.concatenate(away).mean())
+
+
+def alignment(folder: Path, side: int, window_px: int, threads: int) -> list[Row]:
+    """Attention of the package's backbone in windows, aligned and as they are, beside that of the scene in one."""
+    scene = folder / "unseen.tif"
+    write_scene(World(seed=1), "europe", scene, (side, side))
+    job = Job(
+        scene=scene, out=folder / "aligned.tif", kind="attention", model=default_model("backbone"), window_px=side,
+        device="cpu", threads=threads, precision="float32", overwrite=True,
+    )  # fmt: skip
+    one, job = attention(job), job.changed(window_px=window_px)
+    layout, ours = layout_of(job, *opened(job)), attention(job)
+    with patch("sardino.mapping.kept.align_windows", lambda _, maps, *__: np.ones((2, *maps.shape[:2]), np.float32)):
+        plain = attention(job)
+    found = [min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(one, m, strict=True)) for m in (ours, plain)]
+    name = f"Attention in windows of {window_px} px"
+    what = f"{name}: the head least like one window of {side} px"
+    at, away = border_steps(ours, layout)
+    return [
+        Row(what, found[0], "correlation", bar=LIKE, kind="least"),
+        Row(f"{what}, aligned", found[0], "correlation", "not aligned", found[1], found[0] / found[1]),
+        Row(f"{name}: steps across borders", at, "mean of |log|", "steps elsewhere", away, away / at, 1.0),
+    ]
+
+
 def in_place(jobs: list[Job], folder: Path) -> Row:
     """Share of maps that are valid and lie where their scene lies, in UTM and in degrees."""
     good = []
@@ -345,6 +394,7 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
         for key, job in jobs.items():
             part = size.seam_tiles * size.tile_px
             rows += seams(NAMES.get(key, key), job, folder, part, key == "unet")
+        rows += alignment(folder, *((896, 448) if size is FULL else (160, 96)), threads)
         return [*rows, in_place([jobs["unet"], attend], folder)]
 
 

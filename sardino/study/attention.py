@@ -278,7 +278,7 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
         known = bool((chip.label != IGNORE).any())
         columns.append(
             ComparisonColumn(
-                name=f"{place.region} {tile[:6]}, {place.shape[1]} px",
+                name=f"{place.region} {tile[:6]}, {place.shape[1]}\N{NO-BREAK SPACE}px",
                 sar=chip.backscatter_db,
                 attention=seen.attention[i],
                 layers=chip.layers,
