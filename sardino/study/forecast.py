@@ -39,7 +39,7 @@ from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
 OVERHEAD_S = 12.0  # kernel start, imports and reading the store
-SIMULATED_PX_S = 4e5  # pixels of the synthetic world that a core makes in a second
+SIMULATED_PX_S = 2.2e5  # pixels of the synthetic world that its two processes make in a second
 TRAIN, TEST = 0.6, 0.2  # shares of a region's tiles (paper, Figure 3)
 # Of a pixel: backscatter, label, and the reference layers of the synthetic world; a store of one's own is linked.
 STORED_BYTES = {"world": 2 * len(CHANNELS) + 1 + 12, "folder": 2 * len(CHANNELS) + 1, "store": 0}
