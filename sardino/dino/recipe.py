@@ -240,7 +240,7 @@ class Training(Options):
         Precision, "auto: bfloat16 where the GPU or CPU has it in hardware, else float32; or either."
     ] = "auto"
     compiled: Annotated[
-        bool, "Let torch.compile fuse blocks: a minute first, then faster; long runs.", Flag("--compile")
+        bool, "Let torch.compile fuse blocks: minutes first; on a CPU for thousands of steps.", Flag("--compile")
     ] = False
     checkpointing: Annotated[bool, "Compute activations twice to save memory: ViT-Base, large tiles."] = False
     probe_every: Annotated[int, Field(ge=0), "Steps between probes of the teacher; 0 for one at the end."] = 0

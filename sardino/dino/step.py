@@ -59,7 +59,7 @@ class Learner:
         seed: decides the weights.
         precision: of matrix products; "auto" is bfloat16 on hardware that has it, else float32. Head, softmax and
             centre are float32 always.
-        compiled: let torch.compile fuse the blocks; pays off on long runs.
+        compiled: let torch.compile fuse the blocks; on a CPU it pays from some thousand steps on.
         checkpointing: keep no activations inside blocks and compute them again: memory for time, for ViT-Base.
     """
 
