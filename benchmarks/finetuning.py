@@ -121,7 +121,7 @@ def measure_steps(size: Size, tiles: int, rounds: int, device: torch.device, whe
     """Steps in bfloat16 beside float32; none where the hardware has no bfloat16."""
     if precision_on(device) != "bfloat16":
         return []
-    rows, steps, source = [], max(8, tiles // 4), images_of(size, tiles)
+    rows, steps, source = [], max(2, tiles // 4), images_of(size, tiles)
     half = Settings(steps=steps, growth=0, batch=size.batch, looks=5, precision="bfloat16")
     full = half.changed(precision="float32")
     for encoding in ("unet", *size.encodings):
