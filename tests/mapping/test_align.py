@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sardino.mapping.align import align_windows
@@ -46,6 +46,7 @@ def field_over(layout, seed):
     return np.exp(rng.normal(0, 1, (HEADS, len(layout.rows.total), len(layout.columns.total))))
 
 
+@settings(max_examples=25, deadline=None)
 @given(overlapping(), st.integers(0, 99))
 def test_factors_are_found_and_the_mean_stays(layout, seed):
     field = field_over(layout, seed)
