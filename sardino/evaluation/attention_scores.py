@@ -64,11 +64,10 @@ def attention_scores(
         seed: of the shifts and the resampled bands.
         shifts: random steps per tile.
 
-    Returns:
-        COLUMNS, one row a head, class (or amount) and measure, heads counted from 1. "direction" is -1 where the head
-        avoids; "over_*" and "beyond*" are differences in that direction. "tiles" and "bands" hold what is scored, that
-        is both patches of the class and others, and "positives" is the class's mean share of their patches. Intervals
-        are NaN where only one band has such tiles. The last rows are each head's POSITION share.
+    Returns COLUMNS, one row a head, class (or amount) and measure, heads counted from 1. "direction" is -1 where the
+    head avoids; "over_*" and "beyond*" are differences in that direction. "tiles" and "bands" hold what is scored, that
+    is both patches of the class and others, and "positives" is the class's mean share of their patches. Intervals are
+    NaN where only one band has such tiles. The last rows are each head's POSITION share.
     """
     rng = np.random.default_rng(seed)
     position = others_mean(attention, blocks)
@@ -173,12 +172,8 @@ def _mean(values: Float) -> float:
 def explained(attention: Maps, label: NDArray[np.uint8]) -> Float:
     """Share of each map's variance over patches that the patches' classes explain (eta squared).
 
-    Args:
-        attention: (heads, h, w) of one tile.
-        label: (h, w) class index per patch; IGNORE patches are left out.
-
-    Returns:
-        (heads,), from 0 to 1; NaN where all counted patches are of one class or a map is flat.
+    `attention`: (heads, h, w) of one tile. `label`: (h, w) class index per patch; IGNORE patches are left out. Returns
+    (heads,), from 0 to 1; NaN where all counted patches are of one class or a map is flat.
     """
     counted = label.ravel() != IGNORE
     maps = np.asarray(attention, np.float64).reshape(len(attention), -1)[:, counted]
@@ -243,10 +238,7 @@ def position_share(attention: Maps, blocks: Blocks, rng: np.random.Generator) ->
 
     Each tile is predicted by the mean map of other bands, and the error compared with that of those bands' one mean
     value. Cross-validated like this, few tiles do not raise the share: a head without a pattern scores about 0, a
-    little less rather than more.
-
-    Returns:
-        (heads, 3) share and its 95 % interval; NaN for a flat head.
+    little less rather than more. Returns (heads, 3) share and its 95 % interval; NaN for a flat head.
     """
     attention = np.asarray(attention, np.float64)
     mean = others_mean(attention, blocks)

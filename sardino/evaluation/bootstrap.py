@@ -59,10 +59,8 @@ def copies(
 ) -> NDArray[np.float64]:
     """(draws,) copies of a score averaged over repetitions, spread as it is uncertain (see the module).
 
-    Args:
-        confusions, blocks: as for `resampled`.
-        statistic: (..., n, n) to (...).
-        seed: of the draws; arms with the same seed and blocks are paired.
+    `confusions`, `blocks`: as for `resampled`. `statistic`: (..., n, n) to (...). `seed`: of the draws; arms with the
+    same seed and blocks are paired.
     """
     rng = np.random.default_rng(seed)
     repetitions, places = len(confusions), len(np.unique(blocks))
@@ -92,13 +90,9 @@ def band_means(values: Float, blocks: Blocks, rng: np.random.Generator) -> Float
 def band_ratios(numerator: Float, denominator: Float, blocks: Blocks, rng: np.random.Generator) -> Float:
     """Sum over tiles of each row over the sum of another, and its 95 % interval.
 
-    Args:
-        numerator, denominator: (K, T); a tile that is NaN in either is left out of the row.
-        blocks: (T,) geographic band of each tile, the unit that is resampled.
-
-    Returns:
-        (K, 3) ratio, low, high. All NaN where a row has no tile; low and high are NaN where its tiles are of one band,
-        which says nothing of other places.
+    `numerator`, `denominator`: (K, T); a tile that is NaN in either is left out of the row. `blocks`: (T,) geographic
+    band of each tile, the unit that is resampled. Returns (K, 3) ratio, low, high. All NaN where a row has no tile; low
+    and high are NaN where its tiles are of one band, which says nothing of other places.
     """
     if numerator.shape != denominator.shape or numerator.ndim != 2 or numerator.shape[1] != len(blocks):
         raise SardinoError(f"scores {numerator.shape} and {denominator.shape} need a band per tile, got {len(blocks)}")

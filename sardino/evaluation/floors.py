@@ -43,12 +43,9 @@ def floors(
 ) -> tuple[list[dict[str, Any]], dict[str, Confusion]]:
     """Every model at every label fraction and draw, as cells that belong to no table.
 
-    Args:
-        granted: per label fraction and draw the training tiles whose labels may be used.
-
-    Returns:
-        Rows as a record holds cells, where the model stands for the encoding and what it is told for the
-        initialisation; and by `confusion_key` one confusion matrix a test tile, (tiles, n, n).
+    `granted`: per label fraction and draw the training tiles whose labels may be used. Returns rows as a record holds
+    cells, where the model stands for the encoding and what it is told for the initialisation; and by `confusion_key`
+    one confusion matrix a test tile, (tiles, n, n).
     """
     rows, matrices = [], {}
     for features in FEATURES:
@@ -84,10 +81,9 @@ def floors(
 def pixel_features(backscatter: NDArray[np.float32], features: str) -> NDArray[np.float32]:
     """What a model is told of each pixel: (N, C, H, W) dB to (N, F, H, W), NaN where nothing is known.
 
-    Args:
-        features: "channels" (F = C), or "surroundings" (F = 5 C): then also the means of boxes of MEANS_PX pixels about
-            it and the standard deviation in one of SPREAD_PX, of what is not missing there; at a tile's edge the tile
-            is mirrored.
+    `features`: "channels" (F = C), or "surroundings" (F = 5 C): then also the means of boxes of MEANS_PX pixels about
+    it and the standard deviation in one of SPREAD_PX, of what is not missing there; at a tile's edge the tile is
+    mirrored.
     """
     if features == "channels":
         return backscatter

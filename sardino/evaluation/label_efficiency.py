@@ -52,10 +52,8 @@ def monotone(scores: Float) -> Float:
 def labels_needed(labels: Float, scores: Float, wanted: Float | float) -> Float:
     """Fewest labels with which a baseline reaches a score; -inf where it is below the curve, inf where above.
 
-    Args:
-        labels: (k,) numbers of labels of the baseline, in any order; equal numbers are averaged.
-        scores: (..., k) of the baseline.
-        wanted: (...) scores to reach.
+    `labels`: (k,) numbers of labels of the baseline, in any order; equal numbers are averaged. `scores`: (..., k) of
+    the baseline. `wanted`: (...) scores to reach.
     """
     if not len(labels) or scores.shape[-1] != len(labels) or np.min(labels) <= 0:
         raise SardinoError(f"a curve needs a score for each number of labels, got {scores.shape} for {len(labels)}")

@@ -28,13 +28,9 @@ Mask = NDArray[np.bool_]
 def class_scores(maps: NDArray[np.floating], positive: Mask, counted: Mask) -> dict[str, Float]:
     """AUC, separation and average precision of a map's values for a class; Jaccard index of its mask with the class.
 
-    Args:
-        maps: (M, P) attention of P patches, not negative.
-        positive: (R, P) patches of the class.
-        counted: (R, P) patches with any label; the others are left out.
-
-    Returns:
-        CLASS_MEASURES, each (M, R); NaN where a reference counts no patch of the class, or no other.
+    `maps`: (M, P) attention of P patches, not negative. `positive`: (R, P) patches of the class. `counted`: (R, P)
+    patches with any label; the others are left out. Returns CLASS_MEASURES, each (M, R); NaN where a reference counts
+    no patch of the class, or no other.
     """
     _require(maps, positive)
     _require(maps, counted)
@@ -69,13 +65,8 @@ def class_scores(maps: NDArray[np.floating], positive: Mask, counted: Mask) -> d
 def amount_scores(maps: NDArray[np.floating], amounts: NDArray[np.floating]) -> dict[str, Float]:
     """Spearman's rank correlation, separation and mutual information of a map with an amount.
 
-    Args:
-        maps: (M, P).
-        amounts: (R, P); patches that are NaN are left out.
-
-    Returns:
-        AMOUNT_MEASURES, each (M, R); mutual information in nats, over BINS bins of equal counts. NaN where a map or an
-        amount is the same everywhere.
+    `maps`: (M, P). `amounts`: (R, P); patches that are NaN are left out. Returns AMOUNT_MEASURES, each (M, R); mutual
+    information in nats, over BINS bins of equal counts. NaN where a map or an amount is the same everywhere.
     """
     _require(maps, amounts)
     counted = np.isfinite(amounts)

@@ -26,12 +26,8 @@ def patch_blocks(pixels: NDArray[Any], patch: int) -> NDArray[Any]:
 def patch_classes(labels: NDArray[np.uint8], patch: int, classes: int, known: float = 0.0) -> NDArray[np.uint8]:
     """Most frequent class of each patch's labelled pixels, the lower index where two are level.
 
-    Args:
-        labels: (N, H, W) class index.
-        known: share of a patch's pixels that must be labelled; one pixel must in any case.
-
-    Returns:
-        (N, H / patch, W / patch); IGNORE where fewer are.
+    `labels`: (N, H, W) class index. `known`: share of a patch's pixels that must be labelled; one pixel must in any
+    case. Returns (N, H / patch, W / patch); IGNORE where fewer are.
     """
     blocks = patch_blocks(labels, patch)
     counts = np.stack([(blocks == c).sum((2, 4)) for c in range(classes)], axis=-1)

@@ -208,8 +208,7 @@ def backbone_at_hand(space: Workspace, arm: str, store: TileStore, model: str = 
             one takes other channels, the other of the two stands in, and where neither is there, one of a few steps on
             a few tiles, which is kept nowhere.
 
-    Raises:
-        SardinoError: no such arm, or the folder holds no backbone, or one for other channels or units.
+    Raises SardinoError: no such arm, or the folder holds no backbone, or one for other channels or units.
     """
     network = space.profile.arm(arm).network
     if model not in ("", BUILT_IN):

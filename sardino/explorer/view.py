@@ -23,9 +23,7 @@ class ExplorerView(widgets.VBox):
 
     The figure has ipympl's canvas for itself alone: no backend is switched, and other cells draw as before.
 
-    Args:
-        explorer: what answers.
-        folder: where the button writes GeoTIFFs.
+    `explorer`: what answers. `folder`: where the button writes GeoTIFFs.
     """
 
     def __init__(self, explorer: Explorer, folder: Path) -> None:

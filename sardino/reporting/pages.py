@@ -1,6 +1,7 @@
 """What a report shows of a profile's published results: outcome, tables, verdicts, figures, origin of numbers."""
 
 import io
+import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,64 +21,8 @@ Record = Mapping[str, Any]
 SHORT = 10  # characters of a hash that a table shows
 COLOURS = 256  # a palette holds the flat colours of maps and legends exactly, at a third of the size
 # Per file stem, in the order of a report: caption and alternative text.
-TOLD = {
-    "fig1": (
-        "The pipeline: backscatter to self-supervised pre-training, to land-cover maps, to tables.",
-        "Diagram of the pipeline: tiles, pre-training, fine-tuning, evaluation.",
-    ),
-    "fig2": (
-        "Backscatter, three attention heads, the maps predicted from attention alone and from backscatter with "
-        "attention, and the reference. The first heads and tiles are shown, not the best.",
-        "Grid of example tiles: radar image, attention maps, two predicted land-cover maps, reference map.",
-    ),
-    "fig3": (
-        "Tiles of each region, coloured by split. Splits are geographic bands, so that neighbours stay together.",
-        "Maps of tiles by region; bands of training, validation and test tiles alternate.",
-    ),
-    "fig4": (
-        "Land cover of example test tiles, in the legend's own colours. Tiles were chosen by hash, not by eye.",
-        "Grid of small land-cover maps with the legend of their classes.",
-    ),
-    "fig5": (
-        "Attention of the pre-trained backbone beside other views of the same places. The first heads are shown, and "
-        "tiles chosen by hash.",
-        "Grid of example tiles: radar image, attention maps, and reference layers such as land cover.",
-    ),
-    "attention_scores": (
-        "What each head sees: how much more clearly its map separates the patches of a tile, by class or amount, than "
-        "the best of three maps that cannot have seen it. Hatched where the 95 % interval does not lie above 0.",
-        "Grid of attention heads by land-cover classes and layers; shade and number tell the score beyond its nulls.",
-    ),
-    "fig2_heads": (
-        "Figure 2 with every head of its backbone.",
-        "Grid of example tiles: radar image, all attention maps, two predicted land-cover maps, reference map.",
-    ),
-    "fig5_heads": (
-        "Every head of the backbone, attention rolled out through all its blocks, and its tokens' main directions as "
-        "red, green and blue, beside the other views.",
-        "Grid of example tiles: radar image, all attention maps, rollout, tokens as colours, and reference layers.",
-    ),
-    "label_efficiency": (
-        "mIoU over the number of labelled tiles, arm by arm, with 95 % intervals; below, the paper's values.",
-        "Curves that rise with the number of labels, one per arm; a second row shows the paper's.",
-    ),
-    "validation": (
-        "mIoU on validation tiles of every cell as it trains. Marks: its mIoU on test tiles; grey: that of floors.",
-        "Grid of curves over steps, a row for each number of labels, a column for each group of arms.",
-    ),
-    "pretraining": (
-        "One line for each backbone: the loss, and the signs that it has not collapsed.",
-        "Curves over pre-training steps: loss, entropies and the spread of the outputs.",
-    ),
-    "realism": (
-        "The synthetic world measured beside Sentinel-1: levels, speckle and correlation.",
-        "Pairs of radar images with histograms of backscatter and curves of correlation.",
-    ),
-    "signatures": (
-        "Real fields, grass and woods by season, with twice their standard error, beside the synthetic world.",
-        "Panels of class by polarisation: mean backscatter over the four seasons, real and synthetic.",
-    ),
-}
+_CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
+TOLD = {stem: (each["caption"], each["alt"]) for stem, each in _CAPTIONS.items()}
 
 
 @dataclass(frozen=True)
@@ -93,8 +38,7 @@ class Illustration:
 def outcome(folder: Path) -> str:
     """The best cell of Tables 1 and 2, its floor, and the count of verdicts of results/<profile>, as a list.
 
-    Raises:
-        SardinoError: a table is missing.
+    Raises SardinoError: a table is missing.
     """
     lines = []
     for number in (1, 2):
@@ -155,10 +99,7 @@ def counted(claims: pd.DataFrame) -> str:
 def illustrations(folder: Path) -> list[Illustration]:
     """The published figures of figures/<profile>, in reading order; those without a caption come last.
 
-    A part, as pretraining-europe is of pretraining, is left out.
-
-    Raises:
-        SardinoError: a file is no image.
+    A part, as pretraining-europe is of pretraining, is left out. Raises SardinoError: a file is no image.
     """
     stems = {path.stem for path in folder.glob("*.png") if not path.name.startswith(".")}
     others = sorted(stem for stem in stems - set(TOLD) if stem.partition("-")[0] not in TOLD)
@@ -188,8 +129,7 @@ def _small(path: Path) -> bytes:
 def facts(records: Sequence[Record]) -> str:
     """What the runs have in common; where they differ, each value with the number of runs that have it.
 
-    Raises:
-        SardinoError: there is no record.
+    Raises SardinoError: there is no record.
     """
     if not records:
         raise SardinoError("no run of this profile is published: run `sardino reproduce` for it")
@@ -234,9 +174,8 @@ def _each(values: Sequence[str | None]) -> str:
 def runs(records: Sequence[Record], notebooks: Mapping[str, str], linked: Collection[str]) -> str:
     """One row for each run, with the notebook that made it.
 
-    Args:
-        notebooks: notebook stem by name of run.
-        linked: stems whose executed notebook lies in notebooks/; the others are named without a link.
+    `notebooks`: notebook stem by name of run. `linked`: stems whose executed notebook lies in notebooks/; the others
+    are named without a link.
     """
     head = ["Run", "Notebook", "Seeds", "Revision", "Data", "Time", "Memory", "Finished (UTC)"]
     rows = []

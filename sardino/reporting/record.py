@@ -53,8 +53,7 @@ def write_record(
         results: numbers, texts, lists and dicts of them; None says "does not exist".
         started: time.time() at the notebook's first line.
 
-    Raises:
-        SardinoError: unknown kind, or a value that JSON cannot hold, named by its place.
+    Raises SardinoError: unknown kind, or a value that JSON cannot hold, named by its place.
     """
     if kind not in KINDS:
         raise SardinoError(f"a record's kind is one of {', '.join(KINDS)}, not '{kind}'")

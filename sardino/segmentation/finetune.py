@@ -82,8 +82,7 @@ def finetune(
         seed: decides which tiles make up each batch, and how they are turned.
         pretrained: the backbone is; where it is trained on, it waits for its decoder first and then learns slowly.
 
-    Raises:
-        Diverged: the loss is not finite.
+    Raises Diverged: the loss is not finite.
     """
     generator = torch.Generator().manual_seed(seed)
     steps, tiles = settings.steps_for(len(train)), len(train)

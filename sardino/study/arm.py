@@ -126,8 +126,7 @@ def pretrain_on(
         restart: throw snapshots away whatever they are.
         options: `mismatch`, `tensorboard` and `label` of `pretrain`.
 
-    Returns:
-        the result, and the sha256 of each weights file (on the first rank; elsewhere none).
+    Returns the result, and the sha256 of each weights file (on the first rank; elsewhere none).
     """
     ids = store.ids("train", regions)
     normalisation = Normalisation.of_store(store, ids)

@@ -130,8 +130,7 @@ def problems(m: Machine) -> list[str]:
 def locked(lock: Path) -> list[tuple[Requirement, int]]:
     """Each requirement of a hash lock, and how many hashes stand under it.
 
-    Raises:
-        SardinoError: a line is not `name==version [; marker]` with its hashes.
+    Raises SardinoError: a line is not `name==version [; marker]` with its hashes.
     """
     rows = []
     for entry in lock.read_text(encoding="utf-8").replace("\\\n", " ").splitlines():

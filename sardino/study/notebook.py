@@ -70,8 +70,7 @@ def run_planned(
         if_stale: leave it at the record of the last execution if nothing it depends on has changed.
         attempt: counted from 1; a later one is not made where the last failed for good.
 
-    Returns:
-        False if the last record was kept.
+    Returns False if the last record was kept.
     """
     failed, beat = workspace.failed(run.name), workspace.progress(run.name)
     if attempt > 1 and failed.with_suffix(FINAL).is_file():
@@ -121,8 +120,7 @@ def run_notebook(
         threads: CPU threads of the kernel's numerical libraries.
         environment: further environment variables of the kernel.
 
-    Raises:
-        NotebookError: a cell failed, the kernel died, or the record is missing.
+    Raises NotebookError: a cell failed, the kernel died, or the record is missing.
     """
     import jupytext
     import papermill
@@ -197,10 +195,9 @@ def publish_notebook(workspace: Workspace, source: Path, reference: bool | None 
     A notebook that is no part of the plan is executed at its own parameters. A run that is missing, executed other code
     or is too large to be read is refused.
 
-    Args:
-        source: notebooks/NN_name.py; its Markdown is taken, and its code, which must mean what was executed.
-        reference: for the tests, in tests/notebooks/ and with outputs of the compared cells alone, instead of beside
-            its source; by default where the profile is REFERENCE.
+    `source`: notebooks/NN_name.py; its Markdown is taken, and its code, which must mean what was executed. `reference`:
+    for the tests, in tests/notebooks/ and with outputs of the compared cells alone, instead of beside its source; by
+    default where the profile is REFERENCE.
     """
     import jupytext
 

@@ -207,8 +207,7 @@ class Profile(Options):
     def load(cls, name_or_path: str | Path) -> "Profile":
         """A built-in profile by name, or any TOML file by path.
 
-        Raises:
-            SardinoError: no such profile, not TOML, or a key that is unknown, missing or out of range.
+        Raises SardinoError: no such profile, not TOML, or a key that is unknown, missing or out of range.
         """
         path = locate(name_or_path)
         try:

@@ -49,8 +49,7 @@ def reproduce(
         retries: how often a failed run is tried again, unless the fault is the input's.
         cluster: where each run is a job; None for this machine.
 
-    Returns:
-        Exit code: 0 if everything is up to date, 1 if a run failed, 130 if stopped.
+    Returns the exit code: 0 if everything is up to date, 1 if a run failed, 130 if stopped.
     """
     started = time.time()
     workspace = Workspace.open(profile, data, root)

@@ -37,11 +37,8 @@ class Said(NamedTuple):
 def verify(space: Workspace) -> tuple[list[Finding], list[str]]:
     """Compare what runs here made with what others published.
 
-    Returns:
-        of each thing its kind, name, verdict, number here and number as published; and what may be why they differ.
-
-    Raises:
-        SardinoError: nothing is published, or nothing was run here.
+    Of each thing its kind, name, verdict, number here and number as published; and what may be why they differ. Raises
+    SardinoError: nothing is published, or nothing was run here.
     """
     name, folders = space.profile.name, (space.results, space.build / "published")
     names = {str(path.relative_to(folder)) for folder in folders for path in folder.glob("**/[!.]*")}

@@ -54,8 +54,7 @@ class SavedCard:
     def read(cls, folder: Path, what: str = "model") -> tuple[Self, Any]:
         """The card in a folder, and the digests that were written with it; what an earlier version lacks is empty.
 
-        Raises:
-            SardinoError: no card (`what` says of what), not JSON, a later version, or one that lacks something.
+        Raises SardinoError: no card (`what` says of what), not JSON, a later version, or one that lacks something.
         """
         path = folder / cls.FILE
         try:

@@ -29,9 +29,8 @@ def save_backbone(
 ) -> dict[str, str]:
     """Write each network's weights, a page (README.md) and then the card, and return the sha256 of each weights file.
 
-    Args:
-        weights: "teacher" and "student" state dictionaries.
-        measured, warnings: for the page, as `model_card` takes them.
+    `weights`: "teacher" and "student" state dictionaries. `measured`, `warnings`: for the page, as `model_card` takes
+    them.
     """
     (folder / card.FILE).unlink(missing_ok=True)
     digests, content = {}, card.to_dict()
@@ -64,11 +63,8 @@ def load_backbone(
 ) -> tuple[VisionTransformer, Card]:
     """Read a backbone back, every weight or none, from this version or an earlier one.
 
-    Args:
-        channels, unit: of the data it is about to see; a mismatch is refused by name.
-
-    Raises:
-        SardinoError: nothing there, half-written, damaged, or trained on other channels or units.
+    `channels`, `unit`: of the data it is about to see; a mismatch is refused by name. Raises SardinoError: nothing
+    there, half-written, damaged, or trained on other channels or units.
     """
     card, digests = Card.read(folder, "finished pre-training")
     if card.channels != tuple(channels):

@@ -69,8 +69,7 @@ def chop(
         tile_grid: take the tile's own pixels instead.
         variables: all by default.
 
-    Raises:
-        SardinoError: an unknown kind or variable, or a folder with tiles of another scene.
+    Raises SardinoError: an unknown kind or variable, or a folder with tiles of another scene.
     """
     if kind is not None and kind not in KINDS:
         raise SardinoError(f"--kind is one of {', '.join(KINDS)}, not '{kind}'")
@@ -112,8 +111,7 @@ def cut_variable(
 ) -> tuple[xr.DataArray, float]:
     """One variable on a grid, (..., y, x), and its nodata; NaN of integers means that they have none.
 
-    Raises:
-        TileLeftOut: the grid lies outside the scene.
+    Raises TileLeftOut: the grid lies outside the scene.
     """
     window = source.window(grid, margin_px=4)
     if window is None:

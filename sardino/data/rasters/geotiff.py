@@ -77,13 +77,9 @@ def write_geotiff(
 
     Overviews of classes hold the nearest pixel, others averages as they are stored: they are for display only.
 
-    Args:
-        overwrite: replace a file that is already there.
-        verify: looks at the finished file before it gets its name, and raises where it is not right: GDAL tells
-            nobody that the disk was full when it closed a file.
-
-    Raises:
-        SardinoError: the path is taken, or the disk is full.
+    `overwrite`: replace a file that is already there. `verify`: looks at the finished file before it gets its name, and
+    raises where it is not right: GDAL tells nobody that the disk was full when it closed a file. Raises SardinoError:
+    the path is taken, or the disk is full.
     """
     from rio_cogeo.cogeo import cog_translate
     from rio_cogeo.profiles import cog_profiles

@@ -73,8 +73,7 @@ def granules_in(
 ) -> list[Granule]:
     """Granules in a folder, by date pair and name, both dates within [start, end] and at most `max_days` apart.
 
-    Raises:
-        SardinoError: no granule, or none left of them.
+    Raises SardinoError: no granule, or none left of them.
     """
     found = [Granule.of(path) for path in sorted(folder.glob("S1-GUNW-*.nc"))]
     if not found:
@@ -103,9 +102,8 @@ def cut_interferograms(
     Phase and components come from the nearest pixel, amplitude is averaged in power. A tile that no granule holds whole
     is left out.
 
-    Args:
-        granules: from `granules_in`; of several that share the date pair the first that holds the tile is taken.
-        resolution: pixel size in units of the tile's CRS; about that of the granules by default.
+    `granules`: from `granules_in`; of several that share the date pair the first that holds the tile is taken.
+    `resolution`: pixel size in units of the tile's CRS; about that of the granules by default.
     """
     opened = {g: open_gridded(g.path, group=DATA) for g in granules}
     first = opened[granules[0]]
@@ -226,8 +224,7 @@ def plane_of(name: str) -> Plane | None:
 def planes_in(folder: Path) -> dict[Plane, list[Path]]:
     """Files of a folder and its sub-folders by what they hold; one plane may come in several 1-degree files.
 
-    Raises:
-        SardinoError: no file of the set, or coherence of two polarisations.
+    Raises SardinoError: no file of the set, or coherence of two polarisations.
     """
     found: dict[Plane, list[Path]] = defaultdict(list)
     for path in sorted(folder.rglob("*.tif")):

@@ -44,8 +44,7 @@ class LabelRasters:
         year: refuse a file that states another one in its tags or its name.
         nodata: codes that mean "no label", besides the value that a file declares and a 0 that is no class.
 
-    Raises:
-        SardinoError: no file, a file that is damaged, without CRS, no label raster, or of another year.
+    Raises SardinoError: no file, a file that is damaged, without CRS, no label raster, or of another year.
     """
 
     def __init__(
@@ -165,9 +164,8 @@ def shares_in_polygons(
 
     A window of 1024 px is in memory at a time, however large a polygon is.
 
-    Args:
-        polygons: in EPSG:4326, from `read_polygons`.
-        gsd_m: pixels counted, in metres of the UTM zone of the polygon's centre.
+    `polygons`: in EPSG:4326, from `read_polygons`. `gsd_m`: pixels counted, in metres of the UTM zone of the polygon's
+    centre.
     """
     rows = []
     for outline in progress(polygons.geometry):
@@ -193,9 +191,8 @@ def shares_from_polygons(tiles: Sequence[Tile], polygons: geopandas.GeoDataFrame
 
     Polygons, for example communes, have shares in columns that begin with "share_"; they must not overlap.
 
-    Returns:
-        The columns, NaN where polygons hold less than a thousandth of the tile, and covered_share, the share of the
-        tile's area under polygons with shares; by tile id. Areas are those of an equal-area projection.
+    Returns the columns, NaN where polygons hold less than a thousandth of the tile, and covered_share, the share of the
+    tile's area under polygons with shares; by tile id. Areas are those of an equal-area projection.
     """
     names = [name for name in polygons.columns if str(name).startswith("share_")]
     if not names:

@@ -47,13 +47,9 @@ def mosaic(
     Tiles that share one grid are copied pixel by pixel; others are warped: classes to the nearest
     pixel, backscatter in linear power.
 
-    Args:
-        bands: channels of the store (float32 dB, NaN where missing), or "label" (uint8 codes of the
-            product with its colours, 0 where unlabelled), or one reference layer.
-        ids: tiles wanted, all by default.
-
-    Raises:
-        SardinoError: unknown or mixed bands, tiles of several CRS and none named, or an unwritable path.
+    `bands`: channels of the store (float32 dB, NaN where missing), or "label" (uint8 codes of the product with its
+    colours, 0 where unlabelled), or one reference layer. `ids`: tiles wanted, all by default. Raises SardinoError:
+    unknown or mixed bands, tiles of several CRS and none named, or an unwritable path.
     """
     wanted = store.ids() if ids is None else ids
     _write(path, [store.tile(tile) for tile in wanted], _planes_of(store, wanted, list(bands)), **laying)
@@ -70,8 +66,7 @@ def mosaic_files(
             is "dB", other values elsewhere.
         nodata: where the files declare none; 0 for integers and NaN for others by default.
 
-    Raises:
-        SardinoError: no file, one that is damaged, without CRS or rotated, or files that differ.
+    Raises SardinoError: no file, one that is damaged, without CRS or rotated, or files that differ.
     """
     if kind is not None and kind not in KINDS:
         raise SardinoError(f"--kind is one of {', '.join(KINDS)}, not '{kind}'")
@@ -105,13 +100,9 @@ def mosaic_files(
 def mosaic_values(table: geopandas.GeoDataFrame, column: str, path: Path, **laying: Unpack[Laying]) -> dict[int, str]:
     """Write one value a tile, for example a class share or the split, as `mosaic` does pixels.
 
-    Args:
-        table: tile table with `column`; numbers become float32 with NaN, names become uint8 codes from 1 on
-            with colours, 0 outside.
-        laying: the resolution is the eighth part of a tile by default.
-
-    Returns:
-        The name of each code; empty for numbers.
+    `table`: tile table with `column`; numbers become float32 with NaN, names become uint8 codes from 1 on with colours,
+    0 outside. `laying`: the resolution is the eighth part of a tile by default. Returns the name of each code; empty
+    for numbers.
     """
     if column not in table.columns or column == "geometry":
         raise SardinoError(f"the tile table has no column '{column}': it has {', '.join(map(str, table.columns))}")

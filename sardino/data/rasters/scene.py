@@ -83,10 +83,8 @@ def open_scene(path: Path) -> Scene:
     variables over (y, x), (band, y, x) or (season, pol, y, x), and a band's name is made of its labels: "winter_vv" is
     the place winter of variable vv (a composite of this project), winter and vv of a variable of two such dimensions,
     or the label of a band. A composite of this project (its attributes name "quantity" and "composite") is in linear
-    power.
-
-    Raises:
-        SardinoError: missing, damaged, without a CRS, rotated, upside down or irregular, each with its remedy.
+    power. Raises SardinoError: missing, damaged, without a CRS, rotated, upside down or irregular, each with its
+    remedy.
     """
     path = Path(path)
     if not path.exists():

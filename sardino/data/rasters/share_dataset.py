@@ -44,10 +44,8 @@ def pack_dataset(
     """Write a store with its README, card and checksums as one .tar, whole or not at all; returns the card.
 
     The store is verified first. The archive is not compressed (backscatter hardly shrinks, and a reader can seek), its
-    entries are sorted and carry no time, user or mode of this machine: the same store makes the same bytes.
-
-    Raises:
-        SardinoError: a damaged store, a name taken twice, or a path that cannot be written.
+    entries are sorted and carry no time, user or mode of this machine: the same store makes the same bytes. Raises
+    SardinoError: a damaged store, a name taken twice, or a path that cannot be written.
     """
     archive = Path(archive)
     if archive.suffix != ".tar":

@@ -62,12 +62,9 @@ def examine_folder(
 ) -> Examined:
     """Read every GeoTIFF and NetCDF file in a folder and its sub-folders to its end.
 
-    Args:
-        shape: (rows, columns) that a file must have; by default those of most files of its folder and type.
-        remove: delete the files that cannot be read, each after a second look; nothing else is ever deleted.
-
-    Raises:
-        SardinoError: no such folder, no such file in it, or it is a tile store.
+    `shape`: (rows, columns) that a file must have; by default those of most files of its folder and type. `remove`:
+    delete the files that cannot be read, each after a second look; nothing else is ever deleted. Raises SardinoError:
+    no such folder, no such file in it, or it is a tile store.
     """
     if not folder.is_dir():
         raise SardinoError(f"there is no folder {folder}")

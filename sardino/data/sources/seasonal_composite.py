@@ -137,9 +137,8 @@ def seasonal_means(
 def seasonal_channels(db: dict[str, NDArray[np.float32]], channels: Sequence[str]) -> NDArray[np.float32]:
     """Named channels such as "winter_vv" or "fall_vv-vh".
 
-    Args:
-        db: per polarisation, "vv" or "vh", the (4, H, W) seasonal backscatter in dB; the result is (C, H, W).
-        channels: <season>_<polarisation>, in the order wanted; "vv-vh" is the difference of decibels.
+    `db`: per polarisation, "vv" or "vh", the (4, H, W) seasonal backscatter in dB; the result is (C, H, W). `channels`:
+    <season>_<polarisation>, in the order wanted; "vv-vh" is the difference of decibels.
     """
     db = with_difference(db)
     planes = []

@@ -25,9 +25,7 @@ CELL = 0.3  # inches: height of a cell
 def draw_attention_scores(frame: pd.DataFrame, title: str) -> Figure:
     """A grid for each backbone: separation beyond the best null, per head and class or amount.
 
-    Args:
-        frame: as in attention_scores.csv.
-        title: says what the data are.
+    `frame`: as in attention_scores.csv.
     """
     if frame.empty:
         raise SardinoError("there is no score of attention to draw: run notebook 05 first")

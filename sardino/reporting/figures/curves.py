@@ -40,9 +40,7 @@ def draw_pretraining(records: Sequence[Mapping[str, Any]]) -> Figure:
     """The loss, and the signs of learning and of collapse that the loss hides: a panel a measure, a line an arm.
 
     The last panel names the arms and says how to read the others. A measure that no record has gets no panel.
-
-    Args:
-        records: of runs; those of kind "pretrain" are drawn.
+    `records`: of runs; those of kind "pretrain" are drawn.
     """
     chosen = [record["results"] for record in records if record["kind"] == "pretrain"]
     if not chosen:
@@ -111,10 +109,8 @@ def draw_training(
 ) -> Figure:
     """How the cells of one table row learn, a line a cell, seen while the row runs; not published.
 
-    Args:
-        losses: name of the cell to its training loss per step.
-        curves: and to its looks at the validation tiles, "step" and "val_miou".
-        loss: what kind of loss it is.
+    `losses`: name of the cell to its training loss per step. `curves`: and to its looks at the validation tiles, "step"
+    and "val_miou". `loss`: what kind of loss it is.
     """
     figure = new_figure(WIDTH, 2.8)
     figure.suptitle(title)
@@ -148,10 +144,8 @@ def draw_label_efficiency(cells: Cells, titles: Mapping[str, str], fractions: Se
 
     Lines are initialisations, areas and bars 95 % intervals.
 
-    Args:
-        cells: of all runs.
-        titles: the profile's pre-training arms in order, with their headings.
-        fractions: percent of labels that were run.
+    `cells`: of all runs. `titles`: the profile's pre-training arms in order, with their headings. `fractions`: percent
+    of labels that were run.
     """
     panels = _panels(cells, titles)
     figure = new_figure(WIDTH, 4.6)

@@ -14,16 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from sardino.data.tiles.landcover import Legend
-from sardino.reporting.figures.panels import (
-    bare,
-    class_handles,
-    class_image,
-    colour_bar,
-    heat,
-    not_available,
-    sar_composite,
-    scale_bar,
-)
+from sardino.reporting.figures import panels as paint
 from sardino.reporting.figures.places import AMOUNTS, CLASSES, REFERENCE
 from sardino.reporting.figures.style import INK, STYLE, captioned
 
@@ -70,19 +61,18 @@ def layer_title(layer: str, legend: Legend) -> str:
 def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
     """Three panels, one pixel grid: SAR, attention, layer; the looking patch is framed in each of them.
 
-    Args:
-        figure: of `empty_figure`; what it held is replaced.
+    `figure`: of `empty_figure`; what it held is replaced.
     """
     figure.clear()
     places = [_place(number, BOTTOM, EXPLORED_SIDE, EXPLORED_SIDE) for number in range(3)]
-    sar, attention, layer = panels = [bare(figure.add_axes(place)) for place in places]
-    sar.imshow(sar_composite(seen.sar, seen.channels))
+    sar, attention, layer = panels = [paint.bare(figure.add_axes(place)) for place in places]
+    sar.imshow(paint.sar_composite(seen.sar, seen.channels))
     sar.set_title("Radar backscatter")
     if seen.gsd_m is not None:
-        scale_bar(sar, seen.sar.shape[-1], seen.gsd_m)
+        paint.scale_bar(sar, seen.sar.shape[-1], seen.gsd_m)
     height, width = seen.sar.shape[1:]
     over_the_tile = (-0.5, width - 0.5, height - 0.5, -0.5)
-    drawn = heat(attention, seen.attention, cmap="viridis", extent=over_the_tile)
+    drawn = paint.heat(attention, seen.attention, cmap="viridis", extent=over_the_tile)
     attention.set_title(seen.said)
     _bar(figure, 1, drawn, "times an even share (1 = even)", extend="both")
     layer.set_title(layer_title(seen.layer, seen.legend))
@@ -116,24 +106,24 @@ def _place(number: int, bottom: float, width: float, height: float) -> tuple[flo
 def _bar(figure: Figure, number: int, drawn: ScalarMappable, unit: str, extend: str = "neither") -> None:
     axes = figure.add_axes(_place(number, BOTTOM - 0.25, 0.85 * EXPLORED_SIDE, 0.11))
     style = {"orientation": "horizontal", "extend": extend, "ticks": MaxNLocator(5)}
-    colour_bar(figure, drawn, axes, **style).set_label(unit, color=INK, labelpad=2)
+    paint.colour_bar(figure, drawn, axes, **style).set_label(unit, color=INK, labelpad=2)
 
 
 def _draw_layer(figure: Figure, axes: Axes, seen: Exploration) -> None:
     values, name = seen.values, seen.layer
     if values is None:
         axes.set_title(layer_title(name, seen.legend))
-        not_available(axes, "this tile has none")
+        paint.not_available(axes, "this tile has none")
         axes.set(aspect="auto")
     elif name == "optical":
         axes.imshow(np.moveaxis(values, 0, -1))
     elif name in CLASSES:
-        axes.imshow(class_image(values, seen.legend))
-        handles = class_handles([(values, seen.legend)])
+        axes.imshow(paint.class_image(values, seen.legend))
+        handles = paint.class_handles([(values, seen.legend)])
         below = _place(2, 0, EXPLORED_SIDE + 0.1, BOTTOM - 0.08)
         spacing = {"borderaxespad": 0, "handlelength": 1.2, "columnspacing": 1.0, "labelspacing": 0.25}
         figure.legend(handles=handles, loc="upper center", bbox_to_anchor=below, ncols=2, **spacing)
     else:
         _, colours, floor, ceiling = AMOUNTS.get(name, ("", "cividis", None, None))
         limits = None if floor is None or ceiling is None else (floor, ceiling)
-        _bar(figure, 2, heat(axes, values, limits, cmap=colours), layer_title(name, seen.legend))
+        _bar(figure, 2, paint.heat(axes, values, limits, cmap=colours), layer_title(name, seen.legend))

@@ -69,13 +69,9 @@ def draw_classes(axes: Axes, index: Indices, legend: Legend) -> ClassPanel:
 def sar_composite(backscatter_db: Floats, channels: Sequence[str]) -> NDArray[np.float64]:
     """SAR for the eye: red VV, green VH, blue VV-VH of one season, each stretched between its 2 % and 98 %.
 
-    Args:
-        backscatter_db: (C, H, W) dB, NaN where missing (drawn white).
-        channels: names of the C channels; which are shown follows from the names alone. One polarisation
-            gives grey; summer, else the last season there is.
-
-    Returns:
-        (H, W, 3) from 0 to 1.
+    `backscatter_db`: (C, H, W) dB, NaN where missing (drawn white). `channels`: names of the C channels; which are
+    shown follows from the names alone. One polarisation gives grey; summer, else the last season there is. Returns (H,
+    W, 3) from 0 to 1.
     """
     if backscatter_db.ndim != 3 or len(channels) != len(backscatter_db):
         raise SardinoError(f"{len(channels)} channel names do not fit an array of {backscatter_db.shape}")
@@ -159,9 +155,7 @@ def class_legend(
 
     Official colours of different classes are the same grey: a print needs the numbers.
 
-    Args:
-        inches: side of a panel; None: without numbers.
-        per_column: inches that a name of the legend takes.
+    `inches`: side of a panel; None: without numbers. `per_column`: inches that a name of the legend takes.
     """
     handles = class_handles((index, legend) for _, index, legend in panels)
     if not handles:
@@ -187,8 +181,7 @@ def class_legend(
 def attention_scale(maps: Sequence[Floats]) -> LogNorm:
     """Colours of one head's maps, in all tiles alike: from their 2 % to their 98 %, an even spread always among them.
 
-    Args:
-        maps: (h, w) each, relative to an even spread.
+    `maps`: (h, w) each, relative to an even spread.
     """
     values = np.concatenate([np.ravel(each) for each in maps]).astype(np.float64)
     values = values[np.isfinite(values) & (values > 0)]

@@ -94,7 +94,6 @@ def draw_views(
     Args:
         tile_db: (C, H, W) dB.
         large, small: (C, h, w) views; normalised or not, as each picture is stretched by itself (paper, section 2).
-        channels: names of the C channels.
         synthetic: whether the tile is of the synthetic world.
     """
     if not large:

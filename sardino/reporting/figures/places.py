@@ -20,23 +20,8 @@ from pyproj import Transformer
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.errors import SardinoError
-from sardino.reporting.figures.panels import (
-    ClassPanel,
-    Floats,
-    Indices,
-    attention_bar,
-    attention_scale,
-    bare,
-    class_legend,
-    colour_bar,
-    draw_attention,
-    draw_classes,
-    draw_sar,
-    heat,
-    map_grid,
-    not_available,
-    scale_bar,
-)
+from sardino.reporting.figures import panels as paint
+from sardino.reporting.figures.panels import ClassPanel, Floats, Indices
 from sardino.reporting.figures.style import WIDTH, new_figure, styled
 
 PAGE = 10.2  # inches: the tallest figure that fits a page; one of many heads is longer, its panels not below SIDE
@@ -88,10 +73,7 @@ def draw_predictions(
 ) -> Figure:
     """SAR, attention maps, both predictions and the reference, one row a tile (paper, Figure 2).
 
-    Args:
-        channels: names of the SAR channels.
-        title: says what the data are.
-        heads: how many heads are shown: always the first ones, so that none is picked by eye; None for all.
+    `heads`: how many heads are shown: always the first ones, so that none is picked by eye; None for all.
     """
     if not rows:
         raise SardinoError("Figure 2 needs at least one tile")
@@ -99,24 +81,24 @@ def draw_predictions(
     names = ["SAR", *(f"Head {i + 1}" for i in range(shown)), "From attention", "From SAR\n+ attention", "Reference"]
     side = max(WIDTH / len(names), SIDE)
     size, shape = (side * len(names), side * len(rows) + 1.45), (len(rows) + 1, len(names))
-    figure, grid = map_grid(title, [legend], size, shape, height_ratios=[1] * len(rows) + [BAR])
+    figure, grid = paint.map_grid(title, [legend], size, shape, height_ratios=[1] * len(rows) + [BAR])
     panels, bars = grid[:-1], grid[-1]
-    scales = [attention_scale([row.attention[head] for row in rows]) for head in range(shown)]
+    scales = [paint.attention_scale([row.attention[head] for row in rows]) for head in range(shown)]
     maps: list[ClassPanel] = []
     for line, row in zip(panels, rows, strict=True):
-        draw_sar(line[0], row.sar, channels, gsd_m, row.placed)
+        paint.draw_sar(line[0], row.sar, channels, gsd_m, row.placed)
         for axes, attention, scale in zip(line[1:], row.attention[:shown], scales, strict=False):
-            draw_attention(axes, attention, scale)
+            paint.draw_attention(axes, attention, scale)
         for axes, index in zip(line[1 + shown :], (row.from_attention, row.from_both, row.reference), strict=True):
-            maps.append(draw_classes(axes, index, legend))
+            maps.append(paint.draw_classes(axes, index, legend))
     for axes, name in zip(panels[0], names, strict=True):
         axes.set_title(textwrap.fill(name, 9) if side < NARROW else name)
     for column, bar in enumerate(bars):
         if 1 <= column <= shown:
-            attention_bar(figure, panels[0, column], bar, side, upright=False)
+            paint.attention_bar(figure, panels[0, column], bar, side, upright=False)
         else:
             bar.remove()
-    class_legend(figure, maps, side)
+    paint.class_legend(figure, maps, side)
     return figure
 
 
@@ -124,10 +106,8 @@ def draw_predictions(
 def draw_splits(listed: pd.DataFrame, title: str, made: Collection[str] | None = None) -> Figure:
     """One map per region, its tiles coloured by split, with counts (paper, Figure 3).
 
-    Args:
-        listed: of a tile store: columns id, region, crs, split, and geometry (tile outlines in EPSG:4326).
-        title: says what the data are.
-        made: ids of the tiles that have pixels, by default all; the others are pale.
+    `listed`: of a tile store: columns id, region, crs, split, and geometry (tile outlines in EPSG:4326). `made`: ids of
+    the tiles that have pixels, by default all; the others are pale.
     """
     if not len(listed):
         raise SardinoError("Figure 3 needs at least one tile")
@@ -160,7 +140,7 @@ def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame, pale: NDArray[np.
     pixels = f"\nwith pixels: {counted(tiles[~pale])}" * bool(pale.any())
     axes.set_title(f"{name}: {len(tiles)} tiles\n{counted(tiles)}{pixels}")
     if not len(placed):
-        not_available(axes, "tiles without coordinates")
+        paint.not_available(axes, "tiles without coordinates")
         return
     crs = str(placed["crs"].mode().iloc[0])
     to_map = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
@@ -187,10 +167,8 @@ def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame, pale: NDArray[np.
 def draw_landcover(labels: Indices, legend: Legend, gsd_m: float, title: str, columns: int = 5) -> Figure:
     """Reference maps in the legend's own colours (paper, Figure 4).
 
-    Args:
-        labels: (n, H, W) class index, 255 where unlabelled.
-        title: says what the labels are.
-        columns: maps side by side.
+    `labels`: (n, H, W) class index, 255 where unlabelled. `title`: says what the labels are. `columns`: maps side by
+    side.
     """
     if labels.ndim != 3 or not len(labels):
         raise SardinoError(f"Figure 4 needs labels (n, H, W), not {labels.shape}")
@@ -198,13 +176,13 @@ def draw_landcover(labels: Indices, legend: Legend, gsd_m: float, title: str, co
     down = math.ceil(len(labels) / across)
     side = min(WIDTH / across, 2.4)
     size = (max(side * across, 4.8), side * down * labels.shape[1] / labels.shape[2] + 1.2)
-    figure, grid = map_grid(title, [legend], size, (down, across))
+    figure, grid = paint.map_grid(title, [legend], size, (down, across))
     panels = grid.ravel()
-    maps = [draw_classes(axes, label, legend) for axes, label in zip(panels, labels, strict=False)]
-    scale_bar(panels[0], labels.shape[-1], gsd_m)
+    maps = [paint.draw_classes(axes, label, legend) for axes, label in zip(panels, labels, strict=False)]
+    paint.scale_bar(panels[0], labels.shape[-1], gsd_m)
     for axes in panels[len(labels) :]:
         axes.remove()
-    class_legend(figure, maps, per_column=1.5)
+    paint.class_legend(figure, maps, per_column=1.5)
     return figure
 
 
@@ -248,9 +226,7 @@ class ComparisonColumn:
 def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int | None = 3) -> Figure:
     """SAR, attention maps, and every product that at least one column has (paper, Figure 5).
 
-    Args:
-        title: says what the data are.
-        heads: how many heads are shown: always the first ones, so that none is picked by eye; None for all.
+    `heads`: how many heads are shown: always the first ones, so that none is picked by eye; None for all.
     """
     if not columns:
         raise SardinoError("Figure 5 needs at least one column")
@@ -262,13 +238,13 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
     # A narrow column of its own for the colour bars keeps the panels of all rows in line.
     ratios, legends = [1] * len(columns) + [0.1], [column.legend for column in columns]
     shape = (len(rows), len(columns) + 1)
-    figure, grid = map_grid(title, legends, size, shape, width_ratios=ratios, gap=(0.025, 0.025))
+    figure, grid = paint.map_grid(title, legends, size, shape, width_ratios=ratios, gap=(0.025, 0.025))
     maps: list[ClassPanel] = []
     for (*line, bar), row in zip(grid, rows, strict=True):
         line[0].set_ylabel(ROWS.get(row, row), rotation=0, ha="right", va="center", labelpad=6)
         if any(column.weights(row) is not None for column in columns):
             scales = _draw_weights(line, row, columns)
-            attention_bar(figure, next(axes for axes in line if axes.images), bar, side, alone=scales == 1)
+            paint.attention_bar(figure, next(axes for axes in line if axes.images), bar, side, alone=scales == 1)
             continue
         limits = _limits(row, columns)
         for axes, column in zip(line, columns, strict=True):
@@ -276,11 +252,11 @@ def draw_comparison(columns: Sequence[ComparisonColumn], title: str, heads: int 
         if limits is None:
             bar.remove()
         else:
-            colour_bar(figure, next(axes.images[0] for axes in line if axes.images), bar)
+            paint.colour_bar(figure, next(axes.images[0] for axes in line if axes.images), bar)
             bar.set_box_aspect(8)
     for axes, column in zip(grid[0, :-1], columns, strict=True):
         axes.set_title(textwrap.fill(column.name, max(8, int(side / 0.075)), break_long_words=False))
-    class_legend(figure, maps, side)
+    paint.class_legend(figure, maps, side)
     return figure
 
 
@@ -290,12 +266,12 @@ def _draw_weights(line: Sequence[Axes], row: str, columns: Sequence[ComparisonCo
     for column in columns:
         if (weights := column.weights(row)) is not None:
             maps.setdefault(column.model, []).append(weights)
-    scales = {model: attention_scale(each) for model, each in maps.items()}
+    scales = {model: paint.attention_scale(each) for model, each in maps.items()}
     for axes, column in zip(line, columns, strict=True):
         if (weights := column.weights(row)) is None:
-            not_available(axes, NOTHING)
+            paint.not_available(axes, NOTHING)
         else:
-            draw_attention(axes, weights, scales[column.model])
+            paint.draw_attention(axes, weights, scales[column.model])
     return len(scales)
 
 
@@ -314,17 +290,17 @@ def _draw_product(
     axes: Axes, row: str, column: ComparisonColumn, limits: tuple[float, float] | None, maps: list[ClassPanel]
 ) -> None:
     if row == "sar":
-        draw_sar(axes, column.sar, column.channels, column.gsd_m, column.placed)
+        paint.draw_sar(axes, column.sar, column.channels, column.gsd_m, column.placed)
     elif (value := column.product(row)) is None:
-        not_available(axes, NOTHING)
+        paint.not_available(axes, NOTHING)
     elif row == "optical":
-        bare(axes).imshow(np.moveaxis(value, 0, -1))
+        paint.bare(axes).imshow(np.moveaxis(value, 0, -1))
     elif row == "tokens":
-        bare(axes).imshow(value)
+        paint.bare(axes).imshow(value)
     elif row in AMOUNTS:
-        heat(axes, value, limits, cmap=AMOUNTS[row][1])
+        paint.heat(axes, value, limits, cmap=AMOUNTS[row][1])
     elif column.legend is not None:
-        maps.append(draw_classes(axes, value, column.legend))
+        maps.append(paint.draw_classes(axes, value, column.legend))
 
 
 @styled
@@ -344,34 +320,32 @@ def draw_scene(
         sar: (C, H, W) backscatter in dB.
         attention: (heads, h, w), 1 is an even spread; of any size.
         landcover: (H, W) class index as mapped.
-        channels: names of the SAR channels.
         gsd_m: metres per pixel.
-        title: says what the data are.
         reference: (H, W) class index; left out where nobody knows.
     """
     if landcover.shape != sar.shape[1:] or (reference is not None and reference.shape != landcover.shape):
         raise SardinoError(f"a scene of {sar.shape[1:]} pixels and maps of {landcover.shape} are not of one place")
     side = WIDTH / ACROSS
     size = (WIDTH, 2 * side * sar.shape[1] / sar.shape[2] + 1.8)
-    figure, grid = map_grid(title, [legend], size, (3, ACROSS), height_ratios=[1, 1, 0.12])
-    draw_sar(grid[0, 0], sar, channels, gsd_m, placed=True)
+    figure, grid = paint.map_grid(title, [legend], size, (3, ACROSS), height_ratios=[1, 1, 0.12])
+    paint.draw_sar(grid[0, 0], sar, channels, gsd_m, placed=True)
     grid[0, 0].set_title("Backscatter")
     maps: list[ClassPanel] = []
     for axes, index, name in zip(grid[0, 1:], (landcover, reference), ("Mapped", "Reference"), strict=True):
         if index is None:
             axes.remove()
             continue
-        maps.append(draw_classes(axes, index, legend))
+        maps.append(paint.draw_classes(axes, index, legend))
         axes.set_title(name)
     for number, (axes, bar) in enumerate(zip(grid[1], grid[2], strict=True)):
         if number >= len(attention):
             axes.remove()
             bar.remove()
             continue
-        draw_attention(axes, attention[number], attention_scale([attention[number]]))
+        paint.draw_attention(axes, attention[number], paint.attention_scale([attention[number]]))
         axes.set_title(f"Head {number + 1}")
-        attention_bar(figure, axes, bar, side, upright=False)
-    class_legend(figure, maps, side)
+        paint.attention_bar(figure, axes, bar, side, upright=False)
+    paint.class_legend(figure, maps, side)
     return figure
 
 

@@ -14,19 +14,8 @@ from matplotlib.ticker import ScalarFormatter
 
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
-from sardino.evaluation.realism import (
-    LAGS,
-    PUBLISHED_EUROPE,
-    Images,
-    Statistics,
-    class_means,
-    histogram,
-    lag_correlation,
-    standardised,
-    statistics,
-    typical_image,
-    window_looks,
-)
+from sardino.evaluation import realism
+from sardino.evaluation.realism import Images, Statistics
 from sardino.reporting.figures.panels import bare, sar_composite, scale_bar
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 
@@ -61,12 +50,12 @@ def realism_table(pairs: Sequence[Pair]) -> pd.DataFrame:
     for pair in pairs:
         for band in pair.synthetic.bands:
             for (images, _), side in zip(pair.sides, ("synthetic", "real"), strict=False):
-                found = asdict(statistics(images.bands[band], images.gsd_m))
+                found = asdict(realism.statistics(images.bands[band], images.gsd_m))
                 if not pair.calibrated:
                     found |= dict.fromkeys(("mean", "low", "high"), math.nan)
                 rows.append({"pair": pair.title, "band": band, "side": side, **found})
             if pair.published:
-                mean, sd = PUBLISHED_EUROPE[band]
+                mean, sd = realism.PUBLISHED_EUROPE[band]
                 rows.append({"pair": pair.title, "band": band, "side": "published", "mean": mean, "sd": sd})
     columns = ["pair", "band", "side", *Statistics.__dataclass_fields__]
     return pd.DataFrame(rows, columns=columns).set_index(["pair", "band", "side"]).astype(float)
@@ -102,7 +91,7 @@ def as_record(table: pd.DataFrame) -> dict[str, dict[str, float | None]]:
 def labelled_table(images: Images) -> pd.DataFrame:
     """Mean and standard deviation in dB of each class and band, and its pixels."""
     rows = {}
-    for name, bands in class_means(images).items():
+    for name, bands in realism.class_means(images).items():
         values = [value for mean, sd, _ in bands.values() for value in (mean, sd)]
         rows[name] = np.array([*values, next(iter(bands.values()))[2]], np.float64)
     columns = [f"{band} {kind}" for band in images.bands for kind in ("mean", "sd")] + ["pixels"]
@@ -115,12 +104,12 @@ def draw_realism(pairs: Sequence[Pair], title: str) -> Figure:
     if not pairs:
         raise SardinoError("the realism figure needs at least one pair")
     real = any(pair.real is not None for pair in pairs)
-    labelled = next((pair for pair in pairs if class_means(pair.synthetic)), None)
+    labelled = next((pair for pair in pairs if realism.class_means(pair.synthetic)), None)
     width = max(WIDTH * len(pairs) / 4, 4.8)
     heights = [width / len(pairs)] * (1 + real) + [1.35] * 3
     names: list[str] = []
     if labelled:
-        found = set().union(*(class_means(images) for images, _ in labelled.sides))
+        found = set().union(*(realism.class_means(images) for images, _ in labelled.sides))
         names = [name for name in labelled.synthetic.classes if name in found]
         heights.append(0.17 * len(names) + 0.6)
     figure = new_figure(width, sum(heights) + 1.0)
@@ -170,7 +159,7 @@ def _picture(axes: Axes, images: Images | None, colour: str) -> None:
         axes.set_axis_off()
         return
     first = next(iter(images.bands.values()))
-    place = typical_image(first)
+    place = realism.typical_image(first)
     shown = np.stack([stack[place] for stack in images.bands.values()])
     axes.imshow(sar_composite(shown, [band.lower() for band in images.bands]))
     scale_bar(axes, first.shape[2], images.gsd_m)
@@ -183,10 +172,10 @@ def _histogram(axes: Axes, pair: Pair) -> None:
     centres = (edges[1:] + edges[:-1]) / 2
     for images, colour in pair.sides:
         for band, stack in images.bands.items():
-            share = histogram(stack if pair.calibrated else standardised(stack), edges)
+            share = realism.histogram(stack if pair.calibrated else realism.standardised(stack), edges)
             axes.plot(centres, share, color=colour, ls=STROKES[band], lw=1.1)
     if pair.published:
-        for band, (mean, sd) in PUBLISHED_EUROPE.items():
+        for band, (mean, sd) in realism.PUBLISHED_EUROPE.items():
             height = axes.get_ylim()[1] * (1.12 if band == "VV" else 1.02)
             axes.errorbar(mean, height, xerr=sd, color=INK, fmt=MARKERS[band], ms=3, lw=0.9, capsize=2)
     axes.set(xlabel="dB" if pair.calibrated else "Deviation / sd", ylabel="Share per unit", xlim=(edges[0], edges[-1]))
@@ -196,13 +185,13 @@ def _histogram(axes: Axes, pair: Pair) -> None:
 def _correlation(axes: Axes, pair: Pair) -> None:
     for images, colour in pair.sides:
         stack = images.bands["VH"]
-        lags = min(LAGS, min(stack.shape[1:]) - 1)
+        lags = min(realism.LAGS, min(stack.shape[1:]) - 1)
         for axis, mark in ((1, "o"), (2, "")):
-            values = [1.0, *lag_correlation(stack, axis, lags)]
+            values = [1.0, *realism.lag_correlation(stack, axis, lags)]
             distance = np.arange(lags + 1) * images.gsd_m
             axes.plot(distance, values, color=colour, lw=1.0, marker=mark, ms=2, ls="-" if mark else (0, (1, 1)))
     axes.axhline(0, color=MUTED, lw=0.5)
-    axes.set(xlabel="Distance (m)", ylabel="Correlation of VH", xlim=(0, LAGS * 10), ylim=(-0.15, 1.02))
+    axes.set(xlabel="Distance (m)", ylabel="Correlation of VH", xlim=(0, realism.LAGS * 10), ylim=(-0.15, 1.02))
 
 
 def _looks(axes: Axes, pair: Pair) -> None:
@@ -210,7 +199,7 @@ def _looks(axes: Axes, pair: Pair) -> None:
     centres = np.sqrt(edges[1:] * edges[:-1])
     for images, colour in pair.sides:
         for band, stack in images.bands.items():
-            share = np.histogram(window_looks(stack), edges)[0].astype(float)
+            share = np.histogram(realism.window_looks(stack), edges)[0].astype(float)
             axes.plot(centres, 100 * share / share.sum(), color=colour, ls=STROKES[band], lw=1.1)
     axes.set(xscale="log", xlabel="Looks of a window", ylabel="Windows (%)", xlim=(edges[0], edges[-1]))
     axes.set_ylim(bottom=0)
@@ -221,7 +210,7 @@ def _looks(axes: Axes, pair: Pair) -> None:
 
 def _class_panel(axes: Axes, pair: Pair, names: list[str]) -> None:
     for number, (images, colour) in enumerate(pair.sides):
-        means = class_means(images)
+        means = realism.class_means(images)
         offset = 0.0 if len(pair.sides) == 1 else 0.36 * number - 0.18
         for place, name in enumerate(names):
             for band, (mean, sd, _) in means.get(name, {}).items():

@@ -133,9 +133,8 @@ class Cells:
 def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
     """Gather the cells of all fine-tuning, baseline and floors records of one profile, whose .npz lie in a folder.
 
-    Raises:
-        SardinoError: none of these kinds, a missing or damaged .npz, a cell told twice, or runs that differ in test
-            tiles, data, or repetitions of the same percentage of labels, and so cannot be compared.
+    Raises SardinoError: none of these kinds, a missing or damaged .npz, a cell told twice, or runs that differ in test
+    tiles, data, or repetitions of the same percentage of labels, and so cannot be compared.
     """
     # Floors of older records have no matrices.
     chosen = [record for record in records if record["kind"] in KINDS and "cells" in record["results"]]

@@ -25,16 +25,10 @@ def claims_table(
 ) -> pd.DataFrame:
     """Every claim of the paper's sections 3 and 4 with its verdict.
 
-    Args:
-        arms: the profile's fine-tuned arms; the first that is not "all" stands where the paper has Europe.
-        fractions: the profile's percentages of labels.
-
-    Returns:
-        COLUMNS; ours, low and high are differences of mIoU, or what was measured; NaN where nothing was run. rising:
-        how many of its cells still rise; None where no record tells.
-
-    Raises:
-        SardinoError: a cell the profile asks for is missing; names its run.
+    `arms`: the profile's fine-tuned arms; the first that is not "all" stands where the paper has Europe. `fractions`:
+    the profile's percentages of labels. Returns COLUMNS; ours, low and high are differences of mIoU, or what was
+    measured; NaN where nothing was run. rising: how many of its cells still rise; None where no record tells. Raises
+    SardinoError: a cell the profile asks for is missing; names its run.
     """
     roles = {"all": "all"} if "all" in arms else {}
     if others := [arm for arm in arms if arm != "all"]:

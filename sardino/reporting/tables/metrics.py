@@ -32,9 +32,7 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
 
     "miou" is the headline. "miou_batches" is the authors' mean over batches of 8 test tiles, and has no interval,
     because its batches cut across bands. A class in neither reference nor prediction of any repetition has no IoU.
-
-    Args:
-        classes: names of the legend, in the order of the matrices.
+    `classes`: names of the legend, in the order of the matrices.
     """
     words = ["".join(c if c.isalnum() else " " for c in name.lower()).split() for name in classes]
     rows = []
@@ -60,9 +58,8 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
 def differences_table(cells: Cells) -> pd.DataFrame:
     """Paired differences of mIoU: pre-training, tokens over attention, attention maps beside SAR, arms over floors.
 
-    Returns:
-        One row a pair of cells that were both run: what is subtracted from what, the difference, its interval, and the
-        paper's difference where the paper has both cells of these arms.
+    Returns one row a pair of cells that were both run: what is subtracted from what, the difference, its interval, and
+    the paper's difference where the paper has both cells of these arms.
     """
     rows = []
     over = [("arm - strongest floor", key, floors[-1]) for key in cells.arms if (floors := cells.floors(key.fraction))]
@@ -98,9 +95,8 @@ def _pairs(keys: Sequence[CellKey]) -> list[tuple[str, CellKey, CellKey]]:
 def efficiency_table(cells: Cells) -> pd.DataFrame:
     """Pre-trained arms against the same arm from scratch, and U-Nets with attention maps against the plain U-Net.
 
-    Returns:
-        COLUMNS, a row an arm and fraction. factor, low and high are -inf or inf where they are censored; least and
-        most are what the curve can tell; told is the text for readers, paper_told the same of the paper's tables.
+    Returns COLUMNS, a row an arm and fraction. factor, low and high are -inf or inf where they are censored; least and
+    most are what the curve can tell; told is the text for readers, paper_told the same of the paper's tables.
     """
     rows = []
     for key, baseline in _arms(cells.arms):

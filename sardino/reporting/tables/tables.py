@@ -24,12 +24,8 @@ Results = Mapping[str, Any]
 def table1(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) -> pd.DataFrame:
     """Attention maps against tokens (paper, Table 1): one row per arm, encoding, initialisation and fraction; floors.
 
-    Args:
-        titles: the profile's pre-training arms in order, with their headings.
-        fractions: percent of labels; one that the paper lacks gets no paper_miou.
-
-    Raises:
-        SardinoError: a cell is missing; names its run.
+    `titles`: the profile's pre-training arms in order, with their headings. `fractions`: percent of labels; one that
+    the paper lacks gets no paper_miou. Raises SardinoError: a cell is missing; names its run.
     """
     places = product(titles, ENCODINGS, INITIALISATIONS, fractions)
     keys = [CellKey(1, arm, encoding, start, float(fraction)) for arm, encoding, start, fraction in places]
