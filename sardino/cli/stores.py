@@ -116,11 +116,8 @@ def stac(
     names = tuple(name.strip() for name in assets.split(","))
     if len(names) != 2 or not all(names):
         raise SardinoError(f"--assets takes the names of the VV and the VH asset, as in vv,vh, not '{assets}'")
-    passes |= {
-        "label_year": passes["label_year"] or None,
-        "layers": tuple(layer or ()),
-        "exclude": tuple(exclude or ()),
-    }
+    passes |= {"label_year": passes["label_year"] or None, "layers": tuple(layer or ())}
+    passes["exclude"] = tuple(exclude or ())
     passes |= {"catalogue": Catalogue(url or PLANETARY_COMPUTER, None if sign else False), "collection": collection}
     passes |= {"label_collection": "" if labels == "none" else labels, "assets": names, "quantity": quantity}
     if unknown := set(skip_season or ()) - set(SEASONS):
@@ -189,10 +186,8 @@ def m3leo(
     """
     from sardino.data.sources.archives.m3leo import DATASETS, Area, download
 
-    wanted: dict[str, Any] = {
-        "datasets": DATASETS if archive["layers"] else DATASETS[:2],
-        "per_split": per_split or None,
-    }
+    wanted: dict[str, Any] = {"datasets": DATASETS if archive["layers"] else DATASETS[:2]}
+    wanted["per_split"] = per_split or None
     wanted |= {"identifiers": tile, "tile_px": archive.pop("tile_px"), "revision": revision, "endpoint": hub or None}
     done = download(Area(area), cache / area, workers=downloads, progress=shown("files"), **wanted)
     echo(f"{done.fetched} files fetched, {done.present} were there, commit {done.revision[:12]}")

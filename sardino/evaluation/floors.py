@@ -60,21 +60,10 @@ def floors(
             told = "none" if name == "majority" else features
             key = f"confusion_{name}_{told}_{fraction:g}_{draw}"
             matrices[key] = cell
-            rows.append(
-                {
-                    "table": 0,
-                    "regions": "",
-                    "encoding": name,
-                    "initialisation": told,
-                    "fraction": fraction,
-                    "draw": draw,
-                    "seed": draw,
-                    "labelled_tiles": len(granted[fraction][draw]),
-                    "pixels": trained[name, fraction, draw].pixels,
-                    "miou": float(miou(cell.sum(0))),
-                    "confusion_key": key,
-                }
-            )
+            row = {"table": 0, "regions": "", "encoding": name, "initialisation": told, "fraction": fraction}
+            row |= {"draw": draw, "seed": draw, "labelled_tiles": len(granted[fraction][draw])}
+            row |= {"pixels": trained[name, fraction, draw].pixels, "miou": float(miou(cell.sum(0)))}
+            rows.append({**row, "confusion_key": key})
     return sorted(rows, key=lambda row: list(MODELS).index(row["encoding"])), matrices
 
 

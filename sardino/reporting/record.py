@@ -214,13 +214,14 @@ def _code_root() -> Path | None:
 
 def _code(root: Path | None) -> dict[str, Any]:
     """Commit and dirty flag; "unknown" outside a git checkout."""
-    revision = _git(root, "rev-parse", "HEAD")
-    status = _git(root, "status", "--porcelain", "--", *TRACKED)
+    revision = git(root, "rev-parse", "HEAD")
+    status = git(root, "status", "--porcelain", "--", *TRACKED)
     known = revision is not None and status is not None
     return {"revision": revision if known else UNKNOWN, "dirty": bool(status) if known else UNKNOWN}
 
 
-def _git(root: Path | None, *arguments: str) -> str | None:
+def git(root: Path | None, *arguments: str) -> str | None:
+    """What git says of a checkout; None outside one, or without git."""
     if root is None:
         return None
     try:

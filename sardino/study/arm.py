@@ -82,24 +82,14 @@ def pretrain_arm(
     options["label"] = f"pre-training {profile.pretrained(arm, seed)}"
     result, digests = pretrain_on(store, plan.regions, architecture, recipe, run, Parallel(device), folder, **options)
     history = result.history
-    return {
-        "arm": arm,
-        "seed": seed,
-        "title": plan.title,
-        "architecture": {**architecture.to_dict(), "parameters": parameter_count(build_vit(architecture))},
-        "recipe": {**recipe.to_dict(), "learning_rate": recipe.learning_rate(plan.batch)},
-        "steps": plan.steps,
-        "batch": plan.batch,
-        "precision": precision_on(device, plan.precision),
-        "tiles": len(store.ids("train", plan.regions)),
-        "loss_first": history.loss[0],
-        "loss_last": history.loss[-1],
-        "curves": history.to_dict(),
-        "warnings": result.warnings,
-        "network": plan.network,
-        "weights": str((folder / f"{plan.network}.safetensors").relative_to(space.build)),
-        "weights_sha256": digests[plan.network],
-    }
+    shape = {**architecture.to_dict(), "parameters": parameter_count(build_vit(architecture))}
+    found: dict[str, Any] = {"arm": arm, "seed": seed, "title": plan.title, "architecture": shape}
+    found["recipe"] = {**recipe.to_dict(), "learning_rate": recipe.learning_rate(plan.batch)}
+    found |= {"steps": plan.steps, "batch": plan.batch, "precision": precision_on(device, plan.precision)}
+    found |= {"tiles": len(store.ids("train", plan.regions)), "loss_first": history.loss[0]}
+    found |= {"loss_last": history.loss[-1], "curves": history.to_dict(), "warnings": result.warnings}
+    weights = (folder / f"{plan.network}.safetensors").relative_to(space.build)
+    return {**found, "network": plan.network, "weights": str(weights), "weights_sha256": digests[plan.network]}
 
 
 def pretrain_on(

@@ -5,7 +5,6 @@ import importlib.metadata as metadata
 import os
 import re
 import shutil
-import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import psutil
 from packaging.requirements import Requirement
 
 from sardino.errors import SardinoError, first_line
-from sardino.reporting.record import hardware
+from sardino.reporting.record import git, hardware
 from sardino.study.workspace import project_root
 
 GIB = 2**30
@@ -188,11 +187,5 @@ def _memory() -> tuple[float, float]:
 
 def _revision(root: Path) -> str | None:
     """The commit of the project, with "+" where the working tree differs from it; None outside git."""
-    told = []
-    for asked in (["rev-parse", "--short=12", "HEAD"], ["status", "--porcelain"]):
-        try:
-            done = subprocess.run(["git", "-C", root, *asked], capture_output=True, text=True, check=True)
-        except (OSError, subprocess.CalledProcessError):
-            return None
-        told.append(done.stdout.strip())
-    return told[0] + ("+" if told[1] else "")
+    commit, changes = git(root, "rev-parse", "--short=12", "HEAD"), git(root, "status", "--porcelain")
+    return None if commit is None or changes is None else commit + "+" * bool(changes)

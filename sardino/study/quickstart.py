@@ -58,11 +58,7 @@ def map_unseen_land(folder: Path) -> MappedScene:
     scene, cover = folder / "scene.tif", folder / "reference.tif"
     write_scene(World(seed=UNSEEN), "europe", scene, EXTENT_PX, labels=cover, overwrite=True)
     # float32: the same numbers on every machine
-    shared: dict[str, Any] = {
-        "scene": scene,
-        "overwrite": True,
-        "precision": "float32",
-    }
+    shared: dict[str, Any] = {"scene": scene, "overwrite": True, "precision": "float32"}
     attend = Job(**shared, out=folder / "attention.tif", kind="attention", model=default_model("backbone"))
     classify = Job(**shared, out=folder / "landcover.tif", kind="landcover", model=default_model("segmenter"))
     for job in (attend, classify):

@@ -206,17 +206,9 @@ def timm_call(architecture: Architecture, weights: str = "") -> str:
     Any ViT of timm would do as the named one: what differs is said in full. `weights` is a file to load, every weight
     or none; "" leaves the ViT random.
     """
-    said: dict[str, Any] = {
-        "img_size": architecture.tile_px,
-        "patch_size": architecture.patch,
-        "in_chans": architecture.channels,
-        "embed_dim": architecture.width,
-        "depth": architecture.depth,
-        "num_heads": architecture.heads,
-        "num_classes": 0,
-        "global_pool": '"token"',
-        "dynamic_img_size": True,
-    }
+    said: dict[str, Any] = {"img_size": architecture.tile_px, "patch_size": architecture.patch}
+    said |= {"in_chans": architecture.channels, "embed_dim": architecture.width, "depth": architecture.depth}
+    said |= {"num_heads": architecture.heads, "num_classes": 0, "global_pool": '"token"', "dynamic_img_size": True}
     said |= {"checkpoint_path": f'"{weights}"'} if weights else {}
     lines = "".join(f"    {name}={value},\n" for name, value in said.items())
     return f'timm.create_model(\n    "vit_tiny_patch16_224",\n{lines})'

@@ -49,9 +49,8 @@ class Granule:
         """Read a file's name; SardinoError unless it is a granule's."""
         match = _GRANULE.match(path.name)
         if not match:
-            raise SardinoError(
-                f"{path} is not named as a GUNW granule is: S1-GUNW-D-R-087-tops-20180622_20180529-...nc"
-            )
+            form = "S1-GUNW-D-R-087-tops-20180622_20180529-...nc"
+            raise SardinoError(f"{path} is not named as a GUNW granule is: {form}")
         try:
             early, late = sorted(date.fromisoformat(match[name]) for name in ("late", "early"))
         except ValueError as error:

@@ -76,10 +76,8 @@ class LabelRasters:
         inside &= ~np.isin(codes, self._nodata)
         index = np.where(inside, self.legend.encode(codes), IGNORE).astype(np.uint8)
         if foreign := np.unique(codes[inside & (index == IGNORE)]).tolist():
-            raise SardinoError(
-                f"{file} holds the codes {', '.join(map(str, foreign[:8]))}, which are no class of "
-                f"'{self.legend.name}': name another legend, or what they are with --nodata"
-            )
+            codes_are = f"the codes {', '.join(map(str, foreign[:8]))}, which are no class of '{self.legend.name}'"
+            raise SardinoError(f"{file} holds {codes_are}: name another legend, or what they are with --nodata")
         return index
 
 

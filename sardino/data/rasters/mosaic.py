@@ -194,10 +194,8 @@ def _planes_of(store: TileStore, ids: Sequence[str], bands: list[str]) -> _Plane
         raster = partial(GeoTiff, bands=bands, dtype="float32", nodata=math.nan, tags=tags, stepped=True)
         return _Planes(channels, "db" if store.unit == "dB" else "values", raster, made_of)
     if more or name not in ("label", *store.layers):
-        raise SardinoError(
-            f"'{', '.join(bands)}' cannot be one mosaic: take channels ({', '.join(store.channels)}), or label, "
-            f"or one layer ({', '.join(store.layers) or 'none'})"
-        )
+        there = f"channels ({', '.join(store.channels)}), or label, or one layer ({', '.join(store.layers) or 'none'})"
+        raise SardinoError(f"'{', '.join(bands)}' cannot be one mosaic: take {there}")
 
     def layer(number: int) -> NDArray[Any]:
         values = store.read([ids[number]])[1] if name == "label" else store.read_layer(name, [ids[number]])

@@ -100,10 +100,8 @@ def open_scene(path: Path) -> Scene:
 def _raster(path: Path, dataset: Any) -> Scene:
     a, b, c, d, e, f = tuple(dataset.transform)[:6]
     if dataset.crs is None:
-        raise SardinoError(
-            f"{path} has no CRS, so that nobody knows where it lies: terrain-correct a scene in radar geometry; "
-            f"else say what its CRS is, for example rio edit-info --crs EPSG:32631 {path}"
-        )
+        remedy = f"terrain-correct a scene in radar geometry; else say it, rio edit-info --crs EPSG:32631 {path}"
+        raise SardinoError(f"{path} has no CRS, so that nobody knows where it lies: {remedy}")
     if b or d or a <= 0 or e >= 0:
         raise SardinoError(f"{path} is rotated or not north-up: warp it first, gdalwarp {path} north-up.tif")
     names, tags = tuple(name or "" for name in dataset.descriptions), dataset.tags()

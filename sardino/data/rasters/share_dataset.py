@@ -6,6 +6,7 @@ import itertools
 import json
 import shutil
 import tarfile
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,39 +88,11 @@ def readme_of(card: dict[str, Any], notes: str = "") -> str:
     classes = "\n".join(f"| {c['code']} | {c['name']} | {c['color']} |" for c in card["legend"]["classes"])
     derived = " These labels were derived from another image and are no reference product." * card["legend"]["derived"]
     origin = "simulated: no pixel of it was ever measured" if card["synthetic"] else "measured"
-    return f"""# {card["title"]}
-
-Licence: {card["licence"]}
-
-Source: {card["source"]}
-
-{card["tiles"]} tiles of {card["tile_px"]} x {card["tile_px"]} px.
-Regions: {", ".join(card["regions"])}; {", ".join(card["crs"])}.
-Product: {card["product"]} ({origin}).
-
-- Channels, in {card["unit"]}: {", ".join(card["channels"])}
-- Reference layers: {", ".join(card["layers"]) or "none"}
-- Splits: {", ".join(f"{count} {split}" for split, count in card["splits"].items())}
-- Fingerprint of all pixels, places and splits: `{card["fingerprint"]}`
-
-## Classes: {card["legend"]["name"]}
-
-| code | class | colour |
-|---|---|---|
-{classes}
-
-Labels are stored as the class's place in this table, 255 where there is none.{derived}
-
-## Reading
-
-`sardino tiles unpack` checks every file. Then
-
-    from sardino.data.tiles.store import TileStore
-    store = TileStore.open("{STORE}")
-    backscatter, label = store.read(store.ids("train")[:8])
-
-or without sardino: `xarray.open_zarr("{STORE}/tiles.zarr")`, `geopandas.read_parquet("{STORE}/tiles.parquet")`.
-{notes and chr(10) + notes.rstrip() + chr(10)}"""
+    said = {name: ", ".join(card[name]) for name in ("regions", "crs", "channels")}
+    said |= {"layers": ", ".join(card["layers"]) or "none", "classes": classes, "derived": derived, "origin": origin}
+    said["splits"] = ", ".join(f"{count} {split}" for split, count in card["splits"].items())
+    page = tomllib.loads(Path(__file__).with_name("dataset_page.toml").read_text(encoding="utf-8"))["page"]
+    return str(page.format(card=card, notes=notes and f"\n{notes.rstrip()}\n", store=STORE, **said))
 
 
 def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[str, Path | bytes]:

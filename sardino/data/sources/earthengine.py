@@ -144,10 +144,9 @@ def initialise(project: str, endpoint: str = HIGH_VOLUME) -> None:
         except Exception as error:
             said = first_line(error)
             if _REFUSED.search(said) or type(error).__name__ in ("RefreshError", "DefaultCredentialsError"):
-                raise SardinoError(
-                    f"Earth Engine gives no access to project '{project}' ({said}): run `earthengine authenticate` "
-                    f"once, and register the project at https://console.cloud.google.com/earth-engine"
-                ) from error
+                refused = f"Earth Engine gives no access to project '{project}' ({said})"
+                remedy = "run `earthengine authenticate` once, and register the project at"
+                raise SardinoError(f"{refused}: {remedy} https://console.cloud.google.com/earth-engine") from error
             raise Transient(f"Earth Engine cannot be reached ({said}): check the connection and try again") from error
 
 
@@ -225,22 +224,14 @@ class EarthEngineSource(SeasonalSource):
 
     def metadata(self) -> dict[str, Any]:
         """Facts for the store, JSON values."""
-        return {
-            "source": f"Earth Engine {PASSES}",
-            "quantity": "sigma0",
-            "unit": "dB",
-            "composite": f"seasonal {self.composite} of linear power",
-            "year": self.year,
-            "orbit_pass": self.orbit,
-            "instrument_mode": "IW",
-            "resampling": "nearest pixel, as the service resamples unless told otherwise",
-            "erode_px": self.erode_px,
-            "min_valid": self.min_valid,
-            "labels": WORLDCOVER.name,
-            "label_asset": LABELS[self.labels_of],
-            "label_year": self.labels_of,
-            "layers": {n: {"asset": LAYERS[n].asset, "year": LAYERS[n].year(self.year)} for n in self.layers},
-        }
+        facts: dict[str, Any] = {"source": f"Earth Engine {PASSES}", "quantity": "sigma0", "unit": "dB"}
+        facts |= {"composite": f"seasonal {self.composite} of linear power", "year": self.year}
+        facts |= {"orbit_pass": self.orbit, "instrument_mode": "IW"}
+        facts["resampling"] = "nearest pixel, as the service resamples unless told otherwise"
+        facts |= {"erode_px": self.erode_px, "min_valid": self.min_valid, "labels": WORLDCOVER.name}
+        facts |= {"label_asset": LABELS[self.labels_of], "label_year": self.labels_of}
+        facts["layers"] = {n: {"asset": LAYERS[n].asset, "year": LAYERS[n].year(self.year)} for n in self.layers}
+        return facts
 
     def _series(self, tile: Tile) -> xr.Dataset:
         """The passes over a tile as xee opens them."""

@@ -15,27 +15,13 @@ from sardino.files import whole
 WIDTH = 7.2  # inches: the text width of an A4 page
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib, hence the same on every machine
-    "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7.5,
-    "figure.titlesize": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": "#555555",
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "grid.color": "#DDDDDD",
-    "grid.linewidth": 0.5,
-    "lines.linewidth": 1.4,
-    "legend.frameon": False,
-    "image.interpolation": "nearest",
-    "pdf.fonttype": 42,
-    "savefig.facecolor": "white",
-    "figure.facecolor": "white",
+    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
+    **{"xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7.5, "figure.titlesize": 9.5},
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
+    **{"axes.edgecolor": "#555555", "grid.color": "#DDDDDD", "grid.linewidth": 0.5, "lines.linewidth": 1.4},
+    **{"image.interpolation": "nearest", "pdf.fonttype": 42},
+    **dict.fromkeys(("savefig.facecolor", "figure.facecolor"), "white"),
 }
 # Okabe and Ito's colours, told apart with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

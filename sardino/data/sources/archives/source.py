@@ -150,22 +150,13 @@ class ArchiveSource:
 
     def metadata(self) -> dict[str, Any]:
         """Facts for the store, JSON values."""
-        return {
-            "source": f"archive folder {self.folder.name}",
-            "datasets": {"backscatter": self.backscatter, "label": self.label, **dict(self.layers)},
-            "orbit_pass": DIRECTIONS[self.direction],
-            "quantity": "sigma0",
-            "unit": "dB",
-            "composite": "as delivered: seasonal mean or median of decibels, without the last day of each season",
-            "encoding": self.encoding,
-            "label_codes": self.codes,
-            "wrapped_pixels": self.suspects,
-            "min_valid": self.min_valid,
-            "optical_month": self.optical_month,
-            "labels": WORLDCOVER.name,
-            "year": self.year,
-            "identifiers": dict(self.names),
-        }
+        composite = "as delivered: seasonal mean or median of decibels, without the last day of each season"
+        datasets = {"backscatter": self.backscatter, "label": self.label, **dict(self.layers)}
+        facts: dict[str, Any] = {"source": f"archive folder {self.folder.name}", "datasets": datasets}
+        facts |= {"orbit_pass": DIRECTIONS[self.direction], "quantity": "sigma0", "unit": "dB", "composite": composite}
+        facts |= {"encoding": self.encoding, "label_codes": self.codes, "wrapped_pixels": self.suspects}
+        facts |= {"min_valid": self.min_valid, "optical_month": self.optical_month, "labels": WORLDCOVER.name}
+        return {**facts, "year": self.year, "identifiers": dict(self.names)}
 
     def found_encoding(self) -> str:
         """The encoding of the first tile that holds data."""
