@@ -59,7 +59,9 @@ def write_record(
         raise SardinoError(f"a record's kind is one of {', '.join(KINDS)}, not '{kind}'")
     root = _code_root()
     lock = sha256_of(root / "requirements.lock") if root and (root / "requirements.lock").is_file() else UNKNOWN
-    portable = {name: _portable(value) for name, value in parameters.items()}
+    # An absolute path tells a reader about somebody's disk and nothing about the run.
+    paths = {n: Path(v).name for n, v in parameters.items() if isinstance(v, str) and v and Path(v).is_absolute()}
+    portable = {**parameters, **paths}
     run = {"name": path.stem, "kind": kind, "profile": profile, "parameters": portable, "seeds": list(seeds)}
     identity = _plain({**run, "data": data, "code": _code(root), "lock_sha256": lock}, "")
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
@@ -67,20 +69,11 @@ def write_record(
         torch = importlib.metadata.version("torch")
     except importlib.metadata.PackageNotFoundError:
         torch = UNKNOWN
-    record = {
-        "format": FORMAT,
-        "version": VERSION,
-        "run_id": digest[:12],
-        **identity,
-        "results": _plain(results, "results"),
-        "hardware": hardware(),
-        "python": platform.python_version(),
-        "torch": torch,
-        "sardino": sardino.__version__,
-        "wall_s": round(max(0.0, time.time() - started), 3),
-        "peak_memory_mb": peak_memory_mb(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+    record: dict[str, Any] = {"format": FORMAT, "version": VERSION, "run_id": digest[:12], **identity}
+    record |= {"results": _plain(results, "results"), "hardware": hardware()}
+    record |= {"python": platform.python_version(), "torch": torch, "sardino": sardino.__version__}
+    record |= {"wall_s": round(max(0.0, time.time() - started), 3), "peak_memory_mb": peak_memory_mb()}
+    record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
     write_json(record, path)
     return record
 
@@ -197,11 +190,6 @@ def _plain(value: Any, place: str) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{place}[{index}]") for index, item in enumerate(value)]
     raise SardinoError(f"record value '{place}' is a {type(value).__name__}, which a record cannot hold")
-
-
-def _portable(value: Any) -> Any:
-    """An absolute path tells a reader about somebody's disk and nothing about the run."""
-    return Path(value).name if isinstance(value, str) and value and Path(value).is_absolute() else value
 
 
 def _code_root() -> Path | None:

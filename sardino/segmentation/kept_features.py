@@ -123,15 +123,10 @@ def key_of(model: Segmenter, ids: Sequence[str], about: Mapping[str, Any], devic
     for name, weights in sorted(model.vit.state_dict().items()):
         digest.update(f"{name} {tuple(weights.shape)} {weights.dtype};".encode())
         digest.update(weights.detach().cpu().contiguous().numpy().data)
-    said = {
-        "kind": model.sees,
-        "heads": head_count(model.vit),  # the weights' shapes do not tell
-        "patch": patch_px(model.vit),
-        "precision": f"float32 on {device.type}",
-        "libraries": [torch.__version__, timm.__version__],
-        "about": about,
-        "ids": list(ids),
-    }
+    # The weights' shapes do not tell the heads.
+    said: dict[str, Any] = {"kind": model.sees, "heads": head_count(model.vit), "patch": patch_px(model.vit)}
+    said |= {"precision": f"float32 on {device.type}", "libraries": [torch.__version__, timm.__version__]}
+    said |= {"about": about, "ids": list(ids)}
     digest.update(json.dumps(said, sort_keys=True).encode())
     return digest.hexdigest()[:16]
 
@@ -163,9 +158,8 @@ def _make(model: Segmenter, tiles: TileSource, done: Path, device: torch.device)
             os.rename(partial, done)
     except OSError as error:
         if not done.is_dir():  # else another run has made the same cache meanwhile
-            raise SardinoError(
-                f"features cannot go to {done.parent} ({error}): free disk, or set finetuning.feature_cache_gb = 0"
-            ) from error
+            remedy = "free disk, or set finetuning.feature_cache_gb = 0"
+            raise SardinoError(f"features cannot go to {done.parent} ({error}): {remedy}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

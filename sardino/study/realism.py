@@ -22,15 +22,9 @@ MOST_CHIPS = 16
 GSD_M = {"terramesh": 10.0, "los-angeles": 8.3, "finland-biomass": 10.0, "belgium-monthly": 10.0}
 TO_SIGMA0_DB = {"terramesh": float(10 * np.log10(np.cos(np.radians(38))))}  # from gamma0, at the middle of the swath
 # Impact Observatory's classes beside WorldCover's.
-NAMES = {
-    "Water": "Permanent water bodies",
-    "Trees": "Tree cover",
-    "Flooded vegetation": "Herbaceous wetland",
-    "Crops": "Cropland",
-    "Built area": "Built-up",
-    "Bare ground": "Bare / sparse vegetation",
-    "Rangeland": "Grassland",
-}
+NAMES = {"Water": "Permanent water bodies", "Trees": "Tree cover", "Flooded vegetation": "Herbaceous wetland"}
+NAMES |= {"Crops": "Cropland", "Built area": "Built-up", "Bare ground": "Bare / sparse vegetation"}
+NAMES |= {"Rangeland": "Grassland"}
 
 
 def realism_pairs(seed: int, season: Images, data: Path | None) -> tuple[list[Pair], list[str]]:

@@ -122,9 +122,7 @@ def _page(notebook: Any, title: str, template: Path) -> str:
         template_name=template.name,
         extra_template_basedirs=[str(template.parent)],
         extra_template_paths=[str(template.parent)],  # one template may build on another here
-        exclude_input=True,
-        exclude_input_prompt=True,
-        exclude_output_prompt=True,
+        **dict.fromkeys(("exclude_input", "exclude_input_prompt", "exclude_output_prompt"), True),
     )
     html, _ = exporter.from_notebook_node(notebook, resources={"metadata": {"name": f"sardino: {title}"}})
     return str(html)

@@ -299,16 +299,10 @@ def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: 
         arrays[key] = cell.confusions.astype(np.int32)
         arrays[key.replace("confusion", "example")] = cell.examples
     store = experiment.store
-    results = {
-        "cells": [cell.row for cell in cells],
-        "confusion_file": run.keep(arrays),
-        "test_blocks": experiment.test_blocks,
-        "example_ids": experiment.example_ids,
-        "labels_name": store.legend.name,
-        "derived": store.legend.derived,
-        "loss": run.space.profile.finetuning.loss,
-        "learning_rates": search.to_dict(),
-    }
+    results: dict[str, Any] = {"cells": [cell.row for cell in cells], "confusion_file": run.keep(arrays)}
+    results |= {"test_blocks": experiment.test_blocks, "example_ids": experiment.example_ids}
+    results |= {"labels_name": store.legend.name, "derived": store.legend.derived}
+    results |= {"loss": run.space.profile.finetuning.loss, "learning_rates": search.to_dict()}
     return run.record(results, describe(store))
 
 

@@ -16,8 +16,7 @@ from sardino.files import whole, write_csv, write_text
 from sardino.reporting.figures.style import Preview, preview, save_figure
 from sardino.reporting.record import publish_records, write_record
 from sardino.reporting.rows import pretraining_run, row_run
-from sardino.study.published import setting_aside
-from sardino.study.workspace import Workspace
+from sardino.study.workspace import Workspace, setting_aside
 
 
 @dataclass(frozen=True)

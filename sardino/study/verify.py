@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 
 from sardino.errors import SardinoError
 from sardino.reporting.record import read_record, substance
-from sardino.study.published import own_file, published_file
-from sardino.study.workspace import Workspace
+from sardino.study.workspace import Workspace, own_file, published_file
 
 EQUAL, WITHIN, OUTSIDE, DIFFERS, MISSING = "equal", "within", "outside", "differs", "missing"
 """What has no interval differs where it is not equal; missing is what was published and not made here."""

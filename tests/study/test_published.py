@@ -11,10 +11,9 @@ from typer.testing import CliRunner
 from sardino.cli.app import app
 from sardino.errors import SardinoError
 from sardino.files import write_json
-from sardino.study.published import own_file, published_file
 from sardino.study.run import open_run
 from sardino.study.verify import in_a_line, passes, verify
-from sardino.study.workspace import Workspace
+from sardino.study.workspace import Workspace, own_file, published_file
 
 ROOT = Path(__file__).parents[2]
 CELL = {"table": 1, "regions": "europe", "encoding": "tokens", "initialisation": "frozen"}

@@ -26,12 +26,8 @@ S1_BANDS = tuple(f"{band}{way}" for band in POLARISED for way in DIRECTIONS)  # 
 CODES = ("official", "mapped")  # WorldCover as 10, 20 ... 100, or mapped by geetiles to 1 ... 11; 0 is nodata in both
 SUSPECTS = ("missing", "keep")
 # Layer and the data set that it is read from, named with its year behind it, or without.
-LAYER_DATASETS = {
-    "optical": "s2rgbm",
-    "vegetation_percent": "modis44b006veg",
-    "biomass_t_ha": "biomass",
-    "built_percent": "ghsbuilts",
-}
+LAYER_DATASETS = {"optical": "s2rgbm", "vegetation_percent": "modis44b006veg"}
+LAYER_DATASETS |= {"biomass_t_ha": "biomass", "built_percent": "ghsbuilts"}
 MODIS_WATER = 200
 CELL_M2 = 10_000  # GHS-BUILT-S counts square metres per cell of 100 m
 NAN = np.float32(np.nan)

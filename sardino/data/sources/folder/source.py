@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,6 +104,12 @@ def import_folder(
         layers = {name: layer[..., *part] for name, layer in files.layers.items()}
         return Chip(files.backscatter_db[:, *part], files.label[part], layers)
 
+    facts: dict[str, Any] = {"source": f"folder {spec.name}", "title": spec.title, "note": spec.note}
+    facts["labels"] = "none" if spec.labels.source == "none" else spec.legend.name
+    facts |= {"labels_derived": spec.legend.derived, "calibrated": spec.backscatter.unit != "amplitude"}
+    facts |= {"composite": spec.backscatter.composite, "gsd_m": round(gsd, 3) if gsd else None, "chips": len(chips)}
+    facts |= {"margin_px": list(margin), "stride_px": step, "bands": int(band.max()) + 1}
+    facts |= {"band_angle_deg": direction_deg, "dropped": dropped}
     return write_store(
         out,
         [cut.tile for cut, _, _ in rows],
@@ -112,22 +119,7 @@ def import_folder(
         legend=spec.legend,
         product=spec.product,
         synthetic=False,
-        metadata={
-            "source": f"folder {spec.name}",
-            "title": spec.title,
-            "note": spec.note,
-            "labels": "none" if spec.labels.source == "none" else spec.legend.name,
-            "labels_derived": spec.legend.derived,
-            "calibrated": spec.backscatter.unit != "amplitude",
-            "composite": spec.backscatter.composite,
-            "gsd_m": round(gsd, 3) if gsd else None,
-            "chips": len(chips),
-            "margin_px": list(margin),
-            "stride_px": step,
-            "bands": int(band.max()) + 1,
-            "band_angle_deg": direction_deg,
-            "dropped": dropped,
-        },
+        metadata=facts,
         bands=[int(number) for _, _, number in rows],
         progress=progress,
         overwrite=overwrite,
