@@ -17,7 +17,8 @@ and so is the agreement of two maps whose windows are shifted against each other
 less agreement at borders.
 
 Attention of windows is compared with that of a scene in one window, of land that the package's backbone has not seen,
-head by head; steps of its logarithm across borders of windows with those elsewhere.
+head by head; steps of its logarithm across borders of windows with those elsewhere; and, since land may
+change at a border, this ratio with that along the same lines in one window.
 """
 
 import argparse
@@ -297,16 +298,26 @@ def alignment(folder: Path, side: int, window_px: int, threads: int) -> list[Row
     )  # fmt: skip
     one, job = attention(job), job.changed(window_px=window_px)
     layout, ours = layout_of(job, *opened(job)), attention(job)
-    with patch("sardino.mapping.kept.align_windows", lambda _, maps, *__: np.ones((2, *maps.shape[:2]), np.float32)):
+    with patch("sardino.mapping.kept.align_windows", lambda _, maps, *__: np.ones(maps.shape[:2], np.float32)):
         plain = attention(job)
     found = [min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(one, m, strict=True)) for m in (ours, plain)]
     name = f"Attention in windows of {window_px} px"
     what = f"{name}: the head least like one window of {side} px"
     at, away = border_steps(ours, layout)
+    same_at, same_away = border_steps(one, layout)
+    ours_of, one_of = at / away, same_at / same_away
     return [
         Row(what, found[0], "correlation", bar=LIKE, kind="least"),
         Row(f"{what}, aligned", found[0], "correlation", "not aligned", found[1], found[0] / found[1]),
         Row(f"{name}: steps across borders", at, "mean of |log|", "steps elsewhere", away, away / at, 1.0),
+        Row(
+            f"{name}: steps across borders, of those elsewhere",
+            ours_of,
+            "ratio",
+            "same lines in one window",
+            one_of,
+            one_of / ours_of,
+        ),
     ]
 
 

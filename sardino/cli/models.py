@@ -128,8 +128,9 @@ def attend(scenes: Scenes, *, out: Out, model: Backbone = None, dask: Dask = "",
     """Attention of a pre-trained ViT over a whole scene: a band for each head.
 
     The class token's attention to each patch, 1 where it is spread evenly. The scene is read window by window, whatever
-    its size. Windows overlap, and each has a softmax of its own: so they are aligned, by scale and offset of a head's
-    logarithms, before they are blended. The map has the scene's CRS; a pixel of it is a patch.
+    its size. Windows overlap; one query, the mean of their class tokens', asks all of them. Each has a softmax of its
+    own: so they are aligned, by a factor a head, before they are blended. The map has the scene's CRS; a pixel of it is
+    a patch.
 
     The scene must be what the model was trained on: channels by name, backscatter in dB, pixel size. One that is not
     is refused with the command that converts it. Stop with Ctrl-C whenever you like: the same command goes on.

@@ -36,8 +36,7 @@ class LayerInput:
         (B, heads, tokens, N) float32 at least; each row sums to 1.
         """
         query, key = self.queries_and_keys(tokens)
-        scores = (query * self.attention.scale) @ key.transpose(-2, -1)
-        return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1)
+        return softmax_rows(query * self.attention.scale, key)
 
     def queries_and_keys(self, tokens: Sequence[int] | slice) -> tuple[Tensor, Tensor]:
         """Queries of some tokens (B, heads, tokens, d) and keys of all (B, heads, N, d), as the layer makes them."""
@@ -87,6 +86,27 @@ def class_attention(vit: nn.Module, images: Tensor, blocks: Sequence[int] = (-1,
     _require_class_token(vit)
     grid = patch_grid(vit, images)
     return [patch_maps(vit, layer.rows(slice(1)), grid).squeeze(2) for layer in layer_inputs(vit, images, blocks)]
+
+
+@torch.no_grad()
+def class_query_and_keys(vit: nn.Module, images: Tensor, block: int = -1) -> Tensor:
+    """What `class_attention` is made of, so that the query of other images can be put to the keys of these.
+
+    Returns:
+        (B, heads, 1 + N, d) float32 at least: the class token's query, over the root of d, and the keys of all tokens.
+    """
+    _require_class_token(vit)
+    patch_grid(vit, images)
+    (layer,) = layer_inputs(vit, images, [block])
+    query, key = layer.queries_and_keys(slice(1))
+    both = torch.cat([query * layer.attention.scale, key], 2)
+    return both.to(torch.promote_types(both.dtype, torch.float32))
+
+
+def softmax_rows(query: Tensor, key: Tensor) -> Tensor:
+    """Weights (..., tokens, N) float32 at least of scaled queries (..., tokens, d) against keys (..., N, d)."""
+    scores = query @ key.transpose(-2, -1)
+    return scores.to(torch.promote_types(scores.dtype, torch.float32)).softmax(-1)
 
 
 @torch.no_grad()

@@ -13,7 +13,7 @@ from torch import Tensor
 from sardino.data.rasters.geotiff import GeoTiff
 from sardino.data.rasters.scene import Scene
 from sardino.data.tiles.landcover import IGNORE, Legend
-from sardino.dino.attention import block_count, class_attention
+from sardino.dino.attention import block_count, class_query_and_keys, patch_maps, softmax_rows
 from sardino.dino.vit import head_count
 from sardino.errors import SardinoError
 from sardino.mapping.job import ATTENTION, CONFIDENCE, LANDCOVER
@@ -26,7 +26,7 @@ WINDOW_PX = 448  # side of a window of attention, that of the paper's tiles, whe
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """Attention relative to an even spread, which is 1 everywhere; windows are aligned before they are blended."""
+    """Attention relative to an even spread, which is 1 everywhere; one query, the windows' mean, asks all of them."""
 
     model: MapModel
     block: int = -1  # of the model's ViT, from the front or, negative, from the end
@@ -61,9 +61,24 @@ class AttentionMap:
         return max(self.model.card.architecture.tile_px, WINDOW_PX // self.model.step_px * self.model.step_px)
 
     def predict(self, images: Tensor) -> Tensor:
-        """(B, C, H, W) normalised to (B, planes, h, w) float32: a value a patch here, a value a cell for land cover."""
-        (maps,) = class_attention(self.model.network, images, [self.block])
-        return maps.float()
+        """(B, C, H, W) normalised to what is known of a window alone, float32.
+
+        Here (B, planes, 1 + tokens, d), the class token's query and all keys; for land cover (B, planes, h, w).
+        """
+        return class_query_and_keys(self.model.network, images, self.block).float()
+
+    @property
+    def head_dim(self) -> int:
+        """Values of a head's query, or key."""
+        return int(cast(Any, self.model.network).blocks[self.block].attn.head_dim)
+
+    def tokens(self, height: int, width: int) -> int:
+        """How many, class token and registers too, a window of so many patches has."""
+        return int(cast(Any, self.model.network).num_prefix_tokens) + height * width
+
+    def attention(self, query: Tensor, keys: Tensor, height: int, width: int) -> Tensor:
+        """(planes, h, w) of a query (planes, 1, d) and the keys (planes, tokens, d) of a window."""
+        return patch_maps(self.model.network, softmax_rows(query, keys), (height, width)).squeeze(1)
 
     def in_cells(self, maps: Tensor) -> Tensor:
         """(B, planes, h, w) of patches in cells of the map."""
@@ -83,7 +98,7 @@ class AttentionMap:
         bands = [f"head {number}" for number in range(1, self.planes + 1)]
         block = f"{self.block % self._blocks + 1} of {self._blocks}"
         tags = {"unit": "attention of the class token, 1 is an even spread", "block": block}
-        tags["alignment"] = "logarithms of a window's heads scaled and shifted, by least squares over all overlaps"
+        tags["alignment"] = "one query a head, the windows' mean; factors of windows by least squares over all overlaps"
         return {ATTENTION: GeoTiff(scene.crs, transform, (rows, columns), bands, "float32", math.nan, tags=tags)}
 
     def identity(self) -> dict[str, Any]:

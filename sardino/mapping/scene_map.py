@@ -12,7 +12,7 @@ from sardino.dino.runtime import best_device, cores, precision_on
 from sardino.errors import SardinoError
 from sardino.mapping.blend import ahead, batches, blend, predict, window_rows
 from sardino.mapping.job import Job
-from sardino.mapping.kept import aligned, keep, shapes
+from sardino.mapping.kept import aligned, ask, keep, shapes
 from sardino.mapping.model import ModelScene, load_landcover, load_vit, match_scene
 from sardino.mapping.products import AttentionMap, LandCoverMap, Product, origin_of
 from sardino.mapping.resume import PartialMap, folder_of
@@ -90,8 +90,9 @@ def _fill(
     """Fill the rasters of an unfinished map from where it stands; yields the number of windows after each batch.
 
     Rows that are final are written and noted in the journal, so that an interruption costs the open rows alone; going
-    on gives the same bits on the same device with the same batch, however many threads there are. Attention is kept
-    window by window; once all are there they are aligned and blended, which after an interruption begins anew.
+    on gives the same bits on the same device with the same batch, however many threads there are. Of attention each
+    window's query and keys are kept; once all are there their maps are made, aligned and blended, which after an
+    interruption begins anew.
     """
     layout, rows, begin = partial.layout, partial.layout.rows, partial.done
     if begin[0] < len(layout.stripes):
@@ -110,6 +111,7 @@ def _fill(
                     partial.reached(*((stripe + 1, 0) if row + 1 == len(rows.starts) else (stripe, row + 1)))
                 yield each.windows
     if isinstance(product, AttentionMap):
+        ask(product, partial)
         for _ in blend(aligned(product, partial), product, partial, (0, 0), torch.device("cpu")):
             pass
 

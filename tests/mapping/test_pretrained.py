@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 import torch
+from made import read
 
-from sardino.data.sources.world.synthetic import World
+from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.attention import class_attention
 from sardino.evaluation.scores import confusion, majority, miou
+from sardino.mapping.job import Job
 from sardino.mapping.model import PRETRAINED, default_model, load_landcover, load_vit
+from sardino.mapping.scene_map import make_map
 
 
 def test_they_are_small_and_their_pages_say_what_they_saw_and_how_well_they_do():
@@ -42,3 +45,17 @@ def test_on_land_of_another_world_they_tell_more_than_nothing():
     mapped, truth = logits.argmax(1).numpy().astype(np.uint8), np.stack([chip.label for chip in chips])
     matrix = confusion(mapped, truth, 11)
     assert miou(matrix) > miou(majority(matrix))
+
+
+def test_attention_in_windows_is_that_of_one_window(tmp_path):
+    """Of land that the backbone has not seen: one query asks all windows, so that they show one thing."""
+    scene = tmp_path / "scene.tif"
+    write_scene(World(seed=1), "europe", scene, (288, 288))
+    job = Job(scene=scene, out=tmp_path / "one.tif", kind="attention", model=default_model("backbone"), device="cpu",
+              precision="float32", window_px=288)  # fmt: skip
+    maps = []
+    for each in (job, job.changed(window_px=192, out=tmp_path / "windows.tif")):
+        make_map(each)
+        maps.append(read(each.out))
+    for one, windows in zip(*maps, strict=True):
+        assert np.corrcoef(one.ravel(), windows.ravel())[0, 1] > 0.95

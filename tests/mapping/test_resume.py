@@ -232,7 +232,7 @@ def test_a_disk_that_fills_while_the_geotiff_is_made_leaves_none(whole, tmp_path
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     job = attention(whole, tmp_path).changed(batch=8)
     try:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, before[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
         with pytest.raises(SardinoError, match="cannot be written"):
             make_map(job)
     finally:

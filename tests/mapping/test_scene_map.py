@@ -12,7 +12,7 @@ from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_info, cog_validate
 
 from sardino.data.tiles.landcover import WORLDCOVER
-from sardino.dino.attention import class_attention
+from sardino.dino.attention import class_attention, layer_inputs
 from sardino.errors import SardinoError
 from sardino.mapping import products, scene_map
 from sardino.mapping.job import Job
@@ -67,14 +67,22 @@ def blended(model, values, predict, window=32, stride=24, cell=1):
 
 
 def plain_attention(model, values, block, window=32, stride=24, cell=8):
-    """The same alignment with all windows in memory, and a dense solver."""
+    """The same query and alignment with all windows in memory, and a dense solver."""
     rows, columns = (Axis(-(-size // cell), window // cell, stride // cell) for size in values.shape[1:])
-    starts, many = [(r, c) for r in range(len(rows.starts)) for c in range(len(columns.starts))], []
+    starts, many, asked = [(r, c) for r in range(len(rows.starts)) for c in range(len(columns.starts))], [], []
+
+    def query_of(images):
+        (layer,) = layer_inputs(model.network, images, [block])
+        asked.append(layer.queries_and_keys([0])[0])
+        return torch.zeros(1, 1, window // cell, window // cell)
 
     def predict(images):
-        many.append(class_attention(model.network, images, [block])[0])
+        (layer,) = layer_inputs(model.network, images, [block])
+        scores = torch.stack(asked).mean(0) @ layer.queries_and_keys([0])[1].mT * layer.attention.scale
+        many.append(scores.softmax(-1)[:, :, 0, 1:].unflatten(-1, (window // cell,) * 2) * (window // cell) ** 2)
         return many[-1]
 
+    blended(model, values, query_of, window, stride, cell)
     unaligned = blended(model, values, predict, window, stride, cell)
     log = np.full((len(starts), unaligned.shape[0], len(rows.total), len(columns.total)), np.nan)
     weight = np.zeros((len(starts), len(rows.total), len(columns.total)))
@@ -90,24 +98,17 @@ def plain_attention(model, values, block, window=32, stride=24, cell=8):
     ]
     both = np.array([weight[one] * weight[other] for one, other in pairs])
     root = np.sqrt(both.sum((1, 2)))[:, None]
-    means, spreads = np.zeros((2, len(pairs), 2, len(unaligned)))
+    means = np.zeros((len(pairs), 2, len(unaligned)))
     for number, (pair, amount) in enumerate(zip(pairs, both, strict=True)):
         for side, each in enumerate(pair):
             for head, values_of in enumerate(log[each]):
                 inside = amount > 0
-                mean = np.average(values_of[inside], weights=amount[inside])
-                means[number, side, head] = mean
-                spreads[number, side, head] = np.sqrt(
-                    np.average((values_of[inside] - mean) ** 2, weights=amount[inside])
-                )
-    spreads = np.where((spreads > 1e-6).all(1, keepdims=True), spreads, 1)  # one patch has none
+                means[number, side, head] = np.average(values_of[inside], weights=amount[inside])
     design = np.zeros((len(pairs), len(starts)))
     for number, pair in enumerate(pairs):
         design[number, list(pair)] = root[number] * [1, -1]
-    scale = np.exp(np.linalg.lstsq(design, root * np.log(spreads[:, 1] / spreads[:, 0]), rcond=None)[0])
-    first, second = (scale[[pair[side] for pair in pairs]] * means[:, side] for side in (0, 1))
-    offsets = np.linalg.lstsq(design, root * (second - first), rcond=None)[0]
-    aligned = np.exp(scale[:, :, None, None] * log + offsets[:, :, None, None]) * weight[:, None]
+    offsets = np.linalg.lstsq(design, root * (means[:, 1] - means[:, 0]), rcond=None)[0]
+    aligned = np.exp(log + offsets[:, :, None, None]) * weight[:, None]
     aligned = (np.nansum(aligned, 0) / weight.sum(0))[:, : rows.size, : columns.size]
     return aligned * (unaligned.mean((1, 2)) / aligned.mean((1, 2)))[:, None, None]
 
