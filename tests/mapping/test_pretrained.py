@@ -50,11 +50,11 @@ def test_on_land_of_another_world_they_tell_more_than_nothing():
 def test_attention_in_windows_is_that_of_one_window(tmp_path):
     """Of land that the backbone has not seen: one query asks all windows, so that they show one thing."""
     scene = tmp_path / "scene.tif"
-    write_scene(World(seed=1), "europe", scene, (288, 288))
+    write_scene(World(seed=1), "europe", scene, (224, 224))
     job = Job(scene=scene, out=tmp_path / "one.tif", kind="attention", model=default_model("backbone"), device="cpu",
-              precision="float32", window_px=288)  # fmt: skip
+              precision="float32", window_px=224)  # fmt: skip
     maps = []
-    for each in (job, job.changed(window_px=192, out=tmp_path / "windows.tif")):
+    for each in (job, job.changed(window_px=96, out=tmp_path / "windows.tif")):
         make_map(each)
         maps.append(read(each.out))
     for one, windows in zip(*maps, strict=True):
