@@ -144,14 +144,14 @@ class TileStore:
         Of tiles with pixels, or, where `listed`, of all.
         """
         chosen = self.listed if listed else self.index
-        if split is not None:
-            if split not in SPLITS:
-                raise SardinoError(f"there is no split '{split}': choose {', '.join(SPLITS)}")
-            chosen = chosen[chosen["split"] == split]
         if regions is not None:
             if unknown := ", ".join(sorted(set(regions) - set(chosen["region"]))):
                 raise SardinoError(f"{self.path} has no region {unknown}: it holds {', '.join(self.regions)}")
             chosen = chosen[chosen["region"].isin(list(regions))]
+        if split is not None:
+            if split not in SPLITS:
+                raise SardinoError(f"there is no split '{split}': choose {', '.join(SPLITS)}")
+            chosen = chosen[chosen["split"] == split]
         return [str(tile) for tile in chosen["id"]]
 
     @property
