@@ -35,7 +35,6 @@ data = ""
 
 # %%
 import numpy as np
-import torch
 
 from sardino.reporting.figures import attention_scores, places
 from sardino.reporting.record import provenance
@@ -61,14 +60,13 @@ print(f"{len(tiles)} tiles of {store.tile_px} px, shown as {size}")
 
 # %% tags=["attention"]
 vit, card = attention.backbone(space, arm, store)
-with torch.no_grad():
-    z = vit.norm_pre(vit._pos_embed(vit.patch_embed(attention.normalised(card, backscatter[:1]))))  # (1, 1 + n, D)
-    for block in vit.blocks[:-1]:
-        z = block(z)
-    last = vit.blocks[-1]
-    q, k, _ = last.attn.qkv(last.norm1(z)).unflatten(-1, (3, last.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
-    weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)  # (1, heads, 1 + n, 1 + n)
-    class_token = weights[0, :, 0, 1:] * (z.shape[1] - 1)  # (heads, n)
+z = vit.norm_pre(vit._pos_embed(vit.patch_embed(attention.normalised(card, backscatter[:1]))))  # (1, 1 + n, D)
+for block in vit.blocks[:-1]:
+    z = block(z)
+last = vit.blocks[-1]
+q, k, _ = last.attn.qkv(last.norm1(z)).unflatten(-1, (3, last.attn.num_heads, -1)).permute(2, 0, 3, 1, 4)
+weights = (q @ k.mT / q.shape[-1] ** 0.5).softmax(-1)  # (1, heads, 1 + n, 1 + n)
+class_token = weights[0, :, 0, 1:] * (z.shape[1] - 1)  # (heads, n)
 print(f"{len(class_token)} heads look at {class_token.shape[1]} patches; their largest weights are", end=" ")
 print(", ".join(f"{head.max():.1f} x even" for head in class_token))
 

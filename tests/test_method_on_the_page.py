@@ -76,7 +76,7 @@ def test_one_step_of_dino_is_the_step_that_a_run_takes(space: Workspace, changes
 def test_attention_on_the_page_is_the_attention_that_is_scored(space: Workspace) -> None:
     store = open_or_prepare(space)["store"]
     backscatter, _ = store.read(store.ids("test")[:2])
-    names = {"attention": attention, "torch": torch, "space": space, "arm": ARM, "store": store}
+    names = {"attention": attention, "space": space, "arm": ARM, "store": store}
     page = run_cells("05_attention", "attention", {**names, "backscatter": backscatter})
     torch.testing.assert_close(page["weights"].sum(-1), torch.ones(page["weights"].shape[:-1]))
     seen = torch.from_numpy(attention.see(space, ARM, store, backscatter).attention)

@@ -20,7 +20,7 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Chip, Tile
 from sardino.dino.attention import class_attention, patch_tokens, rollout
-from sardino.dino.vit import build_vit
+from sardino.dino.vit import build_vit, freeze
 from sardino.evaluation.attention_scores import Reference, alignment, attention_scores, block_mean
 from sardino.evaluation.map_scores import attention_mask
 from sardino.evaluation.patches import patch_classes, patch_means, token_pca
@@ -133,10 +133,10 @@ def predicted(space: Workspace, arm: str, backscatter: NDArray[np.float32]) -> d
 
 
 def backbone(space: Workspace, arm: str, store: TileStore) -> tuple[VisionTransformer, Card]:
-    """An arm's ViT in evaluation mode, the network that it uses afterwards, and its card."""
+    """An arm's ViT as it is, never trained on: the network that it uses afterwards; and its card."""
     network = space.profile.arm(arm).network
     vit, card = load_backbone(space.pretrain(arm), tuple(store.channels), store.unit, network)
-    return vit.eval(), card
+    return freeze(vit), card
 
 
 def normalised(card: Card, backscatter: NDArray[np.float32]) -> Tensor:
