@@ -106,9 +106,7 @@ class Profile(Options):
     expected_minutes: Annotated[float, Field(gt=0)]
     seeds: Annotated[list[Natural], Field(min_length=1)]  # of trainings; each has pre-trainings of its own
     fractions: Annotated[list[Percent], Field(min_length=1)]  # percent of the training tiles whose labels are used
-    draws: list[Count] = Field(
-        default_factory=list
-    )  # of the labelled tiles: a number for each fraction, or one for all
+    draws: list[Count] = Field(default_factory=list)  # of the labelled tiles: for each fraction, or one for all
     examples: Count  # tiles shown in figures
     threads: Count = 1  # CPU threads of one run; as many runs go side by side as the cores allow
     data: DataSource
@@ -174,9 +172,7 @@ class Profile(Options):
 
     def labelled(self, train_ids: Sequence[str]) -> set[str]:
         """Of the training tiles of `labelled_region`, those whose labels are granted in any draw at any fraction."""
-        drawn = [
-            (share, draw) for share, draws in zip(self.fractions, self.draws, strict=True) for draw in range(draws)
-        ]
+        drawn = {(share, draw) for share in self.fractions for draw, _ in self.repetitions(share)}
         return {tile for share, draw in drawn for tile in label_fraction(train_ids, share, draw)}
 
     @property
