@@ -23,7 +23,7 @@ from sardino.data.tiles.landcover import IGNORE, label_fraction, label_order
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import StoreTiles, in_batches
-from sardino.dino.vit import encode_all, patch_px
+from sardino.dino.vit import encode, patch_px
 from sardino.errors import SardinoError
 from sardino.evaluation.patches import patch_blocks, patch_classes
 from sardino.evaluation.scores import Confusion, confusion, miou
@@ -55,6 +55,7 @@ class Probed:
         return float(miou(self.confusion))
 
 
+@torch.no_grad()
 def tokens_of(vit: VisionTransformer, images: Tensor | Iterable[Tensor], batch: int = 64) -> Tokens:
     """The patch tokens (N, h, w, D) of a backbone's last block; the backbone stays as it is.
 
@@ -66,7 +67,8 @@ def tokens_of(vit: VisionTransformer, images: Tensor | Iterable[Tensor], batch: 
     device, training = next(vit.parameters()).device, vit.training
     try:
         chunks = (chunk for part in parts for chunk in part.split(batch))
-        found = [encode_all(vit, chunk.to(device), batch).tokens.float().cpu() for chunk in chunks]
+        vit.eval()
+        found = [encode(vit, chunk.to(device)).tokens.float().cpu() for chunk in chunks]
     finally:
         vit.train(training)
     if not found:

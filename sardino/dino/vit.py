@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
-import torch
 from timm.layers.attention import Attention
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
@@ -75,35 +74,38 @@ def parameter_count(module: nn.Module) -> int:
 
 @dataclass(frozen=True)
 class Encoding:
-    """What one pass through the ViT yields; the class token is left out of the tokens (paper, section 2)."""
+    """What a ViT says of images, differentiable; of its last block only what is asked for is computed, at each asking.
 
-    tokens: Tensor  # (B, h, w, D) normalised patch tokens of the last block
-    attention: Tensor  # (B, heads, h, w) that the class token pays in the last block; an even spread is 1 everywhere
+    The class token is left out of the tokens (paper, section 2).
+    """
+
+    vit: VisionTransformer
+    x: Tensor  # (B, 1 + N, D) that the last block is given
+    grid: tuple[int, int]
+
+    @property
+    def tokens(self) -> Tensor:
+        """(B, h, w, D) normalised patch tokens of the last block."""
+        tokens: Tensor = self.vit.norm(self.vit.blocks[-1](self.x))
+        return tokens[:, self.vit.num_prefix_tokens :].unflatten(1, self.grid)
+
+    @property
+    def attention(self) -> Tensor:
+        """(B, heads, h, w) that the class token pays in the last block; an even spread is 1 everywhere."""
+        last = cast(Block, self.vit.blocks[-1])
+        assert isinstance(last.attn, Attention)
+        return patch_maps(self.vit, LayerInput(last.attn, last.norm1(self.x)).rows(slice(1)).squeeze(2), self.grid)
 
 
 def encode(vit: VisionTransformer, images: Tensor) -> Encoding:
-    """Tokens and class-token attention of (B, C, H, W) normalised images in one pass, differentiable.
-
-    The last block's weights are computed again for the one query that matters (sardino.dino.attention).
-    """
+    """Pass (B, C, H, W) normalised images through all blocks but the last."""
     grid = patch_grid(vit, images)
     x = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))  # timm's own steps before its blocks
     for block in vit.blocks[:-1]:
         x = block(x)
-    last = cast(Block, vit.blocks[-1])
-    assert isinstance(last.attn, Attention)
-    attention = patch_maps(vit, LayerInput(last.attn, last.norm1(x)).rows(slice(1)).squeeze(2), grid)
-    return Encoding(vit.norm(last(x))[:, vit.num_prefix_tokens :].unflatten(1, grid), attention)
+    return Encoding(vit, x, grid)
 
 
 def freeze(module: Network) -> Network:
     """Stop all gradients of a module and put it in evaluation mode: the paper's frozen backbone, whole."""
     return module.requires_grad_(False).eval()
-
-
-@torch.no_grad()
-def encode_all(vit: VisionTransformer, images: Tensor, batch: int = 32) -> Encoding:
-    """`encode` over many images in batches, without gradient."""
-    vit.eval()
-    parts = [encode(vit, chunk) for chunk in images.split(batch)]
-    return Encoding(torch.cat([p.tokens for p in parts]), torch.cat([p.attention for p in parts]))

@@ -44,10 +44,13 @@ class Segmenter(nn.Module):
         if self.vit is None:
             raise SardinoError(f"the '{self.encoding}' arm has no backbone whose features could be made")
         if not self.frozen:
-            encoding = encode(self.vit, images)
-        else:  # in float32, also where the decoder's training is not: kept features are those of each step
-            with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-                encoding = encode(self.vit, images.float())
+            return self._said(self.vit, images)
+        with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
+            # In float32, also where the decoder's training is not: kept features are those of each step.
+            return self._said(self.vit, images.float())
+
+    def _said(self, vit: VisionTransformer, images: Tensor) -> Tensor:
+        encoding = encode(vit, images)
         return encoding.tokens if self.sees == "tokens" else encoding.attention
 
     @property
