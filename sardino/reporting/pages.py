@@ -1,6 +1,7 @@
 """What a report shows of a profile's published results: outcome, tables, verdicts, figures, origin of numbers."""
 
 import io
+import re
 import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -19,7 +20,7 @@ from sardino.reporting.tables.tables import arms_and_floors
 
 Record = Mapping[str, Any]
 SHORT = 10  # characters of a hash that a table shows
-COLOURS = 256  # a palette holds the flat colours of maps and legends exactly, at a third of the size
+COLOURS = 128  # a palette holds the flat colours of maps and legends exactly, at a third of the size
 # Per file stem, in the order of a report: caption and alternative text.
 _CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 TOLD = {stem: (each["caption"], each["alt"]) for stem, each in _CAPTIONS.items()}
@@ -27,7 +28,7 @@ TOLD = {stem: (each["caption"], each["alt"]) for stem, each in _CAPTIONS.items()
 
 @dataclass(frozen=True)
 class Illustration:
-    """One figure of a report: stem of its file, PNG of at most 256 colours, text for who cannot see it, and caption."""
+    """One figure of a report: stem of its file, PNG of few colours, text for who cannot see it, and caption."""
 
     stem: str
     png: bytes
@@ -99,16 +100,15 @@ def counted(claims: pd.DataFrame) -> str:
 def illustrations(folder: Path) -> list[Illustration]:
     """The published figures of figures/<profile>, in reading order; those without a caption come last.
 
-    A part, as pretraining-europe is of pretraining, is left out. Raises SardinoError: a file is no image.
+    A part, as fig5_heads is of fig5, is left out. Raises SardinoError: a file is no image.
     """
     stems = {path.stem for path in folder.glob("*.png") if not path.name.startswith(".")}
-    others = sorted(stem for stem in stems - set(TOLD) if stem.partition("-")[0] not in TOLD)
+    others = sorted(stem for stem in stems - set(TOLD) if re.split("[-_]", stem)[0] not in TOLD)
     shown = []
     for stem in [*(stem for stem in TOLD if stem in stems), *others]:
         name = stem.replace("_", " ").replace("-", " ").capitalize()
         if stem.startswith("fig"):  # the paper's number
-            number, _, part = stem[3:].partition("_")
-            name = f"Figure {number}, all {part}" if part else f"Figure {number}"
+            name = f"Figure {stem[3:]}"
         caption, alt = TOLD.get(stem, ("", name))
         shown.append(Illustration(stem, _small(folder / f"{stem}.png"), alt, f"**{name}.** {caption}".rstrip()))
     return shown

@@ -30,16 +30,16 @@ def test_order_is_the_papers_then_what_is_new_and_parts_are_left_out(tmp_path):
     ):
         write(tmp_path / f"{stem}.png", np.zeros((4, 4, 3), np.uint8))
     shown = illustrations(tmp_path)
-    known = ["fig1", "fig5", "attention_scores", "fig5_heads", "pretraining", "realism"]
+    known = ["fig1", "fig5", "attention_scores", "pretraining", "realism"]
     assert [figure.stem for figure in shown] == [*known, "sun_angle"]
-    names = ["**Figure 1", "**Figure 5", "**Attention scores", "**Figure 5, all heads", "**Pretraining"]
-    assert [figure.caption.split(".")[0] for figure in shown][:5] == names
+    names = ["**Figure 1", "**Figure 5", "**Attention scores", "**Pretraining"]
+    assert [figure.caption.split(".")[0] for figure in shown][:4] == names
     assert shown[-1].caption == "**Sun angle.**" and shown[-1].alt == "Sun angle"
     assert all(alt.endswith(".") and caption.endswith(".") for caption, alt in TOLD.values())
 
 
 def test_a_palette_keeps_the_legends_colours_beside_an_image(tmp_path):
-    """Speckle needs most of the 256 colours; the map beside it must not pay for that."""
+    """Speckle needs most of the colours; the map beside it must not pay for that."""
     rng = np.random.default_rng(0)
     colours = np.array([ImageColor.getrgb(colour) for colour in WORLDCOVER.colors], np.uint8)
     flat = colours[rng.integers(len(colours), size=(16, 16))].repeat(16, 0).repeat(16, 1)
