@@ -274,7 +274,8 @@ def _make_all(
             waiting |= {pool.submit(make, tile): tile for tile in islice(upcoming, in_flight - len(waiting))}
             if not waiting:
                 return
-            for future in wait(waiting, return_when=FIRST_COMPLETED)[0]:
+            done = wait(waiting, return_when=FIRST_COMPLETED)[0]
+            for future in [each for each in waiting if each in done]:  # in order: a fault loses no tile before it
                 tile = waiting.pop(future)
                 try:
                     made = future.result()
