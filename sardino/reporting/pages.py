@@ -20,7 +20,7 @@ from sardino.reporting.tables.tables import arms_and_floors
 
 Record = Mapping[str, Any]
 SHORT = 10  # characters of a hash that a table shows
-COLOURS = 128  # a palette holds the flat colours of maps and legends exactly, at a third of the size
+COLOURS = 128  # a palette holds the flat colours of maps and legends exactly, and is much smaller
 # Per file stem, in the order of a report: caption and alternative text.
 _CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
 TOLD = {stem: (each["caption"], each["alt"]) for stem, each in _CAPTIONS.items()}
