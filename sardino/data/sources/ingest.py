@@ -47,15 +47,21 @@ class Staging:
 
     @classmethod
     def open(cls, folder: Path, source: Source, restart: bool = False) -> "Staging":
-        """The folder, made if need be; one that another plan has filled is refused, or emptied where `restart`."""
+        """The folder, made if need be; one that another plan has filled is refused, or emptied where `restart`.
+
+        One without any finished tile binds nobody: what it remembers of tiles left out is forgotten.
+        """
         plan, file = plan_of(source), folder / PLAN
         if restart and folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        if not file.exists():
-            # Beside what a killed run left of the plan nothing else may lie here.
-            if any(not (path.name.startswith(".") and ".partial" in path.name) for path in folder.iterdir()):
-                raise SardinoError(f"{folder} is no staging folder of an ingest: move it away, or choose another store")
+        # Beside what a killed run left of the plan nothing else may lie here.
+        unwritten = (path.name.startswith(".") and ".partial" in path.name for path in folder.iterdir())
+        if not file.exists() and not all(unwritten):
+            raise SardinoError(f"{folder} is no staging folder of an ingest: move it away, or choose another store")
+        if not any(folder.glob("*.tile")):
+            for reason in folder.glob("*.left"):
+                reason.unlink()
             write_json(plan, file)
             return cls(folder)
         try:

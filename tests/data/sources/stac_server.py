@@ -183,7 +183,7 @@ class StacServer:
             response = Response(response.body[: len(response.body) // 2], media_type="application/geo+json")
         if kind == "429":
             response = Response(status_code=429, headers={"retry-after": str(self.faults.retry_after)})
-        elif kind in ("500", "503"):
+        elif kind in ("403", "500", "503"):
             response = Response(status_code=int(kind))
         elif kind == "slow":
             time.sleep(self.faults.stall)

@@ -157,6 +157,18 @@ def test_when_no_tile_can_be_made_the_first_reasons_are_told(tmp_path: Path) -> 
         run(tmp_path / "store", MadeSource(faults=tuple((tile.id, "left") for tile in TILES)))
 
 
+def test_an_ingest_that_made_nothing_does_not_bind_the_corrected_one(tmp_path: Path, whole: dict[str, str]) -> None:
+    for fault in ("left", "settings"):
+        with pytest.raises(SardinoError):
+            run(tmp_path / "store", MadeSource(version=1, faults=tuple((tile.id, fault) for tile in TILES)))
+    run(tmp_path / "store")
+    assert hashes(tmp_path / "store") == whole
+    with pytest.raises(SardinoError, match="12 of 12"):
+        run(tmp_path / "other", MadeSource(faults=tuple((tile.id, "left") for tile in TILES)))
+    run(tmp_path / "other")  # of the same plan: access was granted meanwhile
+    assert hashes(tmp_path / "other") == whole
+
+
 def test_tiles_staged_by_another_plan_are_refused_or_thrown_away(tmp_path: Path, whole: dict[str, str]) -> None:
     other = MadeSource(version=1, faults=((TILES[7].id, "settings"),))
     with pytest.raises(SardinoError):

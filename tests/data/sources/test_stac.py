@@ -1,5 +1,6 @@
 """From a STAC catalogue over HTTP to a tile store: equal to the arrays it was made of, or left out by name."""
 
+import json
 import pickle
 from collections.abc import Iterator
 from dataclasses import replace
@@ -13,6 +14,8 @@ from rasterio.warp import Resampling, reproject
 from scipy.ndimage import binary_dilation
 from stac_archive import MARGIN, OTHER_ORBIT, STALE, Archive, build_archive
 from stac_server import StacServer
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
 from sardino.data.sources.ingest import ingest, make_tile, pack_chip
 from sardino.data.sources.source import LeftOut, Transient
@@ -249,6 +252,51 @@ def test_a_file_that_is_gone_is_not_asked_for_again_and_again(server: StacServer
     assert sum("gone" in path for path, _ in server.seen) <= 4
 
 
+def test_a_file_that_is_refused_by_the_same_link_is_not_asked_for_again_and_again(
+    server: StacServer, archive: Archive
+) -> None:
+    with (
+        server.failing(always={"S1_2020-07-10_161.vv": "403"}),
+        pytest.raises(LeftOut, match=r"S1_2020-07-10_161 \(vv\) cannot be had \(HTTP 403\): check signing"),
+    ):
+        source(server).chip(archive.tiles[0])
+    assert sum("161.vv" in path for path, _ in server.seen) < 10  # each of GDAL's ways to ask, once
+
+
+class Signing(StacServer):
+    """Signs links with a key that serves so many requests; a search after them signs with the next one."""
+
+    uses, key, used, refused = 10**6, 0, 0, 0
+
+    async def _search(self, request: Request) -> Response:
+        found = json.loads(bytes((await super()._search(request)).body))
+        if self.used >= self.uses:
+            self.key, self.used = self.key + 1, 0
+        for asset in (asset for item in found["features"] for asset in item["assets"].values()):
+            asset["href"] += f"?key={self.key}"
+        return JSONResponse(found)
+
+    def _file(self, request: Request) -> Response:
+        if request.query_params["key"] != str(self.key) or self.used >= self.uses:
+            self.refused += 1
+            return Response(status_code=403)
+        self.used += 1
+        return super()._file(request)
+
+
+def test_links_that_expire_while_a_tile_is_read_are_signed_again(server: StacServer, archive: Archive) -> None:
+    whole, signing = source(server).chip(archive.tiles[0]), Signing(archive.folder, archive.items)
+    signing.uses = 23
+    made = source(signing).chip(archive.tiles[0])
+    assert signing.key >= 2 and signing.refused
+    np.testing.assert_array_equal(made.backscatter_db, whole.backscatter_db)
+    np.testing.assert_array_equal(made.label, whole.label)
+    signing.uses = 0  # no link ever works
+    with pytest.raises(Transient, match=r"cannot be had \(HTTP 403\): check signing"):
+        source(signing).chip(archive.tiles[0])
+    signing.close()
+
+
 def test_a_server_that_is_down_is_said_to_be(archive: Archive) -> None:
     gone = Catalogue("http://127.0.0.1:9", policy=HttpPolicy(1, 0.0, 1))
     with pytest.raises(Transient, match="does not answer"):
@@ -271,6 +319,15 @@ def test_scenes_with_ground_control_points_only_are_refused_by_name(server: Stac
 
 def test_decibels_are_not_taken_for_power(server: StacServer, archive: Archive) -> None:
     left_out(server, archive.tiles[0], "looks like decibels", collection="decibels", needed=("fall",))
+
+
+def test_assets_are_found_by_their_names_in_any_case(server: StacServer, archive: Archive) -> None:
+    whole = source(server, layers=("optical",)).chip(archive.tiles[0])
+    for item in server.items:
+        item["assets"] = {name.upper(): asset for name, asset in item["assets"].items()}
+    made = source(server, layers=("optical",), assets=("Vv", "vh")).chip(archive.tiles[0])
+    np.testing.assert_array_equal(made.backscatter_db, whole.backscatter_db)
+    np.testing.assert_array_equal(made.layers["optical"], whole.layers["optical"])
 
 
 def test_a_missing_season_is_named_or_done_without(server: StacServer, archive: Archive) -> None:

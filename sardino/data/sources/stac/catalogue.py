@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -98,8 +98,15 @@ class Catalogue:
         # West is larger than east across the antimeridian.
         bbox = transformer(tile.crs, "EPSG:4326").transform_bounds(*tile.bounds, densify_pts=21)
 
+        return self._found(collection, bbox=bbox, datetime=f"{start}/{end}")
+
+    def renewed(self, items: Sequence[Any]) -> list[Any]:
+        """Items of one collection as the catalogue has them now: their links are signed anew."""
+        ids = {item.id for item in items}
+        return [item for item in self._found(items[0].collection_id, ids=sorted(ids)) if item.id in ids]
+
+    def _found(self, collection: str, **where: Any) -> list[Any]:
         def ask() -> list[Any]:
-            where = {"bbox": bbox, "datetime": f"{start}/{end}"}
             try:
                 return list(self._client().search(collections=[collection], limit=250, **where).items())
             except APIError as error:
@@ -125,6 +132,12 @@ class Catalogue:
             line = StacApiIO(timeout=self.policy.timeout_s, max_retries=self.policy.urllib3())
             opened[self] = Client.open(self.url, modifier=modifier, stac_io=line)
         return opened[self]
+
+
+def asset_of(item: Any, name: str) -> Any:
+    """An item's asset (pystac.Asset) of a name in any case; None where it has none."""
+    same = [asset for key, asset in item.assets.items() if key.lower() == name.lower()]
+    return item.assets.get(name, same[0] if same else None)
 
 
 def begin(item: Any) -> Any:

@@ -6,9 +6,10 @@ thread may be searching with.
 
 import logging
 import re
+import threading
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pystac
@@ -19,7 +20,7 @@ from odc.stac import load as odc_load
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from sardino.data.sources.source import LeftOut, Transient
-from sardino.data.sources.stac.catalogue import RETRY_CODES, HttpPolicy, begin
+from sardino.data.sources.stac.catalogue import RETRY_CODES, Catalogue, HttpPolicy, asset_of, begin
 
 log = logging.getLogger(__name__)
 # With these GDAL drops what it remembers of a file when it closes it: else a truncated read stays true forever.
@@ -31,7 +32,7 @@ def load(
     assets: Sequence[str],
     geobox: Any,
     *,
-    policy: HttpPolicy,
+    catalogue: Catalogue,
     resampling: str,
     dtype: str,
     nodata: float,
@@ -42,8 +43,9 @@ def load(
     """Assets of items on a tile's grid, one plane an item unless grouped, in the order given.
 
     Args:
-        items: pystac.Item, at least one, each with all these assets.
+        items: pystac.Item of one collection, at least one, each with all these assets, their names in any case.
         geobox: odc.geo.geobox.GeoBox to read into.
+        catalogue: that they are from, which signs links again that have expired.
         nodata: of the result, and of files that declare none.
         threads: files read at once.
         notes: filled with what was odd and has been handled.
@@ -55,8 +57,14 @@ def load(
     # Each failure is raised and told by the scene's name; odc would print its URL, and a signed one is a key.
     logging.getLogger("odc.loader").setLevel(logging.CRITICAL)
     files = {name: name.partition(".")[0] for name in assets}  # "visual.2" is the second band of visual
-    stated = {item.assets[name].href: _stated(item, name) for item in items for name in set(files.values())}
-    driver = _CheckedDriver(policy, stated, [] if notes is None else notes)
+    stated = {asset_of(item, name).href: _stated(item, name) for item in items for name in set(files.values())}
+
+    def signed() -> dict[str, str]:
+        anew = {item.id: item for item in catalogue.renewed(items)}
+        known = [(item, name) for item in items if item.id in anew for name in set(files.values())]
+        return {asset_of(item, name).href: asset_of(anew[item.id], name).href for item, name in known}
+
+    driver = _CheckedDriver(catalogue.policy, stated, [] if notes is None else notes, signed)
     bands = {"data_type": dtype, "nodata": nodata}
     # A grid's outline in degrees, somewhat wider.
     outline = geobox.pad(max(geobox.shape) // 10 + 1).extent
@@ -85,12 +93,22 @@ class _CheckedDriver(RioDriver):
     policy: HttpPolicy
     stated: Mapping[str, _Stated]
     notes: list[str]
+    sign: Callable[[], dict[str, str]]  # all links anew, by those that the items were found with
+    links: dict[str, str] = field(default_factory=dict)  # what that gave last
+    lock: Any = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         super().__init__()
 
     def capture_env(self) -> dict[str, Any]:  # odc-stac asks for it, and restores it in each of its threads
         return dict(self.policy.gdal())
+
+    def signed_again(self, uri: str, refused: str) -> bool:
+        """Whether a file has another link than the one that was refused; the first to ask has all of them signed."""
+        with self.lock:
+            if self.links.get(uri, uri) == refused:
+                self.links = self.sign()
+            return self.links.get(uri, uri) != refused
 
     def open(self, src: Any, ctx: Any) -> Any:
         return _CheckedReader(self, src, ctx)
@@ -106,16 +124,21 @@ class _CheckedReader(RioReader):
         stated = self._driver.stated.get(uri) or _Stated(uri.partition("?")[0])
 
         def attempt() -> Any:
+            link = self._driver.links.get(uri, uri)
+            self._src = self._src.patch(uri=link)
             try:
-                with rasterio.open(uri, sharing=False) as file:
+                with rasterio.open(link, sharing=False) as file:
                     _check_header(file, stated, self._driver.notes)
                 # The second opening finds the header in GDAL's memory.
                 return super(_CheckedReader, self).read(cfg, dst_geobox, **options)
             except RasterioError as error:
-                _forget(uri)
-                raise _fault(error, stated) from error
+                _forget(link)
+                fault = _fault(error, stated)
+                if isinstance(fault, _Denied) and self._driver.signed_again(uri, link):
+                    fault = Transient(str(fault))  # it had expired
+                raise fault from error
             except Transient:
-                _forget(uri)
+                _forget(link)
                 raise
 
         return self._driver.policy.insist(attempt)
@@ -129,7 +152,7 @@ def _unplaced(item: Any, assets: Sequence[str], footprint: Mapping[str, Any]) ->
     """
     plain = pystac.Item(item.id, dict(footprint), None, begin(item), {}, collection=item.collection_id)
     for name in assets:
-        own = item.assets[name]
+        own = asset_of(item, name)
         kept = {key: value for key, value in own.extra_fields.items() if not key.startswith("proj:")}
         plain.add_asset(name, pystac.Asset(own.href, media_type=own.media_type, roles=["data"], extra_fields=kept))
     return plain
@@ -156,17 +179,22 @@ def _check_header(file: Any, stated: _Stated, notes: list[str]) -> None:
         notes.append(f"{stated.name}: the catalogue states another grid than the file; the file's was used")
 
 
+class _Denied(LeftOut):
+    """A file is not for us, or no longer by this link."""
+
+
 def _fault(error: Exception, stated: _Stated) -> LeftOut | Transient:
     """Whether another try may help: not when the server answers that the file is not there or not for us."""
     text = " ".join(str(cause) for cause in (error, error.__cause__) if cause)
     code = re.search(r"HTTP (?:response code|error code ?):? ?(\d{3})", text)
     if code and code[1][0] == "4" and int(code[1]) not in RETRY_CODES:
-        return LeftOut(f"{stated.name} cannot be had (HTTP {code[1]}): check signing and access, or exclude the scene")
+        kind = _Denied if code[1] in ("401", "403") else LeftOut
+        return kind(f"{stated.name} cannot be had (HTTP {code[1]}): check signing and access, or exclude the scene")
     return Transient(f"{stated.name} cannot be read ({' '.join(text.split())[:160]})")
 
 
 def _stated(item: Any, asset: str) -> _Stated:
-    facts = item.properties | item.assets[asset].extra_fields
+    facts = item.properties | asset_of(item, asset).extra_fields
     transform, shape = facts.get("proj:transform"), facts.get("proj:shape")
     place = tuple(float(v) for v in transform) if transform else None
     return _Stated(f"{item.id} ({asset})", place, (int(shape[0]), int(shape[1])) if shape else None)

@@ -12,7 +12,7 @@ from odc.geo.geobox import GeoBox
 
 from sardino.data.sources.seasonal_composite import MEASURED, SeasonalSource, in_year, season_of
 from sardino.data.sources.source import CARBON_FRACTION, LeftOut, SourceChip, missing_layer
-from sardino.data.sources.stac.catalogue import Catalogue, begin
+from sardino.data.sources.stac.catalogue import Catalogue, asset_of, begin
 from sardino.data.sources.stac.read import load
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.data.tiles.radiometry import SEASONS
@@ -46,7 +46,7 @@ class StacSource(SeasonalSource):
 
     catalogue: Catalogue = field(default_factory=Catalogue)  # the API; the Planetary Computer by default
     collection: str = "sentinel-1-rtc"  # of Sentinel-1 scenes in linear power, on a map grid
-    assets: tuple[str, str] = ("vv", "vh")  # names of the VV and the VH asset
+    assets: tuple[str, str] = ("vv", "vh")  # names of the VV and the VH asset, in any case
     quantity: str = "gamma0"  # what the collection holds, "gamma0" or "sigma0"; never taken from values
     resampling: str = "bilinear"  # of power to the tile's grid; where grids coincide pixels are copied
     needed: tuple[str, ...] = SEASONS  # seasons without which a tile is left out
@@ -115,7 +115,7 @@ class StacSource(SeasonalSource):
         Decibels and amplitude counts are refused: neither is ever guessed into power.
         """
         how: dict[str, Any] = {"resampling": self.resampling, "dtype": "float32", "nodata": -32768.0}
-        how |= {"policy": self.catalogue.policy, "threads": self.threads, "notes": notes}
+        how |= {"catalogue": self.catalogue, "threads": self.threads, "notes": notes}
         series = load(scenes, self.assets, geobox(tile).pad(self.margin_px), **how)
         orbits = [int(item.properties.get("sat:relative_orbit", 0)) for item in scenes]
         series = series.rename(dict(zip(self.assets, MEASURED, strict=True)))
@@ -135,7 +135,7 @@ class StacSource(SeasonalSource):
             return f"in {mode or 'an unstated'} mode"
         if (orbit := str(facts.get("sat:orbit_state", "of unstated direction")).lower()) != self.orbit:
             return orbit
-        return "" if all(name in item.assets for name in self.assets) else "without both polarisations"
+        return "" if all(asset_of(item, name) for name in self.assets) else "without both polarisations"
 
     def _label(self, tile: Tile) -> NDArray[np.uint8]:
         """(H, W) class index of WorldCover, nearest neighbour; LeftOut says which map, year or code is not fit."""
@@ -163,7 +163,7 @@ class StacSource(SeasonalSource):
         """A reference layer in the unit of a chip; nodata where the catalogue has none."""
         collection, asset = LAYERS[layer]
         span = (f"{self.year}-06-01", f"{self.year}-08-31") if layer == "optical" else ALWAYS
-        items = [item for item in self.catalogue.search(collection, tile, *span) if asset in item.assets]
+        items = [item for item in self.catalogue.search(collection, tile, *span) if asset_of(item, asset)]
         if layer == "optical":
             return self._optical(items, asset, tile)
         apart = {item.id: abs(begin(item).year - self.year) for item in items}
@@ -176,7 +176,7 @@ class StacSource(SeasonalSource):
                 table[list(members)] = WORLDCOVER.codes.index(code)
             return table[self._planes(items, [asset], tile, "uint8", 0)[0]]
         counts = self._planes(items, [asset], tile, "uint16", 65535)[0]
-        bands = items[0].assets[asset].extra_fields.get("raster:bands") or [{}]
+        bands = asset_of(items[0], asset).extra_fields.get("raster:bands") or [{}]
         carbon = np.where(counts == 65535, np.nan, counts * np.float32(bands[0].get("scale", 0.1)))
         return (carbon / np.float32(CARBON_FRACTION)).astype(np.float32)
 
@@ -196,7 +196,7 @@ class StacSource(SeasonalSource):
     ) -> NDArray[Any]:
         """(C, H, W): neighbouring maps joined, the first that has a value."""
         how: dict[str, Any] = {"resampling": resampling, "dtype": dtype, "nodata": nodata}
-        how |= {"policy": self.catalogue.policy, "groupby": lambda item, parsed, index: 0}
+        how |= {"catalogue": self.catalogue, "groupby": lambda item, parsed, index: 0}
         found = load(items, bands, geobox(tile), **how)
         return np.stack([found[band].values[0] for band in found.data_vars])
 
