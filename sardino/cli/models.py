@@ -166,10 +166,10 @@ def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **opt
     if single and (len(scenes) > 1 or dask):
         raise SardinoError(f"the maps of several scenes go into a folder: give one with -o, not {job.out}")
 
-    def windows(counts: Any, total: int, done: int) -> Any:
+    def windows(counts: Any, total: int, done: int, what: str) -> Any:
         # A batch counts as many as it holds: time left follows from windows.
         each = (1 for count in counts for _ in range(count))
-        return track(each, total, job.out.name, done=done)
+        return track(each, total, f"{job.out.name}, {what}" if what else job.out.name, done=done)
 
     try:
         if single:

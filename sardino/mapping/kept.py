@@ -1,7 +1,7 @@
 """Keys kept window by window until all are there: then one query asks them, and windows are aligned and blended."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import numpy as np
 import torch
@@ -50,23 +50,25 @@ def keep(predicted: Iterable[tuple[Batch, Tensor]], partial: PartialMap) -> Iter
         yield each
 
 
-def ask(product: AttentionMap, partial: PartialMap) -> None:
-    """Make the maps of all windows with one query a head, the mean of theirs.
+def ask(product: AttentionMap, partial: PartialMap) -> Generator[int, None, None]:
+    """Make the maps of all windows with one query a head, the mean of theirs; yields 1 after each.
 
     A window's own class token asks for what stands out in that window: maps of two would show different things. It is
     computed in one thread, so that it has the same bits on any number of cores.
     """
     (planes, height, width), size = _of_window(product, partial.layout), product.head_dim
     queries, keys = partial.kept[QUERIES].mapped()[0].reshape(-1, planes, 1, size), partial.kept[KEYS]
-    seen = np.flatnonzero(queries.any((1, 2, 3)))  # a window without a valid cell was skipped: its query is zero
-    query = torch.from_numpy((queries.sum(0, dtype=np.float64) / max(len(seen), 1)).astype(np.float32))
+    seen = queries.any((1, 2, 3))  # a window without a valid cell was skipped: its query is zero
+    query = torch.from_numpy((queries.sum(0, dtype=np.float64) / max(seen.sum(), 1)).astype(np.float32))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        for number in seen.tolist():
-            of_window = torch.from_numpy(keys.read(Window(0, number, keys.shape[2], 1)).reshape(planes, -1, size))
-            maps = product.attention(query, of_window, height, width)
-            partial.write(partial.kept[WINDOWS], maps.numpy().reshape(1, 1, -1), number, 0)
+        for number, any_valid in enumerate(seen):
+            if any_valid:
+                of_window = torch.from_numpy(keys.read(Window(0, number, keys.shape[2], 1)).reshape(planes, -1, size))
+                maps = product.attention(query, of_window, height, width)
+                partial.write(partial.kept[WINDOWS], maps.numpy().reshape(1, 1, -1), number, 0)
+            yield 1
     finally:
         torch.set_num_threads(threads)
 

@@ -18,17 +18,18 @@ from sardino.mapping.products import AttentionMap, LandCoverMap, Product, origin
 from sardino.mapping.resume import PartialMap, folder_of
 from sardino.mapping.windows import Layout, stride_of
 
+CPU = torch.device("cpu")
 MEMORY, FEWEST = 128 * 2**20, 4
 """Bytes that the rows of a stripe may take, which bounds its width; but so many windows it has: what it shares with the
 next stripe is read twice."""
-Track = Callable[[Iterator[int], int, int], Iterable[int]]
-"""Wraps the loop over windows: given their counts batch by batch, how many there are, and how many are done."""
+Track = Callable[[Iterator[int], int, int, str], Iterable[int]]
+"""Wraps a pass over windows: given their counts batch by batch, how many there are and are done, and what is done."""
 Progress = Callable[[Iterable[Any], int], Iterable[Any]]
 
 
 def make_map(
     job: Job,
-    track: Track = lambda counts, total, done: counts,
+    track: Track = lambda counts, total, done, what: counts,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> list[str]:
     """Make the map, or go on with it.
@@ -67,16 +68,21 @@ def make_map(
     partial = PartialMap(job.out, rasters, identity, layout, product.planes, kept, job.overwrite)
     batch, threads, half = batch_of(job, partial.layout, device), job.threads or cores(), precision == "bfloat16"
     counts = _fill(source, product, partial, batch=batch, device=device, threads=threads, half=half)
-    with closing(partial), closing(counts):  # an interruption ends the reading thread too
-        for _ in track(counts, layout.windows, partial.layout.before(*partial.done)):
-            pass
+    passes: list[tuple[str, int, Generator[int, None, None]]] = [("", partial.layout.before(*partial.done), counts)]
+    if isinstance(product, AttentionMap):
+        blended = (each.windows for each in blend(aligned(product, partial), product, partial, (0, 0), CPU))
+        passes += [("one query asks", 0, ask(product, partial)), ("aligned and blended", 0, blended)]
+    with closing(partial):
+        for what, before, counts in passes:
+            with closing(counts), torch.inference_mode():  # an interruption ends the reading thread too
+                for _ in track(counts, layout.windows, before, what):
+                    pass
         for name, path in job.targets.items():
             partial.finish(name, path, rasters[name])
         partial.remove()
     return list(source.doubts)
 
 
-@torch.inference_mode()
 def _fill(
     source: ModelScene,
     product: Product,
@@ -91,8 +97,8 @@ def _fill(
 
     Rows that are final are written and noted in the journal, so that an interruption costs the open rows alone; going
     on gives the same bits on the same device with the same batch, however many threads there are. Of attention each
-    window's query and keys are kept; once all are there their maps are made, aligned and blended, which after an
-    interruption begins anew.
+    window's query and keys are kept: once all are there, further passes make, align and blend their maps, which after
+    an interruption begin anew.
     """
     layout, rows, begin = partial.layout, partial.layout.rows, partial.done
     if begin[0] < len(layout.stripes):
@@ -110,10 +116,6 @@ def _fill(
                 if each.last:
                     partial.reached(*((stripe + 1, 0) if row + 1 == len(rows.starts) else (stripe, row + 1)))
                 yield each.windows
-    if isinstance(product, AttentionMap):
-        ask(product, partial)
-        for _ in blend(aligned(product, partial), product, partial, (0, 0), torch.device("cpu")):
-            pass
 
 
 def _check_targets(job: Job) -> None:

@@ -68,11 +68,11 @@ class Interruption(Exception):
     """Somebody pressed Ctrl-C."""
 
 
-def stop_after(count):
-    def track(counts, total, done):
+def stop_after(count, where=""):
+    def track(counts, total, done, what):
         for number, each in enumerate(counts):
             yield each
-            if number >= count:
+            if what == where and number >= count:
                 raise Interruption
 
     return track
@@ -100,10 +100,19 @@ def test_interrupted_at_random_moments_it_comes_out_byte_for_byte(whole, tmp_pat
     assert_same(whole, tmp_path, ["map.tif", "sure.tif"] if kind is landcover else ["att.tif"])
 
 
+def test_interrupted_while_windows_are_asked_or_blended_it_comes_out_byte_for_byte(whole, tmp_path):
+    job = attention(whole, tmp_path)
+    for what in ("one query asks", "aligned and blended"):
+        with pytest.raises(Interruption):
+            make_map(job, stop_after(3, what))
+    make_map(job)
+    assert_same(whole, tmp_path, ["att.tif"])
+
+
 def test_a_map_is_made_by_one_process_at_a_time(whole, tmp_path):
     job, refused = landcover(whole, tmp_path), []
 
-    def track(counts, total, done):
+    def track(counts, total, done, what):
         for each in counts:
             if not refused:
                 for again in (job, job.changed(overwrite=True)):
@@ -140,7 +149,7 @@ def test_killed_between_its_two_files_it_makes_the_second(whole, tmp_path, monke
     assert job.confidence.exists() and not job.out.exists()
     monkeypatch.undo()
     computed = []
-    make_map(job, lambda counts, total, done: computed.append(total - done) or counts)
+    make_map(job, lambda counts, total, done, what: computed.append(total - done) or counts)
     assert computed == [0]
     assert_same(whole, tmp_path, ["map.tif", "sure.tif"])
 
@@ -153,7 +162,7 @@ from sardino.mapping import resume, scene_map
 scene_map.MEMORY, resume.EVERY_S = 400_000, 0.05
 from test_resume import landcover
 import time
-def slow(counts, total, done):
+def slow(counts, total, done, what):
     print("begun", flush=True)
     for count in counts:
         time.sleep(0.05)

@@ -219,6 +219,21 @@ def test_attention_at_full_size_and_of_the_vit_in_a_segmenter(scene, models):
     assert not np.allclose(read(student.out), full)
 
 
+@pytest.mark.parametrize(("kind", "passes"), [("unet", 1), ("backbone", 3)])
+def test_each_pass_over_the_windows_shows_how_far_it_is(scene, models, kind, passes):
+    seen = {}
+
+    def track(counts, total, done, what):
+        for count in counts:
+            done += count
+            seen[what] = done, total
+            yield count
+
+    job = landcover_job(scene, models / kind, window_px=64)
+    make_map(job if kind == "unet" else job.changed(kind="attention", confidence=None), track)
+    assert len(seen) == passes and all(done == total > 1 for done, total in seen.values())
+
+
 @pytest.mark.parametrize("kind", ["unet", "tokens", "unet_attention", "backbone"])
 def test_threads_change_no_bit(scene, models, kind):
     """Each takes whole batches with modules of its own: what one reads out of them, another does not see."""
