@@ -43,6 +43,9 @@ def pretrain(
         "smaller: its tokens were as good at a tenth of the cost.",
     ] = "tiny",
     patch: Annotated[Count, "Side of a patch in pixels. Half the patch is 4 times the tokens, finer maps."] = 16,
+    texture: Annotated[
+        bool, "Let patches see local deviations and the means around them too, which a linear embedding cannot compute."
+    ] = False,
     recipe: Annotated[
         str,
         "small: DINO scaled to your tiles, the one to start with; dino: the reference, for a million tiles; paper: its "
@@ -88,7 +91,7 @@ def pretrain(
 
     tiles = TileStore.open(store)
     regions = region or tiles.regions
-    architecture = Architecture.of(size_of(vit, patch), len(tiles.channels), tiles.tile_px)
+    architecture = Architecture.of(size_of(vit, patch, texture), len(tiles.channels), tiles.tile_px)
     count = len(tiles.ids("train", regions))
     per_epoch = max(1, count // options["batch"])
     length = steps or max(1, round(epochs * per_epoch))

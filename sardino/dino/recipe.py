@@ -1,7 +1,7 @@
 """Sizes, recipes and runs: every number of a DINO pre-training, declared once for code, profiles and command line."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import ConfigDict, Field, model_validator
@@ -25,6 +25,7 @@ class ViTSize:
     depth: Count  # number of blocks
     heads: Count  # attention heads; divides the width
     patch: Count  # side of a patch in pixels; divides the tile
+    texture: bool = field(default=False, kw_only=True)  # whether the patch embedding sees sardino.dino.texture as well
 
     # Read as a part of a profile, a misspelt key is an error.
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -32,25 +33,27 @@ class ViTSize:
     def __post_init__(self) -> None:
         if self.width % self.heads:
             raise SardinoError(f"{self.heads} heads do not divide a width of {self.width}")
+        if self.texture and self.patch % 2:
+            raise SardinoError(f"texture is of quadrants, and {self.patch} px have none: give an even patch")
 
-    def to_dict(self) -> dict[str, int]:
-        """As JSON values."""
-        return asdict(self)
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; a ViT without texture is told as it was before there was any."""
+        return {name: value for name, value in asdict(self).items() if name != "texture" or value}
 
 
 # Width, blocks and heads: timm's ViT-Tiny, -Small and -Base, and what a laptop trains in minutes.
 NAMED = {"tiny": (192, 12, 3), "small": (384, 12, 6), "base": (768, 12, 12), "laptop": (96, 6, 3)}
 
 
-def size_of(name: str, patch: int) -> ViTSize:
+def size_of(name: str, patch: int, texture: bool = False) -> ViTSize:
     """The size of a named ViT, or of "WIDTHxBLOCKSxHEADS"."""
     if name in NAMED:
-        return ViTSize(*NAMED[name], patch)
+        return ViTSize(*NAMED[name], patch, texture=texture)
     parts = name.split("x")
     if len(parts) != 3 or not all(part.isdigit() and int(part) for part in parts):
         raise SardinoError(f"a ViT is {', '.join(NAMED)} or WIDTHxBLOCKSxHEADS such as 192x12x3, not {name}")
     width, depth, heads = map(int, parts)
-    return ViTSize(width, depth, heads, patch)
+    return ViTSize(width, depth, heads, patch, texture=texture)
 
 
 class Recipe(Options):

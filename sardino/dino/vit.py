@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from sardino.dino.attention import LayerInput, patch_grid, patch_maps
 from sardino.dino.plain_attention import PlainAttention
 from sardino.dino.recipe import ViTSize
+from sardino.dino.texture import add_texture
 from sardino.errors import SardinoError
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -54,6 +55,8 @@ def build_vit(architecture: Architecture, drop_path: float = 0.0) -> VisionTrans
     )
     for block in vit.blocks:
         cast(Block, block).attn.__class__ = PlainAttention
+    if architecture.texture:
+        add_texture(vit)
     return vit
 
 

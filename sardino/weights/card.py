@@ -47,7 +47,7 @@ class SavedCard:
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
-        values = asdict(self)  # type: ignore[call-overload]
+        values = {**asdict(self), "architecture": self.architecture.to_dict()}  # type: ignore[call-overload]
         return {"format": self.FORMAT, "version": self.VERSION, **values, "channels": list(self.channels)}
 
     @classmethod
@@ -152,6 +152,9 @@ def model_card(
     limit = "- Weights from a synthetic world show that the method runs. They are no model of the Earth.\n"
     ends = [(name, f"{value:.4g}") for name, value in measured.items()]
     files = [(f"{name}.safetensors", f"`{digest}`") for name, digest in digests.items()]
+    textured = card.architecture.texture  # timm has no such patch embedding
+    with_timm = {"timm": timm_call(card.architecture, "teacher.safetensors")}
+    with_timm |= {"mean": _numbers(mean), "std": _numbers(std)}
     return _page(
         "backbone",
         card=card,
@@ -162,9 +165,9 @@ def model_card(
         origin=origin if synthetic is not None else "Whether the tiles were measured or simulated is not recorded.",
         data=_table("training data", "value", rows=card.trained_on.items()),
         statistics=_table("channel", f"mean ({unit})", f"standard deviation ({unit})", rows=statistics),
-        timm=timm_call(card.architecture, "teacher.safetensors"),
-        mean=_numbers(mean),
-        std=_numbers(std),
+        library="sardino" if textured else "timm",
+        texture=", which also see local deviations and the means about them" if textured else "",
+        alone="" if textured else _page("alone", card=card, shape=card.architecture, **with_timm),
         channels="".join(f"    {json.dumps(name)},\n" for name in card.channels),
         unit=json.dumps(unit),
         recipe=_table("setting", "value", rows=(card.recipe | card.run).items()),

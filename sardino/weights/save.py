@@ -40,7 +40,8 @@ def save_backbone(
         file = f"{name}.safetensors"
         said = {"version": card.VERSION, "network": name}
         said |= {part: content[part] for part in ("channels", "unit", "normalisation", "trained_on")}
-        said["timm"] = timm_call(card.architecture, file)
+        if not card.architecture.texture:
+            said["timm"] = timm_call(card.architecture, file)
         digests[name] = _write_weights(state, folder / file, {card.FORMAT: json.dumps(said)})
     _write_card(card, digests, folder, model_card(card, digests, measured or {}, warnings))
     return digests

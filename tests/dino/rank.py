@@ -17,7 +17,7 @@ from sardino.dino.pretrain import pretrain
 from sardino.dino.recipe import SMALL, Run
 from sardino.dino.vit import Architecture
 
-ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
+ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32, texture=True)
 RECIPE = SMALL.changed(hidden=32, bottleneck=16, prototypes=64, local_crops=2)
 NORMALISATION = Normalisation(("winter_vv", "winter_vh"), (0.0, 0.0), (1.0, 1.0))
 

@@ -53,6 +53,16 @@ def test_round_trip(saved: Saved) -> None:
     }
 
 
+def test_a_backbone_that_sees_texture_comes_back_and_is_not_called_timms(tmp_path: Path) -> None:
+    card = replace(CARD, architecture=Architecture(**ARCHITECTURE.to_dict(), texture=True))
+    vit = build_vit(card.architecture)
+    save_backbone(tmp_path, {"teacher": vit.state_dict()}, card)
+    again, read = load_backbone(tmp_path, ("vv", "vh"), "dB")
+    assert read == card and torch.equal(again.patch_embed.texture.weight, vit.patch_embed.texture.weight)
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "library_name: sardino" in page and "import timm" not in page and "see local deviations" in page
+
+
 def test_weights_alone_tell_what_they_are(saved: Saved) -> None:
     with safe_open(saved[0] / "student.safetensors", "pt") as file:
         said = json.loads(file.metadata()["sardino-backbone"])
