@@ -1,6 +1,5 @@
 """Patches: what their pixels amount to (a class, a mean), and how their tokens differ, as colours."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,9 +36,7 @@ def patch_classes(labels: NDArray[np.uint8], patch: int, classes: int, known: fl
 def patch_means(amount: NDArray[np.floating], patch: int) -> Float:
     """Mean of each patch's known pixels, (N, H, W) to (N, H / patch, W / patch); NaN where more than half are NaN."""
     blocks = patch_blocks(amount, patch).astype(np.float64)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a patch without a known pixel is NaN, as it should be
-        means = np.nanmean(blocks, axis=(2, 4))
+    means = np.ma.masked_invalid(blocks).mean((2, 4)).filled(np.nan)
     return np.where(2 * np.isfinite(blocks).sum((2, 4)) >= patch**2, means, np.nan)
 
 

@@ -86,3 +86,7 @@ def majority(matrix: Confusion) -> Confusion:
     result = np.zeros_like(matrix)
     np.put_along_axis(result, rows.argmax(-1)[..., None, None], rows[..., None], axis=-1)
     return result
+
+
+SCORES = {"miou": miou, "miou_all": miou_all, "accuracy": accuracy, "macro_f1": macro_f1}
+"""Scores of a matrix summed over the test set, by their names in records and tables."""

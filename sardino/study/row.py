@@ -23,7 +23,7 @@ from sardino.dino.batches import StoreTiles, TileSource, open_tiles
 from sardino.dino.runtime import best_device
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
-from sardino.evaluation.scores import RISING, accuracy, class_iou, macro_f1, majority, miou, miou_all
+from sardino.evaluation.scores import RISING, SCORES, class_iou, majority, miou
 from sardino.reporting.record import revision
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, row_kind, row_run, written
 from sardino.segmentation import kept_features
@@ -270,19 +270,20 @@ def train_cell(
     total = confusions.sum(0)
     present = total.sum(-1) > 0
     examples = experiment.tiles(model, experiment.example_ids, seed)
-    row: dict[str, Any] = {"table": 1 if experiment.encoding in ENCODINGS else 2, "regions": experiment.arm}
-    row |= {"encoding": written(experiment.encoding), "initialisation": experiment.initialisation}
-    row |= {"fraction": fraction, "draw": draw, "seed": seed}
-    row |= {"labelled_tiles": len(experiment.labelled_ids(fraction, draw)), "steps": len(result.losses), "lr": lr}
-    row["backbone_lr"] = None if model.vit is None else rate_of.get(experiment.initialisation)
-    row |= {"loss_first": result.loss_first, "loss_last": result.loss_last, "curve": result.curve}
-    row |= {"val_miou": result.validation_miou, "gain_last_fifth": result.gain_last_fifth}
-    scores = {"miou": miou, "miou_all": miou_all, "accuracy": accuracy, "macro_f1": macro_f1}
-    row |= {name: float(score(total)) for name, score in scores.items()}
-    row["class_iou"] = [float(v) if here else None for v, here in zip(class_iou(total), present, strict=True)]
-    row["miou_majority"] = float(miou(majority(total)))
-    row |= {"parameters": parameter_count(model), "decoder_parameters": parameter_count(model.decoder)}
-    row |= {"confusion_key": f"confusion_{fraction:g}_{draw}_{seed}", "wall_s": time.monotonic() - started}
+    row = {
+        **{"table": 1 if experiment.encoding in ENCODINGS else 2, "regions": experiment.arm},
+        **{"encoding": written(experiment.encoding), "initialisation": experiment.initialisation},
+        **{"fraction": fraction, "draw": draw, "seed": seed},
+        **{"labelled_tiles": len(experiment.labelled_ids(fraction, draw)), "steps": len(result.losses), "lr": lr},
+        "backbone_lr": None if model.vit is None else rate_of.get(experiment.initialisation),
+        **{"loss_first": result.loss_first, "loss_last": result.loss_last, "curve": result.curve},
+        **{"val_miou": result.validation_miou, "gain_last_fifth": result.gain_last_fifth},
+        **{name: float(score(total)) for name, score in SCORES.items()},
+        "class_iou": [float(v) if here else None for v, here in zip(class_iou(total), present, strict=True)],
+        "miou_majority": float(miou(majority(total))),
+        **{"parameters": parameter_count(model), "decoder_parameters": parameter_count(model.decoder)},
+        **{"confusion_key": f"confusion_{fraction:g}_{draw}_{seed}", "wall_s": time.monotonic() - started},
+    }
     if folder is None and (fraction, draw, seed) == (max(profile.fractions), 0, profile.seeds[0]):
         run = row_run(experiment.encoding, experiment.initialisation, experiment.arm)
         folder = experiment.space.segmenter(run)

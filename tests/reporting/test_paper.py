@@ -3,7 +3,7 @@
 import pytest
 
 from sardino.reporting.tables.claims import paper_side
-from sardino.reporting.tables.contrasts import CLAIMS
+from sardino.reporting.tables.contrasts import CLAIMS, OPTIONS, PLACE
 from sardino.reporting.tables.paper import CellKey, paper, paper_arm, paper_cells
 
 INCONSISTENT = {"tokens-gain-few-labels", "large-vit-attention-gain", "large-vit-tokens-gain"}
@@ -36,6 +36,27 @@ def test_claims_have_distinct_ids_and_known_cells() -> None:
     assert len({claim.id for claim in CLAIMS}) == len(CLAIMS)
     assert {key for claim in CLAIMS for contrast in claim.contrasts for key in contrast.keys} <= set(paper_cells())
     assert all(claim.contrasts or claim.measured for claim in CLAIMS)
+
+
+def test_nothing_that_the_file_says_of_a_claim_is_left_unread() -> None:
+    known = {
+        "id",
+        "section",
+        "claim",
+        "says",
+        "partial",
+        "measured",
+        "label",
+        "each",
+        "cells",
+        "parts",
+        *PLACE,
+        *OPTIONS,
+    }
+    for told in paper()["claims"]:
+        for part in (told, *told.get("parts", ())):
+            assert part.keys() <= known and set(part.get("each", ())) <= set(PLACE)
+            assert all(cell.keys() <= set(PLACE) for cell in part.get("cells", ()))
 
 
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)

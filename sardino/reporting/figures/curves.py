@@ -31,7 +31,6 @@ PANELS = {
 NATS = ("loss", "teacher_entropy", "batch_entropy")
 FROM_ZERO = ("kl", "feature_std", "effective_rank", "distance", *NATS)
 LINES = ("-", "--", "-.", ":")
-STYLES = ("-", "--", ":", "-.")
 COLUMNS = 3
 
 
@@ -116,7 +115,7 @@ def draw_training(
     figure.suptitle(title)
     left, right = figure.subplots(1, 2)
     for number, (name, values) in enumerate(losses.items()):
-        style = {"color": PALETTE[number % len(PALETTE)], "linestyle": STYLES[number // len(PALETTE) % len(STYLES)]}
+        style = {"color": PALETTE[number % len(PALETTE)], "linestyle": LINES[number // len(PALETTE) % len(LINES)]}
         left.plot(values, linewidth=1, label=name, **style)
         looks = [(look["step"], look["val_miou"]) for look in curves[name]]
         right.plot(*zip(*looks, strict=True), linewidth=1, marker="o", markersize=2.5, **style)

@@ -1,6 +1,8 @@
 """Figure 1: the pipeline, from radar tiles to land-cover maps; and the views that DINO's networks see of a tile."""
 
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
@@ -12,8 +14,7 @@ from sardino.reporting.figures.panels import Floats, sar_composite
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 from sardino.reporting.record import provenance
 
-BLUE, ORANGE, GREEN, PINK = PALETTE[:4]
-Point = tuple[float, float]
+COLOURS = dict(zip(("blue", "orange", "green", "pink"), PALETTE, strict=False)) | {"grey": MUTED, "ink": INK}
 
 
 @styled
@@ -23,53 +24,17 @@ def draw_pipeline() -> Figure:
     axes = figure.subplots()
     axes.set(xlim=(-0.5, 100.5), ylim=(0, 62))
     axes.axis("off")
-    _pretraining(axes)
-    _finetuning(axes)
-    return figure
-
-
-def _pretraining(axes: Axes) -> None:
-    axes.text(0, 60.5, "1  Pre-training without labels (DINO)", fontsize=9, fontweight="bold", color=INK)
-    _box(axes, 0, 38, 15, 12, "Sentinel-1 tile\n4 seasons x\nVV, VH, VV-VH\n12 channels", MUTED)
-    _box(axes, 21, 46.5, 15, 8.5, "2 large crops\nflip", BLUE)
-    _box(axes, 21, 33, 15, 8.5, "small crops\nflip", BLUE)
-    _arrow(axes, (15, 46), (21, 50.5))
-    _arrow(axes, (15, 42), (21, 37.5))
-    _box(axes, 43, 46.5, 17, 8.5, "Teacher\nViT + head", ORANGE)
-    _box(axes, 43, 33, 17, 8.5, "Student\nViT + head", GREEN)
-    _arrow(axes, (36, 51), (43, 51))
-    _arrow(axes, (36, 37), (43, 37))
-    _arrow(axes, (36, 48.5), (43, 40.5))
-    _arrow(axes, (49, 41.5), (49, 46.5), color=ORANGE, dashed=True)
-    axes.text(50, 43.9, "moving average", fontsize=7, color=ORANGE, va="center")
-    _box(axes, 66, 46.5, 15, 8.5, "centre, sharpen\nsoftmax", ORANGE)
-    _box(axes, 66, 33, 15, 8.5, "softmax", GREEN)
-    _arrow(axes, (60, 51), (66, 51))
-    _arrow(axes, (60, 37), (66, 37))
-    _box(axes, 86, 38.5, 14, 11, "cross-entropy\nbetween\ndifferent views", PINK)
-    _arrow(axes, (81, 50), (86, 46.5))
-    _arrow(axes, (81, 38), (86, 41.5))
-    axes.text(73.5, 56, "no gradient", fontsize=7, color=MUTED, ha="center")
-
-
-def _finetuning(axes: Axes) -> None:
     axes.axhline(30, color="#DDDDDD", linewidth=0.8)
-    axes.text(0, 26.5, "2  Fine-tuning on few labels", fontsize=9, fontweight="bold", color=INK)
-    _box(axes, 0, 8, 15, 10, "Sentinel-1 tile", MUTED)
-    _box(axes, 22, 8, 16, 10, "pre-trained ViT\nfrozen or not", GREEN)
-    _arrow(axes, (15, 13), (22, 13))
-    _arrow(axes, (53, 33), (32, 18), color=GREEN, dashed=True)
-    _box(axes, 45, 15.5, 18, 8.5, "attention maps\none per head", BLUE)
-    _box(axes, 45, 2, 18, 8.5, "patch tokens, without\nthe class token", BLUE)
-    _arrow(axes, (38, 15), (45, 19.5))
-    _arrow(axes, (38, 11), (45, 6.5))
-    _box(axes, 69, 15.5, 12, 8.5, "U-Net", PINK)
-    _box(axes, 69, 2, 12, 8.5, "convolutional\ndecoder", PINK)
-    _arrow(axes, (63, 19.7), (69, 19.7))
-    _arrow(axes, (63, 6.2), (69, 6.2))
-    _box(axes, 87, 8, 13, 10, "land cover\nof each pixel", MUTED)
-    _arrow(axes, (81, 19.5), (87, 15.5))
-    _arrow(axes, (81, 6.5), (87, 10.5))
+    drawn = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    for x, y, width, height, colour, text in drawn["boxes"]:
+        _box(axes, x, y, width, height, text, COLOURS[colour])
+    for start, end, colour, stroke in drawn["arrows"]:
+        dashes = (0, (4, 2)) if stroke == "dashed" else "solid"
+        style = {"arrowstyle": "-|>", "mutation_scale": 8, "shrinkA": 0, "shrinkB": 0, "linewidth": 1.0}
+        axes.add_patch(FancyArrowPatch(start, end, color=COLOURS[colour], linestyle=dashes, **style))
+    for x, y, text, style in drawn["texts"]:
+        axes.text(x, y, text, **{**style, "color": COLOURS[style.get("color", "ink")]})
+    return figure
 
 
 def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str, color: str) -> None:
@@ -78,11 +43,6 @@ def _box(axes: Axes, x: float, y: float, width: float, height: float, text: str,
     shape.set(edgecolor=color, facecolor=to_rgba(color, 0.10))
     axes.add_patch(shape)
     axes.text(x + width / 2, y + height / 2, text, ha="center", va="center", fontsize=7.5, color=INK, linespacing=1.25)
-
-
-def _arrow(axes: Axes, start: Point, end: Point, color: str = MUTED, dashed: bool = False) -> None:
-    style = {"linestyle": (0, (4, 2)) if dashed else "solid", "linewidth": 1.0, "color": color}
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=8, shrinkA=0, shrinkB=0, **style))
 
 
 @styled

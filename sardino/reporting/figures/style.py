@@ -1,6 +1,7 @@
 """How every figure looks and how it is saved: one type size range, one palette, the same bytes each time."""
 
 import io
+import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +14,7 @@ from sardino.data.tiles.landcover import Legend
 from sardino.files import whole
 
 WIDTH = 7.2  # inches: the text width of an A4 page
-STYLE: dict[str, Any] = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib, hence the same on every machine
-    **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 8),
-    **{"xtick.labelsize": 7, "ytick.labelsize": 7, "legend.fontsize": 7.5, "figure.titlesize": 9.5},
-    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
-    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
-    **{"axes.edgecolor": "#555555", "grid.color": "#DDDDDD", "grid.linewidth": 0.5, "lines.linewidth": 1.4},
-    **{"image.interpolation": "nearest", "pdf.fonttype": 42},
-    **dict.fromkeys(("savefig.facecolor", "figure.facecolor"), "white"),
-}
+STYLE: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 # Okabe and Ito's colours, told apart with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK, MUTED, PALE = "#222222", "#6B6B6B", "#F1F1F1"

@@ -8,22 +8,14 @@ import pandas as pd
 from sardino.data.tiles.tile import LAYERS
 from sardino.evaluation.attention_scores import MIDDLE, POSITION
 from sardino.reporting.record import provenance
-from sardino.reporting.tables.render import Form, document
+from sardino.reporting.tables.render import NOTES, Form, document
 
 SHOWN = "separation"  # the measure of the figure and the table: a rank correlation, whichever way it points
 SIGNED = ("auc", "spearman")  # the measures that tell which way
 WAYS = {1: "+", -1: "\N{MINUS SIGN}", 0: "\N{PLUS-MINUS SIGN}"}
 COARSE = "landcover_300m"  # the labels once more, coarser: in attention_scores.csv only
 BEST = 3
-HOW_TO_READ = (
-    "Each entry: separation, the size of the rank correlation in a tile (|2 AUC - 1| for a class, |Spearman's| for an "
-    "amount), mean over tiles, beyond the best of three nulls - the closest head of an untrained ViT, the reference "
-    "moved round the tile, the head's mean map over other bands - with its 95 % interval over bands; (+) the head "
-    "attends to it, (\N{MINUS SIGN}) avoids it, (\N{PLUS-MINUS SIGN}) the one or the other from tile to tile. "
-    "Position: share of a head's variance over tiles and patches that the place of the patch alone explains, "
-    "cross-validated over bands. No correction for the number of pairs: of pairs without any relation up to one in "
-    "forty would be listed."
-)
+HOW_TO_READ = NOTES["attention"]
 Column = tuple[str, str, str]  # layer, class and title
 
 

@@ -9,22 +9,15 @@ import pandas as pd
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
 from sardino.evaluation.label_efficiency import Factor, factor, labels_needed
-from sardino.evaluation.scores import accuracy, class_iou, macro_f1, miou, miou_all, miou_batches
+from sardino.evaluation.scores import SCORES, class_iou, miou_batches
 from sardino.reporting.rows import ENCODINGS
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.contrasts import gain
 from sardino.reporting.tables.paper import BASELINES, TITLES, CellKey, paper_cells
-from sardino.reporting.tables.render import Form, document, marked, rising_note
+from sardino.reporting.tables.render import NOTES, Form, document, marked, rising_note
 
-SCORES = {"miou": miou, "miou_all": miou_all, "accuracy": accuracy, "macro_f1": macro_f1}
-"""Scores of a matrix summed over the test set; each gets an interval."""
 COLUMNS = ["table", "regions", "encoding", "initialisation", "baseline", "fraction", "labelled_tiles", "draws", "seeds"]
 COLUMNS += ["factor", "low", "high", "least", "most", "told", "paper_told", "rising", "labels", "derived", "synthetic"]
-HOW_TO_READ = (
-    "Factor: how many times the labels the baseline needs for the same mIoU [95 % interval]. The baseline's curve runs "
-    'over the logarithm of labelled tiles and is never extrapolated: "> 10" is more than its most labels can tell, '
-    '"< 1" less than its fewest.'
-)
 
 
 def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
@@ -46,10 +39,7 @@ def metrics_table(cells: Cells, classes: Sequence[str]) -> pd.DataFrame:
             low, high = cells.interval(key, statistic)
             row |= {name: float(statistic(summed).mean()), f"{name}_low": low, f"{name}_high": high}
         row["miou_batches"] = float(np.mean([miou_batches(each) for each in matrices]))
-        iou = class_iou(summed)  # (repetitions, n)
-        known = np.isfinite(iou)
-        mean = np.where(known, iou, 0).sum(0) / np.maximum(known.sum(0), 1)
-        values = np.where(known.any(0), mean, np.nan)
+        values = np.ma.masked_invalid(class_iou(summed)).mean(0).filled(np.nan)  # over repetitions that know a class
         row |= {"iou_" + "_".join(each): value for each, value in zip(words, values, strict=True)}
         rows.append({**row, **cells.source})
     return pd.DataFrame(rows)
@@ -150,4 +140,4 @@ def render_efficiency(frame: pd.DataFrame, cells: Cells, form: Form = "text") ->
         arm = f"{TITLES[encoding]}{', ' + regions if regions else ''}"
         rows.append([arm, TITLES[initialisation], against, *(told.get(fraction, "-") for fraction in fractions)])
     title = f"Label efficiency ({cells.provenance}): what an arm is worth in labels of its baseline"
-    return document(form, title, (heads, rows), f"{HOW_TO_READ} {cells.caution}{rising_note(frame)}")
+    return document(form, title, (heads, rows), f"{NOTES['efficiency']} {cells.caution}{rising_note(frame)}")

@@ -1,7 +1,9 @@
 """The one writer of tables for readers: plain text, Markdown and LaTeX, laid out like the paper's."""
 
 import textwrap
+import tomllib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -14,6 +16,7 @@ from sardino.reporting.tables.tables import arms_and_floors
 
 Form = Literal["text", "markdown", "latex"]
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows
+NOTES: dict[str, str] = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
 HOW_TO_READ = "Each cell: this run's mIoU [its interval] (the paper's)."
 ABOUT_FLOORS = f"Each floor learns from {PIXELS:,} pixels of the same labelled tiles at most. Channels: "
 ABOUT_FLOORS += f"{FEATURES['channels']}; channels and surroundings: {FEATURES['surroundings']}."
