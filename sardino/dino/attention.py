@@ -76,12 +76,9 @@ def class_attention(vit: nn.Module, images: Tensor, blocks: Sequence[int] = (-1,
         images: (B, C, H, W) float, normalised; H and W divide into patches.
         blocks: which, from the front or, negative, from the end.
 
-    Returns:
-        per block (B, heads, h, w), times the number of patches, so that an even spread is about 1: exactly 1 where the
-        class token keeps nothing for itself.
-
-    Raises:
-        SardinoError: no class token, no such block, a size that is not whole patches, a layer of another kind.
+    Returns per block (B, heads, h, w), times the number of patches, so that an even spread is about 1: exactly 1 where
+    the class token keeps nothing for itself. Raises SardinoError: no class token, no such block, a size that is not
+    whole patches, a layer of another kind.
     """
     _require_class_token(vit)
     grid = patch_grid(vit, images)
@@ -113,11 +110,8 @@ def softmax_rows(query: Tensor, key: Tensor) -> Tensor:
 def patch_attention(vit: nn.Module, images: Tensor, points: Sequence[tuple[int, int]], block: int = -1) -> Tensor:
     """Attention that chosen patches pay to each patch, as `class_attention`; no class token is needed.
 
-    Args:
-        points: (row, column) of the patches in the grid; one outside it is refused.
-
-    Returns:
-        (B, heads, points, h, w), times the number of patches.
+    `points`: (row, column) of the patches in the grid; one outside it is refused. Returns (B, heads, points, h, w),
+    times the number of patches.
     """
     height, width = patch_grid(vit, images)
     for row, column in points:
@@ -134,11 +128,7 @@ def rollout(vit: nn.Module, images: Tensor, residual: float = 0.5) -> Tensor:
     The matrices of all blocks, averaged over heads and mixed with the identity for the residual connection, are
     multiplied; here a single row runs through them from the last to the first, a few rows of a matrix at a time.
 
-    Args:
-        residual: share of the identity.
-
-    Returns:
-        (B, h, w), times the number of patches.
+    `residual`: share of the identity. Returns (B, h, w), times the number of patches.
     """
     _require_class_token(vit)
     grid = patch_grid(vit, images)
@@ -167,8 +157,7 @@ def patch_tokens(vit: nn.Module, images: Tensor) -> Tensor:
 def layer_inputs(vit: nn.Module, images: Tensor, blocks: Sequence[int]) -> list[LayerInput]:
     """What the attention layers of some blocks are given, in the order asked; later blocks are not computed.
 
-    Raises:
-        SardinoError: no such block, or one without a single attention layer.
+    Raises SardinoError: no such block, or one without a single attention layer.
     """
     layers = list(getattr(vit, "blocks", ()))
     wanted: list[SelfAttention] = []

@@ -23,11 +23,8 @@ CACHED_BYTES = 1 << 19  # of image, which a core's own cache holds while all vie
 def random_boxes(count: int, height: int, width: int, scale: tuple[float, float], generator: torch.Generator) -> Tensor:
     """Crop boxes that lie inside an image of so many pixels, drawn by a CPU generator.
 
-    Args:
-        scale: smallest and largest share of the image's area.
-
-    Returns:
-        (count, 4) float: top, left, height, width in pixels; aspect ratio 3:4 to 4:3, drawn in its logarithm.
+    `scale`: smallest and largest share of the image's area. Returns (count, 4) float: top, left, height, width in
+    pixels; aspect ratio 3:4 to 4:3, drawn in its logarithm.
     """
     area = torch.empty(count).uniform_(*scale, generator=generator) * (height * width)
     ratio = torch.empty(count).uniform_(math.log(3 / 4), math.log(4 / 3), generator=generator).exp()
@@ -65,8 +62,7 @@ def crop_views(
             memory saves the system's handing out fresh pages, which takes longer than the resampling.
         statistics: mean and standard deviation per channel, (C, 1, 1) each, to normalise the views with; None for not.
 
-    Returns:
-        (B, C, size, size) per view; `outs` where given. Refused where anything is of another shape or kind.
+    Returns (B, C, size, size) per view; `outs` where given. Refused where anything is of another shape or kind.
     """
     if images.ndim != 4 or images.numel() == 0 or images.requires_grad:
         raise SardinoError(f"crops need pixels (B, C, H, W) without gradient, not {tuple(images.shape)}: detach them")

@@ -73,8 +73,7 @@ def teacher_probabilities(logits: Tensor, centre: Tensor, temperature: float) ->
 def update_centre(centre: Tensor, mean: Tensor, momentum: float) -> None:
     """C <- m C + (1 - m) mean, in place; m is 0.99 in the paper, 0.9 in the reference.
 
-    Args:
-        centre, mean: (1, K); the mean is of the teacher's raw logits over a whole batch, over all ranks.
+    `centre`, `mean`: (1, K); the mean is of the teacher's raw logits over a whole batch, over all ranks.
     """
     centre.lerp_(mean.to(centre.dtype), 1 - momentum)
 

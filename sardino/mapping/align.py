@@ -1,5 +1,9 @@
 """Attention of overlapping windows on one scale: each has a softmax of its own."""
 
+from collections.abc import Iterator
+from functools import lru_cache
+from itertools import product
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array, csc_array, eye_array
@@ -29,14 +33,14 @@ def align_windows(
         valid: (rows, columns) whether a cell has a valid pixel; a patch without one counts nowhere.
         cells: along the side of a patch.
 
-    Returns:
-        (windows, heads); 1 for windows of which nothing is valid.
+    Returns (windows, heads); 1 for windows of which nothing is valid.
     """
     (count, _, height, width), across = maps.shape, len(layout.columns.starts)
     starts = [(top // cells, left // cells) for top in layout.rows.starts for left in layout.columns.starts]
     rows, columns = ((axis.profile[cells // 2 :: cells], axis.total[cells // 2 :: cells]) for axis in layout.axes)
     profile = np.outer(rows[0], columns[0]).astype(np.float64)
 
+    @lru_cache(across + 2)  # a window's neighbours come before the next row ends
     def weight_of(number: int) -> Floats:
         top, left = (cells * start for start in starts[number])
         seen = valid[top : top + cells * height, left : left + cells * width]
@@ -49,29 +53,30 @@ def align_windows(
         return share
 
     pairs, weights, differences = [], [], []
-    for number, (top, left) in enumerate(starts):
-        weight = weight_of(number)
-        for down, right in NEIGHBOURS:
-            other = number + down * across + right
-            if other >= count or not 0 <= number % across + right < across:
-                continue
-            (y, theirs_y), (x, theirs_x) = (
-                _shared(top, starts[other][0], height),
-                _shared(left, starts[other][1], width),
-            )
-            two = np.stack([maps[number][:, y, x], maps[other][:, theirs_y, theirs_x]]).astype(np.float64)
-            both = weight[y, x] * weight_of(other)[theirs_y, theirs_x] * (two > 0).all((0, 1))
-            if both.any():
-                log, amount = np.log(two, where=both > 0, out=np.zeros_like(two)), both.sum()
-                pairs.append((number, other))
-                weights.append(amount)
-                differences.append(((log[1] - log[0]) * both).sum((1, 2)) / amount)
+    for number, other in _neighbours(count, across):
+        shared = zip(starts[number], starts[other], (height, width), strict=True)
+        ours, theirs = zip(*(_shared(*each) for each in shared), strict=True)
+        two = np.stack([maps[number][:, *ours], maps[other][:, *theirs]]).astype(np.float64)
+        both = weight_of(number)[ours] * weight_of(other)[theirs] * (two > 0).all((0, 1))
+        if both.any():
+            log, amount = np.log(two, where=both > 0, out=np.zeros_like(two)), both.sum()
+            pairs.append((number, other))
+            weights.append(amount)
+            differences.append(((log[1] - log[0]) * both).sum((1, 2)) / amount)
     factors = np.ones(maps.shape[:2])
     if pairs:
         factors = np.exp(_solved(count, np.array(pairs), np.array(weights), np.array(differences)))
     sums = np.array([(maps[number] * share_of(number)).sum((1, 2)) for number in range(count)])
     factors = factors * sums.sum(0) / np.maximum((factors * sums).sum(0), np.finfo(np.float64).tiny)
     return np.where(sums.any(1, keepdims=True), factors, 1).astype(np.float32)
+
+
+def _neighbours(count: int, across: int) -> Iterator[tuple[int, int]]:
+    """Pairs of windows that are compared, each once, of so many in rows of `across`."""
+    for number, (down, right) in product(range(count), NEIGHBOURS):
+        other = number + down * across + right
+        if other < count and 0 <= number % across + right < across:
+            yield number, other
 
 
 def _solved(count: int, pairs: NDArray[np.int64], weights: Floats, differences: Floats) -> Floats:

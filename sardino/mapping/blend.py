@@ -1,6 +1,7 @@
 """The engine: windows through the network in batches, blended where they overlap, written as rows become final."""
 
 import copy
+import itertools
 import queue
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
@@ -16,9 +17,9 @@ from torch import Tensor
 
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.mapping.model import ModelScene
-from sardino.mapping.products import Product
+from sardino.mapping.products import LandCoverMap, Product
 from sardino.mapping.resume import PartialMap
-from sardino.mapping.windows import Layout
+from sardino.mapping.windows import Layout, stride_of
 
 ROWS_AHEAD = 2  # rows of windows that are read while one is in use
 BATCHES_AHEAD = 2  # batches that wait beside those being computed, so that no thread waits for the sums
@@ -37,7 +38,7 @@ def blend(
     Of rows before `begin` (stripe, row), taken again for what they say of later ones, nothing is written.
     """
     layout, rows = partial.layout, partial.layout.rows
-    weight = torch.from_numpy(np.outer(rows.profile, layout.columns.profile)).to(device)
+    weight = torch.from_numpy(layout.weight).to(device)
     width, stripe = layout.columns.window, -1
     for each, maps in predicted:
         row = each.row
@@ -53,6 +54,18 @@ def blend(
                 _write(sums[:, :count], row, product, partial)
             sums = F.pad(sums[:, count:], (0, 0, 0, count))
         yield each
+
+
+@torch.inference_mode()
+def blend_images(product: LandCoverMap, images: Tensor) -> Tensor:
+    """Small normalised images (B, C, H, W), in memory and at once: weighted sums (B, planes, H, W) of their windows."""
+    window, stride = product.window_px, stride_of(product.window_px, None, product.model.step_px)
+    layout = Layout.of((images.shape[2], images.shape[3]), window, stride, product.cell, 1)
+    sums, weight = torch.zeros(len(images), product.planes, *images.shape[2:]), torch.from_numpy(layout.weight)
+    for top, left in itertools.product(layout.rows.starts, layout.columns.starts):
+        here = ..., slice(top, top + window), slice(left, left + window)
+        sums[here] += product.predict(images[here]) * weight
+    return sums
 
 
 def _write(sums: Tensor, row: "WindowRow", product: Product, partial: PartialMap) -> None:

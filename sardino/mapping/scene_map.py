@@ -38,11 +38,8 @@ def make_map(
         track: shows how far the windows are.
         say: is told each doubt before the work begins.
 
-    Returns:
-        The doubts: what could not be checked or may matter, as sentences.
-
-    Raises:
-        SardinoError: an input that does not fit, a file that is in the way, a full disk.
+    Returns the doubts: what could not be checked or may matter, as sentences. Raises SardinoError: an input that does
+    not fit, a file that is in the way, a full disk.
     """
     _check_targets(job)
     device = torch.device(job.device or best_device())

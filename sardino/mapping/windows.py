@@ -87,6 +87,11 @@ class Layout:
         rows, columns = axes
         return cls(rows, columns, cell, across)
 
+    @cached_property
+    def weight(self) -> NDArray[np.float32]:
+        """(window, window) of a window's cells."""
+        return np.outer(self.rows.profile, self.columns.profile)
+
     @property
     def axes(self) -> tuple[Axis, Axis]:
         return self.rows, self.columns

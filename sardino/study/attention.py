@@ -1,10 +1,9 @@
 """What an arm's backbone makes of tiles, scored against reference layers and put into columns for Figure 5."""
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,13 +23,14 @@ from sardino.dino.vit import build_vit, freeze
 from sardino.evaluation.attention_scores import Reference, alignment, attention_scores, block_mean
 from sardino.evaluation.map_scores import attention_mask
 from sardino.evaluation.patches import patch_classes, patch_means, token_pca
+from sardino.mapping.blend import blend_images
 from sardino.mapping.model import load_landcover
-from sardino.mapping.windows import Layout, stride_of
+from sardino.mapping.products import LandCoverMap
 from sardino.reporting.figures.places import ComparisonColumn
 from sardino.reporting.record import read_record
 from sardino.reporting.rows import row_run
 from sardino.study.workspace import Workspace
-from sardino.weights.card import Card, SegmenterCard
+from sardino.weights.card import Card
 from sardino.weights.save import load_backbone
 
 BATCH = 64
@@ -111,7 +111,6 @@ def example_ids(space: Workspace, arm: str) -> list[str]:
     return ids
 
 
-@torch.inference_mode()
 def predicted(space: Workspace, arm: str, backscatter: NDArray[np.float32]) -> dict[str, NDArray[np.uint8]]:
     """Land cover (N, H, W) class index from attention alone, and from backscatter with attention.
 
@@ -120,15 +119,9 @@ def predicted(space: Workspace, arm: str, backscatter: NDArray[np.float32]) -> d
     """
     maps = {}
     for encoding in ("attention", "unet_attention"):
-        model = load_landcover(space.segmenter(row_run(encoding, "unfrozen", arm)))
-        images, window = torch.from_numpy(model.normalisation.apply(backscatter)), model.card.architecture.tile_px
-        layout = Layout.of(backscatter.shape[-2:], window, stride_of(window, None, model.step_px), 1, 1)
-        weight = torch.from_numpy(np.outer(layout.rows.profile, layout.columns.profile))
-        sums = torch.zeros(len(images), len(cast(SegmenterCard, model.card).classes), *images.shape[-2:])
-        for top, left in itertools.product(layout.rows.starts, layout.columns.starts):
-            here = ..., slice(top, top + window), slice(left, left + window)
-            sums[here] += model.network(images[here]).softmax(1) * weight
-        maps[encoding] = sums.argmax(1).numpy().astype(np.uint8)
+        product = LandCoverMap(load_landcover(space.segmenter(row_run(encoding, "unfrozen", arm))))
+        images = torch.from_numpy(product.model.normalisation.apply(backscatter))
+        maps[encoding] = blend_images(product, images).argmax(1).numpy().astype(np.uint8)
     return maps
 
 
