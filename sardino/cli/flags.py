@@ -23,7 +23,6 @@ Direction = Annotated[
     "Direction in which bands follow each other on the ground, degrees from east, counter-clockwise: 0 goes east, "
     "bands run north-south; 90 goes north.",
 ]
-Angle = Annotated[float | None, Option(hidden=True, help="The old name of --direction.")]
 
 
 def add_commands(app: Typer, *commands: Command, **settings: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt
 from typer import Typer, echo
 
-from sardino.cli.flags import Angle, Direction, Overwrite, Texts, add_commands, columns_and_rows, shown, with_options
+from sardino.cli.flags import Direction, Overwrite, Texts, add_commands, columns_and_rows, shown, with_options
 from sardino.errors import SardinoError
 from sardino.options import Count, Flag, Options, Share
 
@@ -241,7 +241,6 @@ def world(
     gaps: Annotated[bool, "With frames and borders that a season lacks."] = False,
     zstd: Annotated[bool, "A smaller store that reads slower."] = False,
     workers: Annotated[Count, "Threads."] = 2,
-    angle: Angle = None,
 ) -> None:
     """Make a tile store of the synthetic world.
 
@@ -257,7 +256,7 @@ def world(
     columns, rows = columns_and_rows(tiles, "--tiles", "8x8")
     source = World(seed=seed, composite=composite, gaps=gaps)
     grid = [tile for name in region or ["europe"] for tile in source.tiles(name, tile_px, columns, rows)]
-    splits, band = split_regions(grid, bands, direction if angle is None else angle)
+    splits, band = split_regions(grid, bands, direction)
     facts = source.metadata()
     made: dict[str, Any] = {"channels": CHANNELS, "legend": WORLDCOVER, "product": facts["product"], "metadata": facts}
     made |= {"synthetic": True, "bands": band, "compression": "zstd" if zstd else "none", "workers": workers}
@@ -293,7 +292,6 @@ def import_(
     tile_px: TilePx = 96,
     bands: Bands = 20,
     direction: Direction = 30.0,
-    angle: Angle = None,
 ) -> None:
     """Make a tile store of a folder of real chips.
 
@@ -303,8 +301,7 @@ def import_(
     from sardino.data.sources.folder.source import import_folder
     from sardino.data.sources.folder.specification import FolderSpec
 
-    described, direction = FolderSpec.load(spec), direction if angle is None else angle
-    echo(import_folder(folder, described, out, tile_px, bands, direction, progress=shown("tiles")))
+    echo(import_folder(folder, FolderSpec.load(spec), out, tile_px, bands, direction, progress=shown("tiles")))
 
 
 add_commands(app, stac, earthengine, m3leo, geetiles)

@@ -2,15 +2,16 @@
 
 from dataclasses import astuple
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import NonNegativeInt
 from typer import Argument, Exit, Option, echo
 
-from sardino.cli.flags import Texts, assignment, show_table
+from sardino.cli.flags import Texts, assignment, show_table, with_options
 from sardino.errors import SardinoError
 from sardino.files import write_text
 from sardino.options import Count, Flag
+from sardino.study.cluster import Cluster, Kubernetes, Slurm
 from sardino.study.workspace import Workspace, project_root
 
 HEAD = ["run", "notebook", "arm", "encoding", "initialisation", "labels %", "seeds", "after"]
@@ -22,6 +23,7 @@ ProfileOption = Annotated[str, "What to run: smoke, laptop, real, paper, or a .t
 Data = Annotated[str, "Folder of real chips; only the real profile needs one."]
 
 
+@with_options(Slurm)
 def reproduce(
     profile: Profile = "laptop",
     data: Data = "",
@@ -29,13 +31,8 @@ def reproduce(
     only: Annotated[Texts, "A run's name (see plan); with all it needs."] = None,
     retries: Annotated[NonNegativeInt, "How often a failed run is tried again."] = 1,
     slurm: Annotated[bool, "Each run is a job of this SLURM cluster."] = False,
-    partition: Annotated[str, "SLURM partition; the cluster's default otherwise."] = "",
-    account: Annotated[str, "SLURM account; your default otherwise."] = "",
-    jobs: Annotated[Count, "SLURM jobs at a time."] = 20,
-    device: Annotated[str, "What a job runs on: its time and memory follow (see plan)."] = "cpu-1",
-    hours: Annotated[float | None, "The longest a SLURM job may ask for."] = None,
-    sbatch: Annotated[str, "More for sbatch, as in '--gres=gpu:1'."] = "",
     kubernetes: Annotated[Path | None, "Runs are Kubernetes jobs, as this folder of `sardino kubernetes` says."] = None,
+    **jobs: Any,
 ) -> None:
     """Make all tables and figures of a profile.
 
@@ -43,12 +40,11 @@ def reproduce(
     A run that fails leaves its notebook, with the traceback, in build/<profile>/failed/; the others finish.
     It is tried again first, unless its fault is one of the input, which another try would meet again.
     """
-    from sardino.study.cluster import Cluster, Kubernetes, Slurm
     from sardino.study.reproduce import reproduce as run_all
 
-    cluster: Cluster | None = Kubernetes(device, hours, kubernetes) if kubernetes else None
-    if slurm:
-        cluster = Slurm(device, hours, partition, account, jobs, sbatch)
+    cluster: Cluster | None = Slurm(**jobs) if slurm else None
+    if kubernetes and not slurm:
+        cluster = Kubernetes(folder=kubernetes, device=jobs["device"], hours=jobs["hours"])
     raise Exit(run_all(profile, data, cores, only or (), retries=retries, cluster=cluster))
 
 
@@ -67,7 +63,7 @@ def kubernetes(folder: Annotated[Path, "Where to; nothing there is overwritten."
 def plan(
     profile: Profile = "laptop",
     named: Annotated[str, "The same as the argument.", Flag("--profile")] = "",
-    device: Annotated[str, "What a run gets: here (measured now), cpu-1, rtx4090, a100, h100."] = "here",
+    device: Annotated[str, "What a run gets: here (measured now), cpu-1, cpu-8, rtx4090, a100, h100."] = "here",
     csv: Annotated[Path | None, "Write the table to this file as well."] = None,
     compare: Annotated[bool, "Beside what the runs took."] = False,
 ) -> None:
@@ -97,9 +93,10 @@ def plan(
             after = needs if needs.count(" ") < 2 else f"{len(needs.split())} runs"
             table.append([*texts, after, *(f"{value:.3g}" for value in (tflop, memory, disk, hours))])
         show_table([HEAD, *table])
-        tflop, hours, disk = (sum(getattr(row, name) for row in rows) for name in ("tflop", "hours", "disk_gb"))
-        most = max(row.memory_gb for row in rows)
-        echo(f"total {tflop:.3g} TFLOP, {hours:.3g} h in a row, {disk:.3g} GB of disk, {most:.3g} GB of memory")
+        tflop, disk, most = sum(r.tflop for r in rows), sum(r.disk_gb for r in rows), max(r.memory_gb for r in rows)
+        how = f"with {given.at_once} at a time" if given.at_once > 1 else "in a row"
+        hours = f"{forecast.together_h(rows, given.at_once):.3g} h {how}"
+        echo(f"total {tflop:.3g} TFLOP, {hours}, {disk:.3g} GB of disk, {most:.3g} GB of memory")
         if large := [row.name for row in rows if row.memory_gb > given.memory_gb]:
             remedy = "bfloat16 takes about half, `accumulate` and `checkpointing` of a pre-training take less"
             echo(f"more than the device's {given.memory_gb:.3g} GB: {', '.join(large)}; {remedy}")

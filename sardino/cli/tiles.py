@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import NonNegativeInt
-from typer import Argument, Exit, Option, Typer, echo
+from typer import Argument, Exit, Typer, echo
 
 from sardino.cli import rasters
 from sardino.cli.flags import Direction, add_commands, show_table, shown, with_options
@@ -168,7 +168,6 @@ def split(
     foreign: Annotated[str | None, "Partition (see intersect) whose cells stay whole. --foreign_tiles_name."] = None,
     drop: Annotated[bool, "Leave out tiles of split 'none'."] = False,
     out: Changed = None,
-    bearing: Annotated[float | None, Option(hidden=True, help="The old --direction, clockwise from north.")] = None,
 ) -> None:
     """Share tiles out to train, val and test, region by region (geetiles split).
 
@@ -183,7 +182,6 @@ def split(
     shares = percent.replace(",", "/").split("/")
     if len(shares) != 3 or not all(share.strip().isdecimal() for share in shares):
         raise SardinoError(f"--percent takes train/val/test in whole percent, for example 60/20/20, not '{percent}'")
-    direction = direction if bearing is None else 90.0 - bearing
     options: dict[str, Any] = {"bands": bands, "block_km": block_km, "buffer_m": buffer_m, "seed": seed}
     options |= {"direction_deg": direction, "percent": list(map(int, shares)), "foreign": foreign}
     table = split_table(read_table(tiles), kind, **options)

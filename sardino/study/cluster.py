@@ -16,15 +16,13 @@ import subprocess
 import sys
 import uuid
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import Any
-
-import yaml
+from typing import Annotated, Any
 
 from sardino.errors import SardinoError
 from sardino.files import write_text
+from sardino.options import Count, Options
 from sardino.study.plan import Run
 from sardino.study.workspace import Workspace
 
@@ -34,12 +32,12 @@ TEMPLATES = Path(__file__).with_name("kubernetes_profile")
 SWEEP = "sardino-sweep"  # label of a sweep's Kubernetes jobs
 
 
-@dataclass(frozen=True)
-class Cluster(ABC):
+class Cluster(Options, ABC):
     """How the runs of a sweep become jobs."""
 
-    device: str = "cpu-1"  # that a job runs on; see sardino.study.forecast
-    hours: float | None = None  # the most a job asks for, None for no limit; a pre-training goes on in another try
+    device: Annotated[str, "What a job runs on: its time and memory follow (see plan)."] = "cpu-1"
+    # A pre-training goes on in another try.
+    hours: Annotated[float | None, "The longest a job may ask for."] = None
 
     @abstractmethod
     def arguments(self, workspace: Workspace) -> list[str]:
@@ -66,14 +64,13 @@ class Cluster(ABC):
         return {"runtime": minutes, "mem_mb": max(LEAST_MB, math.ceil(1.5 * 1000 * memory_gb))}
 
 
-@dataclass(frozen=True)
 class Slurm(Cluster):
     """A SLURM cluster whose nodes share the project's folder."""
 
-    partition: str = ""  # "" for the cluster's default, and for the user's of the account
-    account: str = ""
-    jobs: int = 20  # at a time
-    sbatch: str = ""  # further options of sbatch
+    partition: Annotated[str, "SLURM partition; the cluster's default otherwise."] = ""
+    account: Annotated[str, "SLURM account; your default otherwise."] = ""
+    jobs: Annotated[Count, "SLURM jobs at a time."] = 20
+    sbatch: Annotated[str, "More for sbatch, as in '--gres=gpu:1'."] = ""
 
     def __str__(self) -> str:
         return f"SLURM, {self.jobs} at a time"
@@ -103,7 +100,6 @@ class Slurm(Cluster):
             _ran("scancel", *mine)
 
 
-@dataclass(frozen=True)
 class Kubernetes(Cluster):
     """A Kubernetes cluster whose pods mount the project's folder."""
 
@@ -161,6 +157,8 @@ def manifest(template: Path, rule: str, threads: int, memory_mb: int, minutes: i
 
     It executes Snakemake's `script`, which lies below the sweep's working directory.
     """
+    import yaml  # which no other command needs
+
     build = script.parents[2]
     try:
         job: dict[str, Any] = yaml.safe_load(template.read_text(encoding="utf-8"))

@@ -9,6 +9,7 @@ import timeit
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import cache
+from heapq import heappop, heappush
 from math import ceil, prod
 from typing import Any
 
@@ -89,6 +90,7 @@ class Device:
     convolution_gflops: float
     memory_gb: float
     source: str  # of the figures
+    at_once: int = 1  # runs that it takes side by side
 
     def seconds(self, work: Work) -> float:
         return work.matrix / self.matrix_gflops / 1e9 + work.convolution / self.convolution_gflops / 1e9
@@ -101,8 +103,10 @@ def _gpu(name: str, title: str, peak_tflops: float, memory_gb: float, source: st
     return Device(name, title, matrix, convolution, memory_gb, f"{peak_tflops:g} TFLOP/s, {source}; {shares} assumed")
 
 
+CORE = Device("cpu-1", "one core of a server CPU", 63.26, 101.91, 8, "from 18 trainings of `laptop` on an AMD EPYC")
 DEVICES = (
-    Device("cpu-1", "one core of a server CPU", 63.26, 101.91, 8, "what 18 trainings of `laptop` took on an AMD EPYC"),
+    CORE,
+    replace(CORE, name="cpu-8", title="eight cores of a server CPU, each with a run of its own", at_once=8),
     _gpu("rtx4090", "NVIDIA GeForce RTX 4090", 165.2, 24, "NVIDIA Ada whitepaper"),
     _gpu("a100", "NVIDIA A100 80 GB", 312, 80, "NVIDIA A100 data sheet"),
     _gpu("h100", "NVIDIA H100 SXM", 989.4, 80, "NVIDIA H100 data sheet"),
@@ -140,6 +144,15 @@ class Forecast:
 def forecast(profile: Profile, device: Device, runs: Iterable[Run] | None = None) -> list[Forecast]:
     """Runs of a profile, in the plan's order; all of them by default."""
     return [_row(profile, run, device) for run in (plan(profile) if runs is None else runs)]
+
+
+def together_h(rows: Iterable[Forecast], at_once: int) -> float:
+    """Hours from the first start to the last end, so many runs side by side, each begun once what it needs is there."""
+    free, ends = [0.0] * at_once, {"": 0.0}
+    for row in rows:
+        begin = max(heappop(free), *(ends.get(name, 0.0) for name in row.needs.split(" ")))
+        heappush(free, ends.setdefault(row.name, begin + row.hours))
+    return max(ends.values())
 
 
 def compare(workspace: Workspace, rows: Iterable[Forecast]) -> pd.DataFrame:

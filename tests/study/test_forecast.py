@@ -26,6 +26,7 @@ from sardino.study.forecast import (
     forecast,
     pretraining_tile,
     supervised_tile,
+    together_h,
 )
 from sardino.study.plan import plan
 from sardino.study.profile import Profile
@@ -46,7 +47,7 @@ def test_pretraining_counts_what_a_real_step_does():
     assert tile.parameters == sum(p.numel() for p in learner.student.parameters()) == tile.trained
 
 
-@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention", "hybrid"])
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention"])
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_cell_counts_what_a_real_step_does(encoding, frozen):
     sizes = {"unet_width": 4, "unet_depth": 2, "decoder_width": 16}
@@ -114,6 +115,17 @@ def test_a_device_is_known_by_name_and_an_unknown_one_is_refused():
     assert all(device.source and device.seconds(Work(1e12, 1e12)) > 0 for device in DEVICES)
     with pytest.raises(SardinoError, match="no device is named 'abacus': there are here, cpu-1"):
         find_device("abacus")
+
+
+def test_runs_side_by_side_wait_for_what_they_need():
+    rows = forecast(Profile.load("smoke"), find_device("cpu-8"))
+    assert rows == forecast(Profile.load("smoke"), DEVICE), "a run alone is no faster on more cores"
+    alone, chain = {row.name: row.hours for row in rows}, dict.fromkeys([""], 0.0)
+    for row in rows:
+        chain[row.name] = row.hours + max(chain[name] for name in row.needs.split(" "))
+    assert together_h(rows, 1) == pytest.approx(sum(alone.values()))
+    assert max(chain.values()) <= together_h(rows, 8) < together_h(rows, 2) < sum(alone.values())
+    assert together_h(rows, len(rows)) == pytest.approx(max(chain.values()))
 
 
 def test_this_machine_is_measured():
