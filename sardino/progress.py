@@ -37,3 +37,11 @@ def track(items: Iterable[Item], total: int, label: str, *, done: int = 0, image
 def write_beat(path: Path, label: str, done: int, total: int) -> None:
     """State of a run for those who watch it, replaced as a whole so that no reader sees half of it."""
     write_json({"label": label, "done": done, "total": total}, path)
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever a reader would say."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"

@@ -52,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "reporting.pages": {
         "errors",
         "files",
+        "progress",
         "reporting.record",
         "reporting.rows",
         "reporting.tables",

@@ -16,10 +16,7 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore, example_tiles
 from sardino.data.tiles.tile import georeferenced
 from sardino.dino.attention import block_count, class_attention, patch_attention, patch_grid, rollout
-from sardino.dino.batches import open_tiles
-from sardino.dino.parallel import Parallel
-from sardino.dino.pretrain import pretrain
-from sardino.dino.recipe import Network, Run, find_recipe
+from sardino.dino.recipe import Network
 from sardino.dino.vit import build_vit
 from sardino.errors import SardinoError
 from sardino.files import whole
@@ -27,6 +24,7 @@ from sardino.mapping.model import PRETRAINED
 from sardino.reporting.figures.exploration import Exploration
 from sardino.reporting.figures.places import REFERENCE, has_values
 from sardino.study.arm import architecture_of
+from sardino.study.quickstart import learn_a_little
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card
 from sardino.weights.save import load_backbone
@@ -244,11 +242,8 @@ def _fits(folder: Path, store: TileStore) -> bool:
 def _made_now(space: Workspace, arm: str, store: TileStore) -> Backbone:
     ids = store.ids("train", space.profile.arm(arm).regions)[:TILES]
     normalisation, architecture = Normalisation.of_store(store, ids), architecture_of(space, arm, store)
-    recipe = find_recipe("small", hidden=64, bottleneck=32, prototypes=64, local_crops=2)
-    run, cpu = Run(steps=STEPS, batch=min(8, len(ids)), watch_every=1), Parallel(torch.device("cpu"))
-    result = pretrain(open_tiles(store, ids, None), ids, normalisation, architecture, recipe, run, cpu)
     vit = build_vit(architecture)
-    vit.load_state_dict(result.teacher)
+    vit.load_state_dict(learn_a_little(store, ids, normalisation, architecture, STEPS).teacher)
     trains = f"`sardino notebook pretrain-{arm} --profile {space.profile.name}` trains one that is kept"
     told = f"made just now, {STEPS} steps on {len(ids)} tiles: it has hardly learnt. {trains}"
     return Backbone(vit, normalisation, told)

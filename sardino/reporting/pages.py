@@ -14,6 +14,7 @@ import pandas as pd
 from PIL import Image
 
 from sardino.errors import SardinoError
+from sardino.progress import duration
 from sardino.reporting.tables.paper import TITLES
 from sardino.reporting.tables.render import interval, markdown, marked, rising_note, scored
 from sardino.reporting.tables.tables import arms_and_floors
@@ -191,14 +192,6 @@ def machine_told(hardware: Mapping[str, Any]) -> str:
     """Processor, cores, memory and GPU, for readers."""
     parts = [hardware["cpu"], f"{hardware['cores']} cores", f"{hardware['memory_gb']:.0f} GB", hardware.get("gpu")]
     return ", ".join(str(part) for part in parts if part)
-
-
-def duration(seconds: float) -> str:
-    """Seconds, minutes or hours, whichever a reader would say."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
 def _seeds(record: Record) -> str:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import platform
+import resource
 import shutil
 import subprocess
 import sys
@@ -148,10 +149,6 @@ def revision() -> str:
 
 def peak_memory_mb() -> float:
     """The most memory this process has held, in MiB."""
-    try:
-        import resource
-    except ImportError:  # Windows, where psutil knows the peak
-        return round(psutil.Process().memory_info().peak_wset / 2**20, 1)
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS, KiB elsewhere
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
 

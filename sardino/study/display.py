@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from sardino.progress import duration
 from sardino.study.plan import Run
 from sardino.study.workspace import Workspace
 
@@ -132,13 +133,3 @@ class Progress:
             return path.stat().st_mtime >= self.started - 0.01
         except OSError:
             return False
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people say them: 42 s, 3 min 05 s, 2 h 10 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

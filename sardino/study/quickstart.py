@@ -34,7 +34,7 @@ def learn_a_little(
 ) -> Pretrained:
     """A few steps of DINO with a small head."""
     recipe = find_recipe("small", hidden=64, bottleneck=32, prototypes=64, local_crops=2)
-    tiles, run = open_tiles(store, ids, None), Run(steps=steps, batch=8, watch_every=1)  # tiles in dB
+    tiles, run = open_tiles(store, ids, None), Run(steps=steps, batch=min(8, len(ids)), watch_every=1)  # tiles in dB
     return pretrain(tiles, ids, normalisation, architecture, recipe, run, Parallel(torch.device("cpu")))
 
 

@@ -17,9 +17,10 @@ import psutil
 
 from sardino.errors import SardinoError
 from sardino.files import write_json
+from sardino.progress import duration
 from sardino.reporting.record import read_record
 from sardino.study.cluster import Cluster
-from sardino.study.display import Progress, duration
+from sardino.study.display import Progress
 from sardino.study.plan import Run, code_files, is_set_aside, plan, select
 from sardino.study.verify import in_a_line, verify
 from sardino.study.workspace import Workspace
