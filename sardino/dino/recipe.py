@@ -240,7 +240,7 @@ class Training(Options):
     ]
     accumulate: Annotated[Count, "Micro-batches of a step on each rank: less memory, the same result."] = 1
     precision: Annotated[
-        Precision, "auto: bfloat16 where the GPU or CPU has it in hardware, else float32; or either."
+        Precision, "auto: bfloat16 where the GPU or CPU is faster with it, else float32; or either."
     ] = "auto"
     compiled: Annotated[
         bool, "Let torch.compile fuse blocks: minutes first; on a CPU for thousands of steps.", Flag("--compile")

@@ -41,7 +41,7 @@ class Settings(Options):
     loss: Annotated[Loss, "Over classes, or one-vs-rest: a binary cross-entropy of each class."] = "cross-entropy"
     weight_decay: Annotated[float, Field(ge=0), "Of matrices; biases and norms go without."] = 0.01
     clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
-    precision: Annotated[Precision, "auto: bfloat16 where the GPU or CPU has it in hardware; or either."] = "auto"
+    precision: Annotated[Precision, "auto: bfloat16 where the GPU or CPU is faster with it; or either."] = "auto"
 
     @model_validator(mode="before")
     @classmethod

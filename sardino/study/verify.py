@@ -93,7 +93,7 @@ def _said(path: Path) -> dict[tuple[str, str], Said]:
 FACTS = {
     **{"cpu": "processor", "gpu": "GPU", "lock_sha256": "requirements.lock", "python": "Python", "torch": "torch"},
     **{"revision": "code", "dirty": "state of the working tree", "fingerprint": "data"},
-    # Precision is bfloat16 where the hardware multiplies it.
+    # Precision is bfloat16 where the hardware is faster with it.
     **{name: name for name in ("precision", "steps", "batch", "labelled_tiles", "lr", "decoder_parameters")},
 }
 """What results may follow from: its name in a record, or in its parts and cells, and its name for readers."""

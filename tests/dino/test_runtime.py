@@ -14,11 +14,20 @@ from sardino.errors import SardinoError
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize(("hardware", "expected"), [(True, "bfloat16"), (False, "float32")])
-def test_auto_is_bfloat16_where_the_hardware_has_it(
-    monkeypatch: pytest.MonkeyPatch, hardware: bool, expected: str
+@pytest.mark.parametrize(
+    ("cpu", "units", "expected"),
+    [
+        ("AMD EPYC", ["avx512_bf16"], "bfloat16"),
+        ("Intel Xeon", ["avx512_bf16", "amx_bf16"], "bfloat16"),
+        ("Intel Xeon", ["avx512_bf16"], "float32"),
+        ("AMD Ryzen", ["avx2"], "float32"),
+        ("Neoverse", ["bf16"], "bfloat16"),
+    ],
+)
+def test_auto_is_bfloat16_where_the_hardware_is_faster_with_it(
+    monkeypatch: pytest.MonkeyPatch, cpu: str, units: list[str], expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": hardware})
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": cpu} | dict.fromkeys(units, True))
     assert precision_on(CPU) == expected
     assert precision_on(CPU, "float32") == "float32" and precision_on(CPU, "bfloat16") == "bfloat16"
     recipe = SMALL.changed(hidden=16, bottleneck=8, prototypes=16)
