@@ -3,6 +3,7 @@
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -10,8 +11,9 @@ from sardino.dino.vit import encode, freeze, head_count, patch_px
 from sardino.errors import SardinoError
 from sardino.segmentation.unet import TokenDecoder, UNet, resize
 
-# Attention maps to a U-Net, tokens to a decoder, backscatter to a U-Net, backscatter and maps to a U-Net.
-EncodingName = Literal["attention", "tokens", "unet", "unet_attention"]
+# Attention maps to a U-Net, tokens to a decoder, backscatter to a U-Net, backscatter and maps to a U-Net; beyond the
+# paper, backscatter to a U-Net whose lowest level sees tokens too.
+EncodingName = Literal["attention", "tokens", "unet", "unet_attention", "hybrid"]
 
 
 class Segmenter(nn.Module):
@@ -54,19 +56,26 @@ class Segmenter(nn.Module):
     @property
     def sees(self) -> Literal["tokens", "attention maps"]:
         """What of the ViT's output the decoder sees."""
-        return "tokens" if self.encoding == "tokens" else "attention maps"
+        return "tokens" if self.encoding in ("tokens", "hybrid") else "attention maps"
 
     @property
     def sees_images(self) -> bool:
         """Whether the decoder sees the images beside the ViT's output."""
-        return self.encoding == "unet_attention"
+        return self.encoding in ("unet_attention", "hybrid")
 
     def join(self, images: Tensor, encoded: Tensor) -> Tensor:
         """What the decoder takes: the backbone's output, with the images before it where it sees them."""
+        if self.encoding == "hybrid":  # one tensor: of each patch its pixels, then its token
+            assert self.vit is not None
+            return torch.cat([F.pixel_unshuffle(images, patch_px(self.vit)), encoded.movedim(-1, 1)], 1)
         return torch.cat([images, resize(encoded, images.shape[-2:])], 1) if self.sees_images else encoded
 
     def decode(self, features: Tensor, size: int) -> Tensor:
         """What `join` gives to logits (B, classes, size, size)."""
+        if self.encoding == "hybrid":
+            assert self.vit is not None
+            pixels, tokens = features.tensor_split([-self.vit.embed_dim], 1)
+            return self.decoder(F.pixel_shuffle(pixels, patch_px(self.vit)), tokens)
         return self.decoder(resize(features, (size, size)) if self.encoding == "attention" else features)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -93,6 +102,8 @@ def build_segmenter(
     heads = head_count(vit)
     if encoding == "tokens":
         decoder: nn.Module = TokenDecoder(vit.embed_dim, classes, patch_px(vit), decoder_width)
+    elif encoding == "hybrid":
+        decoder = UNet(channels, classes, unet_width, unet_depth, tokens=vit.embed_dim)
     else:
         decoder = UNet(heads if encoding == "attention" else channels + heads, classes, unet_width, unet_depth)
     return Segmenter(encoding, vit, decoder, frozen)

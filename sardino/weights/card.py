@@ -14,6 +14,14 @@ from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 
+_NETWORKS = {
+    "attention": "A U-Net on the attention maps of a Vision Transformer",
+    "tokens": "A convolutional decoder on the tokens of a Vision Transformer",
+    "unet": "A U-Net on backscatter",
+    "unet_attention": "A U-Net on backscatter and the attention maps of a Vision Transformer",
+    "hybrid": "A U-Net on backscatter whose lowest level also sees the tokens of a Vision Transformer",
+}
+
 
 class SavedCard:
     """What both cards do: refuse parts that do not fit together, and go to JSON and back."""
@@ -183,7 +191,7 @@ def segmenter_page(card: SegmenterCard, digest: str) -> str:
         classes=classes,
         made=" (synthetic)" if synthetic else "",
         title=card.encoding.replace("_", " + "),
-        network=_pages()["networks"][card.encoding] + ("" if card.encoding == "unet" else vit),
+        network=_NETWORKS[card.encoding] + ("" if card.encoding == "unet" else vit),
         count=len(classes),
         derived=", labels derived from another image" if classes.derived else "",
         channels=", ".join(card.channels),
@@ -225,12 +233,9 @@ def measured_at_end(history: History) -> dict[str, float]:
     return found
 
 
-def _pages() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))
-
-
 def _page(name: str, card: Card | SegmenterCard, **said: Any) -> str:
-    return str(_pages()[name].format(card=card, revision=card.code_revision or "not known", **said))
+    template = tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))[name]
+    return str(template.format(card=card, revision=card.code_revision or "not known", **said))
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
 IDS = [f"tile{n}" for n in range(20)]
 ABOUT = {"data": "abc"}
-ENCODINGS = ("attention", "tokens", "unet_attention")
+ENCODINGS = ("attention", "tokens", "unet_attention", "hybrid")
 
 
 def tiles():
@@ -91,6 +91,7 @@ def test_a_cache_is_named_by_all_it_follows_from():
     ]
     assert len(set(keys)) == len(keys) and key_of(arm(), IDS, ABOUT, CPU) == keys[0]
     assert key_of(arm("unet_attention"), IDS, ABOUT, CPU) == keys[3], "the same maps serve both"
+    assert key_of(arm("hybrid"), IDS, ABOUT, CPU) == keys[0], "and the same tokens"
 
 
 @pytest.mark.parametrize("name", [*ARRAYS, "features.json"])

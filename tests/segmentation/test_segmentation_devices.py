@@ -37,6 +37,7 @@ def made_tiles() -> MemoryTiles:
         ("tokens", True, {}),
         ("tokens", False, {"loss": "one-vs-rest", "ema": 0.0, "turns": False}),
         ("unet_attention", False, {}),
+        ("hybrid", False, {}),
     ],
 )
 def test_a_fine_tuning(encoding: EncodingName, frozen: bool, changes: dict[str, Any]) -> None:
@@ -51,7 +52,7 @@ def test_a_fine_tuning(encoding: EncodingName, frozen: bool, changes: dict[str, 
         assert tile_confusions(model, tiles, 3, gpu).shape == (4, 3, 3)
 
 
-@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention"])
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention", "hybrid"])
 def test_kept_features(encoding: EncodingName, tmp_path: Path) -> None:
     with fake_gpu() as gpu:
         model, tiles = arm(encoding, frozen=True).to(gpu), made_tiles()

@@ -14,7 +14,7 @@ def segmenter(encoding, frozen=False):
     return build_segmenter(encoding, build_vit(ARCHITECTURE), frozen=frozen, **SIZES)
 
 
-@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention"])
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention", "hybrid"])
 def test_every_arm_maps_a_tile_and_trains_what_it_should(encoding):
     model = segmenter(encoding)
     logits = model(torch.randn(2, 4, 32, 32))
@@ -25,7 +25,7 @@ def test_every_arm_maps_a_tile_and_trains_what_it_should(encoding):
         assert model.vit.patch_embed.proj.weight.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention"])
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention", "hybrid"])
 def test_a_frozen_backbone_never_changes(encoding):
     model = segmenter(encoding, frozen=True).train()
     assert not model.vit.training and model.decoder.training
@@ -37,7 +37,7 @@ def test_a_frozen_backbone_never_changes(encoding):
     assert all(p.grad is None for p in model.vit.parameters())
 
 
-@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention"])
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet_attention", "hybrid"])
 def test_features_made_once_decode_to_the_same_map(encoding):
     model = segmenter(encoding, frozen=True).eval()
     images = torch.randn(3, 4, 32, 32)

@@ -81,6 +81,7 @@ def test_all_arms_test_on_the_first_region(space, arm):
         ("tokens", "scratch"),
         ("unet", "scratch"),
         ("unet_attention", "frozen"),
+        ("hybrid", "frozen"),
     ],
 )
 def test_a_cell_is_trained_and_tested(space, encoding, initialisation):

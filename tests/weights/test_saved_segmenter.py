@@ -33,7 +33,7 @@ def saved(tmp_path):
     return tmp_path / "model", model
 
 
-@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention"])
+@pytest.mark.parametrize("encoding", ["attention", "tokens", "unet", "unet_attention", "hybrid"])
 def test_round_trip_gives_the_same_logits(tmp_path, encoding):
     torch.manual_seed(0)
     card = replace(CARD, encoding=encoding)
