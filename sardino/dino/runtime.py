@@ -38,7 +38,7 @@ def precision_on(device: torch.device, asked: Precision = "auto") -> Literal["fl
     if device.type == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
-    # Intel's vectors multiply bfloat16 at half the rate of float32; its tiles (AMX), AMD's vectors and Arm's are faster.
+    # Intel's vectors multiply bfloat16 at half the rate of float32; its tiles (AMX), AMD's and Arm's are faster.
     vectors = "amx_bf16" if str(known.get("cpu_name")).startswith("Intel") else "avx512_bf16"
     return "bfloat16" if any(known.get(name) for name in (vectors, "amx_bf16", "bf16")) else "float32"
 
