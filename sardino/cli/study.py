@@ -9,7 +9,7 @@ from typer import Argument, Exit, Option, echo
 
 from sardino.cli.flags import Texts, assignment, show_table, with_options
 from sardino.errors import SardinoError
-from sardino.files import write_text
+from sardino.files import write_csv, write_text
 from sardino.options import Count, Flag
 from sardino.study.cluster import Cluster, Kubernetes, Slurm
 from sardino.study.workspace import Workspace, project_root
@@ -199,6 +199,30 @@ def notebooks(
     for name, source in sources.items():
         if not only or name in only:
             echo(publish_notebook(workspace, source))
+
+
+def autopsy(
+    profile: Annotated[str, Argument(help="autopsy, smoke, or a .toml file with [autopsy].")] = "autopsy",
+    cores: Annotated[Count, "Cells at a time, each on a core of its own."] = 2,
+) -> None:
+    """Run the experiment of notebook 11: what each choice of a pre-training does to a backbone.
+
+    Each cell is kept as it ends, in build/<profile>/autopsy/: stop it with Ctrl-C, the same command goes on from there.
+    Cells and effects land in results/<profile>/, their figure in figures/<profile>/.
+    """
+    from sardino.reporting.figures.effects import draw_effects
+    from sardino.reporting.figures.style import save_figure
+    from sardino.reporting.tables.effects import effects_table, render_effects
+    from sardino.study.autopsy import CELLS, names_of, run_cells
+
+    space = Workspace.open(profile)
+    cells, factors = run_cells(space, cores), names_of(space)
+    table = effects_table(cells, factors)
+    write_csv(cells, space.results / CELLS)
+    write_csv(table, space.results / "effects.csv")
+    write_text(render_effects(cells, factors, table, "markdown"), space.results / "effects.md")
+    save_figure(draw_effects(table, space.profile.title), space.figures, "effects")
+    echo(render_effects(cells, factors, table))
 
 
 def doctor() -> None:

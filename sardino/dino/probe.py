@@ -148,10 +148,15 @@ class ProbeTiles:
         """The line to beat: patch means of the channels themselves."""
         return self._judge([raw_tokens(side.read(range(len(side)))[0], patch) for side in self.sides], patch)
 
-    def __call__(self, vit: VisionTransformer) -> dict[str, float]:
-        """mIoU of nearest neighbours and of a linear classifier on the backbone's frozen tokens."""
-        images = [(part for part, _ in in_batches(side, 32)) for side in self.sides]
-        return self._judge([tokens_of(vit, side) for side in images], patch_px(vit))
+    def __call__(self, vit: VisionTransformer, patch: int | None = None) -> dict[str, float]:
+        """mIoU of nearest neighbours and of a linear classifier on the backbone's frozen tokens.
+
+        Of patches of its own, or of smaller ones that divide them, to compare backbones by: each takes its token.
+        """
+        own, images = patch_px(vit), [(part for part, _ in in_batches(side, 32)) for side in self.sides]
+        patch = patch or own
+        tokens = (tokens_of(vit, side) for side in images)
+        return self._judge([each.repeat(own // patch, 1).repeat(own // patch, 2) for each in tokens], patch)
 
     def _judge(self, tokens: list[Tokens], patch: int) -> dict[str, float]:
         labels = [patch_classes(self._labels(side), patch, self.classes, known=0.5) for side in self.sides]

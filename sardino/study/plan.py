@@ -100,7 +100,7 @@ def planned_records(space: Workspace, *kinds: str) -> list[dict[str, Any]]:
 def settings(profile: Profile, run: Run) -> dict[str, Any]:
     """The part of the profile a run's result depends on: another part may change without a rerun."""
     # Neither prose nor what is cached where changes a result.
-    silent = dict.fromkeys(("title", "hardware", "expected_minutes", "threads"), True)
+    silent = dict.fromkeys(("title", "hardware", "expected_minutes", "threads", "autopsy"), True)
     caches = {"data": {"cache", "loader_workers"}, "finetuning": {"feature_cache_gb"}}
     content = profile.model_dump(exclude={**silent, **caches})
     if run.kind == "realism":

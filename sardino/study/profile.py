@@ -13,6 +13,7 @@ from sardino.dino.recipe import Network, Training, ViTSize, find_recipe
 from sardino.errors import SardinoError
 from sardino.options import Count, Options, sentence
 from sardino.segmentation.settings import Settings
+from sardino.study.factors import Factorial
 
 FOLDER = Path(__file__).parent / "profiles"  # the built-in ones, one <name>.toml each
 
@@ -113,6 +114,7 @@ class Profile(Options):
     architectures: dict[str, Annotated[ViTSize, WrapValidator(_told_with_its_place)]]
     pretraining: dict[Name, Pretraining]
     finetuning: Finetuning
+    autopsy: Factorial | None = None  # of the first arm: see sardino.study.autopsy
 
     @model_validator(mode="before")
     @classmethod
@@ -137,6 +139,8 @@ class Profile(Options):
             raise ValueError(f"draws: {len(self.draws)} numbers for {len(self.fractions)} fractions: give one for each")
         if tuning.lr_fraction is not None and tuning.lr_fraction not in self.fractions:
             raise ValueError(f"finetuning.lr_fraction: {tuning.lr_fraction:g} is not among the profile's fractions")
+        if self.autopsy and self.autopsy.percent not in self.fractions:
+            raise ValueError(f"autopsy.percent: {self.autopsy.percent:g} is not among the profile's fractions")
         for name, shape in self.architectures.items():
             if shape.patch & (shape.patch - 1) or self.data.tile_px % shape.patch:
                 px = self.data.tile_px

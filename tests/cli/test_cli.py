@@ -24,7 +24,19 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - started < 5
-    verbs = ("reproduce", "plan", "show", "verify", "report", "notebook", "notebooks", "world", "import", "doctor")
+    verbs = (
+        "reproduce",
+        "plan",
+        "show",
+        "verify",
+        "report",
+        "notebook",
+        "notebooks",
+        "world",
+        "import",
+        "doctor",
+        "autopsy",
+    )
     for verb in verbs:
         assert f"\n  {verb} " in done.stdout
 

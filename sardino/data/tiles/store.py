@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import geopandas
 import numpy as np
@@ -70,7 +70,7 @@ class TileStore:
                 self._plain.add(name)
 
     @classmethod
-    def open(cls, path: Path) -> "TileStore":
+    def open(cls, path: Path) -> Self:
         """Open the store in folder `path`; SardinoError names what is missing, half-written or foreign."""
         path = Path(path)
         if not path.exists():

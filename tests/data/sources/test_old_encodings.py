@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from sardino.data.sources.archives.old_encodings import COUNT_DB, NO_DATA_BYTE, decode, recognise
+from sardino.data.sources.archives.old_encodings import COUNT_DB, NO_DATA_BYTE, as_stored, decode, recognise
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
 
@@ -173,3 +173,24 @@ def test_decode_refuses_a_type_that_contradicts_the_encoding() -> None:
         decode(np.zeros((1, 2, 2), np.int16), ["winter_vv"], "byte-db")
     with pytest.raises(SardinoError, match="do not describe"):
         decode(np.zeros((2, 2, 2), np.uint8), ["winter_vv"], "byte-db")
+
+
+@given(st.lists(decibels, min_size=1, max_size=40))
+def test_what_an_older_tool_kept_reads_as_its_cast_left_it(values: list[float]) -> None:
+    """Wherever nothing wrapped, that is what `decode` finds, to the half of a count that it adds."""
+    db = np.array([values, values[::-1], [0] * len(values)], np.float32)[..., None]
+    channels = ("winter_vv", "winter_vh", "winter_vv-vh")
+    whole, byte = (as_stored(db, channels, encoding) for encoding in ("whole-db", "byte-db"))
+    np.testing.assert_array_equal(whole[:2], to_uint16(db[:2]).view(np.int16))
+    np.testing.assert_allclose(byte[:2], to_uint8(db[:2].astype(float)) * COUNT_DB - 30, atol=1e-4)
+    for kept in (whole, byte):
+        np.testing.assert_allclose(kept[2], kept[0] - kept[1], atol=1e-4)
+    assert as_stored(db, channels, "db") is db
+
+
+def test_a_missing_pixel_reads_as_0_db_where_an_older_tool_kept_it() -> None:
+    db = np.full((2, 1, 1), np.nan, np.float32)
+    for encoding in ("whole-db", "byte-db"):
+        np.testing.assert_allclose(as_stored(db, ("winter_vv", "winter_vh"), encoding), 0, atol=1e-5)
+    with pytest.raises(SardinoError, match="no older tool"):
+        as_stored(db, ("winter_vv", "winter_vh"), "int4")

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from sardino.data.tiles.radiometry import difference_of
 from sardino.errors import SardinoError
 
 # Float decibels; whole decibels in 16 bits, possibly wrapped; (dB + 30) / 30 * 255 in 8 bits, wrapped outside it.
@@ -84,6 +85,25 @@ def decode(values: NDArray[Any], bands: Sequence[str], encoding: str, dataset: s
     if encoding == "byte-db" and values.dtype == np.uint8:
         return _decode_bytes(values, bands)
     raise SardinoError(f"data set '{dataset}' of type {values.dtype} is not encoded as {encoding}")
+
+
+def as_stored(db: NDArray[np.float32], channels: Sequence[str], encoding: str) -> NDArray[np.float32]:
+    """Decibels (..., C, H, W) as they read after an older tool has kept them, to one who takes its numbers as they are.
+
+    Its casts, not undone: decimals cut off, wrapped in 8 bits; missing pixels are 0 dB, and a difference of channels is
+    that of what was kept. As they are with "db".
+    """
+    if encoding not in ENCODINGS:
+        raise SardinoError(f"no older tool kept backscatter as '{encoding}': encodings are {', '.join(ENCODINGS)}")
+    if encoding == "db":
+        return db
+    filled = np.nan_to_num(np.asarray(db, np.float64))
+    kept = np.trunc(filled) if encoding == "whole-db" else np.trunc((filled + 30) * 255 / 30) % 256 * COUNT_DB - 30
+    for number, name in enumerate(channels):
+        if parts := difference_of(name, channels):
+            minuend, subtrahend = (kept[..., channels.index(part), :, :] for part in parts)
+            kept[..., number, :, :] = minuend - subtrahend
+    return kept.astype(np.float32)
 
 
 def _signed(values: NDArray[Any], dataset: str) -> NDArray[np.int16]:
