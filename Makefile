@@ -54,8 +54,8 @@ gallery: $(STAMP)  ## the published figures of all profiles on one page, results
 
 notebooks: $(STAMP)  ## publish executed notebooks: the runs of laptop for readers, those of smoke for the tests
 	$(BIN)/sardino reproduce smoke
-	$(BIN)/sardino notebooks --profile smoke
-	$(BIN)/sardino notebooks --profile laptop
+	$(BIN)/python tools/publish.py smoke
+	$(BIN)/python tools/publish.py laptop
 
 lock: $(STAMP)  ## resolve requirements.lock (with hashes) and environment.yml from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \

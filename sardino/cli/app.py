@@ -38,7 +38,7 @@ app.add_typer(tiles.app, name="tiles")
 app.add_typer(stores.app, name="ingest")
 add_commands(app, models.pretrain, models.slurm, models.attend, models.map_, stores.world, stores.scene)
 add_commands(app, study.plan, study.reproduce, study.kubernetes, study.show, study.verify, study.autopsy)
-add_commands(app, study.report, study.gallery, study.notebook, study.notebooks, stores.import_, study.doctor)
+add_commands(app, study.report, study.gallery, study.notebook, stores.import_, study.doctor)
 
 
 if __name__ == "__main__":

@@ -180,27 +180,6 @@ def notebook(
         raise SardinoError(f"no run or notebook is named '{name}'; there are {known}")
 
 
-def notebooks(
-    profile: ProfileOption = "laptop",
-    only: Annotated[Texts, "A notebook's name; all by default."] = None,
-) -> None:
-    """Publish the executed notebooks that readers see, from the runs of a profile.
-
-    Each notebooks/NN_name.ipynb becomes one run of its source, as the last `sardino reproduce` of the profile left it;
-    prose is today's. Where the source has other code than was executed, nothing is published. The smoke profile's runs
-    go to tests/notebooks/ instead, where the tests compare new runs with them.
-    """
-    from sardino.study.notebook import publish_notebook
-
-    workspace = Workspace.open(profile)
-    sources = {path.stem: path for path in sorted((workspace.root / "notebooks").glob("[0-9]*.py"))}
-    if not sources or not set(only or ()) <= sources.keys():
-        raise SardinoError(f"notebooks are {', '.join(sources)}")
-    for name, source in sources.items():
-        if not only or name in only:
-            echo(publish_notebook(workspace, source))
-
-
 def autopsy(
     profile: Annotated[str, Argument(help="autopsy, smoke, or a .toml file with [autopsy].")] = "autopsy",
     cores: Annotated[Count, "Cells at a time, each on a core of its own."] = 2,

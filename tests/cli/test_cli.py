@@ -31,7 +31,6 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
         "verify",
         "report",
         "notebook",
-        "notebooks",
         "world",
         "import",
         "doctor",

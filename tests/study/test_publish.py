@@ -2,12 +2,13 @@
 
 import jupytext
 import nbformat
+import publish
 import pytest
 from minute_world import PROFILE
+from publish import publish_notebook, representative
 
 from sardino.errors import SardinoError
-from sardino.study import notebook as notebook_module
-from sardino.study.notebook import publish_notebook, representative, run_notebook
+from sardino.study.notebook import run_notebook
 from sardino.study.workspace import Workspace
 
 SOURCE = """# %% [markdown]
@@ -88,7 +89,7 @@ def test_a_run_that_was_never_made_is_named_and_one_too_large_is_refused(made, m
     space, source = made
     with pytest.raises(SardinoError, match=r"tokens-unfrozen\.ipynb does not exist: run `sardino reproduce"):
         publish_notebook(space, source.with_name("03_finetuning.py"))
-    monkeypatch.setattr(notebook_module, "MOST_BYTES", 1000)
+    monkeypatch.setattr(publish, "MOST_BYTES", 1000)
     with pytest.raises(SardinoError, match=r"more than 0\.001: show less"):
         publish_notebook(space, source)
 
@@ -102,11 +103,13 @@ def test_a_notebook_that_is_no_run_is_executed_as_it_is(made):
     assert "smoke somebody" in shown[2].outputs[0].text
 
 
-def test_references_keep_what_is_compared_alone(made):
+def test_references_keep_what_is_compared_alone(made, monkeypatch):
     space, source = made
-    target = publish_notebook(space, source, reference=True)
+    monkeypatch.setattr(publish, "REFERENCE", space.profile.name)
+    target = publish_notebook(space, source)
     assert target == space.root / "tests" / "notebooks" / "02_pretraining.ipynb"
     assert [bool(cell.outputs) for cell in cells(target) if cell.cell_type == "code"] == [False, False, True, False]
+    monkeypatch.undo()
     smoke = Workspace.open("smoke", root=space.root)
     assert publish_notebook(smoke, source.with_name("10_explorer.py")).parent == target.parent
 
