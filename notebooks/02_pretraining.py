@@ -129,6 +129,7 @@ for sentence in results["warnings"]:
 probes = results["curves"]["probes"]
 if probes["step"]:
     print(f"probe on validation tiles: mIoU {probes['linear'][-1]:.3f} linear, {probes['knn'][-1]:.3f} by neighbours")
+    print(f"the line to beat, hand-made features: {probes['line'][-1]:.3f}; tokens beside: {probes['beside'][-1]:.3f}")
 
 # %%
 record = run.record(results)

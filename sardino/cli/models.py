@@ -110,8 +110,9 @@ def pretrain(
         history = result.history
         echo(f"{length} steps on {count} tiles; loss {history.loss[0]:.3f} -> {history.loss[-1]:.3f}")
         if history.probes["step"]:
-            knn, linear = history.probes["knn"][-1], history.probes["linear"][-1]
+            knn, linear, line, beside = (history.probes[name][-1] for name in ("knn", "linear", "line", "beside"))
             echo(f"probe on validation tiles: mIoU {knn:.3f} by neighbours, {linear:.3f} linear")
+            echo(f"the line to beat, hand-made features: {line:.3f}; tokens beside these: {beside:.3f}")
         for sentence in result.warnings:
             echo(f"warning: {sentence}")
         for name in digests:

@@ -23,7 +23,7 @@ COLUMNS = (
     *("step", "epoch", *MEASURES, "distance", "gradient_norm", "learning_rate", "weight_decay", "momentum"),
     *("teacher_temperature", "images_per_s", "data_wait", "memory_gib"),
 )
-PROBES = ("step", "knn", "linear")
+PROBES = ("step", "knn", "linear", "line", "beside")
 LOOKS = 3  # in a row that must show a sign: one look at a small batch may deceive
 
 

@@ -1,13 +1,13 @@
 """Probes: what the frozen tokens of a backbone know of land cover, judged by classifiers and without training it.
 
 A linear probe asks whether classes lie apart in the tokens, nearest neighbours whether like lies near like (Caron et
-al. 2021, section 4.1). Both judge patches, not pixels: a token stands for one patch. Means of the raw channels are
-tokens too, the line that every backbone must beat.
+al. 2021, section 4.1). Both judge patches, not pixels: a token stands for one patch. The line to beat are features that
+nothing learnt; tokens are worth their training where they beat it, or add to it where they stand beside it.
 """
 
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from sardino.data.tiles.landcover import IGNORE, label_fraction, label_order
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import StoreTiles, in_batches
+from sardino.dino.texture import surroundings
 from sardino.dino.vit import encode, patch_px
 from sardino.errors import SardinoError
 from sardino.evaluation.patches import patch_blocks, patch_classes
@@ -36,6 +37,7 @@ NEIGHBOURS = 20
 TEMPERATURE = 0.07  # of the neighbours' votes, exp(similarity / temperature), as in DINO's own evaluation
 TOKENS = 10_000  # training tokens that a probe draws at most: seconds, not minutes
 ITERATIONS = 500
+PENALTIES = (1.0, 10.0, 100.0, 1e3, 1e4)  # on the squared weights of a linear probe, of which validation may choose
 PERCENT = 10  # of the training tiles, whose labels the probe of a pre-training learns from
 TILES = 64  # on either side: a probe is to take seconds
 
@@ -44,10 +46,15 @@ TILES = 64  # on either side: a probe is to take seconds
 class Probed:
     """What a probe found."""
 
-    confusion: Confusion  # (n, n) patch counts; rows are the reference
+    confusions: Confusion  # (N, n, n) patch counts of each tile; rows are the reference
     tokens: int  # training tokens drawn
     iterations: int = 0  # of the solver; 0 where nothing was solved
     converged: bool = True  # whether the solver stopped by itself
+
+    @property
+    def confusion(self) -> Confusion:
+        """(n, n) of all tiles."""
+        return np.asarray(self.confusions.sum(0))
 
     @property
     def miou(self) -> float:
@@ -82,27 +89,43 @@ def raw_tokens(images: NDArray[np.floating] | Tensor, patch: int) -> Tokens:
     return np.ascontiguousarray(np.moveaxis(blocks.mean((3, 5)), 1, -1))
 
 
-def linear_probe(train: Side, test: Side, classes: int, seed: int = 0, most: int = TOKENS) -> Probed:
+def handmade_tokens(images: NDArray[np.floating] | Tensor, patch: int) -> Tokens:
+    """What nothing learnt: `raw_tokens`, and the `surroundings` that a ViT may see too, (N, h, w, (1 + FEATURES) C)."""
+    around = surroundings(torch.as_tensor(images), patch).movedim(1, -1).numpy()
+    return np.concatenate([raw_tokens(images, patch), around], -1)
+
+
+def linear_probe(
+    train: Side, test: Side, classes: int, seed: int = 0, most: int = TOKENS, penalty: float = PENALTIES[0]
+) -> Probed:
     """Multinomial logistic regression on standardised tokens; the seed decides which, `most` how many are drawn."""
     tokens, labels = _drawn(train, seed, most)
-    counted, reference = _labelled(test)
+    counted, _ = _labelled(test)
     if len(np.unique(labels)) == 1:  # nothing to tell apart
-        return Probed(confusion(np.full_like(reference, labels[0]), reference, classes), len(labels))
+        return Probed(_confusions(np.full(len(counted), labels[0]), test[1], classes), len(labels))
     scaler = StandardScaler().fit(tokens)
-    solver = LogisticRegression(max_iter=ITERATIONS, tol=1e-3)
+    solver = LogisticRegression(C=1 / penalty, max_iter=ITERATIONS, tol=1e-3)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # told in the result
         solver.fit(scaler.transform(tokens), labels)
     iterations = int(np.max(solver.n_iter_))
-    found = solver.predict(scaler.transform(counted)) if len(counted) else reference
-    matrix = confusion(found.astype(np.uint8), reference, classes)
-    return Probed(matrix, len(labels), iterations, iterations < ITERATIONS)
+    found = solver.predict(scaler.transform(counted)) if len(counted) else labels[:0]
+    return Probed(_confusions(found, test[1], classes), len(labels), iterations, iterations < ITERATIONS)
+
+
+def tuned_probe(train: Side, validation: Side, test: Side, classes: int, seed: int = 0) -> Probed:
+    """The linear probe of the test tiles by that one of PENALTIES which does best on the validation tiles."""
+    both = np.concatenate([validation[0], test[0]]), np.concatenate([validation[1], test[1]])
+    found = [linear_probe(train, both, classes, seed, penalty=penalty) for penalty in PENALTIES]
+    first = len(validation[1])
+    best = max(found, key=lambda each: float(miou(each.confusions[:first].sum(0))))
+    return replace(best, confusions=best.confusions[first:])
 
 
 def knn_probe(train: Side, test: Side, classes: int, seed: int = 0, most: int = TOKENS) -> Probed:
     """The nearest training tokens vote, the nearer the more; arguments as in `linear_probe`."""
     tokens, labels = _drawn(train, seed, most)
-    counted, reference = _labelled(test)
+    counted, _ = _labelled(test)
 
     def votes(distance: NDArray[np.floating]) -> NDArray[np.floating]:
         # The same for all neighbours of a token: divided by exp(1 / temperature), so that nothing overflows.
@@ -110,8 +133,8 @@ def knn_probe(train: Side, test: Side, classes: int, seed: int = 0, most: int = 
 
     # On the unit sphere the Euclidean distance orders neighbours as the cosine does, and is faster to search.
     neighbours = KNeighborsClassifier(min(NEIGHBOURS, len(labels)), weights=votes).fit(_unit(tokens), labels)
-    found = neighbours.predict(_unit(counted)) if len(counted) else reference
-    return Probed(confusion(found.astype(np.uint8), reference, classes), len(labels))
+    found = neighbours.predict(_unit(counted)) if len(counted) else labels[:0]
+    return Probed(_confusions(found, test[1], classes), len(labels))
 
 
 JUDGES = {"knn": knn_probe, "linear": linear_probe}
@@ -145,23 +168,34 @@ class ProbeTiles:
         return all((self._labels(side) != IGNORE).any() for side in self.sides)
 
     def raw(self, patch: int) -> dict[str, float]:
-        """The line to beat: patch means of the channels themselves."""
-        return self._judge([raw_tokens(side.read(range(len(side)))[0], patch) for side in self.sides], patch)
+        """Patch means of the channels themselves, judged as tokens are."""
+        train, test = self._sides(self._made(raw_tokens, patch), patch)
+        return {name: judge(train, test, self.classes).miou for name, judge in JUDGES.items()}
 
     def __call__(self, vit: VisionTransformer, patch: int | None = None) -> dict[str, float]:
         """mIoU of nearest neighbours and of a linear classifier on the backbone's frozen tokens.
 
-        Of patches of its own, or of smaller ones that divide them, to compare backbones by: each takes its token.
+        Also "line", of a linear classifier on `handmade_tokens`, and "beside", of one on both together. Of patches of
+        its own, or of smaller ones that divide them, to compare backbones by: each takes its token.
         """
         own, images = patch_px(vit), [(part for part, _ in in_batches(side, 32)) for side in self.sides]
         patch = patch or own
-        tokens = (tokens_of(vit, side) for side in images)
-        return self._judge([each.repeat(own // patch, 1).repeat(own // patch, 2) for each in tokens], patch)
+        tokens = [tokens_of(vit, side).repeat(own // patch, 1).repeat(own // patch, 2) for side in images]
+        line = self._made(handmade_tokens, patch)
+        both = [np.concatenate(pair, -1) for pair in zip(tokens, line, strict=True)]
+        train, test = self._sides(tokens, patch)
+        found = {name: judge(train, test, self.classes).miou for name, judge in JUDGES.items()}
+        for name, features in (("line", line), ("beside", both)):
+            found[name] = linear_probe(*self._sides(features, patch), self.classes).miou
+        return found
 
-    def _judge(self, tokens: list[Tokens], patch: int) -> dict[str, float]:
+    def _made(self, make: Callable[[Tensor, int], Tokens], patch: int) -> list[Tokens]:
+        return [np.concatenate([make(part, patch) for part, _ in in_batches(side, 32)]) for side in self.sides]
+
+    def _sides(self, tokens: list[Tokens], patch: int) -> tuple[Side, Side]:
         labels = [patch_classes(self._labels(side), patch, self.classes, known=0.5) for side in self.sides]
         train, test = zip(tokens, labels, strict=True)
-        return {name: judge(train, test, self.classes).miou for name, judge in JUDGES.items()}
+        return train, test
 
     def _labels(self, side: StoreTiles) -> NDArray[np.uint8]:
         none = np.zeros((0, side.store.tile_px, side.store.tile_px), np.uint8)
@@ -171,6 +205,14 @@ class ProbeTiles:
 def _unit(tokens: Tokens) -> Tokens:
     length = np.linalg.norm(tokens, axis=-1, keepdims=True)
     return np.asarray(tokens / np.maximum(length, 1e-12), np.float32)
+
+
+def _confusions(found: NDArray[np.integer], labels: Labels, classes: int) -> Confusion:
+    """(N, n, n) patch counts, of what was found where there is a label."""
+    maps = np.zeros_like(labels)
+    maps[labels != IGNORE] = found
+    counts = [confusion(each, reference, classes) for each, reference in zip(maps, labels, strict=True)]
+    return np.array(counts, np.int64).reshape(-1, classes, classes)
 
 
 def _labelled(side: Side) -> Side:

@@ -221,9 +221,11 @@ def measured_at_end(history: History) -> dict[str, float]:
     """What a run's history says of its end, by name; nothing of what was not watched."""
     found: dict[str, float] = {}
     if history.probes["step"]:
-        where = "on frozen tokens, validation tiles, mIoU"
-        found[f"linear probe {where}"] = history.probes["linear"][-1]
-        found[f"nearest neighbours {where}"] = history.probes["knn"][-1]
+        where, probes = "validation tiles, mIoU", history.probes
+        found[f"linear probe on frozen tokens, {where}"] = probes["linear"][-1]
+        found[f"nearest neighbours on frozen tokens, {where}"] = probes["knn"][-1]
+        found[f"linear probe on hand-made features, the line to beat, {where}"] = probes["line"][-1]
+        found[f"linear probe on frozen tokens beside these, {where}"] = probes["beside"][-1]
     if history.columns["step"]:
         found["distance of the student from its start, share of its length"] = history.columns["distance"][-1]
         found["loss"] = history.columns["loss"][-1]

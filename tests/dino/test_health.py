@@ -107,7 +107,7 @@ def test_nothing_is_judged_too_early() -> None:
 def test_it_survives_json_gaps_included() -> None:
     made = history()
     made.gradient_norm[3] = math.inf
-    made.append_probe(10, {"knn": 0.1, "linear": math.nan})
+    made.append_probe(10, {"knn": 0.1, "linear": math.nan, "line": 0.2, "beside": 0.3})
     text = json.dumps(made.to_dict(), allow_nan=False)
     back = History.from_dict(json.loads(text))
     assert math.isnan(back.gradient_norm[3]) and back.loss == made.loss and back.probes["knn"] == [0.1]
@@ -118,7 +118,7 @@ def test_the_best_probe_is_the_earlier_of_equals() -> None:
     made = History(ln_k=1.0)
     assert made.best_probe() is None
     for step, linear in ((5, 0.2), (10, math.nan), (15, 0.4), (20, 0.4)):
-        made.append_probe(step, {"knn": 0.9, "linear": linear})
+        made.append_probe(step, {"knn": 0.9, "linear": linear, "line": 0.9, "beside": 0.9})
     assert made.best_probe() == 15
 
 

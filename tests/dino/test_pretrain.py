@@ -21,6 +21,7 @@ from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
+FLAT = dict.fromkeys(("knn", "linear", "line", "beside"), 0.0)  # a probe that finds nothing
 RECIPE = SMALL.changed(hidden=32, bottleneck=16, prototypes=64, local_crops=2)
 NORMALISATION = Normalisation(("winter_vv", "winter_vh"), (0.0, 0.0), (1.0, 1.0))
 IDS = [f"tile-{number}" for number in range(12)]
@@ -116,7 +117,7 @@ def test_another_run_in_the_folder_is_refused_by_name_or_thrown_away(tmp_path: P
 
 def test_the_newest_snapshots_and_the_best_by_probe_stay(tmp_path: Path) -> None:
     scores = iter([0.1, 0.9, 0.3, 0.2, 0.9, 0.1])
-    result = run(tmp_path, save_every=1, probe_every=1, keep=2, probe=lambda vit: {"knn": 0.0, "linear": next(scores)})
+    result = run(tmp_path, save_every=1, probe_every=1, keep=2, probe=lambda vit: {**FLAT, "linear": next(scores)})
     assert sorted(path.name for path in (tmp_path / "snapshots").iterdir()) == [f"step-{n:08d}" for n in (2, 5, 6)]
     assert result.history.probes["step"] == [1, 2, 3, 4, 5, 6] and result.history.best_probe() == 2
 
@@ -124,7 +125,7 @@ def test_the_newest_snapshots_and_the_best_by_probe_stay(tmp_path: Path) -> None
 def test_a_probe_changes_nothing(tmp_path: Path) -> None:
     def probe(vit: Any) -> dict[str, float]:
         assert not vit.training
-        return {"knn": float(torch.rand(())), "linear": 0.0}
+        return {**FLAT, "knn": float(torch.rand(()))}
 
     drop = {"drop_path": 0.2}
     assert same(run(recipe=drop), run(recipe=drop, probe_every=2, probe=probe))

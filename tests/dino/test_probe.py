@@ -4,7 +4,8 @@ import torch
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.dino import probe
-from sardino.dino.probe import knn_probe, linear_probe, raw_tokens, tokens_of
+from sardino.dino.probe import handmade_tokens, knn_probe, linear_probe, raw_tokens, tokens_of, tuned_probe
+from sardino.dino.texture import FEATURES
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 
@@ -108,6 +109,35 @@ def test_raw_tokens_are_means_of_patches():
     assert found.shape == (2, 2, 3, 3)
     np.testing.assert_allclose(found[1, 0, 2], images[1, :, 0:2, 4:6].mean((1, 2)), rtol=1e-6)
     np.testing.assert_array_equal(raw_tokens(torch.from_numpy(images), 2), found)
+
+
+def test_handmade_tokens_tell_rough_from_smooth_where_means_cannot():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (8, 4, 4)).astype(np.uint8)
+    rough = (0.1 + labels)[:, None].repeat(8, 2).repeat(8, 3)
+    images = (rng.normal(0, 1, (8, 2, 32, 32)) * rough).astype(np.float32)
+    handmade, raw = handmade_tokens(images, 8), raw_tokens(images, 8)
+    assert handmade.shape == (8, 4, 4, 2 * (1 + FEATURES)) and handmade.dtype == np.float32
+    np.testing.assert_array_equal(handmade[..., :2], raw)
+    apart, alike = (linear_probe((x[:4], labels[:4]), (x[4:], labels[4:]), 2).miou for x in (handmade, raw))
+    assert apart > 0.95 and alike < 0.8
+
+
+def test_counts_are_kept_tile_by_tile():
+    tokens, labels = planted(1, spread=0.8)
+    labels[2, :3] = IGNORE
+    whole = linear_probe(planted(0), (tokens, labels), CLASSES)
+    alone = [linear_probe(planted(0), (tokens[n : n + 1], labels[n : n + 1]), CLASSES) for n in range(6)]
+    assert whole.confusions.shape == (6, CLASSES, CLASSES)
+    np.testing.assert_array_equal(whole.confusions, np.concatenate([each.confusions for each in alone]))
+
+
+def test_validation_chooses_the_penalty_and_test_tiles_do_not():
+    train, validation, test = planted(0, tiles=1, spread=1.5), planted(1, spread=1.5), planted(2, spread=1.5)
+    judged = [linear_probe(train, validation, CLASSES, penalty=each).miou for each in probe.PENALTIES]
+    chosen = linear_probe(train, test, CLASSES, penalty=probe.PENALTIES[int(np.argmax(judged))])
+    np.testing.assert_array_equal(tuned_probe(train, validation, test, CLASSES).confusions, chosen.confusions)
+    assert len(set(judged)) > 1
 
 
 def test_tokens_lie_where_their_patches_lie_and_the_vit_stays_as_it_is():

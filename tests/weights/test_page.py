@@ -123,10 +123,12 @@ def test_the_end_of_a_history_is_measured() -> None:
     for step in (0, 5):
         history.append(step, {name: step + 0.5 for name in COLUMNS if name != "step"})
     assert not any("mIoU" in name for name in measured_at_end(history))
-    history.append_probe(5, {"knn": 0.4, "linear": 0.6})
+    history.append_probe(5, {"knn": 0.4, "linear": 0.6, "line": 0.7, "beside": 0.8})
     found = measured_at_end(history)
     assert {k.split(",")[0]: v for k, v in found.items() if "mIoU" in k} == {
         "linear probe on frozen tokens": 0.6,
         "nearest neighbours on frozen tokens": 0.4,
+        "linear probe on hand-made features": 0.7,
+        "linear probe on frozen tokens beside these": 0.8,
     }
     assert found["loss"] == 5.5 and found["loss of a teacher that says nothing, ln K"] == 6.9

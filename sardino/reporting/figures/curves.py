@@ -71,7 +71,7 @@ def draw_pretraining(records: Sequence[Mapping[str, Any]]) -> Figure:
     constant = "entropy of the mean target\nand spread near 0." if full else "loss near 0, feature spread near 0."
     text = "Collapse to the uniform:\nloss and entropy stay at ln K.\n"
     text += f"Collapse to a constant:\n{constant}\nNo learning:\ndistance stays near 0."
-    text += "\nProbe: o linear, x neighbours." if full else ""
+    text += "\nProbe: o linear, x neighbours,\n_ hand-made features, + beside them." if full else ""
     free = panels[len(names)]
     arms = panels[0].get_legend_handles_labels()
     free.legend(*arms, loc="upper left", borderaxespad=0, title="Arm", alignment="left")
@@ -96,8 +96,11 @@ def _draw_measure(axes: Axes, name: str, results: Mapping[str, Any], style: dict
     label = f"{results['arm']} ({results['steps']} steps)"
     axes.plot(steps, values, label=label, marker="o" if name == "probe" else None, markersize=3, **style)
     if name == "probe":
-        neighbours = _gaps(results["curves"]["probes"]["knn"])
-        axes.plot(steps, neighbours, marker="x", markersize=3.5, linewidth=0.7, **style)
+        probes = results["curves"]["probes"]
+        axes.plot(steps, _gaps(probes["knn"]), marker="x", markersize=3.5, linewidth=0.7, **style)
+        for other, marker in (("line", "_"), ("beside", "+")):  # which an older record does not have
+            if other in probes:
+                axes.plot(steps, _gaps(probes[other]), marker=marker, markersize=4, linewidth=0.7, **style)
     if name == "gradient_norm" and np.nanmax([0.0, *values]) > 0:
         axes.set_yscale("log", nonpositive="mask")
 
