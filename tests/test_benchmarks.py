@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gate
 import paper_size
 import pytest
 import torch
@@ -82,6 +83,28 @@ def test_learning_is_measured_and_drawn(tmp_path: Path, measure: Measure) -> Non
     written, _ = measure("learning", *sizes, "--build", str(tmp_path), "--figures", str(tmp_path))
     assert len(written) == 12 and [row["kind"] for row in written].count("least") == 2  # one bar a seed
     assert all((tmp_path / f"learning.{suffix}").is_file() for suffix in ("csv", "png", "pdf"))
+
+
+def test_the_gate_judges_a_candidate_once(tmp_path: Path, measure: Measure) -> None:
+    options = ["--profile", "smoke", "--steps", "2", "--draws", "2", "--build", str(tmp_path), "--only"]
+    written, told = measure("gate", *options, "dino, texture")
+    weights = (tmp_path / "dino-texture" / "teacher.safetensors").stat().st_mtime_ns
+    assert len(written) % 2 == 0 and all("dino, texture, 2 steps" in row["name"] for row in written)
+    assert ("dino, texture: passes" in told) != ("dino, texture: does not pass" in told)
+    again, _ = measure("gate", *options, "random")
+    assert (tmp_path / "dino-texture" / "teacher.safetensors").stat().st_mtime_ns == weights
+    names = {row["name"]: row["value"] for row in again}
+    assert len(again) == 2 * len(written) and all(names[row["name"]] == row["value"] for row in written)
+
+
+def test_a_candidate_passes_that_beats_the_line_or_adds_to_it_with_few_labels() -> None:
+    def cell(low: float, beside: float) -> dict[str, Any]:
+        return {"line": [40.0, 44.0], "beside": [beside, beside], "alone_gain": [low, 9.0]}
+
+    many = cell(-9.0, 30.0)
+    assert gate.passes({"cells": [cell(0.1, 40.0), cell(0.1, 40.0), many]})
+    assert gate.passes({"cells": [cell(-1.0, 44.0), cell(-1.0, 44.0), many]})
+    assert not gate.passes({"cells": [cell(0.1, 43.9), cell(-0.1, 44.0), many]})
 
 
 def test_the_papers_sizes_are_measured_on_a_minute_profile(tmp_path: Path, measure: Measure) -> None:

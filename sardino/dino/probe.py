@@ -113,11 +113,11 @@ def linear_probe(
     return Probed(_confusions(found, test[1], classes), len(labels), iterations, iterations < ITERATIONS)
 
 
-def tuned_probe(train: Side, validation: Side, test: Side, classes: int, seed: int = 0) -> Probed:
+def tuned_probe(train: Side, validation: Side, test: Side, classes: int, seed: int = 0, most: int = TOKENS) -> Probed:
     """The linear probe of the test tiles by that one of PENALTIES which does best on the validation tiles."""
+    train, first = _drawn(train, seed, most), len(validation[1])
     both = np.concatenate([validation[0], test[0]]), np.concatenate([validation[1], test[1]])
-    found = [linear_probe(train, both, classes, seed, penalty=penalty) for penalty in PENALTIES]
-    first = len(validation[1])
+    found = [linear_probe(train, both, classes, seed, most, penalty) for penalty in PENALTIES]
     best = max(found, key=lambda each: float(miou(each.confusions[:first].sum(0))))
     return replace(best, confusions=best.confusions[first:])
 
