@@ -60,16 +60,18 @@ def process(*arguments: object, before: tuple[str, ...] = ()) -> "subprocess.Pop
 def test_it_writes_weights_a_card_a_page_and_a_log_and_only_opens_them_the_second_time(
     store: Path, tmp_path: Path
 ) -> None:
-    done = pretrain(store, tmp_path / "out", *SMALL, "--steps", 4, "--probe-every", 2, "--looks", 4)
+    options = [*SMALL, "--texture", "--steps", 4, "--probe-every", 2, "--looks", 4]
+    done = pretrain(store, tmp_path / "out", *options)
     assert done.exit_code == 0, done.output
     assert "4 steps on 16 tiles" in done.output and "probe on validation tiles" in done.output
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"teacher.safetensors", "student.safetensors", "card.json", "README.md", "log.jsonl"} <= names
     card = json.loads((tmp_path / "out" / "card.json").read_text())
     assert card["run"]["physics"]["looks"] == 4 and card["recipe"]["prototypes"] == 64
+    assert card["architecture"]["texture"] and "the line to beat" in done.output
     assert [line["step"] for line in read_log(tmp_path / "out") if "loss" in line] == [0, 1, 2, 3]
     before = (tmp_path / "out" / "teacher.safetensors").read_bytes()
-    assert pretrain(store, tmp_path / "out", *SMALL, "--steps", 4, "--probe-every", 2, "--looks", 4).exit_code == 0
+    assert pretrain(store, tmp_path / "out", *options).exit_code == 0
     assert (tmp_path / "out" / "teacher.safetensors").read_bytes() == before
 
 

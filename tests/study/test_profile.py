@@ -109,6 +109,11 @@ def test_the_paper_profile_holds_the_papers_values():
     assert 100 <= profile.finetuning.epochs <= 200
 
 
+def test_an_architecture_may_see_texture(tmp_path):
+    assert not Profile.load("smoke").architecture("europe").texture
+    assert Profile.load(changed(tmp_path, "patch = 8 }", "patch = 8, texture = true }")).architecture("europe").texture
+
+
 @pytest.mark.parametrize("name", ["laptop", "real"])
 def test_decoders_of_all_arms_are_about_as_large_as_the_u_net(name):
     """Else one arm's score would tell of its decoder's size."""
