@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -41,17 +42,24 @@ def chop(
     Tiles left out are named here and in left-out.csv, with the reason.
     """
     from sardino.data.rasters import chop, interferometry
-    from sardino.data.rasters.open import kind_of, open_gridded
+    from sardino.data.rasters.doubts import doubts_of, sampled
+    from sardino.data.rasters.open import open_pixels
     from sardino.data.tiles.table import read_table, tiles_in
 
     tiles = tiles_in(read_table(table))
     common: dict[str, Any] = {"resolution": resolution, "progress": shown("tiles")}
     of_scene = {"--lat": lat, "--lon": lon, "--crs": crs, "--group": group, "--variable": variable, "--kind": kind}
     if not source.is_dir() or source.suffix == ".zarr" or (source / "zarr.json").exists():
-        scene = open_gridded(source, lat=lat, lon=lon, crs=crs, group=group)
-        for name in scene.names:
-            if not variable or name in variable:
-                echo(f"{name}: cut as {kind or kind_of(scene.data[name])}")
+        scene = open_pixels(source, lat=lat, lon=lon, crs=crs, group=group)
+        doubts, missing = list(scene.doubts), () if nodata is None else (nodata,)
+        for name in variable or scene.placed().variables:
+            echo(f"{name}: cut as {(meaning := kind or scene.kind(name))}")
+            if meaning == "db":
+                sample = sampled(partial(scene.values, scene.numbers(name), nodata=missing), scene.shape)
+                said = [doubt.said for doubt in doubts_of(sample, "db")]
+                doubts += [f"{source}: {name} {clause}: say --nodata or --kind" for clause in said]
+        for doubt in doubts:
+            echo(f"warning: {doubt}", err=True)
         common |= {"variables": variable or (), "nodata": nodata, "tile_grid": tile_grid}
         done = chop.chop(scene, tiles, out, kind=kind, **common)
     elif unused := [name for name, value in of_scene.items() if value]:

@@ -301,7 +301,11 @@ def import_(
     from sardino.data.sources.folder.source import import_folder
     from sardino.data.sources.folder.specification import FolderSpec
 
-    echo(import_folder(folder, FolderSpec.load(spec), out, tile_px, bands, direction, progress=shown("tiles")))
+    described = FolderSpec.load(spec)
+    store = import_folder(folder, described, out, tile_px, bands, direction, progress=shown("tiles"))
+    for doubt in store.metadata["doubts"]:
+        echo(f"warning: {doubt}", err=True)
+    echo(store)
 
 
 add_commands(app, stac, earthengine, m3leo, geetiles)

@@ -13,7 +13,8 @@ from pyproj import CRS
 from timm.models.vision_transformer import VisionTransformer
 
 from sardino.data.places.utm import crs_at, transformer
-from sardino.data.rasters.open import pixel_size_m
+from sardino.data.rasters.doubts import Doubt, doubts_of, sampled
+from sardino.data.rasters.place import pixel_size_m
 from sardino.data.rasters.scene import Read, Scene
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import difference_of, to_db
@@ -167,12 +168,23 @@ def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), uni
         )
     bands = list(dict.fromkeys(found[name] for part in parts for name in part))
     made_of = tuple(tuple(bands.index(found[name]) for name in part) for part in parts)
+    with scene.reading(bands, 1) as read:
+        sample = sampled(lambda part: read(part[0].start, part[0].stop, part[1].start, part[1].stop), scene.shape)
+    doubts += [f"{path} {doubt.said}: {_remedy(doubt, scene)}" for doubt in doubts_of(sample, stated)]
     return ModelScene(scene, tuple(bands), made_of, cast(Unit, stated), tuple(doubts))
+
+
+def _remedy(doubt: Doubt, scene: Scene) -> str:
+    if doubt.remedy == "nodata":
+        return f"if that means missing, declare it, rio edit-info --nodata {doubt.value:g} {scene.path}"
+    if doubt.remedy == "scale":
+        return "hundredths of a decibel need their scale in the file, gdal_translate -a_scale 0.01"
+    return "correct the unit that the file states" if scene.unit else "correct --unit"
 
 
 def _doubts(scene: Scene, model: MapModel) -> list[str]:
     """Of the pixel size, where the model's is not known, and of the product; refused is another pixel size."""
-    doubts, gsd = [], model.gsd_m
+    doubts, gsd = list(scene.doubts), model.gsd_m
     if gsd is None:
         doubts.append(f"{model.folder} does not say of what pixel size it was trained: results may be meaningless")
     else:

@@ -5,17 +5,21 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import rasterio
 import rioxarray  # noqa: F401  the accessor .rio
 import xarray as xr
+from numpy.typing import NDArray
 from pyproj import CRS
 from rasterio.transform import Affine
 
 from sardino.data.places.utm import transformer
-from sardino.data.rasters.open import Gridded, declared_nodata, kind_of, open_by_gdal, unpacked
+from sardino.data.rasters.open import open_by_gdal
+from sardino.data.rasters.packing import fits
+from sardino.data.rasters.pixels import RASTER, Band, Pixels
 from sardino.data.rasters.verify import Finding, examine_file
 from sardino.data.rasters.warp import KINDS, Kind, grid_profile, overlap, resample, window_on
 from sardino.data.tiles.tile import Progress, Tile
@@ -43,7 +47,7 @@ class Cut:
 
 
 def chop(
-    source: Gridded,
+    source: Pixels,
     tiles: Sequence[Tile],
     out: Path,
     *,
@@ -73,17 +77,15 @@ def chop(
     """
     if kind is not None and kind not in KINDS:
         raise SardinoError(f"--kind is one of {', '.join(KINDS)}, not '{kind}'")
-    if unknown := sorted(set(variables) - set(source.names)):
-        there = ", ".join(source.names)
-        raise SardinoError(f"{source.path} has no variable {', '.join(unknown)} on its grid: it has {there}")
-    names = list(variables) or source.names
-    tif = source.path.suffix.lower() in (".tif", ".tiff")
+    names, tif = list(variables) or source.variables, not source.placed().stacked
+    bands = {name: [source.bands[number] for number in source.numbers(name)] for name in names}
     size = source.path.stat().st_size if source.path.is_file() else "a folder"
     pixels = "pixels of the tile" if tile_grid else f"pixels of {resolution or 'the scene'}"
     meaning = f"{', '.join(names)} as {kind or 'the file tells'}, nodata {'as declared' if nodata is None else nodata}"
     origin = f"{source.path.name} ({size} bytes): {meaning}, {pixels}"
     # What has no place, such as a version, goes along as it is.
-    other = {name: v for name, v in source.data.data_vars.items() if not {"y", "x"} & set(v.dims) and v.ndim <= 1}
+    around = () if tif else source.data.data_vars.items()
+    other = {name: v for name, v in around if not {"y", "x"} & set(v.dims) and v.ndim <= 1}
 
     def make(tile: Tile, path: Path) -> None:
         grid = tile if tile_grid else cut_grid(source, tile, resolution)
@@ -94,7 +96,7 @@ def chop(
         ):
             raise TileLeftOut("no valid pixel")
         if tif:
-            _write_tif(path, *planes["band_data"], grid, source, origin)
+            _write_tif(path, *planes[RASTER], grid, bands[RASTER], origin)
             return
         for values, missing in planes.values():
             if not np.isnan(missing):
@@ -107,7 +109,7 @@ def chop(
 
 
 def cut_variable(
-    source: Gridded, name: str, grid: Tile, kind: Kind | None = None, nodata: float | None = None
+    source: Pixels, name: str, grid: Tile, kind: Kind | None = None, nodata: float | None = None
 ) -> tuple[xr.DataArray, float]:
     """One variable on a grid, (..., y, x), and its nodata; NaN of integers means that they have none.
 
@@ -116,26 +118,47 @@ def cut_variable(
     window = source.window(grid, margin_px=4)
     if window is None:
         raise TileLeftOut(f"outside {source.path.name}")
-    part = source.read(name, window)
-    meaning = kind or kind_of(part)
-    values, missing = unpacked(part, meaning, nodata)
-    planes = values.reshape(-1, *values.shape[-2:])
+    numbers, meaning = source.numbers(name), kind or source.kind(name)
+    if meaning == "classes" and not source.bands[numbers[0]].packing.scaled:
+        planes, missing = _codes(source, numbers, window, grid, nodata)
+    else:
+        planes, missing = source.values(numbers, window, () if nodata is None else (nodata,)), math.nan
     corner = source.corner(window)
+    fill = 0 if math.isnan(missing) and planes.dtype.kind != "f" else missing
     if CRS(grid.crs) == CRS(source.crs) and (place := window_on(grid.transform, grid.shape, corner)):
-        cut = np.full((len(planes), *grid.shape), missing, planes.dtype)
+        cut = np.full((len(planes), *grid.shape), fill, planes.dtype)
         own, there = overlap(place, grid.shape, planes.shape[1:])
         cut[:, *own] = planes[:, *there]
     else:
-        cut = resample(planes, source.crs, corner, grid.crs, grid.transform, grid.shape, meaning, missing)
-    dims = [str(dim) for dim in part.dims]
-    inner = {str(n): c for n, c in part.coords.items() if set(map(str, c.dims)) <= set(dims[:-2]) and c.ndim}
-    attributes = {k: v for k, v in part.attrs.items() if k not in _PACKING | _PLACE}
-    if meaning == "classes" and nodata is None and declared_nodata(part) is None and source.holds(grid):
-        missing = np.nan  # no pixel is missing, and a 0 may well be a class
-    return xr.DataArray(cut.reshape(*values.shape[:-2], *grid.shape), inner, dims, attrs=attributes), missing
+        cut = resample(planes, source.crs, corner, grid.crs, grid.transform, grid.shape, meaning, fill)
+    if not source.stacked:
+        return xr.DataArray(cut, dims=("band", "y", "x")), missing
+    variable = source.data[name].transpose(..., "y", "x")
+    dims = [str(dim) for dim in variable.dims]
+    inner = {str(n): c for n, c in variable.coords.items() if set(map(str, c.dims)) <= set(dims[:-2]) and c.ndim}
+    attributes = {k: v for k, v in variable.attrs.items() if k not in _PACKING | _PLACE}
+    return xr.DataArray(cut.reshape(*variable.shape[:-2], *grid.shape), inner, dims, attrs=attributes), missing
 
 
-def cut_grid(source: Gridded, tile: Tile, resolution: float | None) -> Tile:
+def _codes(
+    source: Pixels, numbers: Sequence[int], window: tuple[slice, slice], grid: Tile, nodata: float | None
+) -> tuple[NDArray[Any], float]:
+    """Codes in a window and the one that means missing; NaN where none is missing, for a 0 may well be a class."""
+    given = () if nodata is None else (nodata,)
+    codes, valid = source.stored(numbers, window, given)
+    declared = [value for value in (*given, *source.bands[numbers[0]].packing.missing) if fits(value, codes.dtype)]
+    if codes.dtype.kind == "f" and not declared:
+        declared = [math.nan]
+    if not declared and valid.all() and source.holds(grid):
+        return codes, math.nan
+    unused = (value for value in (0, 255, 65535) if fits(value, codes.dtype) and not (valid & (codes == value)).any())
+    missing = declared[0] if declared else next(unused, None)
+    if missing is None:
+        raise SardinoError(f"{source.path} leaves no code for what is missing: name one with --nodata")
+    return np.where(valid, codes, codes.dtype.type(missing)), missing
+
+
+def cut_grid(source: Pixels, tile: Tile, resolution: float | None) -> Tile:
     """A tile's footprint in as many square pixels as fit, of about `resolution` map units or the scene's pixel size."""
     a, _, _, _, e, _ = source.transform
     step = resolution or min(a, -e)
@@ -213,20 +236,21 @@ def write_netcdf(path: Path, groups: dict[str, xr.Dataset]) -> None:
             data.to_netcdf(partial, "a" if number else "w", group=None if group == "/" else group, engine="h5netcdf")
 
 
-def _write_tif(path: Path, values: xr.DataArray, nodata: float, grid: Tile, source: Gridded, origin: str) -> None:
-    """Write (C, H, W) values as a compressed GeoTIFF with the scene's band names, or numbers where it lacks one."""
+def _write_tif(path: Path, values: xr.DataArray, nodata: float, grid: Tile, bands: Sequence[Band], origin: str) -> None:
+    """Write (C, H, W) values as a compressed GeoTIFF with the scene's names, or numbers, its units and its colours."""
     profile = grid_profile(CRS(grid.crs).to_wkt(), grid.transform, grid.shape)
     profile |= {"driver": "GTiff", "count": len(values), "dtype": values.dtype, "compress": "deflate"}
     if values.dtype.kind == "f":
         profile |= {"nodata": nodata, "predictor": 3}
     else:
         profile |= {"nodata": None if math.isnan(nodata) else nodata, "predictor": 2}
-    named = source.data["band_data"].attrs.get("long_name", ())
-    named = (named,) if isinstance(named, str) else tuple(named)
+    colors = bands[0].colors if len(bands) == 1 and values.dtype in (np.uint8, np.uint16) else {}
     with whole(path) as partial, rasterio.open(partial, "w", **profile) as dataset:
+        if colors:  # before the pixels, which GDAL writes grey otherwise
+            dataset.write_colormap(1, colors)
         dataset.write(values.values)
-        count = len(values)
-        dataset.descriptions = named if len(named) == count else [f"band {n}" for n in range(1, count + 1)]
+        dataset.descriptions = [band.name or f"band {n}" for n, band in enumerate(bands, start=1)]
+        dataset.units = ["dB" if band.unit == "db" else band.unit for band in bands]
         dataset.update_tags(**{ORIGIN: origin})
 
 

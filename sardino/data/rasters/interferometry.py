@@ -19,7 +19,8 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from sardino.data.rasters.chop import ORIGIN, Cut, TileLeftOut, cut_grid, cut_tiles, cut_variable, on_grid, write_netcdf
-from sardino.data.rasters.open import Gridded, open_gridded
+from sardino.data.rasters.open import open_pixels
+from sardino.data.rasters.pixels import RASTER, Pixels
 from sardino.data.rasters.warp import Kind
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.data.tiles.tile import Progress, Tile
@@ -104,9 +105,9 @@ def cut_interferograms(
     `granules`: from `granules_in`; of several that share the date pair the first that holds the tile is taken.
     `resolution`: pixel size in units of the tile's CRS; about that of the granules by default.
     """
-    opened = {g: open_gridded(g.path, group=DATA) for g in granules}
+    opened = {g: open_pixels(g.path, group=DATA).placed() for g in granules}
     first = opened[granules[0]]
-    names = [name for name in first.names if all(name in source.names for source in opened.values())]
+    names = [name for name in first.variables if all(name in source.variables for source in opened.values())]
     if not names:
         raise SardinoError("the granules share no variable: they are of different products")
     outlines = {g: Tile("", s.crs, s.transform, s.shape).footprint for g, s in opened.items()}
@@ -144,7 +145,7 @@ def cut_interferograms(
     return cut_tiles(tiles, out, ".nc", origin, make, progress)
 
 
-def _cut(source: Gridded, names: Sequence[str], grid: Tile) -> xr.Dataset | None:
+def _cut(source: Pixels, names: Sequence[str], grid: Tile) -> xr.Dataset | None:
     """The variables of one granule on a grid, as float32 with NaN; None where none has a valid pixel."""
     planes = {}
     for name in names:
@@ -248,7 +249,7 @@ def cut_seasons(
     out.
     """
     planes = planes_in(folder)
-    sources = {path: open_gridded(path) for files in planes.values() for path in files}
+    sources = {path: open_pixels(path).placed() for files in planes.values() for path in files}
     places = {name: _places(planes, name) for name in DIMENSIONS}
     origin = f"GSSIC, {sum(map(len, planes.values()))} files, pixels of {resolution or 'the set'}"
 
@@ -256,7 +257,7 @@ def cut_seasons(
         merged = np.full(grid.shape, np.nan, np.float32)
         for path in planes[which]:
             try:
-                cut, _ = cut_variable(sources[path], "band_data", grid, _KINDS.get(which.variable, "values"), nodata=0)
+                cut, _ = cut_variable(sources[path], RASTER, grid, _KINDS.get(which.variable, "values"), nodata=0)
             except TileLeftOut:
                 continue
             values = cut.values[0].astype(np.float32)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sardino.data.rasters.open import Raster, read_placed_raster
+from sardino.data.rasters.raster import Raster, read_raster
 from sardino.data.rasters.warp import Kind, resample
 from sardino.data.sources.archives.layout import MARKERS, Layout
 from sardino.data.sources.archives.old_encodings import ENCODINGS, Decoded, decode, recognise
@@ -158,7 +158,7 @@ class ArchiveSource:
         """The encoding of the first tile that holds data."""
         for raster in self._readable(self.backscatter):
             with suppress(LeftOut):
-                planes = self._season_planes(raster)
+                planes, _ = self._season_planes(raster)
                 if not any(map(_is_constant, planes)):
                     return recognise(planes, self.backscatter)
         holds = f"holds complete {DIRECTIONS[self.direction]} data"
@@ -168,7 +168,7 @@ class ArchiveSource:
         """Official or mapped: 10 alone is tree cover in one and mangroves in the other, so other codes must tell."""
         folder = self.folder / self.label
         for raster in self._readable(self.label):
-            if seen := set(np.unique(raster.values[0]).tolist()) - {0, 10, IGNORE}:
+            if seen := set(np.unique(raster.codes[0][raster.valid[0]]).tolist()) - {0, 10, IGNORE}:
                 if seen <= set(range(1, 12)):
                     return "mapped"
                 if seen <= set(WORLDCOVER.codes):
@@ -182,16 +182,21 @@ class ArchiveSource:
             with suppress(LeftOut):
                 yield read_tile(self.folder / dataset, name)
 
-    def _season_planes(self, raster: Raster) -> NDArray[Any]:
-        """The 8 bands of the orbit direction in the order of POLARISED, as stored."""
+    def _season_planes(self, raster: Raster) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """The 8 bands of the orbit direction in the order of POLARISED, as stored, and where they are valid."""
         names = [name.lower() for name in raster.names]
         order = names if set(S1_BANDS) <= set(names) else list(S1_BANDS)
-        if len(raster.values) != len(order):
-            raise LeftOut(f"{raster.path} has {len(raster.values)} bands, not {len(S1_BANDS)}: download it again")
-        return raster.values[[order.index(band + self.direction) for band in POLARISED]]
+        if len(raster.bands) != len(order):
+            raise LeftOut(f"{raster.path} has {len(raster.bands)} bands, not {len(S1_BANDS)}: download it again")
+        places = [order.index(band + self.direction) for band in POLARISED]
+        planes, valid = raster.codes[places], raster.valid[places]
+        if planes.dtype.kind == "f":
+            return np.where(valid, planes, NAN), valid
+        # Declared or not, a count is decibels or missing as the encoding has it.
+        return planes, valid | np.isin(planes, raster.bands[places[0]].packing.missing)
 
     def _decode(self, raster: Raster) -> Decoded:
-        wanted = self._season_planes(raster)
+        wanted, valid = self._season_planes(raster)
         if flat := [band for band, plane in zip(POLARISED, wanted, strict=True) if _is_constant(plane)]:
             what = f"{'no' if len(flat) == len(POLARISED) else 'incomplete'} {DIRECTIONS[self.direction]} data"
             remedy = "choose the other direction or leave the tile out"
@@ -200,23 +205,21 @@ class ArchiveSource:
             encoding = recognise(wanted, self.backscatter)
             if encoding != self.encoding:
                 raise SardinoError(f"{raster.path} is stored as {encoding}, the others as {self.encoding}")
-            if raster.nodata is not None and encoding == "db":
-                wanted = np.where(wanted == raster.nodata, np.nan, wanted)
-            return decode(wanted, POLARISED, encoding, self.backscatter)
+            decoded = decode(wanted, POLARISED, encoding, self.backscatter)
+            return replace(decoded, db=np.where(valid, decoded.db, NAN), suspect=decoded.suspect & valid)
         except SardinoError as error:
             raise LeftOut(f"{raster.path}: {error}") from error
 
     def _label(self, name: str, tile: Tile) -> NDArray[np.uint8]:
         raster = read_tile(self.folder / self.label, name)
-        codes, mapped = raster.values[0], self.codes == "mapped"
+        codes, valid, mapped = raster.codes[0], raster.valid[0], self.codes == "mapped"
         known = set(range(12)) if mapped else {0, *WORLDCOVER.codes}
-        if raster.nodata is not None:
-            known.add(int(raster.nodata))
-        if strange := sorted(set(np.unique(codes).tolist()) - known):
+        if strange := sorted(set(np.unique(codes[valid]).tolist()) - known):
             raise LeftOut(f"{raster.path} holds the codes {strange[:5]}, no WorldCover classes ({self.codes})")
         index = WORLDCOVER.encode(codes)
         if mapped:  # the classes in their order, from 1
             index = np.where((codes >= 1) & (codes <= len(WORLDCOVER)), codes - 1, IGNORE).astype(np.uint8)
+        index = np.where(valid, index, np.uint8(IGNORE))
         index = _warped(index[None], raster, tile, "classes")[0]
         if (index == IGNORE).all():
             raise LeftOut(f"{raster.path} has no label inside the tile: it lies elsewhere or is all nodata")
@@ -225,9 +228,7 @@ class ArchiveSource:
     def _planes(self, layer: str, folder: Path, identifier: str) -> tuple[NDArray[np.float32], Raster]:
         """The planes of a reference layer in the unit of a store, NaN where missing, on the file's grid."""
         raster = read_tile(folder, identifier, "agb" if layer == "biomass_t_ha" else "")
-        values = raster.values.astype(np.float32)
-        if raster.nodata is not None:
-            values[raster.values == raster.nodata] = np.nan
+        values = raster.values
         if layer == "optical":
             bands = [_band(raster, f"{self.optical_month:02d}_{colour}") for colour in ("red", "green", "blue")]
             return np.where((values[bands] == 0).all(0), NAN, values[bands]), raster
@@ -250,9 +251,12 @@ def read_tile(folder: Path, identifier: str, variable: str = "") -> Raster:
     for suffix in (".tif", ".nc"):
         if (path := folder / f"{identifier}{suffix}").is_file():
             try:
-                return read_placed_raster(path, variable if suffix == ".nc" else "")
+                raster = read_raster(path, variable if suffix == ".nc" else "")
             except SardinoError as error:
                 raise LeftOut(str(error)) from error
+            if not raster.crs:
+                raise LeftOut(f"{path} states no CRS: download it again")
+            return raster
     for path in sorted(path for marker in MARKERS for path in folder.glob(f"{identifier}*{marker}")):
         said = path.read_text(errors="replace").strip()[:80]
         raise LeftOut(f"{path} marks the tile as without data{f' ({said})' if said else ''}")

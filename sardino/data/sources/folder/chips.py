@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sardino.data.rasters.open import Raster, read_raster
+from sardino.data.rasters.doubts import Doubt, doubts_of
+from sardino.data.rasters.raster import Raster, read_square_raster
 from sardino.data.sources.folder.derived_labels import derived_classes
 from sardino.data.sources.folder.specification import FolderSpec, Layer
 from sardino.data.sources.seasonal_composite import in_year, seasonal_channels, seasonal_means, with_difference
@@ -42,7 +43,7 @@ class ChipFiles:
     @cached_property
     def grid(self) -> Raster:
         """The raster whose grid every other one of the chip must share."""
-        return read_raster(self._files()[0][1], next(iter(self.spec.backscatter.variables.values()), ""))
+        return read_square_raster(self._files()[0][1], next(iter(self.spec.backscatter.variables.values()), ""))
 
     @cached_property
     def backscatter_db(self) -> NDArray[np.float32]:
@@ -86,7 +87,8 @@ class ChipFiles:
             return np.full(self.grid.shape, IGNORE, np.uint8)
         if not path.exists():
             raise SardinoError(f"chip {self.name} has no label file {path}: add it, or set required = false")
-        return self.spec.legend.encode(self._on_grid(path).values[0])
+        raster = self._on_grid(path)
+        return np.where(raster.valid[0], self.spec.legend.encode(raster.codes[0]), np.uint8(IGNORE))
 
     def _files(self) -> list[tuple[dict[str, str], Path]]:
         found = _matches(self.folder, self.spec.backscatter.files, self.spec.name)
@@ -96,11 +98,13 @@ class ChipFiles:
         """Per polarisation the dates as (T, H, W) dB, and the date, where known, and month of each."""
         source = self.spec.backscatter
         if source.variables:
-            stacks = {name: self._decibels(read_raster(self.grid.path, v)) for name, v in source.variables.items()}
-            if any(stack.shape != self.grid.values.shape for stack in stacks.values()):
+            stacks = {
+                name: self._decibels(read_square_raster(self.grid.path, v)) for name, v in source.variables.items()
+            }
+            if any(stack.shape != self.grid.stored.shape for stack in stacks.values()):
                 raise SardinoError(f"the variables of {self.grid.path} differ in size: correct the file")
             dates = self.grid.dates
-            months = [0] * len(self.grid.values) if dates is None else pd.DatetimeIndex(dates).month.tolist()
+            months = [0] * len(self.grid.bands) if dates is None else pd.DatetimeIndex(dates).month.tolist()
             return stacks, dates, months
         times = sorted({match.get("time", "") for match, _ in self._files()})
         planes = [self._planes(time) for time in times]
@@ -122,26 +126,41 @@ class ChipFiles:
                 wanted = source.files.format(chip=self.name, band=place, time=time)
                 raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
             raster = self._on_grid(files[place])
-            if len(raster.values) != len(bands):
-                described = f"the spec '{self.spec.name}' describes {len(bands)}: correct the file or the spec"
-                raise SardinoError(f"{files[place]} has {len(raster.values)} bands, {described}")
-            named = zip(bands, self._decibels(raster), strict=True)
+            named = zip(self._ordered(bands, raster), self._decibels(raster), strict=True)
             planes |= {source.names.get(band, band): plane for band, plane in named if band}
         return planes
 
+    def _ordered(self, bands: list[str], raster: Raster) -> list[str]:
+        """The spec's bands in the file's order, which the file's own names tell where they name them all."""
+        described = f"the spec '{self.spec.name}' describes"
+        # A file with an alpha band has a band less than it seems to have, and the spec may count either way.
+        listed = bands[: len(raster.bands)] if not any(bands[len(raster.bands) :]) else bands
+        if len(raster.bands) != len(listed):
+            remedy = f"{described} {len(bands)}: correct the file or the spec"
+            raise SardinoError(f"{raster.path} has {len(raster.bands)} bands, {remedy}")
+        names, wanted = [name.lower() for name in raster.names], [band.lower() for band in listed]
+        if sorted(names) != sorted(wanted):  # else they are the same words
+            names, wanted = list(map(_polarisation, names)), list(map(_polarisation, wanted))
+        if all(not name or not own or name == own for name, own in zip(names, wanted, strict=True)):
+            return listed
+        if sorted(names) != sorted(wanted) or len(set(wanted)) < len(wanted):
+            remedy = f"{described} {', '.join(listed)}: correct bands in the spec, or the names"
+            raise SardinoError(f"{raster.path} names its bands {', '.join(raster.names)}, {remedy}")
+        return [listed[wanted.index(name)] for name in names]
+
     def _on_grid(self, path: Path, variable: str = "") -> Raster:
-        raster = read_raster(path, variable)
+        raster = read_square_raster(path, variable)
         self.grid.require_same_grid(raster)
         return raster
 
     def _decibels(self, raster: Raster) -> NDArray[np.float32]:
         """Stored numbers to dB by the spec's unit, refused where they cannot be of that unit."""
-        unit, values = self.spec.backscatter.unit, raster.masked(self.spec.backscatter.nodata)
-        valid = values[np.isfinite(values)]
-        if unit == "db" and valid.size and valid.min() >= 0:
-            raise SardinoError(f"{raster.path} holds no negative value and can hardly be in dB: set unit to power")
-        if unit != "db" and valid.size and valid.min() < 0:
-            raise SardinoError(f"{raster.path} holds negative values and cannot be {unit}: set unit to db, or nodata")
+        unit, values = self.spec.backscatter.unit, raster.without(self.spec.backscatter.nodata)
+        means = {"db": "db", "power": "linear"}.get(unit, "amplitude")
+        if said := {band.unit for band in raster.bands} & {"db", "linear", "amplitude"} - {means}:
+            raise SardinoError(f"{raster.path} says that it is in {min(said)}, not {unit}: correct unit in the spec")
+        for doubt in doubts_of(values, means, unit):
+            raise SardinoError(f"{raster.path} {doubt.said}: {_remedy(doubt, unit)}")
         if unit == "db":
             return values
         if unit == "power":
@@ -165,9 +184,9 @@ class ChipFiles:
             planes = np.stack([_at_date(self._on_grid(path, variable), layer) for variable in layer.variables])
         else:
             raster = self._on_grid(path)
-            if max(layer.bands) > len(raster.values):
-                raise SardinoError(f"{path} has {len(raster.values)} bands, the layer '{name}' asks for {layer.bands}")
-            planes = raster.masked(layer.nodata)[[band - 1 for band in layer.bands]]
+            if max(layer.bands) > len(raster.bands):
+                raise SardinoError(f"{path} has {len(raster.bands)} bands, the layer '{name}' asks for {layer.bands}")
+            planes = raster.without(layer.nodata)[[band - 1 for band in layer.bands]]
         if layer.stretch is not None:
             low, high = layer.stretch
             planes = np.clip((planes - low) / (high - low) * 254 + 1, 1, 255)
@@ -176,12 +195,25 @@ class ChipFiles:
         return as_layer(name, planes)
 
 
+def _polarisation(name: str) -> str:
+    """What a band's name says of its polarisation, "vh" of "Sigma0_VH_db", "vv vh" of their difference; or nothing."""
+    return " ".join(word for word in re.split(r"[^a-z]+", name.lower()) if word in ("vv", "vh", "hh", "hv"))
+
+
+def _remedy(doubt: Doubt, unit: str) -> str:
+    if doubt.remedy == "nodata":
+        return f"if that means missing, set nodata = [{doubt.value:g}] in the spec"
+    if doubt.remedy == "scale":
+        return "hundredths of a decibel need their scale in the file (rio edit-info --help), or set another unit"
+    return "set unit to power in the spec" if unit == "db" else "set unit to db, or nodata, in the spec"
+
+
 def _at_date(raster: Raster, layer: Layer) -> NDArray[np.float32]:
     dates = [] if raster.dates is None else [str(date) for date in raster.dates]
     places = [place for place, date in enumerate(dates) if date.startswith(layer.date)]
     if len(places) != 1:
         raise SardinoError(f"{raster.path} has {len(places)} dates like '{layer.date}': set date in the spec")
-    return raster.masked(layer.nodata)[places[0]]
+    return raster.without(layer.nodata)[places[0]]
 
 
 def _matches(folder: Path, template: str, only_chip: str) -> list[tuple[dict[str, str], Path]]:

@@ -12,7 +12,7 @@ from shapely import STRtree
 
 from sardino.data.places.splits import band_index, splits_of_bands
 from sardino.data.places.utm import transformer
-from sardino.data.rasters.open import pixel_size_m
+from sardino.data.rasters.place import pixel_size_m
 from sardino.data.sources.folder.chips import ChipFiles, chip_names
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.seasonal_composite import AbsentSeason
@@ -57,6 +57,7 @@ def import_folder(
     """
     folder, step = Path(folder), spec.stride_px or tile_px
     dropped: list[str] = []
+    doubts: list[str] = []
     chips: dict[str, list[_Cut]] = {}
     margin, offset, gsd = (0, 0), 0, 0.0
     for name in chip_names(folder, spec):
@@ -68,6 +69,7 @@ def import_folder(
                 raise SardinoError(f"{folder}: {error}") from error
             dropped.append(f"{error}; chip dropped")
             continue
+        doubts += files.grid.doubts
         rows, columns = backscatter.shape[1:]
         if not np.isfinite(backscatter).any():
             dropped.append(f"chip {name} has no valid pixel; chip dropped")
@@ -109,7 +111,7 @@ def import_folder(
     facts |= {"labels_derived": spec.legend.derived, "calibrated": spec.backscatter.unit != "amplitude"}
     facts |= {"composite": spec.backscatter.composite, "gsd_m": round(gsd, 3) if gsd else None, "chips": len(chips)}
     facts |= {"margin_px": list(margin), "stride_px": step, "bands": int(band.max()) + 1}
-    facts |= {"band_angle_deg": direction_deg, "dropped": dropped}
+    facts |= {"band_angle_deg": direction_deg, "dropped": dropped, "doubts": doubts}
     return write_store(
         out,
         [cut.tile for cut, _, _ in rows],

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pystac
 import rasterio
 import xarray as xr
@@ -19,8 +20,11 @@ from odc.loader import RioDriver, RioReader
 from odc.stac import load as odc_load
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
+from sardino.data.rasters.open import bands_of_raster, masks_beside
+from sardino.data.rasters.packing import Packing
 from sardino.data.sources.source import LeftOut, Transient
 from sardino.data.sources.stac.catalogue import RETRY_CODES, Catalogue, HttpPolicy, asset_of, begin
+from sardino.errors import SardinoError
 
 log = logging.getLogger(__name__)
 # With these GDAL drops what it remembers of a file when it closes it: else a truncated read stays true forever.
@@ -129,8 +133,13 @@ class _CheckedReader(RioReader):
             try:
                 with rasterio.open(link, sharing=False) as file:
                     _check_header(file, stated, self._driver.notes)
+                    packing = _packing(file, stated, self._src.band) if np.dtype(cfg.dtype).kind == "f" else Packing()
                 # The second opening finds the header in GDAL's memory.
-                return super(_CheckedReader, self).read(cfg, dst_geobox, **options)
+                part, read = super(_CheckedReader, self).read(cfg, dst_geobox, **options)
+                if packing.scaled:
+                    valid = np.isfinite(read) & (read != cfg.fill_value)
+                    np.copyto(read, packing.values(read, valid), where=valid)
+                return part, read
             except RasterioError as error:
                 _forget(link)
                 fault = _fault(error, stated)
@@ -181,6 +190,17 @@ def _check_header(file: Any, stated: _Stated, notes: list[str]) -> None:
 
 class _Denied(LeftOut):
     """A file is not for us, or no longer by this link."""
+
+
+def _packing(file: Any, stated: _Stated, band: int) -> Packing:
+    """How a band of measurements is stored; LeftOut where that is in a way that odc-stac does not see."""
+    try:
+        bands = {own.at["band"]: own for own in bands_of_raster(stated.name, file)}
+    except SardinoError as error:
+        raise LeftOut(str(error)) from error
+    if any(masks_beside(file)):
+        raise LeftOut(f"{stated.name} has a mask or an alpha band beside its pixels: exclude the scene, or set nodata")
+    return bands[band].packing
 
 
 def _fault(error: Exception, stated: _Stated) -> LeftOut | Transient:

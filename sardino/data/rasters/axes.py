@@ -1,0 +1,95 @@
+"""The axes of a NetCDF or Zarr file, as CF attributes or custom name them: where its pixels lie, and when they were."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from sardino.errors import SardinoError, first_line
+
+# What files that do not follow CF call their coordinates.
+_AXES = [pair.split() for pair in ("y x", "lat lon", "latitude longitude", "northing easting", "Y X", "rlat rlon")]
+_DEGREES = {"degrees_north", "degrees_east", "degree_north", "degree_east", "degrees", "degree"}
+
+
+def axis_names(path: Path, data: xr.Dataset, lat: str = "", lon: str = "") -> tuple[str, str] | None:
+    """Names of the dimensions from north to south and from west to east; None where nothing tells them.
+
+    SardinoError where coordinates that are named are not there, or the grid is curvilinear.
+    """
+    if bool(lat) != bool(lon):
+        raise SardinoError("name both coordinates: --lat and --lon")
+    if lat:
+        pair = (lat, lon)
+    else:
+        known = [(y, x) for y, x in _AXES if {y, x} <= set(map(str, data.dims)) & set(map(str, data.variables))]
+        pair = _cf_axis(data, "Y", "latitude"), _cf_axis(data, "X", "longitude")
+        pair = pair if all(pair) else known[0] if known else ("", "")
+        if not all(pair):
+            return None
+    if not all(name in data.variables for name in pair):
+        raise SardinoError(f"{path} {no_coordinates(data, ' and '.join(pair))}")
+    if any(data[name].ndim != 1 for name in pair):
+        raise SardinoError(f"{path} lies on a curvilinear grid ({pair[0]} and {pair[1]} are not 1-D): warp it first")
+    for name in pair:
+        if name != (dim := str(data[name].dims[0])):
+            raise SardinoError(f"{path} indexes {name} by {dim}: rename the dimension to {name} first")
+        if data[name].dtype.kind not in "iuf":
+            raise SardinoError(f"{path} has coordinates {name} that are no numbers: correct them")
+    return pair
+
+
+def no_coordinates(data: xr.Dataset, missing: str = "known to CF") -> str:
+    """What is to be said of a file without coordinates, behind its name."""
+    there = ", ".join(map(str, data.coords)) or "none"
+    return f"has no coordinates {missing}: name them with --lat and --lon, it has {there}"
+
+
+def _cf_axis(data: xr.Dataset, axis: str, name: str) -> str:
+    """The 1-D coordinate that CF attributes call an axis; "" where there is none."""
+    for found, variable in data.coords.items():
+        standard = variable.attrs.get("standard_name") in (name, f"projection_{axis.lower()}_coordinate")
+        if variable.ndim == 1 and (standard or variable.attrs.get("axis") == axis):
+            return str(found)
+    return ""
+
+
+def crs_of(data: xr.Dataset, names: tuple[str, str]) -> str:
+    """The CRS that a file states or its coordinates imply; "" where neither does."""
+    if data.rio.crs:
+        return str(data.rio.crs.to_string())
+    units = {str(data[name].attrs.get("units", "")) for name in names}
+    geographic = names in (("lat", "lon"), ("latitude", "longitude")) or units <= _DEGREES
+    inside = all(np.abs(data[name].values).max(initial=0) <= most for name, most in zip(names, (90, 360), strict=True))
+    return "EPSG:4326" if geographic and inside else ""
+
+
+def regular_axis(path: Path, values: NDArray[Any]) -> tuple[float, float]:
+    """First pixel centre and step of an axis; SardinoError unless it is regular and two pixels long."""
+    centres = values.astype(np.float64)
+    if len(centres) < 2:
+        raise SardinoError(f"{path} is less than two pixels wide: its pixel size is unknown")
+    step = (centres[-1] - centres[0]) / (len(centres) - 1)
+    apart = np.abs(centres - (centres[0] + step * np.arange(len(centres)))).max()
+    if not np.isfinite(apart) or step == 0 or apart > 0.1 * abs(step):
+        raise SardinoError(f"{path} lies on an irregular grid: warp it to a regular one first")
+    return float(centres[0]), float(step)
+
+
+def dates_of(path: Path, axis: xr.DataArray) -> NDArray[np.datetime64] | None:
+    """Dates along an axis in UTC, to the second; None where it is no time. SardinoError where they cannot be read."""
+    units = str(axis.attrs.get("units", ""))
+    if " since " not in units.lower():
+        return None
+    attributes = {**axis.attrs, "units": units.lower().replace(" utc", "")}
+    try:
+        decoded = xr.decode_cf(xr.Dataset({"dates": ("place", axis.values, attributes)}))
+        return decoded["dates"].values.astype("datetime64[s]")
+    except Exception as error:  # pandas and cftime have errors of their own
+        stated = f"'{units}'{' of the calendar ' + str(axis.attrs['calendar']) if 'calendar' in axis.attrs else ''}"
+        raise SardinoError(
+            f"{path} counts time in the unit {stated}, which cannot be read ({first_line(error)}): "
+            "write it as days since 1970-01-01"
+        ) from error

@@ -1,0 +1,118 @@
+"""How stored numbers become what is meant: which are missing, factor and offset, unit, codes or a quantity."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sardino.data.rasters.warp import Kind
+from sardino.errors import SardinoError
+
+_UNITS = {"decibel": "db", "decibels": "db", "linear power": "linear", "power": "linear"}
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How one band is stored: a value is stored * scale + offset; `missing`, `low` and `high` are stored numbers."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+    missing: tuple[float, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+    unsigned: bool = False  # signed integers that stand for unsigned ones: NetCDF 3 has no others
+
+    @property
+    def scaled(self) -> bool:
+        return (self.scale, self.offset) != (1.0, 0.0)
+
+    def stored(self, numbers: NDArray[Any]) -> NDArray[Any]:
+        """Numbers as the file means them to be stored: of the right sign, truth values as 0 and 1."""
+        if self.unsigned:
+            return numbers.view(f"{numbers.dtype.byteorder}u{numbers.dtype.itemsize}")
+        return numbers.astype(np.uint8) if numbers.dtype.kind == "b" else numbers
+
+    def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Where stored numbers are none of the missing ones, and finite."""
+        valid = np.isfinite(stored) if stored.dtype.kind == "f" else np.ones(stored.shape, bool)
+        with np.errstate(over="ignore"):  # a nodata beyond the range of the type is infinite there
+            for value in self.missing:
+                if stored.dtype.kind == "f":
+                    valid &= stored != stored.dtype.type(value)
+                elif value.is_integer():
+                    valid &= stored != int(value)
+        if self.low > -math.inf:
+            valid &= stored >= self.low
+        if self.high < math.inf:
+            valid &= stored <= self.high
+        return valid
+
+    def values(self, stored: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
+        """What stored numbers mean, float32 (float64 of wider types), NaN where they are missing or overflow."""
+        exact = stored.dtype.itemsize < 4 or stored.dtype == np.float32
+        values = stored.astype(np.float32 if exact else np.float64, copy=self.scaled or not valid.all())
+        if self.scaled:
+            scale, offset = np.array([self.scale, self.offset], values.dtype)
+            values = values * scale + offset
+        values[~valid] = np.nan
+        return values
+
+
+def packing_of(attributes: Mapping[Any, Any], dtype: np.dtype[Any], what: str) -> Packing:
+    """The packing that a variable's attributes state by CF: factor, every value that is missing, and valid range.
+
+    SardinoError, which names `what`, where one of them is no number or makes no values.
+    """
+    unsigned = dtype.kind == "i" and str(attributes.get("_Unsigned", "")).lower() == "true"
+    turn = 2 ** (8 * dtype.itemsize)
+
+    def numbers(key: str, stored: bool = True) -> list[float]:
+        try:
+            found = [float(value) for value in np.ravel(attributes.get(key, []))]
+        except (TypeError, ValueError, OverflowError) as error:
+            raise SardinoError(f"{what} has the {key} {str(attributes[key])[:40]!r}, no number: correct it") from error
+        return [value % turn for value in found] if stored and unsigned else found
+
+    scale, offset = numbers("scale_factor", False) or [1.0], numbers("add_offset", False) or [0.0]
+    if len(scale) > 1 or len(offset) > 1 or not (math.isfinite(scale[0]) and scale[0] and math.isfinite(offset[0])):
+        raise SardinoError(f"{what} has the scale_factor {scale} and the add_offset {offset}: correct them")
+    missing = [value for key in ("_FillValue", "missing_value", "nodata") for value in numbers(key)]
+    limits = numbers("valid_range") or (numbers("valid_min") or [-math.inf]) + (numbers("valid_max") or [math.inf])
+    if len(limits) != 2:
+        raise SardinoError(f"{what} has a valid range of {len(limits)} numbers: correct it")
+    stated = [np.asarray(attributes[key]) for key in ("valid_range", "valid_min", "valid_max") if key in attributes]
+    if dtype.kind in "iu" and any(limit.dtype.kind == "f" for limit in stated):
+        # Stated as values and not, as CF asks, as stored.
+        limits = sorted((limit - offset[0]) / scale[0] for limit in limits)
+    return Packing(scale[0], offset[0], tuple(dict.fromkeys(missing)), limits[0], limits[1], unsigned)
+
+
+def unit_said(text: str) -> str:
+    """The unit that a text in a file means, the text itself where it means none of them, "" where it is empty."""
+    word = text.strip().lower()
+    return _UNITS.get(word, word)
+
+
+def unit_stated(attributes: Mapping[Any, Any]) -> str:
+    """The unit that a variable's attributes or a file's tags state, "" where they state none."""
+    found = {unit_said(str(attributes.get(key, ""))) for key in ("unit", "units", "UNITS")}
+    return " and ".join(sorted(found - {""}))
+
+
+def kind_of(dtype: np.dtype[Any], packing: Packing, unit: str, named: bool) -> Kind:
+    """What pixels mean: classes by their names or colours or integer type, decibels and amplitudes by their unit."""
+    if named:
+        return "classes"
+    if unit == "db" or unit == "amplitude":
+        return "db" if unit == "db" else "amplitude"
+    return "classes" if dtype.kind in "iub" and not packing.scaled else "values"
+
+
+def fits(value: float, dtype: np.dtype[Any]) -> bool:
+    """Whether a type can hold a nodata value; NaN is missing in any case."""
+    if dtype.kind not in "iu" or value != value:
+        return dtype.kind == "f" or value != value
+    return float(value).is_integer() and np.iinfo(dtype).min <= value <= np.iinfo(dtype).max

@@ -1,0 +1,193 @@
+"""Pixels of a file: its bands, its grid, and windows of them as they are stored or as they are meant."""
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from pyproj import CRS
+
+from sardino.data.rasters.axes import dates_of
+from sardino.data.rasters.packing import Packing
+from sardino.data.rasters.warp import Kind, Transform, bounds_in
+from sardino.data.tiles.tile import Tile
+from sardino.errors import SardinoError, first_line
+
+RASTER = "band_data"  # name of the one variable of a file that GDAL reads
+DAMAGED = "is it a raster, and whole? copy the file again"
+Window = tuple[slice, slice]  # rows and columns, from the north and from the west
+
+
+@dataclass(frozen=True)
+class Band:
+    """One plane of a file, and what its pixels mean."""
+
+    name: str  # "" where the file gives none
+    unit: str  # "db", "linear", "amplitude", its own word where that is another, "" where it gives none
+    kind: Kind
+    dtype: np.dtype[Any]  # as stored
+    packing: Packing
+    variable: str = RASTER  # that it is a plane of
+    at: Mapping[str, int] = field(default_factory=dict)  # its place on the variable's other dimensions
+    colors: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # (R, G, B, alpha) of each code
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """What a file says of its pixels, and the pixels; to be used in the thread that opened it, and closed."""
+
+    path: Path
+    bands: tuple[Band, ...]
+    crs: str  # for example "EPSG:32631"; "" where the file states none
+    transform: Transform  # north up, west to east; pixel coordinates where there is no CRS
+    shape: tuple[int, int]  # (rows, columns)
+    data: Any  # xr.Dataset packed as in the file, its grid named "y" and "x"; or rasterio's dataset
+    read: Callable[[Sequence[Band], slice, slice], tuple[NDArray[Any], NDArray[np.bool_] | None]]
+    close: Callable[[], None]
+    unplaced: str = ""  # why nobody knows where it lies, behind the file's name; "" where that is known
+    doubts: tuple[str, ...] = ()  # sentences on what may not mean what it says; the caller refuses or tells
+    flipped: tuple[bool, bool] = (False, False)  # whether rows and columns run the other way in the file
+    about: Mapping[str, Any] = field(default_factory=dict)  # tags or attributes of the whole file
+    block_rows: int = 0  # that the file holds together; 0 where it does not say
+    files: tuple[str, ...] = ()  # that it is made of
+
+    def __enter__(self) -> "Pixels":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def stacked(self) -> bool:
+        """Whether xarray reads it."""
+        return isinstance(self.data, xr.Dataset)
+
+    @cached_property
+    def geographic(self) -> bool:
+        """Whether its map units are degrees."""
+        return bool(CRS(self.crs).is_geographic)
+
+    @cached_property
+    def variables(self) -> tuple[str, ...]:
+        """Names of the variables that lie on the grid."""
+        return tuple(dict.fromkeys(band.variable for band in self.bands))
+
+    def numbers(self, variable: str) -> list[int]:
+        """The numbers, from 0, of a variable's bands."""
+        found = [number for number, band in enumerate(self.bands) if band.variable == variable]
+        if not found:
+            there = ", ".join(self.variables)
+            raise SardinoError(f"{self.path} has no variable {variable} on its grid: it has {there}")
+        return found
+
+    def kind(self, variable: str) -> Kind:
+        """What a variable's pixels mean; SardinoError where its bands differ."""
+        kinds = {self.bands[number].kind for number in self.numbers(variable)}
+        if len(kinds) > 1:
+            differ = " and ".join(sorted(kinds))
+            raise SardinoError(f"{self.path} has bands of {differ}: say which with --kind, or split it")
+        return kinds.pop()
+
+    def placed(self) -> "Pixels":
+        """Itself; SardinoError where nobody knows where it lies."""
+        if self.unplaced:
+            raise SardinoError(f"{self.path} {self.unplaced}")
+        return self
+
+    def dates(self, variable: str) -> NDArray[np.datetime64] | None:
+        """Dates of a variable's planes, UTC to the second, where time is its only dimension besides y and x."""
+        others = [dim for dim in self.data[variable].dims if dim not in ("y", "x")] if self.stacked else []
+        if len(others) != 1 or others[0] not in self.data.coords:
+            return None
+        return dates_of(self.path, self.data[others[0]])
+
+    def stored(
+        self, bands: Sequence[int] | None = None, window: Window | None = None, nodata: Sequence[float] = ()
+    ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+        """Bands by number, all by default, in a window: (C, h, w) as stored, and (C, h, w) bool where they are valid.
+
+        Missing is what nodata, mask, alpha band, valid range and `nodata` say, and what is not finite.
+        """
+        chosen = [self.bands[n] for n in (range(len(self.bands)) if bands is None else bands)]
+        spans = window or tuple(slice(0, size) for size in self.shape)
+        rows, columns = (
+            slice(size - span.stop, size - span.start) if flip else span
+            for span, size, flip in zip(spans, self.shape, self.flipped, strict=True)
+        )
+        with explained(self.path):
+            stored, beside = self.read(chosen, rows, columns)
+        packings = [replace(band.packing, missing=(*band.packing.missing, *map(float, nodata))) for band in chosen]
+        if len(set(packings)) == 1:
+            valid = packings[0].valid(stored)
+        else:
+            valid = np.stack([packing.valid(plane) for packing, plane in zip(packings, stored, strict=True)])
+        if beside is not None:
+            valid &= beside
+        north, west = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        return stored[:, north, west], valid[:, north, west]
+
+    def values(
+        self, bands: Sequence[int] | None = None, window: Window | None = None, nodata: Sequence[float] = ()
+    ) -> NDArray[Any]:
+        """Bands as they are meant, (C, h, w) float32 (float64 of wider types): scaled, NaN where missing."""
+        chosen = [self.bands[n].packing for n in (range(len(self.bands)) if bands is None else bands)]
+        stored, valid = self.stored(bands, window, nodata)
+        if len({(packing.scale, packing.offset) for packing in chosen}) == 1:
+            return chosen[0].values(stored, valid)
+        return np.stack([p.values(plane, known) for p, plane, known in zip(chosen, stored, valid, strict=True)])
+
+    def window(self, tile: Tile, margin_px: int = 2) -> Window | None:
+        """Rows and columns that a tile needs, with a margin; None where it lies outside."""
+        place = self._place(tile)
+        if any(end <= 0 or first >= size for first, end, size in place):
+            return None
+        rows, columns = (slice(max(first - margin_px, 0), min(end + margin_px, size)) for first, end, size in place)
+        return rows, columns
+
+    def holds(self, tile: Tile) -> bool:
+        """Whether a tile lies wholly inside."""
+        return all(first >= 0 and end <= size for first, end, size in self._place(tile))
+
+    def _place(self, tile: Tile) -> list[tuple[int, int, int]]:
+        """Of rows and columns a tile's first, the one behind its last, even outside, and how many there are."""
+        left, bottom, right, top = bounds_in(tile, CRS(self.crs))
+        a, _, c, _, e, f = self.transform
+        if self.geographic:  # the same meridian has many names: take those that are nearest to the file's
+            right += 360 * (right < left)
+            turn = 360 * round((c + a * self.shape[1] / 2 - (left + right) / 2) / 360)
+            left, right = left + turn, right + turn
+        tiny = 1e-6  # a tile that ends where the grid begins lies outside
+        return [
+            (math.floor((top - f) / e + tiny), math.ceil((bottom - f) / e - tiny), self.shape[0]),
+            (math.floor((left - c) / a + tiny), math.ceil((right - c) / a - tiny), self.shape[1]),
+        ]
+
+    def corner(self, window: Window) -> Transform:
+        """Transform of a window; in degrees its middle lies between 180 west and 180 east."""
+        a, b, c, d, e, f = self.transform
+        left, middle = c + a * window[1].start, c + a * (window[1].start + window[1].stop) / 2
+        if self.geographic:
+            left -= 360 * math.floor((middle + 180) / 360)
+        return a, b, left, d, e, f + e * window[0].start
+
+
+@contextmanager
+def explained(path: Path, group: str = "", held: Any = None) -> Iterator[None]:
+    """Errors of a library as one sentence, what is held closed then; its warnings are doubts or errors of ours."""
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            yield
+    except Exception as error:  # each engine has errors of its own
+        if held is not None:
+            held.close()
+        if isinstance(error, SardinoError):
+            raise
+        where = f"{path} (group {group})" if group else path
+        raise SardinoError(f"{where} cannot be read ({first_line(error)}): {DAMAGED}") from error
