@@ -33,25 +33,21 @@ class Progress:
     def __post_init__(self) -> None:
         self._spoke = self.started
 
-    def running(self) -> list[Run]:
-        """Runs whose heartbeat file exists."""
-        return [run for run in self.stale if self._fresh(self.workspace.progress(run.name))]
+    def state(self, run: Run) -> str:
+        """Of a run: running, done, same (nothing that it depends on changed, it kept its record), FAILED or waiting.
 
-    def finished(self) -> list[Run]:
-        """Runs whose record this session wrote and whose heartbeat has stopped."""
-        alive = {run.name for run in self.running()}
-        written = [run for run in self.stale if self._fresh(self.workspace.record(run.name))]
-        return [run for run in written if run.name not in alive]
+        It failed where it left a message, or began and is gone without a record.
+        """
+        space = self.workspace
+        if self._fresh(space.progress(run.name)):
+            return "running"
+        if self._fresh(space.record(run.name)):
+            return "done" if self._fresh(space.notebook(run.name)) else "same"
+        return "FAILED" if self._fresh(self._message(run)) or run.name in self._began else "waiting"
 
-    def executed(self) -> list[Run]:
-        """Finished runs whose notebook ran; the others kept their record, since all they depend on is the same."""
-        return [run for run in self.finished() if self._fresh(self.workspace.notebook(run.name))]
-
-    def failures(self) -> list[Run]:
-        """Runs of this session that left a message of failure, or began and are gone without a record."""
-        told = {run.name for run in self.stale if self._fresh(self._message(run))}
-        alive = {run.name for run in (*self.running(), *self.finished())}
-        return [run for run in self.stale if run.name in told or run.name in self._began.keys() - alive]
+    def of(self, *states: str) -> list[Run]:
+        """Runs in one of these states."""
+        return [run for run in self.stale if self.state(run) in states]
 
     def message(self, run: Run) -> str:
         """Why a run failed, in its own words."""
@@ -63,8 +59,8 @@ class Progress:
         """What is left of the predicted time, over the speed of work so far; at the start that is one."""
         expected = {run.name: self.expected_s.get(run.name, 0.0) for run in self.stale}
         total = sum(expected.values())
-        done = sum(expected[run.name] for run in (*self.finished(), *self.failures()))
-        done += sum(expected[run.name] * self._share(run) for run in self.running())
+        done = sum(expected[run.name] for run in self.of("done", "same", "FAILED"))
+        done += sum(expected[run.name] * self._share(run) for run in self.of("running"))
         speed = (done + PRIOR * total) / (time.time() - self.started + PRIOR * total)
         return (total - done) / max(speed, 1e-9)
 
@@ -72,17 +68,16 @@ class Progress:
         """Tell what has changed since the last call."""
         if not self.stale:
             return
-        now, running, executed = time.time(), self.running(), self.executed()
-        for run in running:
-            self._began.setdefault(run.name, now)
-        ended = [(run, "done" if run in executed else "same") for run in self.finished()]
-        ended += [(run, "FAILED") for run in self.failures()]
-        lines = []
-        for run, word in ended:
-            if self._told.get(run.name) != word:  # a run that failed may be tried again
-                self._told[run.name] = word
+        now, lines = time.time(), []
+        for run in self.stale:
+            state = self.state(run)
+            if state == "running":
+                self._began.setdefault(run.name, now)
+            elif state not in ("waiting", self._told.get(run.name)):  # a run that failed may be tried again
+                self._told[run.name] = state
                 took = duration(now - self._began.get(run.name, now))
-                lines.append(f"{word:6} {run.name} ({took})  {len(self._told)}/{len(self.stale)}")
+                lines.append(f"{state:6} {run.name} ({took})  {len(self._told)}/{len(self.stale)}")
+        running = self.of("running")
         counts = f"{len(self._told)}/{len(self.stale)} runs finished, {len(running)} running"
         status = f"{counts}, {duration(now - self.started)} elapsed, about {duration(self.time_left_s())} left"
         if self.out.isatty():

@@ -85,7 +85,7 @@ def reproduce(
         raise SardinoError(f"Snakemake could not start: {_last_words(log)} (all in {log})")
     if progress.stale and not code:
         # Waiting in a queue is no measure of the work.
-        executed = [] if cluster else progress.executed()
+        executed = [] if cluster else progress.of("done")
         publish_summary(workspace, runs, executed, time.time() - started, peak_mb)
     _tell(workspace, wanted, progress, time.time() - started)
     return 1 if code else 0
@@ -253,11 +253,11 @@ def _expected_s(workspace: Workspace) -> dict[str, float]:
 
 def _tell(workspace: Workspace, wanted: list[Run], progress: Progress, seconds: float) -> None:
     """The outcome: tables and figures, or which runs failed and why."""
-    failures = progress.failures()
+    failures = progress.of("FAILED")
     missing = [run.name for run in wanted if not workspace.record(run.name).is_file() and run not in failures]
     if not failures and not missing:
         show(workspace)
-        executed, same = len(progress.executed()), len(progress.finished()) - len(progress.executed())
+        executed, same = len(progress.of("done")), len(progress.of("same"))
         done = f"{executed} runs executed" + (f", {same} the same as before" if same else "")
         print(f"\n{done if progress.stale else 'everything was up to date'} in {duration(seconds)}")
         with suppress(SardinoError):  # nothing was published before

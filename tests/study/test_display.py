@@ -29,7 +29,7 @@ def test_each_end_is_told_once_with_its_count(progress):
     progress.update()
     space.record("data").write_text("{}")
     progress.update()
-    assert not progress.finished(), "its notebook is still at work"
+    assert not progress.of("done", "same"), "its notebook is still at work"
     space.progress("data").unlink()
     space.notebook("data").write_text("{}")
     space.record("b").write_text("{}")
@@ -38,9 +38,9 @@ def test_each_end_is_told_once_with_its_count(progress):
     progress.update()
     lines = progress.out.getvalue().splitlines()
     ends = [line for line in lines if line.endswith("/3")]
-    assert [line.split()[:2] for line in ends] == [["done", "data"], ["same", "b"], ["FAILED", "a"]]
+    assert [line.split()[:2] for line in ends] == [["done", "data"], ["FAILED", "a"], ["same", "b"]]
     assert [line.split()[-1] for line in ends] == ["1/3", "2/3", "3/3"]
-    assert progress.executed() == RUNS[:1]
+    assert progress.of("done") == RUNS[:1]
     assert progress.message(RUNS[1]) == "it broke"
 
 
@@ -49,7 +49,7 @@ def test_files_of_a_former_session_do_not_count(progress):
     for path in (space.record("data"), space.progress("b"), space.failed("a").with_suffix(".txt")):
         path.write_text("{}")
         os.utime(path, (progress.started - 100,) * 2)
-    assert not progress.finished() and not progress.running() and not progress.failures()
+    assert progress.of("waiting") == RUNS
 
 
 def test_a_run_that_vanishes_without_a_record_has_failed(progress):
@@ -57,7 +57,7 @@ def test_a_run_that_vanishes_without_a_record_has_failed(progress):
     beat.write_text("{}")
     progress.update()
     beat.unlink()
-    assert [run.name for run in progress.failures()] == ["a"]
+    assert [run.name for run in progress.of("FAILED")] == ["a"]
     assert "want of memory" in progress.message(RUNS[1])
 
 
