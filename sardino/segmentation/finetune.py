@@ -16,13 +16,13 @@ from sardino.dino.batches import TileSource, in_batches
 from sardino.dino.recipe import Precision, warmup_cosine
 from sardino.dino.runtime import precision_on
 from sardino.dino.step import clip_each, parameter_groups
+from sardino.dino.turns import WAYS, Turned
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import Confusion, confusion, miou
 from sardino.progress import track
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter
 from sardino.segmentation.settings import Loss, Settings
-from sardino.segmentation.turns import WAYS, Turned
 
 Maps = NDArray[np.uint8]
 BATCH = 16  # tiles that are mapped at once

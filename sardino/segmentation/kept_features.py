@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sardino.dino.batches import TileSource, in_batches
+from sardino.dino.turns import Turned, turned_ids
 from sardino.dino.vit import head_count, patch_px
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole
 from sardino.segmentation.segmenter import Segmenter
-from sardino.segmentation.turns import Turned, turned_ids
 
 ARRAYS = ("features.npy", "labels.npy")
 CARD = "features.json"

@@ -27,13 +27,13 @@ from sardino.dino.recipe import Recipe, find_recipe
 from sardino.dino.runtime import keep_memory
 from sardino.dino.skip_unused import class_token_only
 from sardino.dino.step import Network
+from sardino.dino.turns import WAYS
 from sardino.dino.views import half_tile
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import hardware, read_record
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.segmentation.settings import Settings
-from sardino.segmentation.turns import WAYS
 from sardino.segmentation.unet import UNet
 from sardino.study.plan import Run, plan
 from sardino.study.profile import Profile

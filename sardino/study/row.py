@@ -21,6 +21,7 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import SPLITS, TileStore, describe, example_tiles
 from sardino.dino.batches import StoreTiles, TileSource, open_tiles
 from sardino.dino.runtime import best_device
+from sardino.dino.turns import Turned, turned_ids
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import RISING, SCORES, class_iou, majority, miou
@@ -31,7 +32,6 @@ from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.segmentation.settings import Settings
-from sardino.segmentation.turns import Turned, turned_ids
 from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.run import OpenRun, open_run
 from sardino.study.workspace import Workspace

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from sardino.dino.batches import MemoryTiles
+from sardino.dino.turns import Turned, turned_ids
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.segmentation import kept_features as features_module
 from sardino.segmentation.finetune import Settings, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import ARRAYS, Features, FeatureTiles, key_of
 from sardino.segmentation.segmenter import build_segmenter
-from sardino.segmentation.turns import Turned, turned_ids
 
 CPU = torch.device("cpu")
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)

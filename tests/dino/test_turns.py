@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sardino.dino.batches import MemoryTiles
-from sardino.segmentation.turns import WAYS, Turned, turn, turned_ids
+from sardino.dino.turns import WAYS, Turned, turn, turned_ids
 
 LABELS = torch.arange(3 * 25).reshape(3, 5, 5).to(torch.uint8)
 TILES = MemoryTiles(torch.stack([LABELS.float(), -LABELS.float()], 1), LABELS)
