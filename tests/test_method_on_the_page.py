@@ -65,7 +65,7 @@ def test_one_step_of_dino_is_the_step_that_a_run_takes(space: Workspace, changes
     seen = learner.step([(large, small)], 1, rates)
 
     torch.testing.assert_close(page["loss"].detach(), seen.loss)
-    torch.testing.assert_close(page["c"], learner.centre)
+    torch.testing.assert_close(page["c"], learner.objective.moving["centre"])
     for network in ("student", "teacher"):
         for ours, theirs in zip(page[network].parameters(), getattr(learner, network).parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)

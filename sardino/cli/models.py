@@ -1,4 +1,4 @@
-"""`sardino pretrain`: DINO on a tile store; `sardino attend` and `sardino map`: a model over whole scenes."""
+"""`sardino pretrain`: a ViT on a tile store; `sardino attend` and `sardino map`: a model over whole scenes."""
 
 import re
 from pathlib import Path
@@ -49,7 +49,9 @@ def pretrain(
     recipe: Annotated[
         str,
         "small: DINO scaled to your tiles, the one to start with; dino: the reference, for a million tiles; paper: its "
-        "Table 3, whose learning rate hardly moves a backbone in a short run.",
+        "Table 3, whose learning rate hardly moves a backbone in a short run; dino-masked: small, for hidden patches "
+        "too. Masked modelling, whose step is shorter: filtered tells means and deviations of hidden patches and "
+        "seasons, pixels the pixels of hidden patches.",
     ] = "small",
     change: Annotated[
         Texts,
@@ -70,14 +72,15 @@ def pretrain(
     restart: Annotated[bool, "Throw away the snapshots of an earlier run."] = False,
     **options: Any,
 ) -> None:
-    """Pre-train a ViT on the training tiles of a store by DINO, without labels.
+    """Pre-train a ViT on the training tiles of a store, without labels, by DINO or another objective (--recipe).
 
     Several processes: torchrun --nproc-per-node 4 -m sardino pretrain STORE OUT ...; the result is that of one
     process with the same batch. SIGTERM and SIGUSR1 save and stop with exit code 75: the same command goes on;
     `sardino slurm` prints a job script that does so by itself.
 
     Watch the log, not the loss alone. A teacher entropy at ln K is collapse to the uniform; an effective rank
-    near 1 is collapse to a constant; a distance near 0 is a backbone that does not move; the probe (mIoU of frozen
+    near 1 is collapse to a constant; a distance near 0 is a backbone that does not move; of masked modelling an
+    explained near 0 is a decoder that tells the mean; the probe (mIoU of frozen
     tokens on validation tiles) is what counts, and an early snapshot is often better than the last on few tiles.
     """
     import torch

@@ -1,4 +1,4 @@
-"""DINO pre-training from the first step to the last: it reads, learns, watches, probes, saves and goes on."""
+"""Pre-training from the first step to the last: it reads, learns, watches, probes, saves and goes on."""
 
 import contextlib
 import time
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.batches import CROPS, LAYERS, NOISE, Order, TileSource, chance, load, seed_of
+from sardino.dino.objective import Maker
 from sardino.dino.parallel import Parallel
 from sardino.dino.recipe import Rates, Recipe, Run
 from sardino.dino.runtime import keep_memory, stop_requests
 from sardino.dino.session import Pretrained, Probe, Session
-from sardino.dino.step import Crops, Learner, NotFinite
-from sardino.dino.views import Views
+from sardino.dino.step import Learner, NotFinite
 from sardino.dino.vit import Architecture
 from sardino.errors import SardinoError
 from sardino.progress import track
@@ -24,6 +24,9 @@ from sardino.progress import track
 
 class Stopped(SardinoError):
     """Asked to stop, saved and stopped; the same command goes on."""
+
+
+FIRST = 64  # tiles that an objective may look at before the first step
 
 
 def pretrain(
@@ -42,11 +45,11 @@ def pretrain(
     tensorboard: bool = False,
     label: str = "pre-training",
 ) -> Pretrained:
-    """Train a student to agree with its own moving average over views of the same tile.
+    """Train a student, and its moving average, by the recipe's objective on tiles without labels.
 
     Args:
         tiles, ids: inputs (C, H, W) in dB, missing as NaN, and their names, in one order.
-        normalisation: of the training tiles; applied after the views are cut.
+        normalisation: of the training tiles; applied after DINO's views are cut.
         folder: where snapshots and the log live; a run that was stopped goes on from there. None keeps nothing.
         about: what else must be the same for a run to go on: the data's fingerprint, say; and "code", what made it.
         mismatch: "refuse" snapshots of another run, whatever its code; or "restart", also where the code differs.
@@ -66,9 +69,9 @@ def pretrain(
     if parallel.device.type == "cpu":
         keep_memory()
     order = Order(len(tiles), run.batch, run.seed)
-    views = Views(architecture, recipe, normalisation, run.physics)
     machine = run.model_dump(include={"precision", "compiled", "checkpointing"})
     learner = Learner(architecture, recipe, parallel, seed=run.seed, **machine)
+    views = learner.objective.views(normalisation, run.physics, lambda: tiles.read(order.numbers(0)[:FIRST])[0])
     config = {
         "architecture": architecture.to_dict(),
         "recipe": recipe.to_dict(),
@@ -104,7 +107,7 @@ def pretrain(
     return session.end()
 
 
-def _micro_batches(views: Views, inputs: Tensor, step: int, run: Run, parallel: Parallel) -> Iterator[Crops]:
+def _micro_batches(views: Maker, inputs: Tensor, step: int, run: Run, parallel: Parallel) -> Iterator[Any]:
     """One rank's views, part by part; drawn for the whole batch, so that they do not depend on ranks."""
     draws = views.draw(run.batch, chance(run.seed, CROPS, step))
     size = len(inputs) // run.accumulate

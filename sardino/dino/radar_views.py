@@ -30,10 +30,14 @@ class Layout:
         self._place: dict[tuple[str, str, str], int] = {}
         for number, name in enumerate(channels):
             if (match := _CHANNEL.fullmatch(name)) is None:
-                raise SardinoError(f"channel {name} is not <season>[_asc|_desc]_<vv, vh or vv-vh>: use no SAR physics")
+                raise SardinoError(
+                    f"channel {name} is not <season>[_asc|_desc]_<vv, vh or vv-vh>: use no SAR physics, hide no seasons"
+                )
             self._place[match["season"], match["orbit"] or "", match["quantity"]] = number
         if len(self._place) != len(channels):
-            raise SardinoError(f"the channels {', '.join(channels)} hold one twice: use no SAR physics")
+            raise SardinoError(
+                f"the channels {', '.join(channels)} hold one twice: use no SAR physics, hide no seasons"
+            )
         self.seasons = tuple(dict.fromkeys(season for season, _, _ in self._place))  # in channel order
         self.season = torch.tensor([self.seasons.index(season) for season, _, _ in self._place])  # (C,)
         self.descending = torch.tensor([orbit == "desc" for _, orbit, _ in self._place])  # (C,) bool
@@ -45,7 +49,9 @@ class Layout:
                 continue
             vv, vh = (self._place.get((season, orbit, polarisation), -1) for polarisation in _POLARISATIONS)
             if min(vv, vh) < 0:
-                raise SardinoError(f"channel {channels[number]} has no VV and VH beside it: use no SAR physics")
+                raise SardinoError(
+                    f"channel {channels[number]} has no VV and VH beside it: use no SAR physics, hide no seasons"
+                )
             self.differences.append((number, vv, vh))
 
     def other_orbit(self) -> Tensor:

@@ -1,4 +1,4 @@
-"""Sizes, recipes and runs: every number of a DINO pre-training, declared once for code, profiles and command line."""
+"""Sizes, recipes and runs: every number of a pre-training, declared once for code, profiles and command line."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -56,20 +56,10 @@ def size_of(name: str, patch: int, texture: bool = False) -> ViTSize:
     return ViTSize(width, depth, heads, patch, texture=texture)
 
 
-class Recipe(Options):
-    """What is learnt and how fast; lengths in epochs. The defaults are the reference's (Caron et al. 2021)."""
+class Distilling(Options):
+    """What DINO's objectives read (sardino.dino.distillation)."""
 
-    name: Annotated[str, "What to call it in tables."] = "dino"
-    base_learning_rate: Annotated[Rate, "Peak rate, per 256 images of a batch where scale_learning_rate is on."] = 5e-4
-    scale_learning_rate: bool = True
-    final_learning_rate: Rate = 1e-6
-    warmup_epochs: Rate = 10
-    weight_decay: Rate = 0.04
-    final_weight_decay: Rate = 0.4
-    clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
     freeze_prototypes_epochs: Rate = 1
-    momentum: Annotated[Number, Field(ge=0, le=1), "Of the teacher at the start."] = 0.996
-    final_momentum: Annotated[Number, Field(ge=0, le=1)] = 1.0
     centre_momentum: Annotated[Number, Field(ge=0, le=1)] = 0.9
     student_temperature: Positive = 0.1
     warmup_teacher_temperature: Positive = 0.04
@@ -80,37 +70,88 @@ class Recipe(Options):
     hidden: Annotated[Count, "Width of the head's layers."] = 2048
     bottleneck: Annotated[Count, "Width before the prototypes."] = 256
     prototypes: Annotated[Count, "K, the head's outputs."] = 65536
-    drop_path: Annotated[Number, Field(ge=0, le=1)] = 0.1
     global_crops: Annotated[int, Field(ge=1)] = 2
     global_scale: Annotated[Scale, "Share of a tile that a crop shows, from, to."] = (0.4, 1.0)
     local_crops: Annotated[int, Field(ge=0)] = 8
     local_scale: Scale = (0.05, 0.4)
+
+
+class Masking(Options):
+    """What objectives read that hide patches (sardino.dino.visible)."""
+
+    masked: Annotated[Share, "Of a tile's blocks of patches, those that are hidden."] = 0.55
+
+
+class Decoding(Options):
+    """What those read besides that tell what is hidden."""
+
+    hide_seasons: Annotated[Share, "Of the tiles, those of which whole seasons are hidden too."] = 0.5
+    visible_weight: Annotated[Share, "Of the error where nothing is hidden, beside 1 where it is."] = 0.1
+    decoder_width: Annotated[int, Field(gt=0, multiple_of=32)] = 64
+    decoder_depth: Count = 2
+
+
+Objective = Literal["dino", "dino-masked", "pixels", "filtered"]
+READS: dict[str, tuple[type[Options], ...]] = {
+    "dino": (Distilling,),
+    "dino-masked": (Distilling, Masking),
+    "pixels": (Masking, Decoding),
+    "filtered": (Masking, Decoding),
+}
+
+
+class Recipe(Distilling, Masking, Decoding):
+    """What is learnt and how fast; lengths in epochs. The defaults are the reference's (Caron et al. 2021)."""
+
+    name: Annotated[str, "What to call it in tables."] = "dino"
+    objective: Annotated[Objective, "What is learnt."] = "dino"
+    base_learning_rate: Annotated[Rate, "Peak rate, per 256 images of a batch where scale_learning_rate is on."] = 5e-4
+    scale_learning_rate: bool = True
+    final_learning_rate: Rate = 1e-6
+    warmup_epochs: Rate = 10
+    weight_decay: Rate = 0.04
+    final_weight_decay: Rate = 0.4
+    clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
+    momentum: Annotated[Number, Field(ge=0, le=1), "Of the teacher at the start."] = 0.996
+    final_momentum: Annotated[Number, Field(ge=0, le=1)] = 1.0
+    drop_path: Annotated[Number, Field(ge=0, le=1)] = 0.1
+
+    @property
+    def unread(self) -> set[str]:
+        """Options of other objectives."""
+        parts: tuple[type[Options], ...] = (Distilling, Masking, Decoding)
+        return {name for part in parts if part not in READS[self.objective] for name in part.model_fields}
+
+    def changed(self, **changes: Any) -> Self:
+        """As of `Options`; what the objective does not read is refused."""
+        made = super().changed(**changes)
+        if unread := sorted(made.unread & changes.keys()):
+            raise SardinoError(f"the objective '{made.objective}' does not read {', '.join(unread)}: leave it out")
+        return made
 
     def learning_rate(self, batch: int) -> float:
         """Peak learning rate for a global batch of this many images."""
         return self.base_learning_rate * batch / 256 if self.scale_learning_rate else self.base_learning_rate
 
     def fitted(self, images: int, steps: int) -> "Recipe":
-        """The "small" recipe for a data set of this size and a run of this length; any other recipe as it is.
+        """A recipe that is not of a fixed source, for a data set of this size and a run of this length.
 
         K = 65536 with its head of 22 million parameters suits a million images: 1024 serve up to 20,000, the
         reference's 65536 from 500,000, powers of two between; the head's layers shrink along. The teacher remembers
         a fifth of the run at most, so that it has left its start behind by the end. Local crops are half a tile, in
         whole patches (sardino.dino.views), whatever its size.
         """
-        if self.name != "small":
+        if self.name not in FITTED:
             return self
         share = math.log(max(images, 1) / 20_000) / math.log(500_000 / 20_000)
         doublings = round(6 * min(max(share, 0.0), 1.0))
-        return self.changed(
-            prototypes=1024 << doublings,
-            hidden=512 << doublings // 3,
-            bottleneck=128 << doublings // 6,
-            momentum=min(DINO.momentum, max(0.9, 1 - 5 / max(steps, 1))),
-        )
+        sizes = {"prototypes": 1024 << doublings, "hidden": 512 << doublings // 3, "bottleneck": 128 << doublings // 6}
+        read = {name: size for name, size in sizes.items() if name not in self.unread}
+        return self.changed(momentum=min(DINO.momentum, max(0.9, 1 - 5 / max(steps, 1))), **read)
 
     def to_dict(self) -> dict[str, Any]:
-        return {k: list(v) if isinstance(v, tuple) else v for k, v in self}
+        """What is read, as JSON values."""
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in self if k not in self.unread}
 
 
 # The reference, for data sets of a million images.
@@ -144,7 +185,23 @@ SMALL = Recipe(
     drop_path=0.0,
     local_crops=4,
 )
-RECIPES = {recipe.name: recipe for recipe in (DINO, PAPER, SMALL)}
+# SMALL, and its loss for hidden patches of the large crops.
+DINO_MASKED = SMALL.changed(name="dino-masked", objective="dino-masked", masked=0.3)
+# Masked modelling: means and deviations of boxes of pixels, seasons hidden too; and the pixels themselves.
+FILTERED = Recipe(
+    name="filtered",
+    objective="filtered",
+    base_learning_rate=1e-3,
+    scale_learning_rate=False,
+    warmup_epochs=2,
+    weight_decay=0.05,
+    final_weight_decay=0.05,
+    momentum=0.99,
+    drop_path=0.0,
+)
+PIXELS = FILTERED.changed(name="pixels", objective="pixels", masked=0.75, hide_seasons=0.0, visible_weight=0.0)
+RECIPES = {recipe.name: recipe for recipe in (DINO, PAPER, SMALL, DINO_MASKED, PIXELS, FILTERED)}
+FITTED = ("small", "dino-masked", "pixels", "filtered")
 
 
 def find_recipe(name: str, **changes: Any) -> Recipe:

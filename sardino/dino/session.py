@@ -53,7 +53,7 @@ class Session:
     ) -> None:
         self.learner, self.config, self.run, self.steps_per_epoch = learner, config, run, steps_per_epoch
         self.folder, self.probe, self.parallel = folder, probe, learner.parallel
-        self.step, self.history = 0, History(ln_k=math.log(learner.recipe.prototypes))
+        self.step, self.history = 0, History(ln_k=learner.objective.ln_k)
         self.snapshots = None if folder is None else folder / "snapshots"
         found = snapshot.newest(self.snapshots) if self.snapshots else None
         if found and mismatch == "restart" and snapshot.differences(found.config, config):
@@ -101,11 +101,12 @@ class Session:
             "learning_rate": rates.learning_rate,
             "weight_decay": rates.weight_decay,
             "momentum": rates.momentum,
-            "teacher_temperature": rates.teacher_temperature,
             "images_per_s": self._done * self.run.batch / busy_s,
             "data_wait": self._waited_s / busy_s,
             "memory_gib": memory / 2**30,
         }
+        if seen.answers:
+            values["teacher_temperature"] = rates.teacher_temperature
         self.history.append(step, values)
         if self.log:
             self.log.write(step, values)
@@ -144,9 +145,10 @@ class Session:
             with whole(path) as partial:
                 save_file({"inputs_db": inputs.contiguous()}, partial, {"tile_ids": json.dumps(ids)})
             kept = f"; the batch is kept in {path}"
+        warmer = f" or raise the teacher temperature ({rates.teacher_temperature:g})"
         return SardinoError(
             f"the pre-training loss is not finite at step {step}, on tiles {', '.join(ids)}{kept}: lower the learning "
-            f"rate ({rates.learning_rate:g}) or raise the teacher temperature ({rates.teacher_temperature:g})"
+            f"rate ({rates.learning_rate:g}){'' if self.history.ln_k is None else warmer}"
         )
 
     def close(self) -> None:

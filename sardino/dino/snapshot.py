@@ -43,7 +43,7 @@ def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], hist
     tensors = {
         "student": weights_of(learner.student),
         "teacher": weights_of(learner.teacher),
-        "optimiser": optimiser | {"centre": gathered(learner.centre)},
+        "optimiser": optimiser | {name: gathered(value) for name, value in learner.objective.moving.items()},
     }
     if not learner.parallel.first:
         return
@@ -116,11 +116,12 @@ def restore(snapshot: Snapshot, learner: Learner, config: dict[str, Any]) -> Non
         raise SardinoError(f"{snapshot.folder} is another pre-training ({differing}): restart, or use another folder")
     try:
         files = {name: load_file(snapshot.folder / f"{name}.safetensors") for name in FILES}
-        centre = files["optimiser"].pop("centre")
+        moved = {name: files["optimiser"].pop(name) for name in learner.objective.moving}
         for check in (True, False):
             _load(learner.student, files["student"], check)
             _load(learner.teacher, files["teacher"], check)
-        learner.centre.copy_(centre)
+        for name, tensor in learner.objective.moving.items():
+            tensor.copy_(moved[name])
         parameters = dict(learner.student.named_parameters())
         learner.optimiser.state.clear()
         for name, value in files["optimiser"].items():

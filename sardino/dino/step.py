@@ -1,39 +1,29 @@
-"""One step of DINO: student, teacher, loss and optimiser (paper, section 2 and Figure 1; Caron et al. 2021).
-
-Symbols: B tiles, 2 global and L local views of each, d the width of the ViT, K prototypes, C the centre.
-"""
+"""One step of a pre-training: student, teacher and optimiser, whatever the objective."""
 
 import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from sardino.dino.head_and_loss import Head, cross_entropy_of_other_views, update_centre
+from sardino.dino.distillation import Distillation
+from sardino.dino.filtered import Filtered
+from sardino.dino.masked import MaskedDistillation
+from sardino.dino.objective import Objective
 from sardino.dino.parallel import Parallel, average_gradients, local
+from sardino.dino.pixels import Pixels
 from sardino.dino.recipe import Precision, Rates, Recipe
 from sardino.dino.runtime import precision_on
-from sardino.dino.skip_unused import class_token_only, skip_dropped
-from sardino.dino.vit import Architecture, build_vit
+from sardino.dino.vit import Architecture
 
-# Global views (2, B, channels, H, W) and local views (L, B, channels, h, w) of a micro-batch.
-Crops = tuple[Tensor, Tensor]
-
-
-class Network(nn.Module):
-    """A backbone and its head; crops of one size pass the backbone together, all crops pass the head together."""
-
-    def __init__(self, backbone: VisionTransformer, head: Head) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-
-    def forward(self, *groups: Tensor) -> tuple[Tensor, Tensor]:
-        """Views (V, B, channels, h, w) of each size to logits (V B, K) of all, and the first size's class tokens."""
-        tokens = [self.backbone(group.flatten(0, 1)) for group in groups if len(group)]  # (V B, d) each
-        return self.head(torch.cat(tokens)), tokens[0].clone()  # no view: FSDP hangs its hooks on what is returned
+OBJECTIVES: dict[str, Callable[[Architecture, Recipe, torch.device], Objective]] = {
+    "dino": Distillation,
+    "dino-masked": MaskedDistillation,
+    "pixels": Pixels,
+    "filtered": Filtered,
+}
 
 
 @dataclass(frozen=True)
@@ -41,10 +31,10 @@ class Seen:
     """What a step's health is judged by, of this rank's tiles."""
 
     loss: Tensor  # () mean over the whole batch
-    logits: Tensor  # (2 B, K) of the teacher's global views
-    features: Tensor  # (2 B, d) the student's class tokens of the global views
-    centre: Tensor  # (1, K) before it moved
+    features: Tensor  # (M, d) the student's tokens
     gradient_norm: Tensor  # () of the whole gradient, before clipping
+    answers: tuple[tuple[Tensor, Tensor], ...] = ()  # logits (M, K) of the teacher, and the centre before it moved
+    blank: Tensor | None = None  # () the loss of an answer that is always the mean, of an objective without prototypes
 
 
 class NotFinite(Exception):
@@ -55,10 +45,10 @@ class Learner:
     """A student, its moving average, and what moves them.
 
     Args:
-        parallel: this process; the centre and all gradients are means over all of them.
+        recipe: names the objective.
+        parallel: this process; all that moves moves by means over all of them.
         seed: decides the weights.
-        precision: of matrix products; "auto" is bfloat16 on hardware that has it, else float32. Head, softmax and
-            centre are float32 always.
+        precision: of matrix products; "auto" is bfloat16 on hardware that has it, else float32.
         compiled: let torch.compile fuse the blocks; on a CPU it pays from some thousand steps on.
         checkpointing: keep no activations inside blocks and compute them again: memory for time, for ViT-Base.
     """
@@ -76,11 +66,9 @@ class Learner:
     ) -> None:
         torch.manual_seed(seed)
         device = parallel.device
-        backbone = skip_dropped(class_token_only(build_vit(architecture, recipe.drop_path)))
-        head = Head(architecture.width, recipe.hidden, recipe.bottleneck, recipe.prototypes)
-        self.student = Network(backbone, head).to(device)
+        self.objective = OBJECTIVES[recipe.objective](architecture, recipe, device)
+        self.student = self.objective.network().to(device)
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
-        self.centre = torch.zeros(1, recipe.prototypes, device=device)
         self.architecture, self.recipe, self.parallel = architecture, recipe, parallel
         self._distribute(compiled, checkpointing)
         groups = parameter_groups(self.student)
@@ -90,52 +78,44 @@ class Learner:
         bfloat16 = precision_on(device, precision) == "bfloat16"
         self._autocast = torch.autocast(device.type, torch.bfloat16, enabled=bfloat16)
 
-    def step(self, parts: Iterable[Crops], count: int, rates: Rates, watched: bool = True) -> Seen:
+    def step(self, parts: Iterable[Any], count: int, rates: Rates, watched: bool = True) -> Seen:
         """Learn from one batch, seen in `count` micro-batches of equal size.
 
-        Accumulation is exact: the centre stands still while a batch is seen and moves once after it, by the mean of
-        all its teacher logits, so that many small parts and one large part differ by rounding alone.
+        Accumulation is exact: nothing moves while a batch is seen, so that many small parts and one large part differ
+        by rounding alone.
 
         Args:
-            parts: the micro-batches' views.
-            watched: keep the logits and features of all micro-batches for `Seen`, not of the last alone.
+            parts: the micro-batches, as the objective's views make them.
+            watched: keep the features and answers of all micro-batches for `Seen`, not of the last alone.
 
         Raises:
             NotFinite: before anything has changed.
         """
-        recipe = self.recipe
         self.optimiser.zero_grad(set_to_none=True)
-        loss, mean = torch.zeros((), device=self.parallel.device), torch.zeros_like(self.centre)
-        outputs: list[tuple[Tensor, Tensor]] = []
-        for number, (global_views, local_views) in enumerate(parts):
+        loss, means = torch.zeros((), device=self.parallel.device), dict[str, Tensor]()
+        told: list[tuple[Tensor, ...]] = []
+        for number, given in enumerate(parts):
             average_gradients(self._student, number == count - 1)
             with self._autocast:
-                with torch.no_grad():
-                    teacher, _ = self.teacher(global_views)  # (2 B, K)
-                student, features = self._student(global_views, local_views)  # ((2 + L) B, K), (2 B, d)
-            size = global_views.shape[1]
-            views, targets = student.split(size), teacher.split(size)  # 2 + L times and 2 times (B, K)
-            temperatures = rates.teacher_temperature, recipe.student_temperature
-            part = cross_entropy_of_other_views(views, targets, self.centre, *temperatures)
-            (part / count).backward()
-            loss += part.detach() / count
-            mean += teacher.to(mean.dtype).mean(0, keepdim=True) / count  # (1, K)
-            outputs = [*(outputs if watched else []), (teacher, features.detach())]
+                part = self.objective.learn(self._student, self.teacher, given, rates)
+            (part.loss / count).backward()
+            loss += part.loss.detach() / count
+            means = {name: means.get(name, 0) + value / count for name, value in part.means.items()}
+            told = [*(told if watched else []), (part.features, *(logits for logits, _ in part.answers))]
         loss = self.parallel.mean(loss)
-        norm = clip_each(self.student, recipe.clip, self._over_shards)
+        norm = clip_each(self.student, self.recipe.clip, self._over_shards)
         if not torch.isfinite(loss + norm):
             self.optimiser.zero_grad(set_to_none=True)
             raise NotFinite
-        centre = self.centre.clone()
-        update_centre(self.centre, self.parallel.mean(mean), recipe.centre_momentum)
-        if rates.prototypes_frozen:
-            self.student.head.prototypes.weight.grad = None
+        means = {name: self.parallel.mean(value) for name, value in means.items()}
+        self.objective.settle(self.student, means, rates)
         for group, decay in zip(self.optimiser.param_groups, (rates.weight_decay, 0.0), strict=True):
             group["lr"], group["weight_decay"] = rates.learning_rate, decay
         self.optimiser.step()
         update_teacher(self.teacher, self.student, rates.momentum)
-        all_logits, all_features = (torch.cat(tensors) for tensors in zip(*outputs, strict=True))
-        return Seen(loss, all_logits, all_features, centre, norm)
+        features, *logits = (torch.cat(tensors) for tensors in zip(*told, strict=True))
+        centres = [centre for _, centre in part.answers]
+        return Seen(loss, features, norm, tuple(zip(logits, centres, strict=True)), means.get("blank"))
 
     def distance(self) -> float:
         """How far the student's backbone has moved from where it began, relative to its norm then."""
@@ -158,7 +138,8 @@ class Learner:
         self._sharded = self.parallel.shards(self.student.backbone)
         if self._sharded:
             for network in networks:
-                self.parallel.shard(*network.backbone.blocks, network.head, network)
+                others = (child for child in network.children() if child is not network.backbone)
+                self.parallel.shard(*network.backbone.blocks, *others, network)
         # The student to call; DDP puts a module of its own around it.
         self._student = self.student if self._sharded else self.parallel.replicate(self.student)
 

@@ -100,10 +100,15 @@ class Encoding:
         return patch_maps(self.vit, LayerInput(last.attn, last.norm1(self.x)).rows(slice(1)).squeeze(2), self.grid)
 
 
+def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
+    """What the blocks are given of images (B, C, H, W): (B, 1 + N, D), each token with its place."""
+    return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))  # timm's own steps
+
+
 def encode(vit: VisionTransformer, images: Tensor) -> Encoding:
     """Pass (B, C, H, W) normalised images through all blocks but the last."""
     grid = patch_grid(vit, images)
-    x = vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))  # timm's own steps before its blocks
+    x = embed(vit, images)
     for block in vit.blocks[:-1]:
         x = block(x)
     return Encoding(vit, x, grid)

@@ -11,13 +11,14 @@ import sardino
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import CROPS, Cache, MemoryTiles, chance, open_tiles
+from sardino.dino.distillation import Network
 from sardino.dino.parallel import Parallel
 from sardino.dino.pretrain import pretrain
 from sardino.dino.probe import ProbeTiles
 from sardino.dino.recipe import Recipe, Run, Training, find_recipe
 from sardino.dino.runtime import best_device, precision_on
 from sardino.dino.session import Pretrained
-from sardino.dino.step import Learner, Network
+from sardino.dino.step import Learner
 from sardino.dino.views import Views
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.reporting.record import revision
@@ -53,12 +54,19 @@ def first_crops(space: Workspace, arm: str, store: TileStore, count: int) -> tup
 def begin(
     space: Workspace, arm: str, store: TileStore, seed: int = 0
 ) -> tuple[Network, Network, torch.optim.Optimizer, Tensor]:
-    """An arm's student, teacher, optimiser at its peak learning rate, and centre (1, K), before the first step."""
+    """An arm's student, teacher, optimiser at its peak learning rate, and centre (1, K), before DINO's first step.
+
+    Of an arm that learns by another objective, which is said, DINO's all the same.
+    """
     recipe = recipe_of(space, arm, store)
+    if recipe.objective != "dino":
+        print(f"arm {arm} learns by '{recipe.objective}': DINO's step is shown, its run takes another")
+        recipe = recipe.changed(objective="dino")
     learner = Learner(architecture_of(space, arm, store), recipe, Parallel(torch.device("cpu")), seed=seed)
     for group, decay in zip(learner.optimiser.param_groups, (recipe.weight_decay, 0.0), strict=True):
         group["lr"], group["weight_decay"] = recipe.learning_rate(space.profile.arm(arm).batch), decay
-    return learner.student, learner.teacher, learner.optimiser, learner.centre
+    assert isinstance(learner.student, Network) and isinstance(learner.teacher, Network)
+    return learner.student, learner.teacher, learner.optimiser, learner.objective.moving["centre"]
 
 
 def pretrain_arm(

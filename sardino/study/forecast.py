@@ -22,13 +22,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
-from sardino.dino.head_and_loss import Head
 from sardino.dino.recipe import Recipe, find_recipe
 from sardino.dino.runtime import keep_memory
-from sardino.dino.skip_unused import class_token_only
-from sardino.dino.step import Network
+from sardino.dino.step import OBJECTIVES
 from sardino.dino.turns import WAYS
 from sardino.dino.views import half_tile
+from sardino.dino.visible import MaskedNetwork, visible_patches
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import hardware, read_record
@@ -178,22 +177,38 @@ def as_csv(rows: pd.DataFrame | list[Forecast]) -> str:
 
 @cache
 def pretraining_tile(architecture: Architecture, recipe: Recipe) -> Work:
-    """One tile of a pre-training step: student forward and backward on all crops, teacher forward on the large ones.
+    """One tile of a step: DINO's student forward and backward on all crops, its teacher forward on the large ones.
+
+    Of masked modelling, encoder and decoder forward and backward.
 
     Layers that stochastic depth drops are counted: an upper bound, by half its rate.
     """
-    with torch.device("meta"):
-        backbone = class_token_only(build_vit(architecture))
-        network = Network(backbone, Head(architecture.width, recipe.hidden, recipe.bottleneck, recipe.prototypes))
-    half = half_tile(architecture.tile_px, architecture.patch)
+    meta = torch.device("meta")
+    with meta:
+        network = OBJECTIVES[recipe.objective](architecture, recipe.changed(drop_path=0.0), meta).network()
 
-    large, small = (recipe.global_crops, architecture.tile_px), (recipe.local_crops, half)
+    visible = 0 if recipe.objective == "dino" else visible_patches(architecture, recipe)
+    decodes = isinstance(network, MaskedNetwork)
 
     def crops(count: int, side: int) -> Tensor:
         return torch.empty(count, 1, architecture.channels, side, side)
 
-    student = _count(network, lambda net: net(crops(*large), crops(*small))[0].sum().backward())
-    return student + _count(network, lambda net: net(crops(*large)), gradient=False)
+    def patches(images: int, count: int) -> Tensor:
+        return torch.arange(count).expand(images, -1)
+
+    def given(local_crops: int) -> tuple[Tensor, ...]:
+        if decodes:
+            return crops(1, architecture.tile_px)[0], patches(1, visible)
+        half, count = half_tile(architecture.tile_px, architecture.patch), recipe.global_crops
+        views = crops(count, architecture.tile_px), crops(local_crops, half)
+        return (*views, patches(count, architecture.grid**2 - visible)) if visible else views
+
+    def learn(net: Any) -> None:
+        """All but the features, which come last, is read by the loss."""
+        torch.stack([part.sum() for part in net(*given(recipe.local_crops))[:-1]]).sum().backward()
+
+    student = _count(network, learn)
+    return student if decodes else student + _count(network, lambda net: net(*given(0)), gradient=False)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Pretraining(Training):
     title: str
     architecture: str
     regions: Annotated[list[str], Field(min_length=1)]
-    recipe: Literal["paper", "dino", "small"]
+    recipe: str  # a name of sardino.dino.recipe.RECIPES
     overrides: dict[str, float | int | bool | list[float]] = Field(default_factory=dict)  # fields of the recipe
     store: str = "store"
     finetune: bool = True
@@ -155,7 +155,7 @@ class Profile(Options):
             try:
                 find_recipe(pretraining.recipe, **pretraining.overrides)
             except SardinoError as error:
-                raise ValueError(f"pretraining.{arm}.overrides: {error}") from None
+                raise ValueError(f"pretraining.{arm}: {error}") from None
         if not self.arms:
             raise ValueError("pretraining: needs at least one arm that is fine-tuned")
         return self

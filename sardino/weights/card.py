@@ -229,8 +229,11 @@ def measured_at_end(history: History) -> dict[str, float]:
     if history.columns["step"]:
         found["distance of the student from its start, share of its length"] = history.columns["distance"][-1]
         found["loss"] = history.columns["loss"][-1]
-        found["loss of a teacher that says nothing, ln K"] = history.ln_k
-        found["entropy of a target"] = history.columns["teacher_entropy"][-1]
+        if history.ln_k is None:
+            found["share of what is hidden that is explained"] = history.columns["explained"][-1]
+        else:
+            found["loss of a teacher that says nothing, ln K"] = history.ln_k
+            found["entropy of a target"] = history.columns["teacher_entropy"][-1]
         found["effective rank of the features"] = history.columns["effective_rank"][-1]
     return found
 

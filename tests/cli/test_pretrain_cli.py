@@ -75,6 +75,19 @@ def test_it_writes_weights_a_card_a_page_and_a_log_and_only_opens_them_the_secon
     assert (tmp_path / "out" / "teacher.safetensors").read_bytes() == before
 
 
+def test_another_objective_is_a_recipe_by_name(store: Path, tmp_path: Path) -> None:
+    plain = [option for option in SMALL if option not in HEAD]
+    options = [*plain, "--steps", 2, "--recipe", "filtered", "--set", "decoder_width=32"]
+    refused = pretrain(store, tmp_path / "out", *options)
+    assert refused.exit_code == 2 and "set hide_seasons to 0" in refused.output, "a store of one season"
+    refused = pretrain(store, tmp_path / "out", *options, "--looks", 4)
+    assert refused.exit_code == 2 and "leave them off" in refused.output
+    done = pretrain(store, tmp_path / "out", *options, "--set", "hide_seasons=0")
+    assert done.exit_code == 0, done.output
+    card = json.loads((tmp_path / "out" / "card.json").read_text())
+    assert card["recipe"]["objective"] == "filtered" and "prototypes" not in card["recipe"]
+
+
 def test_another_run_in_the_folder_is_refused_and_restart_takes_it(store: Path, tmp_path: Path) -> None:
     assert pretrain(store, tmp_path / "out", *SMALL, "--steps", 2).exit_code == 0
     refused = pretrain(store, tmp_path / "out", *SMALL, "--steps", 3)
@@ -93,6 +106,7 @@ def test_another_run_in_the_folder_is_refused_and_restart_takes_it(store: Path, 
         (["--set", "momentum=high"], "unable to parse string as a number, not high"),
         (["--precision", "half"], "Invalid value for '--precision'"),
         (["--recipe", "best"], "no recipe is named"),
+        (["--recipe", "filtered"], "'filtered' does not read bottleneck, hidden, local_crops, prototypes"),
         (["--region", "atlantis"], "no region atlantis"),
         (["--orbit-swap", "0.5"], "orbit"),
     ],

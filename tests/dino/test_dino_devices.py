@@ -59,7 +59,8 @@ def test_the_step_is_in_bfloat16_and_all_of_it_on_the_gpu() -> None:
         attention = learner.student.backbone.blocks[0].attn
         attention.qkv.register_forward_hook(lambda layer, given, made: products.append(made))
         seen = learner.step([crops, crops], 2, RATES)
-        assert {value.device for value in vars(seen).values()} == {gpu}
+        told = [seen.loss, seen.features, seen.gradient_norm, *(value for pair in seen.answers for value in pair)]
+        assert {value.device for value in told} == {gpu}
         assert {(made.device, made.dtype) for made in products} == {(gpu, torch.bfloat16)}
         assert all(moment.device == gpu for state in learner.optimiser.state.values() for moment in state.values())
 
@@ -70,7 +71,7 @@ def test_what_is_left_on_the_processor_is_found(forgotten: str) -> None:
         learner = Learner(SHAPE, RECIPE, Parallel(gpu), seed=0)
         crops = [torch.zeros(2, 3, 12, 32, 32, device=gpu), torch.zeros(2, 3, 12, 16, 16, device=gpu)]
         if forgotten == "centre":
-            learner.centre = learner.centre.cpu()
+            learner.objective.centre = learner.objective.centre.cpu()
         elif forgotten == "teacher":
             learner.teacher.cpu()
         else:

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from sardino.dino.health import COLUMNS, SIGNS, History, measure, warnings_of
+from sardino.dino.health import SIGNS, History, measure, warnings_of
 from sardino.dino.step import Seen
 from sardino.errors import SardinoError
 
 LOOKS = 40
 
 
-def history(**planted: Callable[[float], float]) -> History:
+def history(prototypes: bool = True, **planted: Callable[[float], float]) -> History:
     """A healthy run of 40 looks with some columns planted, as functions of the share that is done."""
     healthy: dict[str, Callable[[float], float]] = {
         "loss": lambda done: 4 - 2 * done,
@@ -24,11 +24,12 @@ def history(**planted: Callable[[float], float]) -> History:
         "feature_std": lambda done: 0.5,
         "distance": lambda done: 0.1 * done,
         "data_wait": lambda done: 0.01,
+        "explained": lambda done: 0.3 * done,
     }
-    made = History(ln_k=math.log(256))
+    made = History(ln_k=math.log(256) if prototypes else None)
     for look in range(LOOKS):
         columns = healthy | planted
-        values = {name: columns.get(name, lambda done: 1.0)(look / LOOKS) for name in COLUMNS if name != "step"}
+        values = {name: columns.get(name, lambda done: 1.0)(look / LOOKS) for name in made.columns if name != "step"}
         made.append(5 * look, values | {"epoch": look})
     return made
 
@@ -43,8 +44,8 @@ def test_measures_are_the_textbook_ones(samples: int, k: int, width: int, temper
         rng.normal(0, 0.1, (1, k)),
         rng.normal(1, 2, (samples, width)),
     )
-    tensors = [torch.tensor(values, dtype=torch.float32) for values in (9.0, logits, features, centre, 2.5)]
-    found = measure(Seen(*tensors), temperature)
+    tensors = [torch.tensor(values, dtype=torch.float32) for values in (9.0, features, 2.5, logits, centre)]
+    found = measure(Seen(*tensors[:3], (tuple(tensors[3:]),)), temperature)
     z = (logits - centre) / temperature
     target = np.exp(z - z.max(1, keepdims=True))
     target /= target.sum(1, keepdims=True)
@@ -71,13 +72,34 @@ def test_measures_are_the_textbook_ones(samples: int, k: int, width: int, temper
 
 def test_a_constant_has_no_spread_and_a_rank_of_one() -> None:
     same = torch.ones(6, 8)
-    found = measure(Seen(torch.tensor(0.0), same, same, torch.zeros(1, 8), torch.tensor(0.0)), 0.1)
+    found = measure(Seen(torch.tensor(0.0), same, torch.tensor(0.0), ((same, torch.zeros(1, 8)),)), 0.1)
     assert found["feature_std"] == pytest.approx(0, abs=1e-3) and found["effective_rank"] == pytest.approx(1, abs=1e-3)
     assert found["batch_entropy"] == pytest.approx(math.log(8), abs=1e-5)
 
 
-def test_a_healthy_run_is_warned_of_nothing() -> None:
-    assert warnings_of(history(), 200) == []
+def test_masked_modelling_is_judged_beside_a_constant_answer() -> None:
+    found = measure(Seen(torch.tensor(0.3), torch.eye(8), torch.tensor(1.0), blank=torch.tensor(0.4)), 0.1)
+    assert found["explained"] == pytest.approx(0.25) and "kl" not in found
+    assert found["effective_rank"] == pytest.approx(7, rel=1e-3)
+
+
+@pytest.mark.parametrize("prototypes", [True, False])
+def test_a_healthy_run_is_warned_of_nothing(prototypes: bool) -> None:
+    assert warnings_of(history(prototypes), 200) == []
+
+
+@pytest.mark.parametrize(
+    ("sign", "planted"),
+    [
+        ("nothing is explained", {"explained": lambda done: 0.005}),
+        ("the tokens are alike", {"effective_rank": lambda done: 1.5}),
+        ("the tokens are alike", {"feature_std": lambda done: 0.001}),
+        ("the backbone does not move", {"distance": lambda done: 1e-5}),
+    ],
+)
+def test_each_sign_of_masked_modelling_is_told_alone(sign: str, planted: dict[str, Callable[[float], float]]) -> None:
+    (sentence,) = warnings_of(history(prototypes=False, **planted), 200)
+    assert sentence.startswith(f"{sign}: ") and sentence.endswith(SIGNS[sign])
 
 
 @pytest.mark.parametrize(
@@ -104,8 +126,9 @@ def test_nothing_is_judged_too_early() -> None:
     assert warnings_of(History(ln_k=1.0), 10) == []
 
 
-def test_it_survives_json_gaps_included() -> None:
-    made = history()
+@pytest.mark.parametrize("prototypes", [True, False])
+def test_it_survives_json_gaps_included(prototypes: bool) -> None:
+    made = history(prototypes)
     made.gradient_norm[3] = math.inf
     made.append_probe(10, {"knn": 0.1, "linear": math.nan, "line": 0.2, "beside": 0.3})
     text = json.dumps(made.to_dict(), allow_nan=False)

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from sardino.dino.distillation import Network
 from sardino.dino.head_and_loss import Head
 from sardino.dino.parallel import Parallel
 from sardino.dino.recipe import SMALL, Rates
-from sardino.dino.step import Learner, Network, clip_each, parameter_groups, update_teacher
+from sardino.dino.step import Learner, clip_each, parameter_groups, update_teacher
 from sardino.dino.vit import Architecture, build_vit
 
 Array = NDArray[np.float64]

@@ -4,10 +4,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sardino.dino.distillation import Network
 from sardino.dino.head_and_loss import Head
 from sardino.dino.parallel import Parallel, weights_of
 from sardino.dino.recipe import SMALL, Rates
-from sardino.dino.step import Learner, Network, NotFinite, update_teacher
+from sardino.dino.step import Learner, NotFinite, update_teacher
 from sardino.dino.vit import Architecture, build_vit
 
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
@@ -32,7 +33,7 @@ def test_a_step_is_the_textbook_one() -> None:
     mine = learner()
     mine.student.double()
     mine.teacher.double()
-    mine.centre = mine.centre.double()
+    mine.objective.centre = mine.objective.centre.double()
     torch.manual_seed(0)
     student = Network(build_vit(ARCHITECTURE), Head(24, 32, 16, 64)).double()
     teacher = copy.deepcopy(student)
@@ -62,7 +63,7 @@ def test_a_step_is_the_textbook_one() -> None:
         with torch.no_grad():
             for t, s in zip(teacher.parameters(), student.parameters(), strict=True):
                 t.mul_(0.9).add_(s, alpha=0.1)
-    torch.testing.assert_close(mine.centre, centre)
+    torch.testing.assert_close(mine.objective.centre, centre)
     for ours, theirs in ((mine.student, student), (mine.teacher, teacher)):
         for a, b in zip(ours.parameters(), theirs.parameters(), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-9)
@@ -78,7 +79,7 @@ def test_accumulation_changes_nothing_but_rounding() -> None:
         two = apart.step(parts, 2, RATES)
         torch.testing.assert_close(one.loss, two.loss)
         torch.testing.assert_close(one.gradient_norm, two.gradient_norm, rtol=1e-3, atol=1e-6)
-    torch.testing.assert_close(together.centre, apart.centre)
+    torch.testing.assert_close(together.objective.centre, apart.objective.centre)
     for a, b in zip(together.student.parameters(), apart.student.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
 
@@ -95,12 +96,12 @@ def test_frozen_prototypes_get_neither_gradient_nor_decay() -> None:
 
 def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     mine = learner()
-    before = weights_of(mine.student) | {"centre": mine.centre.clone()}
+    before = weights_of(mine.student) | {name: value.clone() for name, value in mine.objective.moving.items()}
     bad = views(4)
     bad[0][0, 0, 0, 0, 0] = float("inf")
     with pytest.raises(NotFinite):
         mine.step([bad], 1, RATES)
-    after = weights_of(mine.student) | {"centre": mine.centre}
+    after = weights_of(mine.student) | {name: value.clone() for name, value in mine.objective.moving.items()}
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
@@ -123,7 +124,7 @@ def test_bfloat16_and_checkpointing_are_near_float32() -> None:
     torch.testing.assert_close(plain.loss, kept.loss)
     torch.testing.assert_close(plain.gradient_norm, kept.gradient_norm)
     half = Learner(ARCHITECTURE, RECIPE, cpu, seed=0, precision="bfloat16").step([views(4)], 1, RATES)
-    assert half.logits.dtype == torch.float32  # the head's cosines stay exact
+    assert half.answers[0][0].dtype == torch.float32  # the head's cosines stay exact
     torch.testing.assert_close(plain.loss, half.loss, rtol=2e-2, atol=0)
     assert not torch.equal(plain.loss, half.loss)
 

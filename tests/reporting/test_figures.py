@@ -202,7 +202,7 @@ def test_split_map_without_coordinates_still_counts(index: pd.DataFrame) -> None
 
 
 def pretraining(arm: str, prototypes: int) -> dict:
-    curves: dict = {name: [2.0, 1.0, 0.5] for name in PANELS}
+    curves: dict = {name: [2.0, 1.0, 0.5] for name in PANELS if name != "explained"}
     curves |= {"step": [0, 10, 20], "ln_k": float(np.log(prototypes))}
     return {"kind": "pretrain", "data": {"synthetic": True}, "results": {"arm": arm, "steps": 21, "curves": curves}}
 
@@ -219,6 +219,16 @@ def test_curves_show_each_arm_and_ln_k() -> None:
     assert "synthetic world" in figure.get_suptitle()
     with pytest.raises(SardinoError, match="02"):
         draw_pretraining([{"kind": "data"}])
+
+
+def test_curves_of_masked_modelling_beside_those_of_dino() -> None:
+    told = {name: [0.3, 0.2, 0.1] for name in ("loss", "explained", "feature_std", "effective_rank")}
+    masked = pretraining("filtered", 64)
+    masked["results"]["curves"] = told | {"step": [0, 10, 20], "ln_k": None}
+    figure = draw_pretraining([masked])
+    assert len([axes for axes in figure.axes if axes.lines]) == 4 and not figure.axes[0].texts
+    both = draw_pretraining([pretraining("europe", 64), masked]).axes
+    assert [text.get_text() for text in both[0].texts] == ["ln K = 4.16"] and "error" in both[0].get_ylabel()
 
 
 def test_curves_of_an_older_record_and_with_gaps_and_probes() -> None:

@@ -10,9 +10,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from typer.testing import CliRunner
 
 from sardino.cli.app import app
+from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.parallel import Parallel
-from sardino.dino.recipe import SMALL, Rates
-from sardino.dino.step import Learner
+from sardino.dino.recipe import Physics, Rates, find_recipe
+from sardino.dino.step import OBJECTIVES, Learner
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import write_record
@@ -36,12 +38,18 @@ SHAPE = Architecture(24, 2, 3, 8, 12, 32)
 DEVICE = find_device("cpu-1")
 
 
-def test_pretraining_counts_what_a_real_step_does():
-    recipe = SMALL.changed(hidden=16, bottleneck=8, prototypes=32)
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_pretraining_counts_what_a_real_step_does(objective):
+    named = find_recipe("small" if objective == "dino" else objective)
+    sizes = {"hidden": 16, "bottleneck": 8, "prototypes": 32, "masked": 0.5}
+    recipe = named.changed(**{name: size for name, size in sizes.items() if name not in named.unread})
     learner = Learner(SHAPE, recipe, Parallel(torch.device("cpu")), seed=0)
-    views = torch.zeros(2, 3, 12, 32, 32), torch.zeros(4, 3, 12, 16, 16)
+    normalisation = Normalisation(tuple(CHANNELS), (0.0,) * 12, (1.0,) * 12)
+    tiles = torch.randn(3, 12, 32, 32)
+    views = learner.objective.views(normalisation, Physics(), lambda: tiles)
+    given = views(tiles, views.draw(3, torch.Generator().manual_seed(0)))
     with FlopCounterMode(display=False) as counter:
-        learner.step([views], 1, Rates.at(0, 10, 5, 3, recipe))
+        learner.step([given], 1, Rates.at(0, 10, 5, 3, recipe))
     tile = pretraining_tile(SHAPE, recipe)
     assert 3 * tile.operations == pytest.approx(counter.get_total_flops(), rel=0.01)
     assert tile.parameters == sum(p.numel() for p in learner.student.parameters()) == tile.trained

@@ -20,6 +20,7 @@ PANELS = {
     "teacher_entropy": "Entropy of a target (nats)",
     "batch_entropy": "Entropy of the mean\ntarget (nats)",
     "kl": "KL(teacher || student) (nats)",
+    "explained": "Share that is explained\nof what is hidden",
     "feature_std": "Spread of the features",
     "effective_rank": "Effective rank of the features",
     "distance": "Relative distance of the\nbackbone from its start",
@@ -54,11 +55,14 @@ def draw_pretraining(records: Sequence[Mapping[str, Any]]) -> Figure:
         for i, results in enumerate(chosen):
             _draw_measure(axes, name, results, {"color": PALETTE[i % len(PALETTE)], "linestyle": LINES[i % len(LINES)]})
         axes.set(xlabel="Step", ylabel=PANELS[name])
+        if name == "loss" and any(results["curves"]["ln_k"] is None for results in chosen):
+            axes.set_ylabel("Loss (nats; masked: error)")
         if name in FROM_ZERO:
             axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
         if name in NATS:
             # What a teacher that says nothing has.
-            for level in sorted({round(float(results["curves"]["ln_k"]), 6) for results in chosen}):
+            levels = (results["curves"]["ln_k"] for results in chosen)
+            for level in sorted({round(float(level), 6) for level in levels if level is not None}):
                 axes.axhline(level, color=MUTED, linewidth=0.9, linestyle=(0, (1, 1.5)))
                 place = {"transform": axes.get_yaxis_transform(), "ha": "right", "va": "bottom"}
                 axes.text(0.98, level, f"ln K = {level:.2f}", color=MUTED, fontsize=7, **place)
