@@ -155,8 +155,13 @@ def model_card(
     textured = card.architecture.texture  # timm has no such patch embedding
     with_timm = {"timm": timm_call(card.architecture, "teacher.safetensors")}
     with_timm |= {"mean": _numbers(mean), "std": _numbers(std)}
+    objective = card.recipe.get("objective", "dino")  # an old card knows no other
+    method = str(_pages()["methods"][objective])
     return _page(
         "backbone",
+        objective=objective,
+        method=method,
+        title=method[0].upper() + method.partition(" (")[0][1:],
         card=card,
         shape=card.architecture,
         tags="- synthetic-data\n" if synthetic else "",
@@ -238,9 +243,12 @@ def measured_at_end(history: History) -> dict[str, float]:
     return found
 
 
+def _pages() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))
+
+
 def _page(name: str, card: Card | SegmenterCard, **said: Any) -> str:
-    template = tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))[name]
-    return str(template.format(card=card, revision=card.code_revision or "not known", **said))
+    return str(_pages()[name].format(card=card, revision=card.code_revision or "not known", **said))
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -12,7 +12,7 @@ import torch
 
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.health import COLUMNS, History
-from sardino.dino.recipe import SMALL
+from sardino.dino.recipe import RECIPES, SMALL, Recipe
 from sardino.dino.vit import Architecture, build_vit
 from sardino.weights.card import Card, measured_at_end, model_card, timm_call
 from sardino.weights.save import save_backbone
@@ -104,6 +104,14 @@ def test_the_page_says_what_the_card_says() -> None:
         "Code revision: c0de",
     ):
         assert row in page
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_the_page_names_the_objective(recipe: Recipe) -> None:
+    page = model_card(replace(CARD, recipe=recipe.to_dict()), {}, {})
+    assert f"\n- {recipe.objective}\n" in page and f"| objective | {recipe.objective} |" in page
+    assert ("# DINO" in page) == recipe.objective.startswith("dino")
+    assert "# Masked modelling" in page or "DINO" in page.split("# ")[1]
 
 
 def test_synthetic_is_called_synthetic_and_measured_is_not() -> None:
