@@ -4,10 +4,13 @@ import hashlib
 import json
 import os
 import shutil
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from sardino.errors import SardinoError
 
 if TYPE_CHECKING:  # a sweep that finds nothing to do should not wait for pandas
     import pandas as pd
@@ -52,6 +55,28 @@ def write_json(value: Any, path: Path) -> Path:
 def write_csv(frame: "pd.DataFrame", path: Path) -> Path:
     """A tidy frame as CSV, numbers to six decimals so that two machines' files can be compared by eye."""
     return write_text(frame.to_csv(index=False, float_format="%.6f", lineterminator="\n"), path)
+
+
+def read_text(path: Path) -> str:
+    """A UTF-8 text file without the byte order mark that Windows puts in front; SardinoError for other text."""
+    try:
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SardinoError(f"{path} is no UTF-8 text ({error}): save it as UTF-8") from error
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file; SardinoError says where it is not valid."""
+    try:
+        return tomllib.loads(read_text(path))
+    except tomllib.TOMLDecodeError as error:
+        raise SardinoError(f"{path} is not valid TOML ({error}): correct it") from error
+
+
+def files_in(folder: Path, pattern: str) -> list[Path]:
+    """Files that fit a glob pattern, sorted; what begins with a dot is half written, or macOS's notes on a file."""
+    found = (path for path in folder.glob(pattern) if path.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def sha256_of(path: Path) -> str:

@@ -10,6 +10,7 @@ from typer import Exit, Option, echo
 
 from sardino.cli.flags import Overwrite, Texts, columns_and_rows, shown
 from sardino.errors import SardinoError
+from sardino.files import read_text
 
 MOST_NAMED = 20  # tiles whose ids are printed, of those that something befell
 KINDS = Literal["classes", "db", "amplitude", "values"]
@@ -229,7 +230,7 @@ def pack(
     from sardino.data.rasters.share_dataset import Sharing, pack_dataset
     from sardino.data.tiles.store import TileStore
 
-    sharing = Sharing(title, licence, source, notes.read_text("utf-8") if notes else "", tuple(add or ()))
+    sharing = Sharing(title, licence, source, read_text(notes) if notes else "", tuple(add or ()))
     card = pack_dataset(TileStore.open(store), archive, sharing, overwrite=overwrite, progress=shown("files"))
     echo(f"{archive}: {card['tiles']} tiles, {archive.stat().st_size / 1e6:.1f} MB, {card['licence']}")
 

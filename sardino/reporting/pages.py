@@ -2,7 +2,6 @@
 
 import io
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from sardino.errors import SardinoError
+from sardino.files import read_toml
 from sardino.progress import duration
 from sardino.reporting.tables.paper import TITLES
 from sardino.reporting.tables.render import interval, markdown, marked, rising_note, scored
@@ -23,7 +23,7 @@ Record = Mapping[str, Any]
 SHORT = 10  # characters of a hash that a table shows
 COLOURS = 128  # a palette holds the flat colours of maps and legends exactly, and is much smaller
 # Per file stem, in the order of a report: caption and alternative text.
-_CAPTIONS = tomllib.loads(Path(__file__).with_name("captions.toml").read_text(encoding="utf-8"))
+_CAPTIONS = read_toml(Path(__file__).with_name("captions.toml"))
 TOLD = {stem: (each["caption"], each["alt"]) for stem, each in _CAPTIONS.items()}
 
 

@@ -21,7 +21,7 @@ import psutil
 
 import sardino
 from sardino.errors import SardinoError
-from sardino.files import sha256_of, whole, write_json
+from sardino.files import read_text, sha256_of, whole, write_json
 
 FORMAT, VERSION = "sardino-run", 1
 TRAININGS = ("pretrain", "finetune", "baseline")
@@ -87,7 +87,7 @@ def provenance(*, synthetic: bool, derived: bool = False) -> str:
 def read_record(path: Path) -> dict[str, Any]:
     """One record; a file that is missing, damaged, of another format or another version is refused."""
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = json.loads(read_text(path))
     except OSError as error:
         raise SardinoError(f"no record at {path}: run its notebook first ({error.strerror})") from error
     except ValueError as error:

@@ -1,7 +1,6 @@
 """Profiles: what to run, at which size, on which data; one typed TOML file each."""
 
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,6 +10,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 from sardino.data.tiles.landcover import label_fraction
 from sardino.dino.recipe import Network, Training, ViTSize, find_recipe
 from sardino.errors import SardinoError
+from sardino.files import read_toml
 from sardino.options import Count, Options, sentence
 from sardino.segmentation.settings import Settings
 from sardino.study.factors import Factorial
@@ -211,10 +211,10 @@ class Profile(Options):
         """
         path = locate(name_or_path)
         try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+            return cls.model_validate(read_toml(path))
         except ValidationError as error:
             raise SardinoError(f"profile {path.name}: {sentence(error)}") from error
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise SardinoError(f"profile {path} cannot be read: {error}") from error
 
 

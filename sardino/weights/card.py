@@ -1,7 +1,6 @@
 """What goes beside saved weights: the card that they must be used with, and a page for people from pages.toml."""
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from inspect import signature
@@ -12,6 +11,7 @@ from sardino.data.tiles.landcover import Legend
 from sardino.dino.health import History
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
+from sardino.files import read_text, read_toml
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 
 _NETWORKS = {
@@ -58,7 +58,7 @@ class SavedCard:
         """
         path = folder / cls.FILE
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(read_text(path))
         except (FileNotFoundError, NotADirectoryError):
             raise SardinoError(f"{folder} holds no {what} ({cls.FILE} is missing): {cls.REMEDY}") from None
         except ValueError as error:
@@ -244,7 +244,7 @@ def measured_at_end(history: History) -> dict[str, float]:
 
 
 def _pages() -> dict[str, Any]:
-    return tomllib.loads(Path(__file__).with_name("pages.toml").read_text(encoding="utf-8"))
+    return read_toml(Path(__file__).with_name("pages.toml"))
 
 
 def _page(name: str, card: Card | SegmenterCard, **said: Any) -> str:

@@ -16,7 +16,7 @@ from shapely.geometry import mapping
 from shapely.validation import explain_validity
 
 from sardino.errors import SardinoError, first_line
-from sardino.files import write_text
+from sardino.files import read_text, write_text
 
 # Areas named as in the paper and in M3LEO: places, cut at (west, south, east, north). The outlines are ours, not the
 # authors'; that M3LEO's "pakin" is Pakistan and India is read from its name. Europe is cut at 45 degrees east, beyond
@@ -157,7 +157,7 @@ def read_polygons(path: Path, what: str = "polygons") -> geopandas.GeoDataFrame:
         raise SardinoError(f"there is no file {path} with {what}: give one of {', '.join(FILES)}")
     try:
         if path.suffix.lower() == ".wkt":
-            shape = shapely.from_wkt(path.read_text("utf-8").strip())
+            shape = shapely.from_wkt(read_text(path).strip())
             table = geopandas.GeoDataFrame(geometry=[shape], crs="EPSG:4326")
         elif path.suffix.lower() == ".parquet":
             table = geopandas.read_parquet(path)

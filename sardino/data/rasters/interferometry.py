@@ -25,6 +25,7 @@ from sardino.data.rasters.warp import Kind
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
+from sardino.files import files_in
 
 # Groups of a granule, and one that the tiles have besides: days between the dates, and flight direction.
 DATA, GEOMETRY = "science/grids/data", "science/grids/imagingGeometry"
@@ -227,7 +228,7 @@ def planes_in(folder: Path) -> dict[Plane, list[Path]]:
     Raises SardinoError: no file of the set, or coherence of two polarisations.
     """
     found: dict[Plane, list[Path]] = defaultdict(list)
-    for path in sorted(folder.rglob("*.tif")):
+    for path in files_in(folder, "**/*.tif"):
         if plane := plane_of(path.name):
             found[plane].append(path)
     if not found:

@@ -24,6 +24,7 @@ from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import tiles_in
 from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
+from sardino.files import files_in
 
 # Colour-blind safe (Paul Tol's bright scheme), for columns of names such as the split.
 _PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
@@ -70,7 +71,7 @@ def mosaic_files(
     """
     if kind is not None and kind not in KINDS:
         raise SardinoError(f"--kind is one of {', '.join(KINDS)}, not '{kind}'")
-    files = sorted(folder.glob("[!.]*.tif"))
+    files = files_in(folder, "*.tif")
     if not files:
         raise SardinoError(f"there is no .tif file in {folder}")
     tiles, facts = zip(*map(_examined, files), strict=True)

@@ -6,7 +6,6 @@ import itertools
 import json
 import shutil
 import tarfile
-import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import read_table
 from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError
-from sardino.files import sha256_of, whole
+from sardino.files import read_toml, sha256_of, whole
 
 CARD, README, STORE, CHECKSUMS = "card.json", "README.md", "store", "checksums.sha256"
 PACKAGE_FORMAT, PACKAGE_VERSION = "sardino-package", 1
@@ -91,7 +90,7 @@ def readme_of(card: dict[str, Any], notes: str = "") -> str:
     said = {name: ", ".join(card[name]) for name in ("regions", "crs", "channels")}
     said |= {"layers": ", ".join(card["layers"]) or "none", "classes": classes, "derived": derived, "origin": origin}
     said["splits"] = ", ".join(f"{count} {split}" for split, count in card["splits"].items())
-    page = tomllib.loads(Path(__file__).with_name("dataset_page.toml").read_text(encoding="utf-8"))["page"]
+    page = read_toml(Path(__file__).with_name("dataset_page.toml"))["page"]
     return str(page.format(card=card, notes=notes and f"\n{notes.rstrip()}\n", store=STORE, **said))
 
 

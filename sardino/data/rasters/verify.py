@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from sardino.data.tiles.store import ARRAYS
 from sardino.data.tiles.tile import Progress
 from sardino.errors import SardinoError, first_line
-from sardino.files import sha256_of
+from sardino.files import files_in, sha256_of
 
 Fault = Literal["unreadable", "empty", "size", "unexamined"]
 FAULTS: dict[Fault, str] = {
@@ -70,8 +70,7 @@ def examine_folder(
         raise SardinoError(f"there is no folder {folder}")
     if (folder / ARRAYS).exists():
         raise SardinoError(f"{folder} is a tile store: verify it as one")
-    # A name that begins with a dot belongs to a file that is being written.
-    files = sorted(p for p in folder.rglob("[!.]*") if p.suffix.lower() in _RASTERS | _NETCDF and p.is_file())
+    files = [path for path in files_in(folder, "**/*") if path.suffix.lower() in _RASTERS | _NETCDF]
     if not files:
         raise SardinoError(f"there is no .tif or .nc file in {folder}")
     findings: list[Finding] = []

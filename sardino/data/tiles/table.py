@@ -14,7 +14,7 @@ import shapely
 
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
-from sardino.files import whole
+from sardino.files import read_text, whole
 
 # Columns that every table has, before its geometry; a tile is rebuilt from them alone.
 PLACES = ("id", "region", "crs", "transform", "rows", "columns")
@@ -64,7 +64,7 @@ def read_table(path: Path) -> geopandas.GeoDataFrame:
     if not path.is_file():
         raise SardinoError(f"there is no tile table {path}: make one with `sardino tiles grid`")
     try:
-        table = geopandas.read_parquet(path) if path.suffix == ".parquet" else _from_geojson(path.read_text("utf-8"))
+        table = geopandas.read_parquet(path) if path.suffix == ".parquet" else _from_geojson(read_text(path))
     except Exception as error:
         raise SardinoError(f"{path} cannot be read as a tile table ({first_line(error)}): make it again") from error
     _check_columns(table, path)

@@ -1,12 +1,12 @@
 """The paper's own tables, loaded from the one file that holds them (paper.toml)."""
 
-import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from sardino.evaluation.floors import MODELS
+from sardino.files import read_toml
 from sardino.reporting.rows import UNETS, encoding_of, row_run, written
 
 BASELINES = tuple(map(written, UNETS))  # column groups of Table 2
@@ -42,7 +42,7 @@ class CellKey:
 @cache
 def paper() -> dict[str, Any]:
     """The content of paper.toml."""
-    return tomllib.loads(Path(__file__).with_name("paper.toml").read_text(encoding="utf-8"))
+    return read_toml(Path(__file__).with_name("paper.toml"))
 
 
 @cache

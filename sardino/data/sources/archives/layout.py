@@ -1,11 +1,13 @@
 """Folders as geetiles, sartiles and M3LEO lay them out: the table of tiles, their splits, their data sets."""
 
 import csv
+import io
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from sardino.data.places.utm import crs_at, transformer
 from sardino.data.tiles.store import SPLITS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
+from sardino.files import files_in, read_text
 
 # <aoi>_partitions_<kind>_<13 hex>, with _miniset behind it in the small edition of M3LEO.
 STEM = re.compile(r"(?P<aoi>.+)_partitions_(?P<kind>.+)_(?P<hash>[0-9a-f]{13})(?P<subset>_[A-Za-z0-9-]+)?")
@@ -135,7 +138,7 @@ def _find_table(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise SardinoError(f"there is no {path}: give the .geojson table of the tiles, or the folder that holds it")
-    found = sorted(file for file in path.glob("*_partitions_*.geojson") if STEM.fullmatch(file.stem))
+    found = [file for file in files_in(path, "*_partitions_*.geojson") if STEM.fullmatch(file.stem)]
     if len(found) != 1:
         names = ", ".join(file.name for file in found) or "none"
         raise SardinoError(f"{path} should hold one <aoi>_partitions_<kind>_<hash>.geojson, it holds {names}: name one")
@@ -146,7 +149,7 @@ def _splits(table: Path, subset: str, path: Path | None, frame: geopandas.GeoDat
     """The split of each tile, "" for none."""
     if path is None:
         own = table.stem
-        found = sorted(table.parent.glob(f"{own.removesuffix(subset)}*splits*.csv"))
+        found = files_in(table.parent, f"{escape(own.removesuffix(subset))}*splits*.csv")
         # A list of a subset belongs to the subset's own table.
         found = [file for file in found if file.stem.endswith(subset) == own.endswith(subset)]
         if len(found) > 1:
@@ -158,10 +161,9 @@ def _splits(table: Path, subset: str, path: Path | None, frame: geopandas.GeoDat
             return [""] * len(frame)
         return [_split(value, table) for value in frame["split"]]
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = csv.DictReader(io.StringIO(read_text(path)))
         listed = {row["identifier"]: _split(row["split"], path) for row in rows}
-    except (OSError, UnicodeDecodeError, KeyError, csv.Error) as error:
+    except (OSError, KeyError, csv.Error) as error:
         raise SardinoError(f"{path} has no columns identifier and split ({error}): copy the file again") from error
     identifiers = [str(value) for value in frame["identifier"]]
     if not listed.keys() & set(identifiers):

@@ -1,7 +1,5 @@
 """The spec of a folder of chips: which file holds which channel, in which unit, and where labels come from."""
 
-import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +9,9 @@ from sardino.data.sources.folder.derived_labels import DERIVED
 from sardino.data.tiles.landcover import WORLDCOVER, LandCoverClass, Legend
 from sardino.data.tiles.tile import LAYERS
 from sardino.errors import SardinoError
+from sardino.files import read_toml
 
-_BUILT_IN = resources.files("sardino.data.sources.folder") / "specs"
+_BUILT_IN = Path(__file__).with_name("specs")
 
 
 class _Strict(BaseModel):
@@ -102,9 +101,7 @@ class FolderSpec(_Strict):
         if not path.is_file():
             raise SardinoError(f"there is no folder spec '{name}': use {', '.join(known)}, or the path of a TOML file")
         try:
-            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise SardinoError(f"the folder spec {name} is not valid TOML: {error}") from error
+            return cls.model_validate(read_toml(path))
         except ValidationError as error:
             faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'spec'}: {e['msg']}" for e in error.errors())
             raise SardinoError(f"the folder spec {name} is wrong at {faults}") from error
@@ -112,4 +109,4 @@ class FolderSpec(_Strict):
 
 def built_in_specs() -> list[str]:
     """Names of the specs that sardino brings along."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _BUILT_IN.iterdir() if entry.name.endswith(".toml"))
+    return sorted(path.stem for path in _BUILT_IN.glob("*.toml"))

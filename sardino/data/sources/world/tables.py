@@ -1,9 +1,8 @@
 """What the synthetic world is made of, from the tables in this folder: its areas of interest, its kinds of ground."""
 
-import tomllib
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -13,8 +12,9 @@ from pydantic import TypeAdapter
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import SEASONS
 from sardino.errors import SardinoError
+from sardino.files import read_toml
 
-_FOLDER = files("sardino.data.sources.world")
+_FOLDER = Path(__file__).parent
 YEAR = "year"  # the mean of the four seasons, in signatures.csv
 
 
@@ -52,7 +52,7 @@ class Region:
     village_rate: float  # share of village sites that are settled
 
 
-_facts = tomllib.loads((_FOLDER / "regions.toml").read_text("utf-8"))
+_facts = read_toml(_FOLDER / "regions.toml")
 REGIONS = TypeAdapter(dict[str, Region]).validate_python({name: {"name": name, **_facts[name]} for name in _facts})
 
 
