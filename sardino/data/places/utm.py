@@ -117,3 +117,9 @@ def corners(boxes: NDArray[np.float64], per_edge: int = 1) -> NDArray[np.float64
     x = np.concatenate([left + t * (right - left), right + 0 * t, right - t * (right - left), left + 0 * t], axis=1)
     y = np.concatenate([top + 0 * t, top - t * (top - bottom), bottom + 0 * t, bottom + t * (top - bottom)], axis=1)
     return np.stack([x, y], axis=-1)
+
+
+def nominal_m(size: float) -> str:
+    """A pixel size as it is called: on the ground the 10 m of a UTM zone are 9.994 to 10.01."""
+    whole = round(2 * size) / 2
+    return f"{whole if abs(size - whole) < 0.005 * size else size:.3g} m"

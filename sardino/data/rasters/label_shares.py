@@ -21,11 +21,11 @@ from rasterio.warp import transform_bounds
 from sardino.data.places.utm import crs_at, reproject
 from sardino.data.rasters.open import open_by_gdal
 from sardino.data.rasters.warp import grid_profile
-from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend, codes_in
 from sardino.data.tiles.store import ARRAYS, TileStore
 from sardino.data.tiles.tile import Progress, Tile
 from sardino.errors import SardinoError
-from sardino.files import whole
+from sardino.files import files_in, whole
 
 _YEAR = re.compile(r"(?<!\d)(19[7-9]\d|20[0-4]\d)(?!\d)")
 _YEAR_TAGS = ("year", "time_coverage_start", "time_start", "start_date", "date", "product_year")
@@ -50,7 +50,7 @@ class LabelRasters:
     def __init__(
         self, paths: Sequence[Path], legend: Legend = WORLDCOVER, year: int | None = None, nodata: Sequence[int] = ()
     ) -> None:
-        files = [file for path in paths for file in (sorted(path.rglob("*.tif")) if path.is_dir() else [path])]
+        files = [file for path in paths for file in (files_in(path, "**/*.tif") if path.is_dir() else [path])]
         if not files:
             raise SardinoError(f"there is no label raster in {', '.join(map(str, paths))}: give .tif files")
         self.legend, self._files = legend, files
@@ -72,7 +72,7 @@ class LabelRasters:
     def _read(self, file: Path, grid: dict[str, Any]) -> NDArray[np.uint8]:
         # An alpha band tells "outside the file" from a class of code 0.
         with open_by_gdal(file) as dataset, WarpedVRT(dataset, **grid, add_alpha=True) as warped:
-            codes, inside = warped.read(1), warped.read(dataset.count + 1) > 0
+            codes, inside = codes_in(warped.read(dataset.indexes), file), warped.read(dataset.count + 1) > 0
         inside &= ~np.isin(codes, self._nodata)
         index = np.where(inside, self.legend.encode(codes), IGNORE).astype(np.uint8)
         if foreign := np.unique(codes[inside & (index == IGNORE)]).tolist():

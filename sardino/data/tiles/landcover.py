@@ -1,8 +1,9 @@
 """Land cover: legends with official codes, names and colours, class indices, and which training tiles have labels."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from sardino.errors import SardinoError
 
 IGNORE = 255  # class index of pixels without a label: neither trained on nor counted
+_MOST_NAMED = 8
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,19 @@ class Legend:
         values = np.asarray(codes)
         return table[np.where((values >= 0) & (values <= 255), values, 256).astype(np.uint16)]
 
+    def outside(self, counts: Mapping[int, int]) -> str:
+        """Of labels with so many pixels of each code, the codes that are no class with their share; "" where none is.
+
+        SardinoError where no pixel has a class.
+        """
+        total, foreign = sum(counts.values()), [code for code in sorted(counts) if code not in self.codes]
+        shares = ", ".join(f"{code} in {100 * counts[code] / total:.3g} %" for code in foreign[:_MOST_NAMED])
+        said = f"{shares} of pixels{', and more' if len(foreign) > _MOST_NAMED else ''}"
+        if foreign and len(foreign) == len(counts):
+            known = ", ".join(map(str, self.codes))
+            raise SardinoError(f"no label has a class of '{self.name}' ({known}), but {said}: correct the codes")
+        return said if foreign else ""
+
     def decode(self, index: NDArray[np.uint8], nodata: int = 0) -> NDArray[np.uint8]:
         """Class indices to product codes; IGNORE becomes `nodata`."""
         table = np.full(256, nodata, np.uint8)
@@ -70,6 +85,23 @@ class Legend:
     def from_dict(cls, data: dict[str, Any]) -> "Legend":
         classes = tuple(LandCoverClass(int(c["code"]), str(c["name"]), str(c["color"])) for c in data["classes"])
         return cls(str(data["name"]), classes, bool(data.get("derived", False)))
+
+
+def codes_in(bands: NDArray[Any], file: Path) -> NDArray[Any]:
+    """The class codes (H, W) of a label raster (bands, H, W), NaN where missing.
+
+    SardinoError tells labels of another kind by name: one band a class, a picture in colours, fractions.
+    """
+    fault, remedy = "", "write one band that holds the code of each pixel"
+    if len(bands) > 1 and np.nanmax(bands) <= 1:
+        fault = f"one-hot labels, a band each of {len(bands)} classes"
+    elif len(bands) > 1:
+        fault = f"{'an RGB picture of its classes' if len(bands) in (3, 4) else 'labels'} in {len(bands)} bands"
+    elif bands.dtype.kind == "f" and (np.isfinite(bands) & (bands != np.rint(bands))).any():
+        fault, remedy = "fractions, as averaging leaves them between codes", "warp the labels anew with -r near"
+    if fault:
+        raise SardinoError(f"{file} holds {fault}: {remedy}")
+    return bands[0]
 
 
 # The 11 classes of ESA WorldCover with the product's codes and colours; code 0 is nodata.

@@ -20,7 +20,7 @@ from sardino.data.places.partitions import (
     square_grid,
     tiles_of_polygons,
 )
-from sardino.data.places.utm import crs_at, reproject, zone_of
+from sardino.data.places.utm import crs_at, nominal_m, reproject, zone_of
 from sardino.data.tiles.table import tile_table
 from sardino.errors import SardinoError
 
@@ -186,3 +186,9 @@ def test_zones_have_numbers_and_names(longitude: float, north: bool) -> None:
 
 def test_other_crs_are_no_zones() -> None:
     assert zone_of("EPSG:3035") is zone_of("EPSG:32661") is zone_of("") is None
+
+
+@given(halves=st.integers(2, 199), scale=st.floats(0.9996, 1.001))
+def test_a_pixel_size_is_told_as_it_is_called(halves: int, scale: float) -> None:
+    assert nominal_m(halves / 2 * scale) == f"{halves / 2:g} m"
+    assert nominal_m(8.271) == "8.27 m"

@@ -1,6 +1,7 @@
 """A folder of chips: what fits is imported exactly, what does not is refused or dropped by name."""
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable
 from importlib import resources
@@ -13,6 +14,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from shapely import STRtree
 
+from sardino.data.places.leakage import store_leakage
 from sardino.data.sources.folder.derived_labels import DERIVED
 from sardino.data.sources.folder.source import import_folder
 from sardino.data.sources.folder.specification import FolderSpec, built_in_specs
@@ -76,6 +78,9 @@ def test_whole_tiles_come_back_where_they_were(folder: Path) -> None:
     store = run(folder, spec())
     values = decibels(0)
     assert len(store) == 4 and store.metadata["margin_px"] == [8, 8] and not store.synthetic
+    told = values[:, : 2 * TILE, : 2 * TILE].reshape(2, -1)
+    assert [row[:2] for row in store.ranges.rows.values()] == [[(2 * TILE) ** 2] * 2] * 2
+    np.testing.assert_allclose([row[2:] for row in store.ranges.rows.values()], np.stack([told.min(1), told.max(1)], 1))
     for tile_id in store.ids():
         left, _, _, top = store.tile(tile_id).bounds
         row, column = round((5_500_000 - top) / 10), round((left - 500_000) / 10)
@@ -160,6 +165,19 @@ def test_label_codes_become_indices_of_their_own_legend(folder: Path) -> None:
     assert store.legend.names == ["Crops", "Range"] and not store.legend.derived
 
 
+def test_codes_outside_the_legend_are_named_and_labels_of_another_kind_refused(folder: Path) -> None:
+    codes = np.where(np.arange(SIZE) < 10, 7, 4).astype(np.int16) * np.ones((SIZE, 1), np.int16)
+    write_tif(folder / "lulc" / "a.tif", codes)
+    assert run(folder, spec(labels=RASTER)).metadata["doubts"] == [
+        "label codes that are no class of 'Own': 7 in 25 % of pixels"
+    ]
+    shutil.rmtree(folder.parent / "store")
+    write_tif(folder / "lulc" / "a.tif", codes + 256)
+    refused(folder, spec(labels=RASTER), r"no label has a class of 'Own' \(4, 9\), but 260 in 75 %, 263 in 25 %")
+    write_tif(folder / "lulc" / "a.tif", np.stack([codes, 2 * codes, 3 * codes]))
+    refused(folder, spec(labels=RASTER), r"a\.tif holds an RGB picture")
+
+
 RASTER = {
     "source": "raster",
     "files": "lulc/{chip}.tif",
@@ -237,6 +255,19 @@ def test_overlapping_chips_leak_nothing_between_splits(folder: Path) -> None:
     pairs = STRtree(outlines).query(outlines, predicate="intersects").T
     assert all(splits[one] == splits[other] for one, other in pairs)
     assert "overlap tiles of another split" in store.metadata["dropped"][0]
+
+
+def test_chips_of_two_zones_over_one_place_leak_nothing_between_splits(folder: Path) -> None:
+    (folder / "s1" / "a.tif").unlink()
+    for zone, crs in enumerate(("EPSG:32631", "EPSG:32632")):
+        for row in range(5):  # both zones' chips lie on 6 degrees east, at the equator's end of the north
+            easting = 833_700 if zone == 0 else 166_050
+            place = Affine(10, 0, easting, 0, -10, 100_000 - row * 500)
+            write_tif(folder / "s1" / f"{zone}{row}.tif", decibels(10 * zone + row), place, crs)
+    store = run(folder, spec(split="bands"), direction_deg=20.0)
+    report = store_leakage(store)
+    assert store.index["crs"].nunique() == 2 and len(report.distances_m) == 3
+    assert report.overlaps == 0 and "overlap tiles of another split" in store.metadata["dropped"][0]
 
 
 def test_a_regular_choice_of_tiles(folder: Path) -> None:
@@ -332,6 +363,27 @@ def test_chips_and_tiles_without_data_are_dropped_and_listed(folder: Path) -> No
     ]
 
 
+def test_pixels_of_two_sizes_and_two_chips_of_one_place(folder: Path) -> None:
+    write_tif(folder / "s1" / "b.tif", decibels(1), Affine(10.5, 0, 600_000, 0, -10.5, 5_500_000))
+    assert len(run(folder, spec())) == 8
+    write_tif(folder / "s1" / "c.tif", decibels(2), Affine(20, 0, 700_000, 0, -20, 5_500_000))
+    sizes = r"c\.tif has pixels of 20 m and .*a\.tif of 10 m: .*--warp"
+    with pytest.raises(SardinoError, match=sizes):
+        run(folder, spec(), overwrite=True)
+    write_tif(folder / "s1" / "c.tif", decibels(2))
+    with pytest.raises(SardinoError, match=r"the chips 'a' and 'c' of .* lie at the same place"):
+        run(folder, spec(), overwrite=True)
+
+
+def test_names_with_brackets_and_files_that_macos_leaves(tmp_path: Path) -> None:
+    folder = tmp_path / "chips [2020] {a}"
+    write_tif(folder / "x[VV].tif", decibels(1)[:1])
+    write_tif(folder / "x[VH].tif", decibels(1)[1:])
+    (folder / "._x[VV].tif").write_bytes(b"\0\5\x16\7")
+    source = {"files": "{chip}[{band}].tif", "bands": ["VV", "VH"], "names": {"VV": "vv", "VH": "vh"}}
+    assert len(run(folder, spec(backscatter=source))) == 4
+
+
 def test_nothing_left_and_too_few_chips(folder: Path) -> None:
     refused(folder, spec(), "nothing of .* smaller than a tile of 448 px", tile_px=448)
     refused(folder, spec(split="bands"), "1 usable chips, too few for 5 bands")
@@ -358,7 +410,7 @@ def test_the_built_in_specs_load() -> None:
 def test_a_wrong_spec_is_refused_by_key(tmp_path: Path, edit: Callable[[str], str], message: str) -> None:
     text = (resources.files("sardino.data.sources.folder") / "specs" / "los-angeles.toml").read_text("utf-8")
     path = tmp_path / "mine.toml"
-    path.write_text(text)
+    path.write_text(text, "utf-8-sig")  # as Windows' Notepad saves it
     assert FolderSpec.load(path) == FolderSpec.load("los-angeles")
     path.write_text(edit(text))
     with pytest.raises(SardinoError, match=message):

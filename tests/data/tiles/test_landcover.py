@@ -1,12 +1,14 @@
 """Legends: codes and indices are two things, and unknown codes are never a class."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend, codes_in
 from sardino.errors import SardinoError
 
 legends = st.lists(st.integers(0, 255), min_size=1, max_size=30, unique=True).map(
@@ -43,3 +45,33 @@ def test_a_legend_survives_its_dictionary(legend: Legend) -> None:
 def test_a_legend_without_distinct_codes_is_refused(codes: list[int]) -> None:
     with pytest.raises(SardinoError, match="distinct class codes"):
         Legend("wrong", tuple(LandCoverClass(code, "", "") for code in codes))
+
+
+TWO = Legend("two", (LandCoverClass(10, "Trees", "#006400"), LandCoverClass(80, "Water", "#0064C8")))
+
+
+def test_codes_that_are_no_class_are_named_with_their_share() -> None:
+    assert TWO.outside({10: 60, 80: 20, 11: 15, 0: 5}) == "0 in 5 %, 11 in 15 % of pixels"
+    assert TWO.outside({10: 1}) == TWO.outside({}) == ""
+    with pytest.raises(SardinoError, match=r"no label has a class of 'two' \(10, 80\), but 266 in 100 % of pixels"):
+        TWO.outside({266: 4})
+
+
+@pytest.mark.parametrize(
+    ("bands", "kind"),
+    [
+        (np.eye(3, dtype=np.uint8)[np.arange(4) % 3].T.reshape(3, 2, 2), "one-hot labels, a band each of 3 classes"),
+        (np.random.default_rng(0).dirichlet(np.ones(5), (4, 4)).transpose(2, 0, 1), "one-hot labels, a band each of 5"),
+        (np.full((3, 2, 2), 180, np.uint8), "an RGB picture of its classes in 3 bands"),
+        (np.full((2, 2, 2), 80), "labels in 2 bands"),
+        (np.full((1, 2, 2), 44.5), "fractions, as averaging leaves them"),
+    ],
+)
+def test_labels_of_another_kind_are_refused_by_name(bands: np.ndarray, kind: str) -> None:
+    with pytest.raises(SardinoError, match=rf"labels\.tif holds {kind}.*: (write|warp)"):
+        codes_in(bands, Path("labels.tif"))
+
+
+def test_one_band_of_codes_is_taken_whatever_its_type() -> None:
+    codes = np.array([[[10, np.nan], [80, 0]]])
+    np.testing.assert_array_equal(codes_in(codes, Path("labels.tif")), codes[0])

@@ -15,7 +15,7 @@ from sardino.data.sources.archives.layout import MARKERS, Layout
 from sardino.data.sources.archives.old_encodings import ENCODINGS, Decoded, decode, recognise
 from sardino.data.sources.seasonal_composite import seasonal_channels
 from sardino.data.sources.source import LeftOut, SourceChip, as_layer, missing_layer
-from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
+from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, codes_in
 from sardino.data.tiles.radiometry import CHANNELS, SEASONS
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
@@ -212,7 +212,7 @@ class ArchiveSource:
 
     def _label(self, name: str, tile: Tile) -> NDArray[np.uint8]:
         raster = read_tile(self.folder / self.label, name)
-        codes, valid, mapped = raster.codes[0], raster.valid[0], self.codes == "mapped"
+        codes, valid, mapped = codes_in(raster.codes, raster.path), raster.valid[0], self.codes == "mapped"
         known = set(range(12)) if mapped else {0, *WORLDCOVER.codes}
         if strange := sorted(set(np.unique(codes[valid]).tolist()) - known):
             raise LeftOut(f"{raster.path} holds the codes {strange[:5]}, no WorldCover classes ({self.codes})")

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from sardino.data.sources.folder.derived_labels import derived_classes
 from sardino.data.sources.folder.specification import FolderSpec, Layer
 from sardino.data.sources.seasonal_composite import in_year, seasonal_channels, seasonal_means, with_difference
 from sardino.data.sources.source import as_layer
-from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.landcover import IGNORE, codes_in
 from sardino.data.tiles.radiometry import SEASONS, to_db, to_power
 from sardino.errors import SardinoError
+from sardino.files import files_in
 
 
 def chip_names(folder: Path, spec: FolderSpec) -> list[str]:
@@ -79,16 +81,21 @@ class ChipFiles:
     @cached_property
     def label(self) -> NDArray[np.uint8]:
         """(H, W) class index, IGNORE where unlabelled."""
-        labels = self.spec.labels
-        if labels.source == "derived":
+        if self.spec.labels.source == "derived":
             return derived_classes(self.layers["optical"])
+        return np.full(self.grid.shape, IGNORE, np.uint8) if self.codes is None else self.spec.legend.encode(self.codes)
+
+    @cached_property
+    def codes(self) -> NDArray[Any] | None:
+        """(H, W) codes of the label raster, NaN where missing; None without one."""
+        labels = self.spec.labels
         path = self.folder / labels.files.format(chip=self.name)
-        if labels.source == "none" or not (labels.required or path.exists()):
-            return np.full(self.grid.shape, IGNORE, np.uint8)
+        if labels.source != "raster" or not (labels.required or path.exists()):
+            return None
         if not path.exists():
             raise SardinoError(f"chip {self.name} has no label file {path}: add it, or set required = false")
         raster = self._on_grid(path)
-        return np.where(raster.valid[0], self.spec.legend.encode(raster.codes[0]), np.uint8(IGNORE))
+        return np.where(raster.valid[0], codes_in(raster.codes, path), np.nan)
 
     def _files(self) -> list[tuple[dict[str, str], Path]]:
         found = _matches(self.folder, self.spec.backscatter.files, self.spec.name)
@@ -224,7 +231,7 @@ def _matches(folder: Path, template: str, only_chip: str) -> list[tuple[dict[str
         pattern += f"(?P={place})" if f"(?P<{place}>" in pattern else f"(?P<{place}>[^/]+)"
         pattern += re.escape(text)
     found = []
-    for path in sorted(folder.glob("*".join(pieces[::2]))):
+    for path in files_in(folder, "*".join(map(escape, pieces[::2]))):
         if match := re.fullmatch(pattern, path.relative_to(folder).as_posix()):
             found.append(({"chip": only_chip} | match.groupdict(), path))
     return found

@@ -1,17 +1,17 @@
 """A folder of real chips to a tile store: cut into square tiles, split by place, everything dropped said."""
 
-from collections.abc import Sequence
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from shapely import STRtree
 
-from sardino.data.places.splits import band_index, splits_of_bands
-from sardino.data.places.utm import transformer
+from sardino.data.places.splits import UNUSED, band_index, ground_plane, separate, splits_of_bands
+from sardino.data.places.utm import nominal_m
 from sardino.data.rasters.place import pixel_size_m
 from sardino.data.sources.folder.chips import ChipFiles, chip_names
 from sardino.data.sources.folder.specification import FolderSpec
@@ -20,6 +20,8 @@ from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Chip, Progress, Tile
 from sardino.data.tiles.write_store import write_store
 from sardino.errors import SardinoError
+
+ALIKE = 1.1  # most that the largest pixel of one import may be of the smallest
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,9 @@ def import_folder(
     dropped: list[str] = []
     doubts: list[str] = []
     chips: dict[str, list[_Cut]] = {}
-    margin, offset, gsd = (0, 0), 0, 0.0
+    sizes: dict[Path, float] = {}
+    labels: Counter[int] = Counter()
+    margin, offset = (0, 0), 0
     for name in chip_names(folder, spec):
         files = ChipFiles(folder, spec, name)
         try:
@@ -77,28 +81,35 @@ def import_folder(
         if min(rows, columns) < tile_px:
             dropped.append(f"chip {name} is {columns} x {rows} px, smaller than a tile of {tile_px} px; chip dropped")
             continue
+        if files.codes is not None:
+            codes, counts = np.unique(files.codes[np.isfinite(files.codes)].astype(int), return_counts=True)
+            labels.update(dict(zip(codes.tolist(), counts.tolist(), strict=True)))
         if files.grid.crs:
-            gsd = gsd or sum(pixel_size_m(files.grid.crs, files.grid.transform, files.grid.shape)) / 2
+            sizes[files.grid.path] = sum(pixel_size_m(files.grid.crs, files.grid.transform, files.grid.shape)) / 2
             origin = (files.grid.transform[2], files.grid.transform[5])
         else:
             # Without a CRS there is no place: chips lie side by side in pixel coordinates.
             origin, offset = (float(offset), 0.0), offset + columns
         margin = max(margin, ((rows - tile_px) % step, (columns - tile_px) % step))
         cuts = _cuts(files, spec.name, origin, tile_px, step, max_tiles_per_chip)
-        chips[name] = [cut for cut in cuts if np.isfinite(backscatter[:, *cut.part]).any()]
-        if empty := len(cuts) - len(chips[name]):
+        if kept := [cut for cut in cuts if np.isfinite(backscatter[:, *cut.part]).any()]:
+            chips[name] = kept
+        if empty := len(cuts) - len(kept):
             dropped.append(f"chip {name} has {empty} tiles without a valid pixel; tiles dropped")
     if not chips:
         raise SardinoError(f"nothing of {folder} can be used: {'; '.join(dropped)}")
 
+    gsd_m, foreign = _common_size(sizes), spec.legend.outside(labels)
     cuts = [cut for kept in chips.values() for cut in kept]
+    _check_apart(folder, cuts)
     band, splits = np.zeros(len(cuts), np.int64), ["train"] * len(cuts)
     if spec.split != "train":
         band = _bands_of_chips(folder, chips, bands, direction_deg)
         splits = [str(split) for split in splits_of_bands(band)]
-    if lost := _overlapping([cut.tile for cut in cuts], splits):
-        dropped.append(f"{len(lost)} tiles overlap tiles of another split; tiles dropped")
-    rows = [row for number, row in enumerate(zip(cuts, splits, band, strict=True)) if number not in lost]
+    splits = [str(split) for split in separate([cut.tile for cut in cuts], splits)]
+    if lost := splits.count(UNUSED):
+        dropped.append(f"{lost} tiles overlap tiles of another split; tiles dropped")
+    rows = [row for row in zip(cuts, splits, band, strict=True) if row[1] != UNUSED]
     files_of = lru_cache(maxsize=1)(partial(ChipFiles, folder, spec))  # tiles come chip by chip
 
     def chip(number: int) -> Chip:
@@ -109,8 +120,10 @@ def import_folder(
     facts: dict[str, Any] = {"source": f"folder {spec.name}", "title": spec.title, "note": spec.note}
     facts["labels"] = "none" if spec.labels.source == "none" else spec.legend.name
     facts |= {"labels_derived": spec.legend.derived, "calibrated": spec.backscatter.unit != "amplitude"}
-    facts |= {"composite": spec.backscatter.composite, "gsd_m": round(gsd, 3) if gsd else None, "chips": len(chips)}
+    facts |= {"composite": spec.backscatter.composite, "gsd_m": gsd_m, "chips": len(chips)}
     facts |= {"margin_px": list(margin), "stride_px": step, "bands": int(band.max()) + 1}
+    if foreign:
+        doubts.append(f"label codes that are no class of '{spec.legend.name}': {foreign}")
     facts |= {"band_angle_deg": direction_deg, "dropped": dropped, "doubts": doubts}
     return write_store(
         out,
@@ -126,6 +139,25 @@ def import_folder(
         progress=progress,
         overwrite=overwrite,
     )
+
+
+def _common_size(sizes: dict[Path, float]) -> float | None:
+    """Metres on the ground of the first file's pixels, which those of all others must resemble; None without files."""
+    if not sizes:
+        return None
+    (fine, least), (coarse, most) = (end(sizes.items(), key=itemgetter(1)) for end in (min, max))
+    if most > ALIKE * least:
+        differ = f"{coarse} has pixels of {nominal_m(most)} and {fine} of {nominal_m(least)}"
+        raise SardinoError(f"{differ}: bring them to one size with --warp, or import them apart")
+    return round(next(iter(sizes.values())), 3)
+
+
+def _check_apart(folder: Path, cuts: list[_Cut]) -> None:
+    """Refuse two chips of the same place."""
+    chips: dict[str, str] = {}
+    for cut in cuts:
+        if (other := chips.setdefault(cut.tile.id, cut.chip)) != cut.chip:
+            raise SardinoError(f"the chips '{other}' and '{cut.chip}' of {folder} lie at the same place: remove one")
 
 
 def _cuts(
@@ -155,24 +187,9 @@ def _bands_of_chips(folder: Path, chips: dict[str, list[_Cut]], bands: int, dire
     if len(chips) < bands:
         remedy = 'ask for fewer bands, add chips, or set split = "train" in the spec'
         raise SardinoError(f"{folder} holds {len(chips)} usable chips, too few for {bands} bands: {remedy}")
-    tiles = [[cut.tile for cut in cuts] for cuts in chips.values()]
-    centres = [np.mean([tile.centre for tile in kept], axis=0) for kept in tiles]
-    if len({tile.crs for kept in tiles for tile in kept}) > 1:  # map units of two zones do not compare
-        pairs = zip(tiles, centres, strict=True)
-        centres = [transformer(kept[0].crs, "EPSG:4326").transform(*centre) for kept, centre in pairs]
-    x, y = np.array(centres).T
-    return np.repeat(band_index(x, y, bands, direction_deg), [len(kept) for kept in tiles])
-
-
-def _overlapping(tiles: Sequence[Tile], splits: Sequence[str]) -> set[int]:
-    """Tiles that share ground with a tile of another split; test keeps its tiles, then validation."""
-    rank = {"train": 0, "val": 1, "test": 2}
-    lost: set[int] = set()
-    for crs in sorted({tile.crs for tile in tiles}):
-        places = [number for number, tile in enumerate(tiles) if tile.crs == crs]
-        # A hundredth of a pixel less on each side, so that neighbours that only touch do not count.
-        outlines = [tiles[n].footprint.buffer(-tiles[n].transform[0] / 100, join_style="mitre") for n in places]
-        for one, other in STRtree(outlines).query(outlines, predicate="intersects").T:
-            if rank[splits[places[one]]] < rank[splits[places[other]]]:
-                lost.add(places[one])
-    return lost
+    tiles, counts = [cut.tile for cuts in chips.values() for cut in cuts], [len(cuts) for cuts in chips.values()]
+    # Map units of two coordinate systems do not compare.
+    several = len({tile.crs for tile in tiles}) > 1
+    places = ground_plane(tiles) if several else np.array([tile.centre for tile in tiles]).T
+    x, y = (np.add.reduceat(place, np.cumsum([0, *counts[:-1]])) / counts for place in places)
+    return np.repeat(band_index(x, y, bands, direction_deg), counts)
