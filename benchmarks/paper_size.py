@@ -30,6 +30,7 @@ from row import Row, write_benchmark
 
 from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.dino.runtime import best_device, cores, precision_on
 from sardino.errors import SardinoError, first_line
 from sardino.mapping.blend import batches, predict, window_rows
@@ -126,7 +127,7 @@ class Stages:
         yield Row(name, megapixels / (time.perf_counter() - started), "Mpx/s")
         source, product = opened(job)
         layout, half = layout_of(job, source, product), precision_on(self.device) == "bfloat16"
-        rows = window_rows(source, layout, product.model.normalisation, (0, 0), 1)
+        rows = window_rows(source, layout, product.model.normalisation, (0, 0), 1, ValueRanges())
         given = list(batches(rows, layout, batch_of(job, layout, self.device)))
         cell, side = layout.cell, layout.columns.window * layout.cell
 

@@ -165,6 +165,7 @@ def map_(scenes: Scenes, *, out: Out, model: Segmenter = None, dask: Dask = "", 
 
 def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **options: Any) -> None:
     """Make the maps of a kind with progress; exit code 75 where Ctrl-C stopped it, 2 where one is missing."""
+    from sardino.data.tiles.value_ranges import ValueRanges
     from sardino.mapping.model import default_model
     from sardino.mapping.scene_map import make_map
 
@@ -180,8 +181,8 @@ def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **opt
 
     try:
         if single:
-            make_map(job, windows, say=_warn)
-            echo("\n".join(map(str, job.targets.values())))
+            make_map(job, windows, say=_warn, ranges=(ranges := ValueRanges()))
+            echo("\n".join([*ranges.lines("dB"), *map(str, job.targets.values())]))
         else:
             _many(job, scenes, dask)
     except KeyboardInterrupt:
@@ -205,7 +206,7 @@ def _many(job: Job, scenes: list[Path], dask: str) -> None:
         for doubt in one.doubts:
             _warn(doubt)
         if not one.fault:
-            echo(one.job.out)
+            echo("\n".join([*one.ranges.lines("dB"), str(one.job.out)]))
     if missing := [one.fault for one in made if one.fault]:
         echo("\n".join(f"no map: {fault}" for fault in missing), err=True)
         raise SardinoError(f"{len(missing)} of {len(made)} scenes have no map: put right what is named, run it again")

@@ -261,7 +261,7 @@ def world(
     made: dict[str, Any] = {"channels": CHANNELS, "legend": WORLDCOVER, "product": facts["product"], "metadata": facts}
     made |= {"synthetic": True, "bands": band, "compression": "zstd" if zstd else "none", "workers": workers}
     progress = shown("tiles")
-    echo(write_store(out, grid, splits, lambda number: source.chip(grid[number]), progress=progress, **made))
+    _tell(write_store(out, grid, splits, lambda number: source.chip(grid[number]), progress=progress, **made))
 
 
 def scene(
@@ -301,11 +301,7 @@ def import_(
     from sardino.data.sources.folder.source import import_folder
     from sardino.data.sources.folder.specification import FolderSpec
 
-    described = FolderSpec.load(spec)
-    store = import_folder(folder, described, out, tile_px, bands, direction, progress=shown("tiles"))
-    for doubt in store.metadata["doubts"]:
-        echo(f"warning: {doubt}", err=True)
-    echo(store)
+    _tell(import_folder(folder, FolderSpec.load(spec), out, tile_px, bands, direction, progress=shown("tiles")))
 
 
 add_commands(app, stac, earthengine, m3leo, geetiles)
@@ -335,6 +331,7 @@ def _store_archive(layout: Any, archive: dict[str, Any], out: Path, making: Maki
 
 def make_store(source: Any, tiles: Path, out: Path, making: Making) -> None:
     """Ingest the tiles of a table with progress, and say what was made and what was left out, tile by tile."""
+    from sardino.data.places.leakage import table_leakage
     from sardino.data.places.splits import UNUSED
     from sardino.data.sources.ingest import ingest
     from sardino.data.tiles.table import read_table, tiles_in
@@ -345,16 +342,27 @@ def make_store(source: Any, tiles: Path, out: Path, making: Making) -> None:
         table = table.assign(split="train")
     table = table[table["split"] != UNUSED]  # dropped for overlap or by the buffer
     table = table.iloc[: making.limit] if making.limit else table
+    # Tiles of others, which bear their identifiers, overlap at rims that hold no pixels of each other.
+    if "identifier" not in table and (overlaps := table_leakage(table).overlaps):
+        leak = f"{overlaps} pairs of tiles of different splits in {tiles} share ground"
+        raise SardinoError(f"{leak}: part them with `sardino tiles split`")
     table = table if "band" in table else table.assign(band=0)
     with cluster(making.dask, making.workers) as client:
         given = (source, tiles_in(table), table["split"].astype(str).tolist(), table["band"].astype(int).tolist(), out)
         store = ingest(*given, client=client, progress=shown("tiles"), **making.model_dump(exclude={"dask", "limit"}))
-    echo(store)
+    _tell(store)
     left_out = store.metadata["left_out"]
     for tile, reason in left_out.items():
         echo(f"left out {tile}: {reason}", err=True)
     if left_out:
         echo(f"{len(left_out)} of {len(table)} tiles were left out, see metadata['left_out']", err=True)
+
+
+def _tell(store: Any) -> None:
+    """Say what a new store holds, and what may be wrong with it."""
+    echo("\n".join([str(store), *store.ranges.lines(store.unit)]))
+    for doubt in store.metadata.get("doubts", ()):
+        echo(f"warning: {doubt}", err=True)
 
 
 def cluster(address: str, workers: int) -> AbstractContextManager[Any]:

@@ -16,6 +16,7 @@ from rasterio.windows import Window
 from torch import Tensor
 
 from sardino.data.tiles.normalisation import Normalisation
+from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.mapping.model import ModelScene
 from sardino.mapping.products import LandCoverMap, Product
 from sardino.mapping.resume import PartialMap
@@ -99,14 +100,22 @@ Rows = Generator[WindowRow, None, None]
 
 
 def window_rows(
-    source: ModelScene, layout: Layout, normalisation: Normalisation, begin: tuple[int, int], threads: int
+    source: ModelScene,
+    layout: Layout,
+    normalisation: Normalisation,
+    begin: tuple[int, int],
+    threads: int,
+    ranges: ValueRanges,
 ) -> Rows:
-    """Every row of every stripe from `begin` (stripe, row) on, by stripe and downwards, a pixel read once a stripe."""
+    """Every row of every stripe from `begin` (stripe, row) on, by stripe and downwards, a pixel read once a stripe.
+
+    What the channels hold is added to `ranges`, of what two stripes read once.
+    """
     height, width = source.scene.shape
     chunk, cell, side = source.scene.chunk_rows, layout.cell, layout.rows.window * layout.cell
     with source.reading(threads) as read:
         for stripe in range(begin[0], len(layout.stripes)):
-            left, _, right = (column * cell for column in layout.span(stripe))
+            left, own, right = (column * cell for column in layout.span(stripe))
             # One buffer for all rows of the stripe: a window's rows that stay, and a chunk that comes below them.
             images = np.zeros((len(normalisation.channels), side + chunk, right - left), np.float32)
             seen = np.zeros(images.shape[1:], bool)
@@ -124,9 +133,10 @@ def window_rows(
                     rows = slice(bottom - top, behind - top)
                     images[:, rows], seen[rows] = 0, False
                     if bottom < height:
-                        _normalise(
-                            read(bottom, behind, left, min(right, width)), normalisation, images[:, rows], seen[rows]
-                        )
+                        db = read(bottom, behind, left, min(right, width))
+                        _normalise(db, normalisation, images[:, rows], seen[rows])
+                        for channel, plane in zip(normalisation.channels, db[:, :, : own - left], strict=True):
+                            ranges.add(channel, plane)
                     bottom = behind
                 here = slice(start - top, stop - top)
                 in_cells = seen[here].reshape(layout.rows.window, cell, -1, cell)

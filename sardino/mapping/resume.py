@@ -53,6 +53,11 @@ class RawRaster:
                 file.readinto(out[band, down].data)
         return out
 
+    @property
+    def windows(self) -> list[Window]:
+        """All of it, piece by piece."""
+        return list(subdivide(Window(0, 0, self.shape[2], self.shape[1]), _SIDE, _SIDE))
+
     def mapped(self) -> NDArray[Any]:
         """All of it, read as it is asked for."""
         return np.memmap(self.path, self.dtype, "r", shape=self.shape)
@@ -178,13 +183,18 @@ class PartialMap:
             write_json(content, self.folder / JOURNAL)
         self.done, self._noted = (stripe, row), time.monotonic()
 
+    def is_empty(self, name: str, nodata: float) -> bool:
+        """Whether all of a raster is nodata."""
+        pieces = map(self.rasters[name].read, self.rasters[name].windows)
+        return all(((values == nodata) | (values != values)).all() for values in pieces)
+
     def finish(self, name: str, path: Path, what: GeoTiff) -> None:
         """Make one raster a Cloud-Optimized GeoTIFF, which appears whole or not at all.
 
         It is compared with the raw raster first, pixel by pixel.
         """
         raw = self.rasters[name]
-        windows = subdivide(Window(0, 0, raw.shape[2], raw.shape[1]), _SIDE, _SIDE)
+        windows = raw.windows
 
         def verify(finished: Path) -> None:
             with rasterio.open(finished) as dataset:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from sardino.data.rasters.scene import open_scene
+from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.dino.runtime import best_device, cores, precision_on
 from sardino.errors import SardinoError
 from sardino.mapping.blend import ahead, batches, blend, predict, window_rows
@@ -31,15 +32,17 @@ def make_map(
     job: Job,
     track: Track = lambda counts, total, done, what: counts,
     say: Callable[[str], None] = lambda sentence: None,
+    ranges: ValueRanges | None = None,
 ) -> list[str]:
     """Make the map, or go on with it.
 
     Args:
         track: shows how far the windows are.
         say: is told each doubt before the work begins.
+        ranges: gets what the model's channels hold, in dB; of a map that goes on, from there.
 
     Returns the doubts: what could not be checked or may matter, as sentences. Raises SardinoError: an input that does
-    not fit, a file that is in the way, a full disk.
+    not fit or holds no valid pixel, a file that is in the way, a full disk.
     """
     _check_targets(job)
     device = torch.device(job.device or best_device())
@@ -64,7 +67,10 @@ def make_map(
     kept = shapes(product, layout)
     partial = PartialMap(job.out, rasters, identity, layout, product.planes, kept, job.overwrite)
     batch, threads, half = batch_of(job, partial.layout, device), job.threads or cores(), precision == "bfloat16"
-    counts = _fill(source, product, partial, batch=batch, device=device, threads=threads, half=half)
+    ranges = ValueRanges() if ranges is None else ranges
+    if partial.done != (0, 0):
+        say("it goes on where it stopped: what the channels hold is told of the rest alone")
+    counts = _fill(source, product, partial, ranges, batch=batch, device=device, threads=threads, half=half)
     passes: list[tuple[str, int, Generator[int, None, None]]] = [("", partial.layout.before(*partial.done), counts)]
     if isinstance(product, AttentionMap):
         blended = (each.windows for each in blend(aligned(product, partial), product, partial, (0, 0), CPU))
@@ -74,6 +80,9 @@ def make_map(
             with closing(counts), torch.inference_mode():  # an interruption ends the reading thread too
                 for _ in track(counts, layout.windows, before, what):
                     pass
+        if partial.is_empty(job.kind, rasters[job.kind].nodata):
+            partial.remove()
+            raise SardinoError(f"{scene.path} has no valid pixel in the model's channels: correct its nodata value")
         for name, path in job.targets.items():
             partial.finish(name, path, rasters[name])
         partial.remove()
@@ -84,6 +93,7 @@ def _fill(
     source: ModelScene,
     product: Product,
     partial: PartialMap,
+    ranges: ValueRanges,
     *,
     batch: int,
     device: torch.device,
@@ -102,7 +112,7 @@ def _fill(
         # Windows that reach into rows which are still open where it goes on are summed up again.
         reaching = (row for row, start in enumerate(rows.starts) if start + rows.window > rows.starts[begin[1]])
         first = begin[1] if partial.kept else next(reaching)
-        coming = ahead(window_rows(source, layout, product.model.normalisation, (begin[0], first), threads))
+        coming = ahead(window_rows(source, layout, product.model.normalisation, (begin[0], first), threads, ranges))
         predicted = predict(batches(coming, layout, batch), product, layout, device, threads, half)
         with closing(coming), closing(predicted):
             done = keep(predicted, partial) if partial.kept else blend(predicted, product, partial, begin, device)
@@ -162,17 +172,19 @@ def batch_of(job: Job, layout: Layout, device: torch.device) -> int:
 
 @dataclass(frozen=True)
 class Made:
-    """What became of one scene of many: doubts about its map, or the reason why there is none."""
+    """What became of one scene of many: doubts about its map, or why there is none; and what the scene holds."""
 
     job: Job
     doubts: tuple[str, ...] = ()
     fault: str = ""
+    ranges: ValueRanges = field(default_factory=ValueRanges)
 
 
 def make_one(job: Job) -> Made:
     """The map of one scene on whatever machine this runs; a fault of its input is told, not raised."""
+    ranges = ValueRanges()
     try:
-        return Made(job, tuple(make_map(job)))
+        return Made(job, tuple(make_map(job, ranges=ranges)), ranges=ranges)
     except SardinoError as error:
         return Made(job, fault=str(error))
 

@@ -1,5 +1,6 @@
 """`sardino ingest`: a table of tiles in, a store out, everything left out said on the way."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from sardino.cli.app import Verbs
 from sardino.cli.stores import app, cluster
+from sardino.data.places.utm import reproject
 from sardino.data.sources.source import LeftOut
 from sardino.data.sources.stac.source import StacSource
 from sardino.data.sources.world.synthetic import World
@@ -64,6 +66,7 @@ def test_splits_and_bands_of_the_table_reach_the_store_and_what_is_left_out_is_s
     ]
     assert f"left out {TILES[2].id}: no ascending scene in summer" in result.output
     assert "1 of 6 tiles were left out" in result.output
+    assert re.search(r"^summer_vh: \d+(\.\d)? % valid, -\S+ to -?\S+ dB$", result.output, re.MULTILINE)
 
 
 def test_tiles_that_the_split_dropped_are_not_ingested(tmp_path: Path) -> None:
@@ -72,6 +75,17 @@ def test_tiles_that_the_split_dropped_are_not_ingested(tmp_path: Path) -> None:
     result = invoke("stac", path, tmp_path / "store")
     assert result.exit_code == 0, result.output
     assert TileStore.open(tmp_path / "store").ids() == [TILES[n].id for n in (0, 4, 5)]
+
+
+def test_splits_that_share_ground_across_zones_are_refused(tmp_path: Path) -> None:
+    one = Tile("here", "EPSG:32631", (10.0, 0.0, 833_500.0, 0.0, -10.0, 100_000.0), (64, 64))
+    west, south, _, _ = reproject(one.footprint, one.crs, "EPSG:4326").bounds
+    other = Tile("there", "EPSG:4326", (1e-4, 0.0, west, 0.0, -1e-4, south + 1e-4), (64, 64))
+    path = tmp_path / "tiles.parquet"
+    write_table(tile_table([one, other], split=["train", "test"], band=[0, 1]), path)
+    result = invoke("stac", path, tmp_path / "store")
+    assert result.exit_code == 2 and "1 pairs of tiles of different splits in" in result.output
+    assert not (tmp_path / "store.staging").exists()
 
 
 def test_strict_ends_in_a_sentence_and_exit_code_2(table: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_info, cog_validate
 
 from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.dino.attention import class_attention, layer_inputs
 from sardino.errors import SardinoError
 from sardino.mapping import products, scene_map
@@ -339,7 +340,23 @@ def test_a_scene_smaller_than_a_window_is_padded(tmp_path, models, shape):
     assert_landcover(job, values)
 
 
-def test_an_empty_scene_gives_an_empty_map(tmp_path, models):
-    job = landcover_job(write_scene(tmp_path / "s.tif", np.full((3, 50, 60), np.nan, np.float32)), models / "unet")
-    make_map(job)
-    assert not read(job.out).any()
+@pytest.mark.parametrize("kind", ["landcover", "attention"])
+def test_a_scene_without_a_valid_pixel_is_refused_and_leaves_nothing(tmp_path, models, kind):
+    scene = write_scene(tmp_path / "s.tif", np.full((3, 50, 60), np.nan, np.float32))
+    job = Job(scene=scene, out=tmp_path / "map.tif", kind=kind, model=models / "tokens", device="cpu")
+    with pytest.raises(SardinoError, match=r"s\.tif has no valid pixel in the model's channels"):
+        make_map(job)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.tif"]
+
+
+def test_what_the_channels_hold_is_told_once_a_pixel_however_windows_lie(tmp_path, models, monkeypatch):
+    monkeypatch.setattr(scene_map, "MEMORY", 1)
+    values = backscatter(70, 300)
+    values[0, :7] = np.nan
+    job, ranges = landcover_job(write_scene(tmp_path / "s.tif", values), models / "unet", batch=1), ValueRanges()
+    assert len(scene_map.layout_of(job, *scene_map.opened(job)).stripes) > 1
+    make_map(job, ranges=ranges)
+    whole = ValueRanges()
+    for name, plane in zip(ranges.rows, values, strict=True):
+        whole.add(name, plane)
+    assert ranges.rows == whole.rows and ranges.lines("dB")[0].startswith(f"{next(iter(ranges.rows))}: 90 % valid, ")

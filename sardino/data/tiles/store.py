@@ -19,6 +19,7 @@ from zarr.codecs import BytesCodec
 from sardino.data.tiles.landcover import Legend, label_order
 from sardino.data.tiles.radiometry import unpack
 from sardino.data.tiles.tile import Progress, Tile
+from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.errors import SardinoError, first_line
 
 # Version 2: one digest a tile in the index; uncompressed unless asked otherwise.
@@ -53,6 +54,7 @@ class TileStore:
         self.layers: list[str] = list(attributes["layers"])
         self.fingerprint = str(attributes["fingerprint"])
         self.metadata: dict[str, Any] = dict(attributes["metadata"])
+        self.ranges = ValueRanges(attributes.get("ranges"))  # of the channels, in the unit; empty in older stores
         self._lists = int(attributes.get("listed", 0))
         self._arrays: dict[str, Any] = {}
         self._plain: set[str] = set()

@@ -21,6 +21,7 @@ from sardino.data.tiles.radiometry import NODATA, SCALE_DB, SEASONS, pack
 from sardino.data.tiles.store import ARRAYS, FORMAT, INDEX, LISTED, SPLITS, TileStore, store_fingerprint, tile_digest
 from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Progress, Tile
+from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.errors import SardinoError
 
 _CODECS = {"none": None, "zstd": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")}
@@ -91,6 +92,7 @@ def write_store(
     group = zarr.create_group(partial / ARRAYS, zarr_format=3)
     arrays: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
+    ranges = ValueRanges()
     for number, chip in _in_order(chips, len(tiles), workers, progress):
         packed = _packed(chip, tiles[number], len(channels), len(legend))
         arrays = arrays or _create_arrays(group, len(tiles), packed, compression)
@@ -99,6 +101,8 @@ def write_store(
             raise SardinoError(f"{differ}: give every chip the same layers, nodata where they are missing")
         for name in sorted(packed):
             arrays[name][number] = packed[name]
+        for channel, plane in zip(channels, chip.backscatter_db, strict=True):
+            ranges.add(channel, plane)
         row = {"split": str(splits[number]), "band": int(bands[number]), "sha256": tile_digest(packed)}
         rows.append(row | _shares(packed["backscatter"], packed["label"], legend))
     index = tile_table(tiles, **pd.DataFrame(rows).to_dict("list")).drop(columns=["rows", "columns"])
@@ -126,6 +130,7 @@ def write_store(
         "passes": "passes" in arrays,
         "layers": [name.removeprefix("layer_") for name in sorted(arrays) if name.startswith("layer_")],
         "fingerprint": store_fingerprint(head, index, listed),
+        "ranges": ranges.rows,
         "metadata": metadata,
     }
     if listed is not None:
