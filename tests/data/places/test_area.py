@@ -32,6 +32,13 @@ def test_each_format_says_the_same_place(tmp_path: Path, suffix: str) -> None:
     assert area.name == "place" and area.polygon.symmetric_difference(PLACE).area < 1e-9
 
 
+@pytest.mark.parametrize("suffix", [".geojson", ".wkt"])
+def test_a_byte_order_mark_changes_nothing(tmp_path: Path, suffix: str) -> None:
+    path = write(tmp_path / f"place{suffix}")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert Aoi.load(path).polygon.symmetric_difference(PLACE).area < 1e-9
+
+
 def test_another_crs_is_brought_to_degrees(tmp_path: Path) -> None:
     area = Aoi.load(write(tmp_path / "utm.gpkg", "EPSG:32632"))
     assert area.polygon.symmetric_difference(PLACE).area / PLACE.area < 0.001

@@ -121,6 +121,13 @@ def test_bad_splits_end_in_a_sentence(table: Path) -> None:
         open_layout(table)
 
 
+def test_a_list_of_splits_as_a_spreadsheet_saves_it(table: Path) -> None:
+    (known,) = open_layout(table).identifiers[:1]
+    listed = table.parent / "mine.csv"
+    listed.write_text(f"identifier,split\r\n{known},test\r\n", "utf-8-sig", newline="")
+    assert open_layout(table, splits=listed).splits[0] == "test"
+
+
 def test_a_repeated_name_is_refused(tmp_path: Path) -> None:
     (tmp_path / STEM).mkdir()
     frame = geopandas.GeoDataFrame({"identifier": ["a", "a"]}, geometry=[box(0, 0, 1, 1)] * 2, crs="EPSG:4326")
