@@ -102,6 +102,12 @@ def shown(things: str) -> Callable[..., Iterable[Any]]:
     return lambda items, total=None: track(items, len(items) if total is None else total, things)
 
 
+def tell_ranges(ranges: Any, unit: str = "") -> None:
+    """Tell, beside the output, what pixels hold: `ranges` of sardino.data.tiles.value_ranges."""
+    for line in ranges.lines(unit):
+        echo(line, err=True)
+
+
 def show_table(rows: Iterable[Sequence[str]]) -> None:
     """Print rows of cells in columns."""
     rows = list(rows)

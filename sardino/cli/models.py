@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt
 from typer import Argument, Exit, echo
 
-from sardino.cli.flags import Texts, assignment, shown, with_options
+from sardino.cli.flags import Texts, assignment, shown, tell_ranges, with_options
 from sardino.cli.stores import cluster
 from sardino.dino.recipe import Run, find_recipe, size_of
 from sardino.errors import SardinoError
@@ -182,7 +182,8 @@ def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **opt
     try:
         if single:
             make_map(job, windows, say=_warn, ranges=(ranges := ValueRanges()))
-            echo("\n".join([*ranges.lines("dB"), *map(str, job.targets.values())]))
+            tell_ranges(ranges, "dB")
+            echo("\n".join(map(str, job.targets.values())))
         else:
             _many(job, scenes, dask)
     except KeyboardInterrupt:
@@ -206,7 +207,8 @@ def _many(job: Job, scenes: list[Path], dask: str) -> None:
         for doubt in one.doubts:
             _warn(doubt)
         if not one.fault:
-            echo("\n".join([*one.ranges.lines("dB"), str(one.job.out)]))
+            tell_ranges(one.ranges, "dB")
+            echo(one.job.out)
     if missing := [one.fault for one in made if one.fault]:
         echo("\n".join(f"no map: {fault}" for fault in missing), err=True)
         raise SardinoError(f"{len(missing)} of {len(made)} scenes have no map: put right what is named, run it again")

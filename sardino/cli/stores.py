@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt
 from typer import Typer, echo
 
-from sardino.cli.flags import Direction, Overwrite, Texts, add_commands, columns_and_rows, shown, with_options
+from sardino.cli.flags import Direction, Overwrite, Texts, add_commands, columns_and_rows, shown, tell_ranges, with_options
 from sardino.errors import SardinoError
 from sardino.options import Count, Flag, Options, Share
 
@@ -360,7 +360,8 @@ def make_store(source: Any, tiles: Path, out: Path, making: Making) -> None:
 
 def _tell(store: Any) -> None:
     """Say what a new store holds, and what may be wrong with it."""
-    echo("\n".join([str(store), *store.ranges.lines(store.unit)]))
+    echo(store)
+    tell_ranges(store.ranges, store.unit)
     for doubt in store.metadata.get("doubts", ()):
         echo(f"warning: {doubt}", err=True)
 

@@ -58,7 +58,7 @@ def test_an_unknown_name_lists_the_known_ones():
         ('recipe = "small"', 'recipe = "tiny"', "recipe"),
         ("pool = { europe", "pool = { africa", "africa not among"),
         ("pool = { europe = 20", "pool = { europe = -1", "pool.europe"),
-        ("[data]", "[data", "cannot be read"),
+        ("[data]", "[data", "not valid TOML"),
     ],
 )
 def test_a_faulty_profile_is_refused_in_one_sentence(tmp_path, old, new, message):
