@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, NonNegativeInt
 from typer import Typer, echo
 
-from sardino.cli.flags import Direction, Overwrite, Texts, add_commands, columns_and_rows, shown, tell_ranges, with_options
+from sardino.cli.flags import (
+    Direction,
+    Overwrite,
+    Texts,
+    add_commands,
+    columns_and_rows,
+    shown,
+    tell_ranges,
+    with_options,
+)
 from sardino.errors import SardinoError
 from sardino.options import Count, Flag, Options, Share
 

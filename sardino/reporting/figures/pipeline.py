@@ -1,6 +1,5 @@
 """Figure 1: the pipeline, from radar tiles to land-cover maps; and the views that DINO's networks see of a tile."""
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from sardino.errors import SardinoError
+from sardino.files import read_toml
 from sardino.reporting.figures.panels import Floats, sar_composite
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 from sardino.reporting.record import provenance
@@ -25,7 +25,7 @@ def draw_pipeline() -> Figure:
     axes.set(xlim=(-0.5, 100.5), ylim=(0, 62))
     axes.axis("off")
     axes.axhline(30, color="#DDDDDD", linewidth=0.8)
-    drawn = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+    drawn = read_toml(Path(__file__).with_suffix(".toml"))
     for x, y, width, height, colour, text in drawn["boxes"]:
         _box(axes, x, y, width, height, text, COLOURS[colour])
     for start, end, colour, stroke in drawn["arrows"]:

@@ -1,7 +1,6 @@
 """How every figure looks and how it is saved: one type size range, one palette, the same bytes each time."""
 
 import io
-import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,10 +10,10 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from sardino.data.tiles.landcover import Legend
-from sardino.files import whole
+from sardino.files import read_toml, whole
 
 WIDTH = 7.2  # inches: the text width of an A4 page
-STYLE: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+STYLE: dict[str, Any] = read_toml(Path(__file__).with_suffix(".toml"))
 # Okabe and Ito's colours, told apart with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 INK, MUTED, PALE = "#222222", "#6B6B6B", "#F1F1F1"

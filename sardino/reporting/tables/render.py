@@ -1,7 +1,6 @@
 """The one writer of tables for readers: plain text, Markdown and LaTeX, laid out like the paper's."""
 
 import textwrap
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -10,13 +9,14 @@ import pandas as pd
 
 from sardino.evaluation.floors import FEATURES, MODELS, PIXELS
 from sardino.evaluation.scores import RISING
+from sardino.files import read_toml
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import TITLES, paper_arm
 from sardino.reporting.tables.tables import arms_and_floors
 
 Form = Literal["text", "markdown", "latex"]
 Grid = tuple[Sequence[str], Sequence[Sequence[str]]]  # heads and rows
-NOTES: dict[str, str] = tomllib.loads(Path(__file__).with_name("notes.toml").read_text(encoding="utf-8"))
+NOTES: dict[str, str] = read_toml(Path(__file__).with_name("notes.toml"))
 HOW_TO_READ = "Each cell: this run's mIoU [its interval] (the paper's)."
 ABOUT_FLOORS = f"Each floor learns from {PIXELS:,} pixels of the same labelled tiles at most. Channels: "
 ABOUT_FLOORS += f"{FEATURES['channels']}; channels and surroundings: {FEATURES['surroundings']}."
