@@ -189,7 +189,10 @@ def published_or_run(space: Workspace) -> tuple[Workspace, pd.DataFrame]:
     shown = Workspace.open(PUBLISHED, root=space.root)
     if not (path := shown.results / CELLS).is_file():
         return space, run_cells(space, 1)
-    return shown, pd.read_csv(path, dtype=dict.fromkeys(names_of(shown), str))
+    cells = pd.read_csv(path, dtype=dict.fromkeys(names_of(shown), str))
+    if missing := ", ".join(names_of(shown).keys() - set(cells)):
+        raise SardinoError(f"{path} lacks {missing}: run `sardino autopsy` again")
+    return shown, cells
 
 
 def names_of(space: Workspace) -> dict[str, list[str]]:
