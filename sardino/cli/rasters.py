@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from typer import Exit, Option, echo
 
-from sardino.cli.flags import Overwrite, Texts, columns_and_rows, shown
+from sardino.cli.flags import Overwrite, Texts, columns_and_rows, shown, tell_ranges
 from sardino.errors import SardinoError
 from sardino.files import read_text
 
@@ -73,6 +73,7 @@ def chop(
         raise SardinoError(f"--start, --end and --max-days are of interferograms, and {source} holds no GUNW granule")
     else:
         done = interferometry.cut_seasons(source, tiles, out, **common)
+    tell_ranges(done.ranges)
     for reason in dict.fromkeys(done.left_out.values()):
         name_tiles([tile for tile, own in done.left_out.items() if own == reason], f"left out: {reason}")
     echo(f"{len(done.written)} written, {len(done.kept)} kept, {len(done.left_out)} left out in {out}")

@@ -1,5 +1,6 @@
 """`sardino tiles` about contents: from a table and rasters to shares, mosaic, files and a package, and back."""
 
+import re
 from pathlib import Path
 
 import geopandas
@@ -130,6 +131,7 @@ def test_chop_tells_what_it_wrote_and_what_it_left_out(place: Path) -> None:
     assert done.exit_code == 0, done.output
     assert f"1 tiles left out: outside scene.tif: {FAR.id}" in done.stdout
     assert "2 written, 0 kept, 1 left out in cut" in done.stdout
+    assert re.search(r"^\S.*: 100 % valid, -\S+ to -?\S+$", done.stderr, re.MULTILINE)
     assert "0 written, 2 kept, 1 left out" in run("chop", "tiles.parquet", "scene.tif", "cut", "--kind", "db").stdout
 
 

@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,12 @@ from sardino.data.rasters.pixels import RASTER, Band, Pixels
 from sardino.data.rasters.verify import Finding, examine_file
 from sardino.data.rasters.warp import KINDS, Kind, grid_profile, overlap, resample, window_on
 from sardino.data.tiles.tile import Progress, Tile
+from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.errors import SardinoError
 from sardino.files import whole, write_csv
 
+Held = Iterable[tuple[str, NDArray[Any], float]]
+"""What a file holds: each channel's name, values, and the one that means missing besides NaN."""
 LEFT_OUT = "left-out.csv"  # beside the tiles' files: ids of the tiles without one, and why
 ORIGIN = "sardino_origin"  # attribute or tag that says what a file was cut from
 # Attributes of how a file packs its values and where they lie: neither holds for a tile.
@@ -44,6 +47,7 @@ class Cut:
     written: list[str] = field(default_factory=list)
     kept: list[str] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
+    ranges: ValueRanges = field(default_factory=ValueRanges)  # of the files made now
 
 
 def chop(
@@ -87,7 +91,7 @@ def chop(
     around = () if tif else source.data.data_vars.items()
     other = {name: v for name, v in around if not {"y", "x"} & set(v.dims) and v.ndim <= 1}
 
-    def make(tile: Tile, path: Path) -> None:
+    def make(tile: Tile, path: Path) -> Held:
         grid = tile if tile_grid else cut_grid(source, tile, resolution)
         planes = {name: cut_variable(source, name, grid, kind, nodata) for name in names}
         if all(
@@ -96,14 +100,16 @@ def chop(
         ):
             raise TileLeftOut("no valid pixel")
         if tif:
-            _write_tif(path, *planes[RASTER], grid, bands[RASTER], origin)
-            return
+            values, missing = planes[RASTER]
+            _write_tif(path, values, missing, grid, bands[RASTER], origin)
+            return [(name, plane, missing) for name, plane in zip(_names(bands[RASTER]), values.values, strict=True)]
         for values, missing in planes.values():
             if not np.isnan(missing):
                 values.encoding["_FillValue"] = values.dtype.type(missing)
         data = on_grid(xr.Dataset({name: values for name, (values, _) in planes.items()}), grid)
         data = data.assign({name: v for name, v in other.items() if name not in planes})
         write_netcdf(path, {"/": data.assign_attrs(source.data.attrs | {ORIGIN: origin})})
+        return [(name, values.values, missing) for name, (values, missing) in planes.items()]
 
     return cut_tiles(tiles, out, ".tif" if tif else ".nc", origin, make, progress)
 
@@ -177,7 +183,7 @@ def cut_grid(source: Pixels, tile: Tile, resolution: float | None) -> Tile:
 
 
 def cut_tiles(
-    tiles: Sequence[Tile], out: Path, suffix: str, origin: str, make: Callable[[Tile, Path], None], progress: Progress
+    tiles: Sequence[Tile], out: Path, suffix: str, origin: str, make: Callable[[Tile, Path], Held], progress: Progress
 ) -> Cut:
     """Make the file of each tile, `<id><suffix>` in a folder, and go on where a run before this one was stopped.
 
@@ -202,12 +208,14 @@ def cut_tiles(
             done.kept.append(tile.id)
             continue
         try:
-            make(tile, path)
+            held = make(tile, path)
         except TileLeftOut as reason:
             path.unlink(missing_ok=True)
             done.left_out[tile.id] = str(reason)
         else:
             done.written.append(tile.id)
+            for channel, values, missing in held:
+                done.ranges.add(channel, values, missing)
     if done.left_out:
         write_csv(pd.DataFrame(sorted(done.left_out.items()), columns=["id", "reason"]), out / LEFT_OUT)
     else:
@@ -249,9 +257,13 @@ def _write_tif(path: Path, values: xr.DataArray, nodata: float, grid: Tile, band
         if colors:  # before the pixels, which GDAL writes grey otherwise
             dataset.write_colormap(1, colors)
         dataset.write(values.values)
-        dataset.descriptions = [band.name or f"band {n}" for n, band in enumerate(bands, start=1)]
+        dataset.descriptions = _names(bands)
         dataset.units = ["dB" if band.unit == "db" else band.unit for band in bands]
         dataset.update_tags(**{ORIGIN: origin})
+
+
+def _names(bands: Sequence[Band]) -> list[str]:
+    return [band.name or f"band {n}" for n, band in enumerate(bands, start=1)]
 
 
 def _origin_of(path: Path) -> str:

@@ -18,7 +18,17 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from sardino.data.rasters.chop import ORIGIN, Cut, TileLeftOut, cut_grid, cut_tiles, cut_variable, on_grid, write_netcdf
+from sardino.data.rasters.chop import (
+    ORIGIN,
+    Cut,
+    Held,
+    TileLeftOut,
+    cut_grid,
+    cut_tiles,
+    cut_variable,
+    on_grid,
+    write_netcdf,
+)
 from sardino.data.rasters.open import open_pixels
 from sardino.data.rasters.pixels import RASTER, Pixels
 from sardino.data.rasters.warp import Kind
@@ -115,7 +125,7 @@ def cut_interferograms(
     pairs = f"{granules[0].pair} to {granules[-1].pair}"
     origin = f"{len(granules)} GUNW granules, {pairs}, pixels of {resolution or 'the granules'}"
 
-    def make(tile: Tile, path: Path) -> None:
+    def make(tile: Tile, path: Path) -> Held:
         holds: dict[str, Granule] = {}
         for granule, source in opened.items():
             if outlines[granule].contains(tile.footprint_in(source.crs)):
@@ -134,14 +144,16 @@ def cut_interferograms(
         # The radar's facts that are given per matchup are the same in each: the first stands for all.
         radar = [_group(g, RADAR) for g in stack]
         radar = [data.isel(dict.fromkeys(data.dims, 0)).reset_coords(drop=True) for data in radar]
+        data = xr.concat(stack.values(), pair, combine_attrs="override")
         groups = {
             "/": xr.Dataset(attrs={ORIGIN: origin}),
-            DATA: on_grid(xr.concat(stack.values(), pair, combine_attrs="override"), grid),
+            DATA: on_grid(data, grid),
             GEOMETRY: xr.concat([_geometry(g, tile) for g in stack], pair, combine_attrs="override"),
             RADAR: xr.concat(radar, pair, combine_attrs="override", data_vars="all"),
             EXTRA: xr.Dataset(extra, {"datepair": pair}),
         }
         write_netcdf(path, groups)
+        return [(str(name), values.values, math.nan) for name, values in data.data_vars.items()]
 
     return cut_tiles(tiles, out, ".nc", origin, make, progress)
 
@@ -265,7 +277,7 @@ def cut_seasons(
             merged = np.where(np.isnan(merged) & (values != 0), values, merged)
         return merged
 
-    def make(tile: Tile, path: Path) -> None:
+    def make(tile: Tile, path: Path) -> Held:
         grid = cut_grid(next(iter(sources.values())), tile, resolution)
         data = xr.Dataset(attrs={ORIGIN: origin, "references": "doi:10.1038/s41597-022-01189-6"})
         for name, axes in DIMENSIONS.items():
@@ -288,6 +300,7 @@ def cut_seasons(
         if not any(np.isfinite(variable).any() for variable in data.data_vars.values()):
             raise TileLeftOut("outside the files, or no valid pixel")
         write_netcdf(path, {"/": on_grid(data, grid)})
+        return [(str(name), values.values, math.nan) for name, values in data.data_vars.items()]
 
     return cut_tiles(tiles, out, ".nc", origin, make, progress)
 

@@ -114,6 +114,10 @@ def test_tiles_outside_and_without_data_are_told_by_name(tmp_path: Path) -> None
     # The part of a tile beyond the scene is nodata.
     beyond = write_tif(tmp_path / "b.tif", scene(4, pad=0)[:, :8, :], nodata=np.nan)
     assert len(chop(open_pixels(beyond), TILES[:1], tmp_path / "part", kind="db").written) == 1
+    cut = values.reshape(2, -1)[:, np.isfinite(values[0].ravel())]
+    assert list(done.ranges.rows) == ["band 1", "band 2"]
+    for row, plane in zip(done.ranges.rows.values(), cut, strict=True):
+        assert list(row) == [5 * SIZE**2, 5 * SIZE**2, plane.min(), plane.max()]
     part = read(tmp_path / "part" / f"{TILES[0].id}.tif")
     assert np.isfinite(part[:, :8]).all() and np.isnan(part[:, 8:]).all()
 
