@@ -59,7 +59,12 @@ CANDIDATES = {
     "random, texture": Candidate("", True),
     "dino": Candidate("small", False),
     "dino, texture": Candidate("small", True),
+    "dino-masked, texture": Candidate("dino-masked", True),
+    "pixels, texture": Candidate("pixels", True),
+    "filtered": Candidate("filtered", False),
+    "filtered, texture": Candidate("filtered", True),
 }
+DISTILLED = ("small", "dino-masked")  # recipes that the profile's changes were chosen for
 ARM = "europe"
 LINE = "hand-made features"
 VALIDATION = 768  # tiles, of which a third chooses
@@ -130,8 +135,8 @@ class World:
 
 
 def recipe_of(world: World, candidate: Candidate, steps: int) -> Recipe:
-    """The candidate's recipe, with the profile's changes where it is the profile's."""
-    changes = world.arm.overrides if candidate.recipe == world.arm.recipe else {}
+    """The candidate's recipe, with the profile's changes where they are meant for it."""
+    changes = world.arm.overrides if candidate.recipe in DISTILLED else {}
     return find_recipe(candidate.recipe).fitted(len(world.trained_on), steps).changed(**changes)
 
 

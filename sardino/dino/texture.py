@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 AROUND = (3, 5)  # sides, in patches, of the boxes about a patch
 FEATURES = 4 + 1 + 1 + len(AROUND)  # of a channel: deviations in quadrants, patch and nearest box; means of the boxes
-LEAST, USUAL = 1e-3, 0.06  # variances, the channel's being 1: added before the logarithm, and told as 0 (speckle's)
+LEAST, USUAL = 1e-3, 0.2  # variances, the channel's being 1: added before the logarithm, and told as 0
 
 
 def surroundings(images: Tensor, patch: int) -> Tensor:
