@@ -101,7 +101,7 @@ def _entries(store: TileStore, sharing: Sharing, card: dict[str, Any]) -> dict[s
     for path in store.path.rglob("*"):
         if path.is_symlink():
             raise SardinoError(f"{path} is a link: a package holds files only, replace it by a copy")
-        if path.is_file():
+        if path.is_file() and not path.name.startswith("."):  # macOS's notes on a file are no part of it
             entries[f"{STORE}/{path.relative_to(store.path).as_posix()}"] = path
     for path in map(Path, sharing.files):
         if not path.is_file():
