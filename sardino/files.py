@@ -6,33 +6,48 @@ import os
 import shutil
 import tomllib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sardino.errors import SardinoError
+from sardino.errors import SardinoError, of_the_system
 
 if TYPE_CHECKING:  # a sweep that finds nothing to do should not wait for pandas
     import pandas as pd
 
 
 @contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Where the system does not let a path be written, whichever library meets it: one sentence, a SardinoError."""
+    try:
+        yield
+    except Exception as error:
+        named = getattr(error, "filename", None)  # perhaps of another file, which is read meanwhile
+        fault = of_the_system(error, named if named and ".partial" not in str(named) else path)
+        if fault is None:
+            raise
+        raise fault from error
+
+
+@contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A hidden name beside the path to write to; what lies there takes the path's place at the end.
 
-    Where writing fails nothing is left behind, and what was at the path stays. The folder is made.
+    Where writing fails nothing is left behind, and what was at the path stays. The folder is made. Raises SardinoError:
+    the disk is full, or the path may not be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     # A process of its own each, and the suffix kept: some libraries choose a format by it.
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
-        yield partial
-        os.replace(partial, path)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            os.replace(partial, path)
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
-        else:
-            partial.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or its disk has said why already
+            partial.unlink()
 
 
 def write_bytes(content: bytes, path: Path) -> Path:

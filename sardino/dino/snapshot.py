@@ -48,30 +48,25 @@ def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], hist
     if not learner.parallel.first:
         return
     target = folder / f"step-{step:08d}"
-    try:
-        for leftover in folder.glob(".*.partial"):
-            shutil.rmtree(leftover, ignore_errors=True)
-        with whole(target) as partial:
-            partial.mkdir()
-            for name in FILES:
-                save_file(tensors[name], partial / f"{name}.safetensors")
-            digests = {name: sha256_of(partial / f"{name}.safetensors") for name in FILES}
-            state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
-            (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
-            # To the disk before the name: after a power cut a snapshot is whole or absent.
-            for path in [*partial.iterdir(), partial]:
-                handle = os.open(path, os.O_RDONLY)
-                try:
-                    os.fsync(handle)
-                finally:
-                    os.close(handle)
-            # A later one was passed over as damaged when the run went on from an earlier one.
-            for outdated in [path for path in _folders(folder) if path.name >= target.name]:
-                shutil.rmtree(outdated)
-    except (OSError, SafetensorError) as error:
-        raise SardinoError(
-            f"the snapshot of step {step} cannot be written to {folder} ({error}): make room; the same command goes on"
-        ) from error
+    for leftover in folder.glob(".*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    with whole(target) as partial:
+        partial.mkdir()
+        for name in FILES:
+            save_file(tensors[name], partial / f"{name}.safetensors")
+        digests = {name: sha256_of(partial / f"{name}.safetensors") for name in FILES}
+        state = {"format": FORMAT, "version": VERSION, "step": step, "config": config, "history": history}
+        (partial / "state.json").write_text(json.dumps(state | {"sha256": digests}, indent=1), encoding="utf-8")
+        # To the disk before the name: after a power cut a snapshot is whole or absent.
+        for path in [*partial.iterdir(), partial]:
+            handle = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        # A later one was passed over as damaged when the run went on from an earlier one.
+        for outdated in [path for path in _folders(folder) if path.name >= target.name]:
+            shutil.rmtree(outdated)
 
 
 def prune(folder: Path, keep: int, best: int | None = None) -> None:

@@ -6,8 +6,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from rasterio.windows import Window, subdivide
 
 from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
 from sardino.errors import SardinoError
-from sardino.files import write_json
+from sardino.files import write_json, writing
 from sardino.mapping.windows import Layout
 
 FORMAT, JOURNAL, LOCK = "sardino-unfinished-map", "journal.json", "lock"
@@ -98,15 +97,9 @@ class PartialMap:
     ) -> None:
         self.folder, self.done, self._noted = folder_of(out), (0, 0), 0.0
         self._lock = FileLock(self.folder / LOCK)  # ends with the process that holds it
-        try:
+        with writing(out):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise SardinoError(f"another process is making {out}: wait for it, or stop it first") from None
-        except NotImplementedError:
-            pass  # a disk of a cluster that knows no locks
-        except OSError as error:
-            raise SardinoError(f"{self.folder} cannot be made ({error}): free some disk, or write elsewhere") from error
+            self._take(out)
         try:
             old = None if restart else self._journal()
             self.identity = json.loads(json.dumps(identity))  # as a journal gives it back
@@ -137,6 +130,14 @@ class PartialMap:
                 shutil.rmtree(self.folder, ignore_errors=True)
             raise
 
+    def _take(self, out: Path) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise SardinoError(f"another process is making {out}: wait for it, or stop it first") from None
+        except NotImplementedError:
+            pass  # a disk of a cluster that knows no locks
+
     def _journal(self) -> dict[str, Any] | None:
         """What the journal says; None where there is none that can be read."""
         try:
@@ -165,7 +166,7 @@ class PartialMap:
 
     def write(self, raster: RawRaster, values: NDArray[Any], row: int, column: int) -> None:
         """Put values into one of the rasters; where the disk is full, what is journalled stays."""
-        with self._writing():
+        with writing(self.folder):
             raster.write(values, row, column)
 
     def reached(self, stripe: int, row: int) -> None:
@@ -175,7 +176,7 @@ class PartialMap:
         """
         if row > 0 and time.monotonic() - self._noted < EVERY_S:
             return
-        with self._writing():
+        with writing(self.folder):
             for raster in self._files:
                 with raster.path.open("r+b") as file:
                     os.fsync(file.fileno())
@@ -203,7 +204,7 @@ class PartialMap:
                     if not np.array_equal(dataset.read(window=window), wanted, equal_nan=raw.dtype.kind == "f"):
                         raise OSError(errno.ENOSPC, "the file does not hold what was written to it")
 
-        with self._writing():
+        with writing(self.folder):
             path.parent.mkdir(parents=True, exist_ok=True)
             with write_geotiff(path, what, overwrite=True, verify=verify) as canvas:
                 for window in windows:
@@ -218,15 +219,6 @@ class PartialMap:
     def close(self) -> None:
         """Leave it to whoever goes on."""
         self._lock.release()
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            cause = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else str(error)
-            remedy = "free some disk, and the same command goes on where it stopped"
-            raise SardinoError(f"{self.folder} cannot be written ({cause}): {remedy}") from error
 
 
 def folder_of(out: Path) -> Path:

@@ -10,7 +10,7 @@ import torch
 from sardino.data.rasters.scene import open_scene
 from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.dino.runtime import best_device, cores, precision_on
-from sardino.errors import SardinoError
+from sardino.errors import SardinoError, of_the_system
 from sardino.mapping.blend import ahead, batches, blend, predict, window_rows
 from sardino.mapping.job import Job
 from sardino.mapping.kept import aligned, ask, keep, shapes
@@ -185,8 +185,8 @@ def make_one(job: Job) -> Made:
     ranges = ValueRanges()
     try:
         return Made(job, tuple(make_map(job, ranges=ranges)), ranges=ranges)
-    except SardinoError as error:
-        return Made(job, fault=str(error))
+    except (SardinoError, OSError) as error:
+        return Made(job, fault=str(of_the_system(error) or error))
 
 
 def make_all(jobs: Sequence[Job], client: Any = None, progress: Progress = lambda items, total: items) -> list[Made]:

@@ -132,6 +132,6 @@ def test_a_full_disk_ends_in_a_sentence_and_leaves_the_one_before(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(snapshot, "save_file", full)
-    with pytest.raises(SardinoError, match=r"step 2 cannot be written .*No space left.* make room"):
+    with pytest.raises(SardinoError, match=r"step-00000002 cannot be .*No space left.* make room"):
         snapshot.save(tmp_path, learner, 2, CONFIG, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

@@ -150,7 +150,7 @@ def test_a_write_that_was_cut_leaves_no_card(saved: Saved, monkeypatch: pytest.M
         raise OSError("no space left")
 
     monkeypatch.setattr("sardino.weights.save.save_file", full)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(SardinoError, match="no space"):
         save_backbone(folder, {"teacher": vit.state_dict()}, CARD)
     with pytest.raises(SardinoError, match=r"card.json is missing"):
         load_backbone(folder, ("vv", "vh"), "dB")

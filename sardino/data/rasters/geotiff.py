@@ -15,6 +15,7 @@ from rasterio.windows import Window
 
 from sardino.data.rasters.warp import Transform, grid_profile, overlap
 from sardino.errors import SardinoError
+from sardino.files import writing
 
 _LARGEST_PX = 1 << 36
 _BLOCK = 512
@@ -92,7 +93,8 @@ def write_geotiff(
     # For two files and rio-cogeo's own; one name a raster, so that the next run overwrites what a killed one left.
     folder = path.with_name(f".{path.name}.partial")
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    with writing(path):
+        folder.mkdir(parents=True)
     flat, finished = folder / "flat.tif", folder / "cog.tif"
     predictor = 1 if what.colors or what.stepped else 3 if what.dtype.startswith("float") else 2
     try:

@@ -55,19 +55,16 @@ def pack_dataset(
     store.verify()
     card = card_of(store, sharing)
     entries = _entries(store, sharing, card)
-    try:
-        with whole(archive) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
-            sums = ""
-            for name in itertools.chain(progress(sorted(entries)), [CHECKSUMS]):
-                content = sums.encode() if name == CHECKSUMS else entries[name]
-                with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
-                    sums += f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n"
-                    info = tarfile.TarInfo(f"{archive.stem}/{name}")
-                    info.size, info.mode = file.seek(0, io.SEEK_END), 0o644
-                    file.seek(0)
-                    tar.addfile(info, file)
-    except OSError as error:
-        raise SardinoError(f"{archive} cannot be written ({error}): is the disk full?") from error
+    with whole(archive) as partial, tarfile.open(partial, "w", format=tarfile.PAX_FORMAT) as tar:
+        sums = ""
+        for name in itertools.chain(progress(sorted(entries)), [CHECKSUMS]):
+            content = sums.encode() if name == CHECKSUMS else entries[name]
+            with io.BytesIO(content) if isinstance(content, bytes) else content.open("rb") as file:
+                sums += f"{hashlib.file_digest(file, 'sha256').hexdigest()}  {name}\n"
+                info = tarfile.TarInfo(f"{archive.stem}/{name}")
+                info.size, info.mode = file.seek(0, io.SEEK_END), 0o644
+                file.seek(0)
+                tar.addfile(info, file)
     return card
 
 
@@ -146,8 +143,6 @@ def unpack_dataset(archive: Path, folder: Path, *, progress: Progress = iter) ->
                     raise SardinoError(f"{archive} contradicts itself: its card is of another store")
     except tarfile.TarError as error:
         raise SardinoError(f"{archive} is no package, or damaged ({error}): copy it again") from error
-    except OSError as error:
-        raise SardinoError(f"{archive} cannot be unpacked into {folder} ({error})") from error
     return card
 
 

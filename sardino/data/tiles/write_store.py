@@ -23,6 +23,7 @@ from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Progress, Tile
 from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.errors import SardinoError
+from sardino.files import writing
 
 _CODECS = {"none": None, "zstd": BloscCodec(cname="zstd", clevel=1, shuffle="bitshuffle")}
 # The other layers are float32 with NaN.
@@ -87,7 +88,8 @@ def write_store(
     partial, old = (path.with_name(path.name + ending) for ending in (".partial", ".old"))
     if partial.exists():
         shutil.rmtree(partial)
-    partial.mkdir(parents=True)
+    with writing(path):
+        partial.mkdir(parents=True)
 
     group = zarr.create_group(partial / ARRAYS, zarr_format=3)
     arrays: dict[str, Any] = {}
@@ -99,8 +101,9 @@ def write_store(
         if packed.keys() != arrays.keys():
             differ = f"tile {ids[number]} holds {sorted(packed)} where the first holds {sorted(arrays)}"
             raise SardinoError(f"{differ}: give every chip the same layers, nodata where they are missing")
-        for name in sorted(packed):
-            arrays[name][number] = packed[name]
+        with writing(path):
+            for name in sorted(packed):
+                arrays[name][number] = packed[name]
         for channel, plane in zip(channels, chip.backscatter_db, strict=True):
             ranges.add(channel, plane)
         row = {"split": str(splits[number]), "band": int(bands[number]), "sha256": tile_digest(packed)}

@@ -108,6 +108,6 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
         raise OSError("disk full")
 
     monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(SardinoError, match="disk full"):
         write_table(tile_table(some_tiles()[:1]), path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
