@@ -1,4 +1,4 @@
-"""A file appears whole or not at all, a disk that refuses one is a sentence; files as editors and systems leave them."""
+"""A file appears whole or not at all; a disk that refuses it is a sentence; texts and folders as systems leave them."""
 
 import errno
 import os

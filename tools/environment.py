@@ -31,9 +31,12 @@ HEADER = """\
 
 
 def direct_dependencies(pyproject: Path) -> list[Requirement]:
-    """What pyproject.toml asks for by name, runtime first, then the extra `dev`."""
+    """What pyproject.toml asks for by name, runtime first, then the extra `dev` with the extras that it takes in."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    return [Requirement(line) for line in [*project["dependencies"], *project["optional-dependencies"]["dev"]]]
+    extras = {name: list(map(Requirement, lines)) for name, lines in project["optional-dependencies"].items()}
+    taken_in = [name for item in extras["dev"] if item.name == project["name"] for name in sorted(item.extras)]
+    own = [item for item in extras["dev"] if item.name != project["name"]]
+    return [*map(Requirement, project["dependencies"]), *(item for name in taken_in for item in extras[name]), *own]
 
 
 def pinned(name: str, lock: Path, python: str = CONDA_PYTHON) -> str:

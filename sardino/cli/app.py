@@ -1,5 +1,7 @@
 """The command line: one verb per thing to do; a fault of the input ends in one sentence and exit code 2."""
 
+import logging
+import warnings
 from typing import Any
 
 import typer
@@ -7,20 +9,42 @@ from typer.core import TyperGroup
 
 from sardino.cli import models, stores, study, tiles
 from sardino.cli.flags import add_commands
-from sardino.errors import RunFailed, SardinoError
+from sardino.errors import RunFailed, SardinoError, of_the_system
+from sardino.study.extras import needed
+from sardino.study.home import settled
 
 
 class Verbs(TyperGroup):
-    """The verbs; a fault of the input, what the system says of a file, or a failed run becomes one sentence."""
+    """The verbs; whatever a person can put right, or a failed run, becomes one sentence."""
 
     def invoke(self, ctx: Any) -> Any:
+        # What libraries warn of, and nobody asked for by -W: what matters of it is told in sentences of ours.
+        warnings.simplefilter("ignore", append=True)
+        if logging.lastResort:
+            logging.lastResort.addFilter(logging.Filter("sardino"))
         try:
-            return super().invoke(ctx)
-        except BrokenPipeError:
-            raise  # of a pager that was left: typer ends quietly
-        except (SardinoError, RunFailed, OSError) as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(getattr(error, "exit_code", SardinoError.exit_code)) from error
+            with settled():
+                return super().invoke(ctx)
+        except Exception as error:
+            told = _sentence(error)
+            if told is None:
+                raise
+            typer.echo(f"error: {told}", err=True)
+            raise typer.Exit(told.exit_code) from error
+
+
+def _sentence(error: Exception) -> SardinoError | RunFailed | None:
+    """What a person is told; None for what the command line knows itself, and for faults of this package."""
+    match error:
+        case SardinoError() | RunFailed():
+            return error
+        case ModuleNotFoundError():
+            return needed(error)
+        case BrokenPipeError():  # a pager was left: typer ends quietly
+            return None
+        case OSError():
+            return of_the_system(error)
+    return None
 
 
 app = typer.Typer(

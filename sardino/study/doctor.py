@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 
 from sardino.errors import SardinoError, first_line
 from sardino.reporting.record import git, hardware
+from sardino.study.extras import absent
+from sardino.study.home import BORROWED, home
 from sardino.study.workspace import project_root
 
 GIB = 2**30
@@ -31,7 +33,8 @@ class Machine:
 
     root: Path
     python: tuple[int, int, int]
-    packages: dict[str, str | None]  # every runtime dependency; None where it is not installed
+    packages: dict[str, str | None]  # every dependency of the study; None where it is not installed
+    absent: list[str]  # extras that are not installed
     drift: dict[str, tuple[str, str]]  # package: (installed, locked) where they differ
     broken: dict[str, str]  # package: why it does not import
     torch_needed: str  # the torch that the installed torchvision asks for
@@ -41,8 +44,10 @@ class Machine:
     threads: int
     memory_gib: float
     memory_free_gib: float
-    disk_free_gib: float
-    writable: bool
+    disk_free_gib: float  # where build/ lies
+    read_only: list[Path]  # of the project's folder and that of build/
+    home: Path | None
+    checkout: bool  # whether the folder lies in a git checkout
     revision: str | None
 
     @property
@@ -59,17 +64,20 @@ def examine(root: Path | None = None) -> Machine:
         with suppress(SardinoError):
             root = project_root()
     root = root.resolve()
-    packages: dict[str, str | None] = dict.fromkeys(item.name for item in _required("sardino"))
+    packages: dict[str, str | None] = dict.fromkeys(item.name for item in _required("sardino", "study"))
     for name in packages:
         with suppress(metadata.PackageNotFoundError):
             packages[name] = metadata.version(name)
     broken = {name: why for name in COMPILED if (why := _failure(name))}
     memory, free = _memory()
     found = hardware()
+    build = root / os.environ.get("SARDINO_BUILD", "build")
+    place = next(folder for folder in (build, *build.parents) if folder.is_dir())
     return Machine(
         root=root,
         python=sys.version_info[:3],
         packages=packages,
+        absent=absent(),
         drift=_drift(root / "requirements.lock", packages),
         broken=broken,
         torch_needed=next((str(item.specifier) for item in _required("torchvision") if item.name == "torch"), ""),
@@ -80,8 +88,10 @@ def examine(root: Path | None = None) -> Machine:
         threads=importlib.import_module("torch").get_num_threads() if "torch" not in broken else 0,
         memory_gib=memory / GIB,
         memory_free_gib=free / GIB,
-        disk_free_gib=shutil.disk_usage(root).free / GIB,
-        writable=os.access(root, os.W_OK),
+        disk_free_gib=shutil.disk_usage(place).free / GIB,
+        read_only=[folder for folder in dict.fromkeys((root, place)) if not os.access(folder, os.W_OK)],
+        home=None if BORROWED in os.environ else home(),
+        checkout=any((folder / ".git").exists() for folder in (root, *root.parents)),
         revision=_revision(root),
     )
 
@@ -89,17 +99,22 @@ def examine(root: Path | None = None) -> Machine:
 def report(m: Machine) -> list[tuple[str, str]]:
     """(what, value) rows for reading; what is merely optional says so in its value."""
     pair = "match" if m.paired else "DO NOT MATCH"
+    extras = f"without {', '.join(m.absent)} (pip install '.[{m.absent[0]}]')" if m.absent else "all"
+    unread = f"unknown: if another user owns the folder, `git config --global --add safe.directory {m.root}`"
+    no_git = unread if m.checkout else "none (fine: records will say that the code is not under git)"
     return [
         ("python", ".".join(map(str, m.python))),
         *((name, m.packages.get(name) or "not installed") for name in TOLD),
         ("torch and torchvision", f"{pair} (torchvision asks for torch{m.torch_needed or ', any version'})"),
         ("environment", "as in requirements.lock" if not m.drift else f"{len(m.drift)} packages differ from the lock"),
+        ("extras", extras),
         ("processor", f"{m.cpu}, {m.cores} cores"),
         ("accelerator", m.accelerator or "none (fine: smoke, laptop and real run on the processor)"),
         ("threads of torch", str(m.threads)),
         ("memory", f"{m.memory_gib:.1f} GiB, {m.memory_free_gib:.1f} GiB free"),
         ("disk", f"{m.disk_free_gib:.1f} GiB free"),
-        ("git revision", m.revision or "none (fine: records will say that the code is not under git)"),
+        ("home", str(m.home or "none that can be written (fine: what libraries keep goes to a temporary folder)")),
+        ("git revision", m.revision or no_git),
     ]
 
 
@@ -113,14 +128,14 @@ def problems(m: Machine) -> list[str]:
     elsewhere = not (m.root / "notebooks").is_dir()
     judged = [
         (m.python < (3, 11), f"Python {m.python[0]}.{m.python[1]} is too old: install 3.11 or newer, then {again}."),
-        (missing, f"Not installed: {', '.join(missing)}: {again}."),
+        (missing, f"Not installed: {', '.join(missing)}: {again}, or pip install '.[study]'."),
         (not m.paired, f"{torch}: {again}."),
         *((True, f"{name} does not import ({why}): {again}.") for name, why in m.broken.items()),
         (m.drift, f"{len(m.drift)} packages differ from requirements.lock, as {drift}: {again}."),
         (m.memory_gib < MEMORY_GIB, f"{memory}: run 'make reproduce PROFILE=smoke', or free {MEMORY_GIB:.0f} GiB."),
         (m.disk_free_gib < DISK_GIB, f"{disk}: free {DISK_GIB:.0f} GiB, or set SARDINO_BUILD."),
         (elsewhere, f"{m.root} is not the sardino project: change to its folder, the one with notebooks/."),
-        (not m.writable, f"{m.root} is read-only: work in a copy that you may write to."),
+        *((True, f"{folder} is read-only: work in a copy, or set SARDINO_BUILD for build/.") for folder in m.read_only),
         (m.threads > m.cores, f"torch uses {m.threads} threads on {m.cores} cores: set OMP_NUM_THREADS={m.cores}."),
     ]
     return [sentence for found, sentence in judged if found]
@@ -143,13 +158,13 @@ def locked(lock: Path) -> list[tuple[Requirement, int]]:
     return rows
 
 
-def _required(package: str) -> list[Requirement]:
-    """What an installed package's own metadata asks for here, extras left out; nothing of one that is not there."""
+def _required(package: str, extra: str = "") -> list[Requirement]:
+    """What an installed package's own metadata asks for here, with an extra; nothing of one that is not there."""
     try:
         asked = list(map(Requirement, metadata.requires(package) or []))
     except metadata.PackageNotFoundError:
         return []
-    return [item for item in asked if item.marker is None or item.marker.evaluate({"extra": ""})]
+    return [item for item in asked if item.marker is None or item.marker.evaluate({"extra": extra})]
 
 
 def _drift(lock: Path, packages: dict[str, str | None]) -> dict[str, tuple[str, str]]:

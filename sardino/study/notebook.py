@@ -28,6 +28,9 @@ PROGRESS_BAR = re.compile(r"\d+%\|.*\||\d+(it|s)/(s|it)\b|\b\d+it \[")
 # A dependency's remark that progress widgets are not installed: about one machine, not about the result.
 WIDGET_HINT = re.compile(r"TqdmWarning: IProgress not found|from \.autonotebook import tqdm")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+# A path as a whole: neither the end of a longer one nor the beginning of another name. Before it may stand a colour's
+# code, or the \n of a text that is shown with its quotes.
+_PLACE = r"(?:(?<![\w.~-])|(?<=\dm)|(?<=\\n)){}(?:(?<=/)|(?![\w-]))"
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 
 
@@ -147,8 +150,8 @@ def run_notebook(
     if error is None and record is not None and not record.is_file():
         error = NotebookError(f"{source.name} ended without writing its record {record.name}", failed)
     # What a notebook says instead of folders of this machine.
-    paths, data = {f"{root}{os.sep}": "", str(root): ".", str(Path.home()): "~"}, Path(parameters.get("data") or "")
-    if data.is_absolute():
+    paths = {f"{root}{os.sep}": "", str(root): ".", os.path.expanduser("~"): "~"}
+    if (data := Path(parameters.get("data") or "")).is_absolute():
         paths[str(data)] = data.name
     write_text(nbformat.writes(clean(content, source.stem, paths)) + "\n", failed if error else output)
     if error is not None:
@@ -231,10 +234,14 @@ def _outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _replaced(value: Any, replacements: Mapping[str, str]) -> Any:
-    """Every text in a nested value with the replacements made, longest first; image data is left alone."""
+    """Every text in a nested value with paths replaced, longest first; image data is left alone.
+
+    The folder at the top of all is none of them: in a container it may be the home, and each slash is one.
+    """
     if isinstance(value, str):
         for old in sorted(replacements, key=len, reverse=True):
-            value = value.replace(old, replacements[old])
+            if Path(old).name:
+                value = re.sub(_PLACE.format(re.escape(old)), replacements[old].replace("\\", r"\\"), value)
         return value
     if isinstance(value, list):
         return [_replaced(item, replacements) for item in value]

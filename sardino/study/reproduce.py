@@ -21,6 +21,7 @@ from sardino.progress import duration
 from sardino.reporting.record import read_record
 from sardino.study.cluster import Cluster
 from sardino.study.display import Progress
+from sardino.study.extras import require
 from sardino.study.plan import Run, code_files, is_set_aside, plan, select
 from sardino.study.verify import in_a_line, verify
 from sardino.study.workspace import Workspace
@@ -53,6 +54,7 @@ def reproduce(
     Returns the exit code: 0 if everything is up to date, 1 if a run failed, 130 if stopped.
     """
     started = time.time()
+    require("study")
     workspace = Workspace.open(profile, data, root)
     if workspace.profile.data.source != "world":
         workspace.input_folder()

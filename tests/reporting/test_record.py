@@ -157,3 +157,13 @@ def test_the_dirty_flag_watches_code_and_not_prose(tmp_path, monkeypatch):
     (tmp_path / "sardino" / "a.py").write_text("x = 2\n")
     assert record._code(tmp_path) == {"revision": clean["revision"], "dirty": True}
     assert record._code(None) == {"revision": "unknown", "dirty": "unknown"}
+
+
+def test_a_checkout_of_another_user_is_read_where_its_code_is_running(tmp_path, monkeypatch):
+    from sardino.reporting import record
+
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    assert record.git(tmp_path, "status", "--porcelain") is None
+    monkeypatch.setattr(record.sardino, "__file__", str(tmp_path / "sardino" / "__init__.py"))
+    assert record.git(tmp_path, "status", "--porcelain") == ""

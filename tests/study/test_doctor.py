@@ -20,7 +20,7 @@ def here() -> Machine:
 def sound(here: Machine) -> Machine:
     """This machine with room to spare, whatever it really has."""
     return dataclasses.replace(
-        here, drift={}, broken={}, memory_gib=16.0, disk_free_gib=50.0, writable=True, cores=4, threads=4
+        here, drift={}, broken={}, memory_gib=16.0, disk_free_gib=50.0, read_only=[], cores=4, threads=4
     )
 
 
@@ -45,9 +45,14 @@ def test_a_sound_machine_has_no_problem(sound: Machine) -> None:
 
 
 def test_what_is_optional_is_no_problem(sound: Machine) -> None:
-    bare = dataclasses.replace(sound, accelerator=None, revision=None)
+    bare = dataclasses.replace(
+        sound, accelerator=None, revision=None, checkout=False, home=None, absent=["earthengine", "tensorboard"]
+    )
     assert problems(bare) == []
-    assert dict(report(bare))["accelerator"].startswith("none (fine")
+    rows = dict(report(bare))
+    assert rows["accelerator"].startswith("none (fine") and rows["git revision"].startswith("none (fine")
+    assert "temporary folder" in rows["home"] and "pip install '.[earthengine]'" in rows["extras"]
+    assert "safe.directory" in dict(report(dataclasses.replace(bare, checkout=True)))["git revision"]
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,7 @@ def test_what_is_optional_is_no_problem(sound: Machine) -> None:
         ({"python": (3, 10, 4)}, "install 3.11"),
         ({"memory_gib": 3.5}, "PROFILE=smoke"),
         ({"disk_free_gib": 0.2}, "SARDINO_BUILD"),
-        ({"writable": False}, "copy"),
+        ({"read_only": [Path("a [1]")]}, r"a \[1\] is read-only.*copy.*SARDINO_BUILD"),
         ({"threads": 64}, "OMP_NUM_THREADS=4"),
         ({"drift": {"numpy": ("1.26.0", "2.4.6")}}, r"numpy 1\.26\.0 \(lock: 2\.4\.6\).*remove \.venv"),
         ({"broken": {"rasterio": "libexpat.so.1: cannot open"}}, r"rasterio.*libexpat.*remove \.venv"),
@@ -75,6 +80,13 @@ def test_a_missing_package_is_named(sound: Machine) -> None:
     (sentence,) = problems(dataclasses.replace(sound, packages=packages))
     assert "zarr" in sentence
     assert dict(report(dataclasses.replace(sound, packages=packages)))["zarr"] == "not installed"
+
+
+def test_build_counts_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SARDINO_BUILD", str(tmp_path / "b [1] c" / "later"))
+    monkeypatch.setattr("sardino.study.doctor.os.access", lambda path, mode: False)
+    machine = examine(Path(__file__).parents[2])
+    assert machine.read_only == [machine.root, tmp_path]
 
 
 def test_outside_a_checkout_it_still_reports(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A transcript keeps what was computed and drops what differs from run to run."""
 
 import nbformat
+import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from sardino.study.notebook import clean
@@ -46,6 +47,22 @@ def test_printed_text_is_joined_and_progress_bars_are_dropped():
     outputs = cleaned().cells[1].outputs
     assert [output.output_type for output in outputs] == ["stream", "display_data"]
     assert outputs[0].text == "read build/store\nmiou 0.25\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("1/2 of /a and //", "1/2 of /a and //"),
+        ("at /home/ann, '/home/ann/x' and file:///home/ann", "at ~, '~/x' and file://~"),
+        *[(other, other) for other in ("/home/anna", "/home/ann-2", "/mnt/home/ann", "x/home/ann")],
+        ("\x1b[0;32m/home/ann/x\x1b[0m", "~/x"),
+        ("/home/ann/project/x of /home/ann/project.", "x of .."),
+    ],
+)
+def test_a_path_is_replaced_as_a_whole_and_the_top_of_all_never(text, shown):
+    places = {"/": "~", "/home/ann": "~", "/home/ann/project/": "", "/home/ann/project": "."}
+    cell = new_code_cell("1", outputs=[new_output("stream", name="stdout", text=text)])
+    assert clean(new_notebook(cells=[cell]), "note", places).cells[0].outputs[0].text == shown
 
 
 def test_image_bytes_are_left_alone():
