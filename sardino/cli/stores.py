@@ -301,6 +301,11 @@ def import_(
     tile_px: TilePx = 96,
     bands: Bands = 20,
     direction: Direction = 30.0,
+    warp: Annotated[
+        bool,
+        "Warp chips of another grid (degrees, rotated, ground control points) to UTM, pixels of 1, 2, 5, 10, 20 ... m; "
+        "layers and labels to the chip's grid.",
+    ] = False,
 ) -> None:
     """Make a tile store of a folder of real chips.
 
@@ -310,7 +315,8 @@ def import_(
     from sardino.data.sources.folder.source import import_folder
     from sardino.data.sources.folder.specification import FolderSpec
 
-    _tell(import_folder(folder, FolderSpec.load(spec), out, tile_px, bands, direction, progress=shown("tiles")))
+    given = folder, FolderSpec.load(spec), out, tile_px, bands, direction
+    _tell(import_folder(*given, warp=warp, progress=shown("tiles")))
 
 
 add_commands(app, stac, earthengine, m3leo, geetiles)

@@ -30,6 +30,12 @@ class Job(Options):
         tuple[str, ...], "Names of the scene's bands in order, with commas; else those in the file."
     ] = ()
     unit: Annotated[Unit | None, "Of the bands, where the file does not say (linear is power); made decibels."] = None
+    crs: Annotated[str, "Of a scene that states none, for example EPSG:32631."] = ""
+    warp: Annotated[
+        bool,
+        "Read a scene of another grid (degrees, another pixel size, rotated, ground control points) on a metric one of "
+        "the model's pixel size, on which the map then lies.",
+    ] = False
     window_px: Annotated[
         Count | None,
         "In pixels. By default the side of the model's tiles; for attention at least 448, or what a smaller scene has.",

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from timm.models.vision_transformer import VisionTransformer
 
-from sardino.data.places.utm import crs_at, transformer
 from sardino.data.rasters.doubts import Doubt, doubts_of, sampled
+from sardino.data.rasters.metric_grid import Read, metric_grid
 from sardino.data.rasters.place import pixel_size_m
-from sardino.data.rasters.scene import Read, Scene
+from sardino.data.rasters.scene import Scene
+from sardino.data.rasters.warp import Grid, Kind
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import difference_of, to_db
 from sardino.dino.recipe import Network
@@ -26,9 +27,11 @@ from sardino.segmentation.segmenter import Segmenter
 from sardino.weights.card import Card, SegmenterCard
 from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, load_segmenter
 
-Kind = Literal["backbone", "segmenter"]
+Part = Literal["backbone", "segmenter"]
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 TOLERANCE = 0.1  # share by which a pixel may be larger or smaller than those that the model has seen
+WARPED_AS: dict[str, Kind] = {"db": "db", "linear": "values", "amplitude": "amplitude"}
+"""What pixels of a unit are to the one who warps them."""
 QUANTITIES = ("gamma0", "sigma0", "beta0")
 
 
@@ -62,7 +65,7 @@ class MapModel:
         return step if shape.tile_px % step == 0 else shape.patch
 
 
-def default_model(kind: Kind) -> Path:
+def default_model(kind: Part) -> Path:
     """Folder of the model that comes with the package; refused where this copy of the package has none."""
     folder = PRETRAINED / f"world-{kind}"
     if not folder.is_dir():
@@ -125,7 +128,9 @@ class ModelScene:
             yield channels
 
 
-def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: Unit | None = None) -> ModelScene:
+def match_scene(
+    scene: Scene, model: MapModel, channels: Sequence[str] = (), unit: Unit | None = None, warp: bool = False
+) -> ModelScene:
     """A scene as a model's input.
 
     A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
@@ -133,9 +138,10 @@ def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), uni
     Args:
         channels: names of the scene's bands in its order, where it has none or others.
         unit: where the file does not say.
+        warp: to a metric grid of the model's pixel size, where the scene has another.
 
     Raises:
-        SardinoError: other channels, another unit or another pixel size, with the command that converts it.
+        SardinoError: other channels, another unit or another grid, with the command that converts it.
     """
     path, names, wanted = scene.path, tuple(channels) or scene.names, model.card.channels
     if channels and len(channels) != len(scene.names):
@@ -144,7 +150,6 @@ def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), uni
         raise SardinoError(f"{path} says that it is in {scene.unit}, not {unit}: leave --unit out")
     if model.card.unit != "dB":
         raise SardinoError(f"{model.folder} was trained on backscatter in {model.card.unit}: only dB can be mapped")
-    doubts = _doubts(scene, model)
     if not any(names):
         raise SardinoError(
             f"{path} does not name its {len(names)} bands and the model takes {len(wanted)} channels: say what they "
@@ -166,6 +171,8 @@ def match_scene(scene: Scene, model: MapModel, channels: Sequence[str] = (), uni
         raise SardinoError(
             f"{path} {fault}: say --unit db, or --unit linear (power) or amplitude, which become decibels"
         )
+    scene = _on_model_grid(scene, model, WARPED_AS[stated] if warp else None)
+    doubts = _doubts(scene, model)
     bands = list(dict.fromkeys(found[name] for part in parts for name in part))
     made_of = tuple(tuple(bands.index(found[name]) for name in part) for part in parts)
     with scene.reading(bands, 1) as read:
@@ -183,19 +190,14 @@ def _remedy(doubt: Doubt, scene: Scene) -> str:
 
 
 def _doubts(scene: Scene, model: MapModel) -> list[str]:
-    """Of the pixel size, where the model's is not known, and of the product; refused is another pixel size."""
-    doubts, gsd = list(scene.doubts), model.gsd_m
-    if gsd is None:
+    """Of the pixel size, where the model's is not known or is not the scene's own, and of the product."""
+    doubts, own = list(scene.doubts), scene.warped_from
+    if model.gsd_m is None:
         doubts.append(f"{model.folder} does not say of what pixel size it was trained: results may be meaningless")
-    else:
-        width, height = pixel_size_m(scene.crs, scene.transform, scene.shape)
-        if any(abs(side / gsd - 1) > TOLERANCE for side in (width, height)):
-            method = "average" if max(width, height) < gsd else "bilinear"
-            raise SardinoError(
-                f"{scene.path} has pixels of {width:.3g} x {height:.3g} m on the ground, and the model was trained on "
-                f"{gsd:g} m: warp it, as linear power and not as decibels if it becomes coarser, with gdalwarp "
-                f"-t_srs {_metric_crs(scene, width)} -tr {gsd:g} {gsd:g} -r {method} {scene.path} warped.tif"
-            )
+    elif own and not _of_size(own[0], model.gsd_m):
+        sides = " x ".join(f"{side:.3g}" for side in pixel_size_m(own[0].crs, own[0].transform, own[0].shape))
+        warped = f"is warped from pixels of {sides} m to {model.gsd_m:g} m"
+        doubts.append(f"{scene.path} {warped}: its speckle is not that of what the model was trained on")
     product = str(model.card.trained_on.get("product") or model.card.trained_on.get("source") or "")
     theirs, ours = ({name for name in QUANTITIES if name in text.lower()} for text in (scene.product, product))
     if theirs and ours and not theirs & ours:
@@ -206,11 +208,27 @@ def _doubts(scene: Scene, model: MapModel) -> list[str]:
     return doubts
 
 
-def _metric_crs(scene: Scene, width_m: float) -> str:
-    """The scene's own CRS where its unit is the metre on the ground, else the UTM zone of its centre."""
-    a, _, c, _, e, f = scene.transform
-    if CRS.from_user_input(scene.crs).is_projected and abs(width_m / a - 1) < TOLERANCE:
-        return scene.crs if len(scene.crs) < 20 else "the CRS it has"
-    centre = c + a * scene.shape[1] / 2, f + e * scene.shape[0] / 2
-    lon, lat = transformer(scene.crs, "EPSG:4326").transform(*centre)
-    return crs_at(lon, lat)
+def _of_size(grid: Grid, gsd_m: float) -> bool:
+    """Whether pixels are on the ground as large as those that a model has seen."""
+    return all(abs(side / gsd_m - 1) <= TOLERANCE for side in pixel_size_m(grid.crs, grid.transform, grid.shape))
+
+
+def _on_model_grid(scene: Scene, model: MapModel, kind: Kind | None) -> Scene:
+    """The scene if its grid is north-up and of the model's pixel size, else warped as pixels of a kind, or refused."""
+    own, gsd = scene.grid, model.gsd_m
+    if own.straight and (gsd is None or _of_size(own, gsd)) and not (kind and gsd and CRS(own.crs).is_geographic):
+        return scene
+    width, height = pixel_size_m(own.crs, own.transform, own.shape)
+    grid = metric_grid(own, gsd or max(width, height))
+    if kind and gsd:
+        return scene.on(grid, kind)
+    fault = "is placed by ground control points alone" if own.gcps else "lies on a rotated grid"
+    if own.straight:
+        size = f"has pixels of {width:.3g} x {height:.3g} m on the ground"
+        fault = f"{size}, and the model was trained on {gsd:g} m"
+    method = "average" if gsd and max(width, height) < gsd else "bilinear"
+    target, step = grid.crs if len(grid.crs) < 20 else "the CRS it has", f"{grid.transform[0]:.3g}"
+    raise SardinoError(
+        f"{scene.path} {fault}: {'say --warp, or ' if gsd else ''}warp it first, as linear power and not as decibels, "
+        f"with gdalwarp -t_srs {target} -tr {step} {step} -r {method} {scene.path} warped.tif"
+    )

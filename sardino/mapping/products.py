@@ -174,5 +174,6 @@ def origin_of(model: MapModel, scene: Scene) -> dict[str, str]:
         "code_revision": model.card.code_revision,
         "trained_on_synthetic": str(bool(model.card.trained_on.get("synthetic"))).lower(),
         "product": scene.product,
+        "warped_from": scene.warped_from[0].crs if scene.warped_from else "",
     }
     return {name: text for name, text in said.items() if text}

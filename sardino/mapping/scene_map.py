@@ -145,7 +145,8 @@ def opened(job: Job) -> tuple[ModelScene, Product]:
         product = AttentionMap(load_vit(job.model, job.network), job.block, job.full_size)
     else:
         product = LandCoverMap(load_landcover(job.model), job.confidence is not None)
-    return match_scene(open_scene(job.scene), product.model, job.channels, job.unit), product
+    scene = open_scene(job.scene, job.crs)
+    return match_scene(scene, product.model, job.channels, job.unit, job.warp), product
 
 
 def layout_of(job: Job, source: ModelScene, product: Product) -> Layout:

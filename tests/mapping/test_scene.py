@@ -9,6 +9,8 @@ import rasterio
 import rioxarray  # noqa: F401
 import xarray as xr
 from made import CHANNELS, NORMALISATION, ORIGIN, UTM, backscatter, read, segmenter, write_scene
+from rasterio.control import GroundControlPoint
+from rasterio.crs import CRS
 from rasterio.shutil import copy
 from rasterio.transform import Affine
 
@@ -162,7 +164,10 @@ def test_a_pixel_is_measured_on_the_ground(tmp_path, crs, transform, size):
 
 REFUSED = {
     "no CRS": ({"crs": None}, r"no CRS.*terrain-correct.*rio edit-info --crs EPSG:32631"),
-    "rotated": ({"transform": Affine(10, 1, 5e5, 1, -10, 5.5e6)}, r"rotated grid: warp it north-up.*gdalwarp"),
+    "rotated": (
+        {"transform": Affine(10, 1, 5e5, 1, -10, 5.5e6)},
+        r"rotated grid: say --warp, or warp it first.*gdalwarp",
+    ),
     "other bands": ({"names": ["winter_vv", "red", "nir"]}, r"needs winter_vh, winter_vv-vh too: add them"),
     "no names": ({"names": [None] * 3}, r"does not name its 3 bands.*--channels winter_vv,winter_vh,winter_vv-vh"),
     "a name twice": ({"names": ["winter_vv", "winter_vv", "winter_vh"]}, r"more than one band winter_vv"),
@@ -189,6 +194,74 @@ def test_a_scene_that_does_not_fit_is_refused_with_what_to_do(tmp_path, model, c
     with pytest.raises(SardinoError, match=words):
         make_map(job)
     assert [entry.name for entry in tmp_path.iterdir()] == ["s.tif"]
+
+
+def warped_map(path, model, out, **options):
+    """A map's codes, and its grid."""
+    job = Job(scene=path, out=out, kind="landcover", model=model.folder, device="cpu", threads=1, warp=True, **options)
+    doubts = make_map(job)
+    with rasterio.open(out) as made:
+        assert made.tags().get("warped_from", made.crs) == ("EPSG:4326" if "4326" in path.stem else UTM)
+        return made.read(1), made, doubts
+
+
+def test_a_scene_of_another_grid_is_mapped_on_the_model_s(tmp_path, model):
+    plain = write_scene(tmp_path / "s.tif", VALUES)
+    codes, made, _ = warped_map(plain, model, tmp_path / "plain.tif")
+    south_up = Affine(10, 0, ORIGIN[0], 0, 10, ORIGIN[1] - 10 * ROWS)
+    path = write_scene(tmp_path / "south.tif", VALUES[:, ::-1].copy(), transform=south_up)
+    other, there, _ = warped_map(path, model, tmp_path / "south-map.tif")
+    np.testing.assert_array_equal(other, codes)
+    assert there.transform == made.transform
+    power = {"tags": {"unit": "linear"}, "names": CHANNELS[:2]}
+    there = Affine(1.4e-4, 0, 3.2, 0, -0.9e-4, 49.6)
+    for name, values, tags in (("db", VALUES[:2], {}), ("power", to_power(VALUES[:2]), power)):
+        options = {"names": CHANNELS[:2]} | tags
+        path = write_scene(tmp_path / f"{name}-4326.tif", values, crs="EPSG:4326", transform=there, **options)
+        codes, made, _ = warped_map(path, model, tmp_path / f"{name}-map.tif")
+        assert made.crs == "EPSG:32631" and made.res == (10, 10)
+        assert all(edge % 10 == 0 for edge in made.bounds)
+        assert 0.8 < np.mean(codes != made.nodata) < 1
+        if name == "db":
+            of_decibels = codes
+    assert np.mean(of_decibels == codes) > 0.999
+
+
+def test_a_scene_of_other_pixels_is_warped_by_wish_and_it_is_told(tmp_path, model):
+    path = write_scene(tmp_path / "s.tif", VALUES, transform=Affine(20, 0, 5e5, 0, -20, 5.5e6))
+    _, made, doubts = warped_map(path, model, tmp_path / "map.tif")
+    assert made.shape == (2 * ROWS, 2 * COLUMNS) and made.crs == "EPSG:32631" and made.transform.c == 5e5
+    assert "warped from pixels of 20 x 20 m to 10 m" in doubts[0]
+
+
+@pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
+def test_a_scene_known_by_points_alone_is_warped_by_wish_alone(tmp_path, model):
+    path = write_scene(tmp_path / "s.tif", VALUES, crs=None, transform=Affine.identity())
+    place = Affine.translation(*ORIGIN) * Affine.rotation(-12) * Affine.scale(10, -10)
+    corners = [(row, column) for row in (0, ROWS // 2, ROWS) for column in (0, COLUMNS // 2, COLUMNS)]
+    points = [GroundControlPoint(row, column, *(place @ (column, row))) for row, column in corners]
+    with rasterio.open(path, "r+") as dataset:
+        dataset.gcps = (points, CRS.from_string(UTM))
+    with pytest.raises(SardinoError, match="placed by ground control points alone: say --warp"):
+        pixels(path, model)
+    codes, made, doubts = warped_map(path, model, tmp_path / "map.tif")
+    wanted = write_scene(tmp_path / "turned.tif", VALUES, transform=place)
+    same, there, _ = warped_map(wanted, model, tmp_path / "turned-map.tif")
+    assert "know no relief" in doubts[0] and made.transform == there.transform
+    assert np.mean(codes == same) > 0.99
+
+
+def test_a_stack_without_crs_is_told_of_an_option_that_there_is(tmp_path, model):
+    data = stacks()["bands"].drop_vars("spatial_ref")
+    data["backscatter"].attrs.pop("grid_mapping", None)
+    data["backscatter"].encoding.pop("grid_mapping", None)
+    data.to_netcdf(tmp_path / "s.nc", engine="h5netcdf")
+    job = Job(scene=tmp_path / "s.nc", out=tmp_path / "map.tif", kind="landcover", model=model.folder, device="cpu")
+    with pytest.raises(SardinoError, match="--crs EPSG"):
+        make_map(job)
+    make_map(job.changed(crs=UTM))
+    with rasterio.open(tmp_path / "map.tif") as made:
+        assert made.crs == UTM
 
 
 def test_options_that_contradict_the_scene_are_refused(tmp_path, model):

@@ -44,7 +44,8 @@ def axis_names(path: Path, data: xr.Dataset, lat: str = "", lon: str = "") -> tu
 def no_coordinates(data: xr.Dataset, missing: str = "known to CF") -> str:
     """What is to be said of a file without coordinates, behind its name."""
     there = ", ".join(map(str, data.coords)) or "none"
-    return f"has no coordinates {missing}: name them with --lat and --lon, it has {there}"
+    remedy = "rename them to lat and lon, or name them to `sardino tiles chop` with --lat and --lon"
+    return f"has no coordinates {missing}: {remedy}, it has {there}"
 
 
 def _cf_axis(data: xr.Dataset, axis: str, name: str) -> str:

@@ -18,6 +18,7 @@ import rioxarray  # noqa: F401  the accessor .rio
 import xarray as xr
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
+from rasterio.transform import GCPTransformer, from_gcps
 from rasterio.windows import Window
 
 from sardino.data.rasters.packing import fits, kind_of, packing_of, unit_said, unit_stated
@@ -29,7 +30,9 @@ from sardino.errors import SardinoError, first_line
 STACKS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".zarr")
 
 
-def open_pixels(path: Path, *, lat: str = "", lon: str = "", crs: str = "", group: str = "") -> Pixels:
+def open_pixels(
+    path: Path, *, lat: str = "", lon: str = "", crs: str = "", group: str = "", turned: bool = False
+) -> Pixels:
     """Open a raster, NetCDF file or Zarr store, and find out what its pixels mean.
 
     Scale, offset, nodata, mask, alpha, valid range, names and units are taken band by band from wherever the file's
@@ -40,6 +43,7 @@ def open_pixels(path: Path, *, lat: str = "", lon: str = "", crs: str = "", grou
         lat, lon: names of its coordinates, where they are not those of CF or of custom.
         crs: where the file states none.
         group: inside a NetCDF or Zarr file.
+        turned: whether the caller warps a grid that is rotated, or known by ground control points only.
 
     Returns:
         What the file says of its pixels; `unplaced` and `doubts` hold what the caller has to judge.
@@ -58,7 +62,7 @@ def open_pixels(path: Path, *, lat: str = "", lon: str = "", crs: str = "", grou
     with explained(path):
         dataset = rasterio.open(path)
     with explained(path, held=dataset):
-        return _opened_raster(path, dataset, crs)
+        return _opened_raster(path, dataset, crs, turned)
 
 
 @contextmanager
@@ -98,7 +102,7 @@ def bands_of_raster(path: Path | str, dataset: Any) -> list[Band]:
     return bands
 
 
-def _opened_raster(path: Path, dataset: Any, crs: str) -> Pixels:
+def _opened_raster(path: Path, dataset: Any, crs: str, turned: bool) -> Pixels:
     if dataset.subdatasets:
         many = len(dataset.subdatasets)
         raise SardinoError(f"{path} holds {many} images or variables: split them first (gdal_translate {path} -sds)")
@@ -107,18 +111,26 @@ def _opened_raster(path: Path, dataset: Any, crs: str) -> Pixels:
         raise SardinoError(f"{path} holds no band but transparency: is it a raster?")
     stated = dataset.crs.to_string() if dataset.crs else crs
     transform, shape, unplaced = tuple(dataset.transform)[:6], (dataset.height, dataset.width), ""
-    if not stated:
-        if dataset.gcps[0] or dataset.rpcs:
-            raise SardinoError(f"{path} has ground control points only: terrain-correct or warp it first (gdalwarp)")
+    points, of_points = dataset.gcps
+    by_points, doubts, gcps = bool(points) and dataset.transform.is_identity, [], ()
+    if by_points and turned and of_points:
+        gcps = tuple(points)
+        stated, grid, flipped = of_points.to_string(), tuple(from_gcps(points))[:6], (False, False)
+        GCPTransformer(points).close()  # raises where no polynomial goes through them
+        check_place(path, stated, grid, shape)
+        doubts = [f"{path} is placed by ground control points, which know no relief: what lies high is displaced"]
+    elif by_points or (dataset.rpcs and not stated):
+        raise SardinoError(f"{path} has ground control points only: terrain-correct or warp it first (gdalwarp)")
+    elif not stated:
         said = f"else say it, rio edit-info --crs EPSG:32631 {path}"
         unplaced = f"states no CRS: terrain-correct a scene in radar geometry; {said}"
         grid, flipped = PLAIN, (False, False)
     elif dataset.transform.is_identity:
         raise SardinoError(f"{path} has a CRS and no geotransform, so that nobody knows its place: copy the file again")
     else:
-        grid, flipped = north_up(path, transform, shape)
+        grid, flipped = north_up(path, transform, shape, turned)
         check_place(path, stated, grid, shape)
-    doubts = [
+    doubts += [
         f"{path} declares the nodata {value:g} in band {band.at['band']}, which {band.dtype} cannot hold: correct it"
         for band in bands
         for value in band.packing.missing
@@ -127,7 +139,7 @@ def _opened_raster(path: Path, dataset: Any, crs: str) -> Pixels:
     facts: dict[str, Any] = {"about": dataset.tags(), "files": tuple(dataset.files)}
     facts["block_rows"] = int(dataset.block_shapes[0][0])
     held = dataset, partial(_read_raster, dataset, masks_beside(dataset)), dataset.close
-    return Pixels(path, tuple(bands), stated, grid, shape, *held, unplaced, tuple(doubts), flipped, **facts)
+    return Pixels(path, tuple(bands), stated, grid, shape, *held, unplaced, tuple(doubts), flipped, gcps=gcps, **facts)
 
 
 def masks_beside(dataset: Any) -> tuple[bool, list[int]]:

@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from pyproj import CRS
+from rasterio.control import GroundControlPoint
 
 from sardino.data.rasters.axes import dates_of
 from sardino.data.rasters.packing import Packing
-from sardino.data.rasters.warp import Kind, Transform, bounds_in
+from sardino.data.rasters.warp import Grid, Kind, Transform, bounds_in
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError, first_line
 
@@ -46,7 +47,7 @@ class Pixels:
     path: Path
     bands: tuple[Band, ...]
     crs: str  # for example "EPSG:32631"; "" where the file states none
-    transform: Transform  # north up, west to east; pixel coordinates where there is no CRS
+    transform: Transform  # north up, west to east, unless opened as it is; pixel coordinates where there is no CRS
     shape: tuple[int, int]  # (rows, columns)
     data: Any  # xr.Dataset packed as in the file, its grid named "y" and "x"; or rasterio's dataset
     read: Callable[[Sequence[Band], slice, slice], tuple[NDArray[Any], NDArray[np.bool_] | None]]
@@ -57,12 +58,18 @@ class Pixels:
     about: Mapping[str, Any] = field(default_factory=dict)  # tags or attributes of the whole file
     block_rows: int = 0  # that the file holds together; 0 where it does not say
     files: tuple[str, ...] = ()  # that it is made of
+    gcps: tuple[GroundControlPoint, ...] = ()  # by which alone it is placed
 
     def __enter__(self) -> "Pixels":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @property
+    def grid(self) -> Grid:
+        """Where it lies."""
+        return Grid(self.crs, self.transform, self.shape, self.gcps)
 
     @property
     def stacked(self) -> bool:

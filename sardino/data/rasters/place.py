@@ -13,14 +13,18 @@ from sardino.errors import SardinoError, first_line
 PLAIN: Transform = (1.0, 0.0, 0.0, 0.0, -1.0, 0.0)  # of pixels that lie nowhere
 
 
-def north_up(path: Path, transform: tuple[float, ...], shape: tuple[int, int]) -> tuple[Transform, tuple[bool, bool]]:
+def north_up(
+    path: Path, transform: tuple[float, ...], shape: tuple[int, int], turned: bool = False
+) -> tuple[Transform, tuple[bool, bool]]:
     """A grid turned north up and west to east, and whether its rows and columns ran the other way.
 
-    SardinoError where it is rotated or no grid.
+    SardinoError where it is no grid, or a rotated one; where `turned` the latter is as it is.
     """
     a, b, c, d, e, f = transform
     if not (all(map(math.isfinite, transform)) and (a or b) and (d or e)):
         raise SardinoError(f"{path} states a geotransform that is none, {transform}: copy the file again")
+    if (b or d) and turned:
+        return (a, b, c, d, e, f), (False, False)
     if b or d:
         raise SardinoError(f"{path} lies on a rotated grid: warp it north-up first (gdalwarp {path} north-up.tif)")
     flipped = e > 0, a < 0
@@ -45,8 +49,8 @@ def check_place(path: Path, crs: str, transform: Transform, shape: tuple[int, in
 
 def pixel_size_m(crs: str, transform: Transform, shape: tuple[int, int]) -> tuple[float, float]:
     """Width and height on the ground, in metres, of the pixel in the middle of a grid, whatever its CRS."""
-    a, _, c, _, e, f = transform
-    x, y = c + a * shape[1] / 2, f + e * shape[0] / 2
-    longitude, latitude = transformer(crs, "EPSG:4326").transform([x, x + a, x], [y, y, y + e])
+    a, b, c, d, e, f = transform
+    x, y = c + (a * shape[1] + b * shape[0]) / 2, f + (d * shape[1] + e * shape[0]) / 2
+    longitude, latitude = transformer(crs, "EPSG:4326").transform([x, x + a, x + b], [y, y + d, y + e])
     _, _, length = Geod(ellps="WGS84").inv(longitude[:1] * 2, latitude[:1] * 2, longitude[1:], latitude[1:])
     return float(length[0]), float(length[1])

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pyproj import CRS
+from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, array_bounds
 
-from sardino.data.places.utm import crs_at
+from sardino.data.rasters.metric_grid import metric_grid, round_size
 from sardino.data.rasters.open import open_pixels
 from sardino.data.rasters.packing import Packing
 from sardino.data.rasters.pixels import Band
 from sardino.data.rasters.place import PLAIN, pixel_size_m
-from sardino.data.rasters.warp import Transform
+from sardino.data.rasters.warp import Grid, Kind, Transform, resample, window_on
 from sardino.errors import SardinoError
 
 
@@ -33,6 +34,12 @@ class Raster:
     transform: Transform  # pixel to map; pixel coordinates, north up, where there is no CRS
     doubts: tuple[str, ...] = ()  # sentences on what may not mean what it says
     dates: NDArray[np.datetime64] | None = None  # one a band where the file has a time axis
+    gcps: tuple[GroundControlPoint, ...] = ()  # by which alone it is placed
+
+    @property
+    def grid(self) -> Grid:
+        """Where it lies."""
+        return Grid(self.crs, self.transform, self.shape, self.gcps)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -59,48 +66,84 @@ class Raster:
             return self.values
         return np.where(Packing(missing=tuple(map(float, nodata))).valid(self.stored), self.values, np.float32(np.nan))
 
+    def on(self, grid: Grid, kind: Kind, nodata: Sequence[float] = ()) -> "Raster":
+        """The raster on another grid, warped by what its pixels mean; itself where its pixels are that grid's."""
+        alike = self.shape == grid.shape and not self.gcps and CRS(self.crs) == CRS(grid.crs)
+        if alike and window_on(self.transform, self.shape, grid.transform) == (0, 0):
+            return self
+        grids = self.crs, self.transform, grid.crs, grid.transform, grid.shape
+        if kind == "classes":
+            stored = resample(self.codes, *grids, kind, 0, self.gcps)
+            valid = resample(self.valid.astype(np.uint8), *grids, kind, 0, self.gcps) > 0
+        else:
+            stored = resample(self.without(nodata), *grids, kind, gcps=self.gcps)
+            valid = np.isfinite(stored)
+        bands = tuple(replace(band, packing=Packing()) for band in self.bands)
+        place: dict[str, Any] = {"crs": grid.crs, "transform": grid.transform, "gcps": ()}
+        return replace(self, stored=stored, valid=valid, bands=bands, **place)
+
     def require_same_grid(self, other: "Raster") -> None:
         """Refuse another raster of the same chip that has another size or lies elsewhere."""
         if other.shape != self.shape:
             here, there = (f"{raster.path} is {raster.shape[1]} x {raster.shape[0]} px" for raster in (self, other))
-            raise SardinoError(f"{there}, {here}: warp it to the same grid first")
+            raise SardinoError(f"{there}, {here}: say --warp, or warp it to the same grid first")
         if not (self.crs and other.crs):
             return
         own, others = (array_bounds(*raster.shape, Affine(*raster.transform)) for raster in (self, other))
         apart = max(abs(a - b) for a, b in zip(own, others, strict=True))
         if CRS(self.crs) != CRS(other.crs) or apart > abs(self.transform[0]) / 2:
-            raise SardinoError(f"{other.path} and {self.path} lie on different grids: warp one to the other first")
+            raise SardinoError(
+                f"{other.path} and {self.path} lie on different grids: say --warp, or warp one to the other first"
+            )
 
 
-def read_raster(path: Path, variable: str = "") -> Raster:
+def read_raster(path: Path, variable: str = "", turned: bool = False) -> Raster:
     """All bands of a file, or one variable of a NetCDF file (by default its only one), in degrees, metres or nowhere.
 
     Raises:
         SardinoError: what `open_pixels` refuses, or several variables of which none is named.
     """
-    with open_pixels(path) as pixels:
+    with open_pixels(path, turned=turned) as pixels:
         if not variable and len(pixels.variables) > 1:
             raise SardinoError(f"{path} has several variables, {', '.join(pixels.variables)}: name one")
         numbers = pixels.numbers(variable) if variable else list(range(len(pixels.bands)))
         dates = pixels.dates(pixels.bands[numbers[0]].variable)
         bands = tuple(pixels.bands[number] for number in numbers)
         place = (pixels.crs, pixels.transform) if pixels.crs else ("", PLAIN)
-        return Raster(path, *pixels.stored(numbers), bands, *place, pixels.doubts, dates)
+        return Raster(path, *pixels.stored(numbers), bands, *place, pixels.doubts, dates, pixels.gcps)
 
 
-def read_square_raster(path: Path, variable: str = "") -> Raster:
-    """`read_raster` on a grid of square pixels in metres, or without a place; refused in degrees or not square."""
+def read_square_raster(
+    path: Path, variable: str = "", warp: Kind | None = None, nodata: Sequence[float] = (), size_m: float = 0.0
+) -> Raster:
+    """`read_raster` on a north-up grid of square pixels in metres, or without a place.
+
+    Of another grid, or of pixels of another size than one that is given, it is warped to such pixels, by default of
+    about its own size, as what `warp` says that they mean; or it is refused.
+    """
     if not path.is_file():
         raise SardinoError(f"there is no file {path}: complete the folder, or correct the template in its spec")
-    raster = read_raster(path, variable)
+    raster = read_raster(path, variable, turned=True)
     if not raster.crs:
         return raster
-    if CRS(raster.crs).is_geographic:
-        a, _, c, _, e, f = raster.transform
-        utm = crs_at(c + a * raster.shape[1] / 2, f + e * raster.shape[0] / 2)
-        raise SardinoError(f"{path} is in degrees ({raster.crs}): warp it first (gdalwarp -t_srs {utm} -tr 10 10)")
     width, height = pixel_size_m(raster.crs, raster.transform, raster.shape)
-    if not math.isclose(width, height, rel_tol=0.02):
-        pixels = f"pixels of {width:.1f} by {height:.1f} m"
-        raise SardinoError(f"{path} has {pixels}: warp it to square pixels first (gdalwarp -tr)")
-    return raster
+    fault = ""
+    if raster.gcps:
+        fault = "is placed by ground control points alone"
+    elif not raster.grid.straight:
+        fault = "lies on a rotated grid"
+    elif CRS(raster.crs).is_geographic:
+        fault = f"is in degrees ({raster.crs})"
+    elif not math.isclose(width, height, rel_tol=0.02):
+        fault = f"has pixels of {width:.1f} by {height:.1f} m"
+    elif size_m and not math.isclose(width, size_m, rel_tol=0.02):
+        fault = f"has pixels of {width:.1f} m"
+    if not fault:
+        return raster
+    step_m = round_size(size_m or max(width, height))
+    grid = metric_grid(raster.grid, size_m if size_m and not math.isclose(step_m, size_m, rel_tol=0.02) else step_m)
+    if warp:
+        return raster.on(grid, warp, nodata)
+    step = f"{grid.transform[0]:g}"
+    command = f"gdalwarp -t_srs {grid.crs} -tr {step} {step} {path} warped.tif"
+    raise SardinoError(f"{path} {fault}: say --warp, or warp it first ({command})")

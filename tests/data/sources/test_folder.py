@@ -12,6 +12,7 @@ import pytest
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
+from rasterio.warp import Resampling, reproject
 from shapely import STRtree
 
 from sardino.data.places.leakage import store_leakage
@@ -19,7 +20,7 @@ from sardino.data.sources.folder.derived_labels import DERIVED
 from sardino.data.sources.folder.source import import_folder
 from sardino.data.sources.folder.specification import FolderSpec, built_in_specs
 from sardino.data.tiles.landcover import IGNORE
-from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.radiometry import CHANNELS, to_db, to_power
 from sardino.data.tiles.store import TileStore
 from sardino.errors import SardinoError
 
@@ -72,6 +73,34 @@ def refused(folder: Path, chosen: FolderSpec, message: str, **changes: object) -
 
 
 # What fits
+
+
+def test_chips_of_another_grid_are_warped_by_wish(tmp_path: Path) -> None:
+    db, place = decibels(0, size=60), Affine(1.4e-4, 0, 3.2, 0, -0.9e-4, 49.6)
+    db[0, 20:24] = -9999
+    codes = np.random.default_rng(1).choice([10, 20], (30, 30)).astype(np.uint8)
+    write_tif(tmp_path / "chips" / "s1" / "a.tif", db, place, "EPSG:4326")
+    write_tif(tmp_path / "chips" / "lc" / "a.tif", codes, place * Affine.scale(2), "EPSG:4326")
+    classes = [{"code": code, "name": f"class {code}", "color": f"#{code}{code}{code}"} for code in (10, 20)]
+    labels = {"source": "raster", "files": "lc/{chip}.tif", "legend": "two", "classes": classes}
+    refused(tmp_path / "chips", spec(), r"in degrees \(EPSG:4326\): say --warp, or warp it first .*32631 -tr 10 10")
+    store = run(tmp_path / "chips", spec(labels=labels), warp=True)
+    assert store.metadata["gsd_m"] == pytest.approx(10, rel=0.005) and len(store) >= 9
+    seen = set()
+    db[0, 20:24] = np.nan
+    for tile_id in store.ids():
+        (values,), (label,) = store.read([tile_id])
+        tile = store.tile(tile_id)
+        there = {"src_crs": "EPSG:4326", "dst_crs": tile.crs, "dst_transform": Affine(*tile.transform)}
+        for plane, made in zip(db, values, strict=True):
+            wanted, nodata = np.full(tile.shape, np.nan), {"src_nodata": np.nan, "dst_nodata": np.nan}
+            reproject(to_power(plane), wanted, place, **there, **nodata, resampling=Resampling.bilinear)
+            np.testing.assert_allclose(made, to_db(wanted), atol=0.02)
+        wanted = np.zeros(tile.shape, np.uint8)
+        reproject(codes, wanted, place * Affine.scale(2), **there, resampling=Resampling.nearest)
+        assert np.mean(label == np.select([wanted == 10, wanted == 20], [0, 1], IGNORE)) > 0.99
+        seen |= set(np.unique(label).tolist())
+    assert {0, 1} <= seen <= {0, 1, IGNORE}
 
 
 def test_whole_tiles_come_back_where_they_were(folder: Path) -> None:
@@ -302,7 +331,7 @@ def test_a_wrong_number_of_bands(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "place", "message"),
     [
-        (np.ones((SIZE, SIZE - 1), np.uint8), GRID, "39 x 40 px, .* is 40 x 40 px: warp"),
+        (np.ones((SIZE, SIZE - 1), np.uint8), GRID, "39 x 40 px, .* is 40 x 40 px: say --warp"),
         (np.ones((SIZE, SIZE), np.uint8), GRID @ Affine.translation(1, 0), "lie on different grids"),
     ],
 )
@@ -324,8 +353,8 @@ def test_an_absent_layer(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("crs", "transform", "message"),
     [
-        ("EPSG:32631", Affine(10, 1, 500_000, 1, -10, 5_500_000), "rotated grid: warp it north-up"),
-        ("EPSG:32631", Affine(10, 0, 500_000, 0, -20, 5_500_000), "10.0 by 20.0 m: warp it to square"),
+        ("EPSG:32631", Affine(10, 1, 500_000, 1, -10, 5_500_000), "rotated grid: say --warp"),
+        ("EPSG:32631", Affine(10, 0, 500_000, 0, -20, 5_500_000), "10.0 by 20.0 m: say --warp"),
         ("EPSG:4326", Affine(1e-4, 0, 73.3, 0, -1e-4, 30.5), "in degrees .*gdalwarp -t_srs EPSG:32643"),
         ("EPSG:4326", Affine(1e-4, 0, -70.0, 0, -1e-4, -30.5), "gdalwarp -t_srs EPSG:32719"),
     ],
@@ -370,6 +399,8 @@ def test_pixels_of_two_sizes_and_two_chips_of_one_place(folder: Path) -> None:
     sizes = r"c\.tif has pixels of 20 m and .*a\.tif of 10 m: .*--warp"
     with pytest.raises(SardinoError, match=sizes):
         run(folder, spec(), overwrite=True)
+    store = run(folder, spec(), overwrite=True, warp=True)
+    assert {store.tile(tile_id).transform[0] for tile_id in store.ids()} == {10.0} and len(store) == 4 + 4 + 25
     write_tif(folder / "s1" / "c.tif", decibels(2))
     with pytest.raises(SardinoError, match=r"the chips 'a' and 'c' of .* lie at the same place"):
         run(folder, spec(), overwrite=True)

@@ -1,6 +1,7 @@
 """The chips of a folder: which there are, and each one's backscatter, label and layers on one grid."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -13,7 +14,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sardino.data.rasters.doubts import Doubt, doubts_of
-from sardino.data.rasters.raster import Raster, read_square_raster
+from sardino.data.rasters.raster import Raster, read_raster, read_square_raster
+from sardino.data.rasters.warp import Kind
 from sardino.data.sources.folder.derived_labels import derived_classes
 from sardino.data.sources.folder.specification import FolderSpec, Layer
 from sardino.data.sources.seasonal_composite import in_year, seasonal_channels, seasonal_means, with_difference
@@ -41,11 +43,14 @@ class ChipFiles:
     folder: Path
     spec: FolderSpec
     name: str
+    warp: bool = False  # rasters of other grids
+    size_m: float = 0.0  # of the pixels to warp to, in metres; about the chip's own by default
 
     @cached_property
     def grid(self) -> Raster:
         """The raster whose grid every other one of the chip must share."""
-        return read_square_raster(self._files()[0][1], next(iter(self.spec.backscatter.variables.values()), ""))
+        variable, nodata = next(iter(self.spec.backscatter.variables.values()), ""), self.spec.backscatter.nodata
+        return read_square_raster(self._files()[0][1], variable, self._kind if self.warp else None, nodata, self.size_m)
 
     @cached_property
     def backscatter_db(self) -> NDArray[np.float32]:
@@ -94,7 +99,7 @@ class ChipFiles:
             return None
         if not path.exists():
             raise SardinoError(f"chip {self.name} has no label file {path}: add it, or set required = false")
-        raster = self._on_grid(path)
+        raster = self._on_grid(path, "", "classes")
         return np.where(raster.valid[0], codes_in(raster.codes, path), np.nan)
 
     def _files(self) -> list[tuple[dict[str, str], Path]]:
@@ -106,7 +111,8 @@ class ChipFiles:
         source = self.spec.backscatter
         if source.variables:
             stacks = {
-                name: self._decibels(read_square_raster(self.grid.path, v)) for name, v in source.variables.items()
+                name: self._decibels(self._read(self.grid.path, v, self._kind, source.nodata))
+                for name, v in source.variables.items()
             }
             if any(stack.shape != self.grid.stored.shape for stack in stacks.values()):
                 raise SardinoError(f"the variables of {self.grid.path} differ in size: correct the file")
@@ -132,7 +138,7 @@ class ChipFiles:
             if place not in files:
                 wanted = source.files.format(chip=self.name, band=place, time=time)
                 raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
-            raster = self._on_grid(files[place])
+            raster = self._on_grid(files[place], "", self._kind, source.nodata)
             named = zip(self._ordered(bands, raster), self._decibels(raster), strict=True)
             planes |= {source.names.get(band, band): plane for band, plane in named if band}
         return planes
@@ -155,8 +161,20 @@ class ChipFiles:
             raise SardinoError(f"{raster.path} names its bands {', '.join(raster.names)}, {remedy}")
         return [listed[wanted.index(name)] for name in names]
 
-    def _on_grid(self, path: Path, variable: str = "") -> Raster:
-        raster = read_square_raster(path, variable)
+    @property
+    def _kind(self) -> Kind:
+        """What backscatter is to the one who warps it."""
+        kinds: dict[str, Kind] = {"db": "db", "power": "values"}
+        return kinds.get(self.spec.backscatter.unit, "amplitude")
+
+    def _read(self, path: Path, variable: str, kind: Kind, nodata: Sequence[float] = ()) -> Raster:
+        """A raster where it lies, or warped to the chip's grid."""
+        if not (self.warp and self.grid.crs):
+            return read_square_raster(path, variable)
+        return read_raster(path, variable, turned=True).on(self.grid.grid, kind, nodata)
+
+    def _on_grid(self, path: Path, variable: str, kind: Kind, nodata: Sequence[float] = ()) -> Raster:
+        raster = self._read(path, variable, kind, nodata)
         self.grid.require_same_grid(raster)
         return raster
 
@@ -187,10 +205,12 @@ class ChipFiles:
 
     def _layer(self, name: str, layer: Layer) -> NDArray[Any]:
         path = self.folder / layer.files.format(chip=self.name)
+        kind: Kind = "classes" if name == "landcover_300m" else "values"
         if layer.variables:
-            planes = np.stack([_at_date(self._on_grid(path, variable), layer) for variable in layer.variables])
+            rasters = [self._on_grid(path, variable, kind, layer.nodata) for variable in layer.variables]
+            planes = np.stack([_at_date(raster, layer) for raster in rasters])
         else:
-            raster = self._on_grid(path)
+            raster = self._on_grid(path, "", kind, layer.nodata)
             if max(layer.bands) > len(raster.bands):
                 raise SardinoError(f"{path} has {len(raster.bands)} bands, the layer '{name}' asks for {layer.bands}")
             planes = raster.without(layer.nodata)[[band - 1 for band in layer.bands]]

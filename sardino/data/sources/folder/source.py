@@ -43,6 +43,7 @@ def import_folder(
     max_tiles_per_chip: int | None = None,
     progress: Progress = iter,
     overwrite: bool = False,
+    warp: bool = False,
 ) -> TileStore:
     """Cut the chips of a folder into tiles and write them as a tile store.
 
@@ -52,6 +53,8 @@ def import_folder(
     Args:
         tile_px: edge of a tile; what remains at a chip's right and lower edge is left out.
         bands, direction_deg: of the geographic bands, see `band_index`; not used where spec.split is "train".
+        warp: chips of another grid to UTM, to the size of the first one's pixels, their layers and labels to the chip's
+            grid; refused without.
         max_tiles_per_chip: take at most so many tiles of a chip, spread evenly over it.
 
     The store's metadata states the source, the kind of labels, the margin left out and all that was dropped.
@@ -65,7 +68,7 @@ def import_folder(
     labels: Counter[int] = Counter()
     margin, offset = (0, 0), 0
     for name in chip_names(folder, spec):
-        files = ChipFiles(folder, spec, name)
+        files = ChipFiles(folder, spec, name, warp, next(iter(sizes.values()), 0.0) if warp else 0.0)
         try:
             backscatter = files.backscatter_db
         except AbsentSeason as error:
@@ -110,7 +113,10 @@ def import_folder(
     if lost := splits.count(UNUSED):
         dropped.append(f"{lost} tiles overlap tiles of another split; tiles dropped")
     rows = [row for row in zip(cuts, splits, band, strict=True) if row[1] != UNUSED]
-    files_of = lru_cache(maxsize=1)(partial(ChipFiles, folder, spec))  # tiles come chip by chip
+    size_m = next(iter(sizes.values()), 0.0) if warp else 0.0
+    files_of = lru_cache(maxsize=1)(
+        partial(ChipFiles, folder, spec, warp=warp, size_m=size_m)
+    )  # tiles come chip by chip
 
     def chip(number: int) -> Chip:
         part, files = rows[number][0].part, files_of(rows[number][0].chip)
