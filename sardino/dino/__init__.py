@@ -1,1 +1,1 @@
-"""DINO: self-distillation of a Vision Transformer without labels."""
+"""A Vision Transformer that learns without labels: by DINO, and by masked modelling."""

@@ -111,7 +111,8 @@ def test_the_paper_profile_holds_the_papers_values():
 
 def test_an_architecture_may_see_texture(tmp_path):
     assert not Profile.load("smoke").architecture("europe").texture
-    assert Profile.load(changed(tmp_path, "patch = 8 }", "patch = 8, texture = true }")).architecture("europe").texture
+    textured = changed(tmp_path, "heads = 3, patch = 8 }", "heads = 3, patch = 8, texture = true }")
+    assert Profile.load(textured).architecture("europe").texture
 
 
 @pytest.mark.parametrize("name", ["laptop", "real"])
