@@ -77,7 +77,7 @@ class LabelRasters:
         index = np.where(inside, self.legend.encode(codes), IGNORE).astype(np.uint8)
         if foreign := np.unique(codes[inside & (index == IGNORE)]).tolist():
             codes_are = f"the codes {', '.join(map(str, foreign[:8]))}, which are no class of '{self.legend.name}'"
-            raise SardinoError(f"{file} holds {codes_are}: name another legend, or what they are with --nodata")
+            raise SardinoError(f"{file} holds {codes_are}: say with --nodata which of them mean no label")
         return index
 
 

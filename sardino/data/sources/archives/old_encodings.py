@@ -50,7 +50,7 @@ def recognise(values: NDArray[Any], dataset: str) -> str:
         low, high = int(counts.min()), int(counts.max())
         if low >= LOWEST_DB and high <= HIGHEST_DB and (low < 0 or high == 0):
             return "whole-db"
-        remedy = "import amplitude or scaled decibels with a spec that states the unit (`sardino import-folder`)"
+        remedy = "import amplitude or scaled decibels with a spec that states the unit (`sardino import`)"
         raise SardinoError(f"{named} holds integers from {low} to {high}, no whole decibels: {remedy}")
     if kind == "f":
         seen = values[np.isfinite(values)]
