@@ -37,7 +37,7 @@ class Packing:
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where stored numbers are none of the missing ones, and finite."""
-        valid = np.isfinite(stored) if stored.dtype.kind == "f" else np.ones(stored.shape, bool)
+        valid: NDArray[np.bool_] = np.isfinite(stored)
         with np.errstate(over="ignore"):  # a nodata beyond the range of the type is infinite there
             for value in self.missing:
                 if stored.dtype.kind == "f":
@@ -51,13 +51,16 @@ class Packing:
         return valid
 
     def values(self, stored: NDArray[Any], valid: NDArray[np.bool_]) -> NDArray[Any]:
-        """What stored numbers mean, float32 (float64 of wider types), NaN where they are missing or overflow."""
+        """What stored numbers mean, float32 (float64 of wider types), NaN where they are missing or overflow.
+
+        The array given may be the one returned: floats are not copied where they need not be.
+        """
         exact = stored.dtype.itemsize < 4 or stored.dtype == np.float32
-        values = stored.astype(np.float32 if exact else np.float64, copy=self.scaled or not valid.all())
+        values = stored.astype(np.float32 if exact else np.float64, copy=not stored.flags.writeable)
         if self.scaled:
-            scale, offset = np.array([self.scale, self.offset], values.dtype)
-            values = values * scale + offset
-        values[~valid] = np.nan
+            np.multiply(values, self.scale, out=values)
+            np.add(values, self.offset, out=values)
+        np.copyto(values, np.nan, where=~valid)
         return values
 
 

@@ -53,7 +53,9 @@ class Raster:
     def values(self) -> NDArray[np.float32]:
         """(C, H, W) float32 as the file means them, NaN where missing."""
         planes = zip(self.bands, self.stored, self.valid, strict=True)
-        return np.stack([band.packing.values(stored, valid) for band, stored, valid in planes]).astype(np.float32)
+        return np.stack([band.packing.values(stored.copy(), valid) for band, stored, valid in planes]).astype(
+            np.float32
+        )
 
     @property
     def codes(self) -> NDArray[Any]:

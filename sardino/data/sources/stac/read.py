@@ -138,7 +138,7 @@ class _CheckedReader(RioReader):
                 part, read = super(_CheckedReader, self).read(cfg, dst_geobox, **options)
                 if packing.scaled:
                     valid = np.isfinite(read) & (read != cfg.fill_value)
-                    np.copyto(read, packing.values(read, valid), where=valid)
+                    np.copyto(read, packing.values(read.copy(), valid), where=valid)
                 return part, read
             except RasterioError as error:
                 _forget(link)
