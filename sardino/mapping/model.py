@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from timm.models.vision_transformer import VisionTransformer
 
+from sardino.data.places.utm import nominal_m
 from sardino.data.rasters.doubts import Doubt, doubts_of, sampled
 from sardino.data.rasters.metric_grid import Read, metric_grid
 from sardino.data.rasters.place import pixel_size_m
@@ -224,7 +225,7 @@ def _on_model_grid(scene: Scene, model: MapModel, kind: Kind | None) -> Scene:
         return scene.on(grid, kind)
     fault = "is placed by ground control points alone" if own.gcps else "lies on a rotated grid"
     if own.straight:
-        size = f"has pixels of {width:.3g} x {height:.3g} m on the ground"
+        size = f"has pixels of {nominal_m(width)} by {nominal_m(height)} on the ground"
         fault = f"{size}, and the model was trained on {gsd:g} m"
     method = "average" if gsd and max(width, height) < gsd else "bilinear"
     target, step = grid.crs if len(grid.crs) < 20 else "the CRS it has", f"{grid.transform[0]:.3g}"

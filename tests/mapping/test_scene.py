@@ -175,12 +175,12 @@ REFUSED = {
     "unknown unit": ({"tags": {"unit": "counts"}}, r"is in 'counts': say --unit db"),
     "coarse": (
         {"transform": Affine(20, 0, 5e5, 0, -20, 5.5e6)},
-        r"20 x 20 m .* trained on 10 m.*gdalwarp -t_srs EPSG:32631 -tr 10 10 -r bilinear",
+        r"20 m by 20 m .* trained on 10 m.*gdalwarp -t_srs EPSG:32631 -tr 10 10 -r bilinear",
     ),
     "fine": ({"transform": Affine(5, 0, 5e5, 0, -5, 5.5e6)}, r"not as decibels.*-tr 10 10 -r average"),
     "degrees": (
         {"crs": "EPSG:4326", "transform": Affine(1e-4, 0, 3, 0, -1e-4, 50)},
-        r"7\.\d+ x 11\.\d+ m.*-t_srs EPSG:32631 -tr 10 10",
+        r"7\.\d+ m by 11\.\d+ m.*-t_srs EPSG:32631 -tr 10 10",
     ),
 }
 

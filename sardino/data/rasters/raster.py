@@ -13,6 +13,7 @@ from pyproj import CRS
 from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, array_bounds
 
+from sardino.data.places.utm import nominal_m
 from sardino.data.rasters.metric_grid import metric_grid, round_size
 from sardino.data.rasters.open import open_pixels
 from sardino.data.rasters.packing import Packing
@@ -137,7 +138,7 @@ def read_square_raster(
     elif CRS(raster.crs).is_geographic:
         fault = f"is in degrees ({raster.crs})"
     elif not math.isclose(width, height, rel_tol=0.02):
-        fault = f"has pixels of {width:.1f} by {height:.1f} m"
+        fault = f"has pixels of {nominal_m(width)} by {nominal_m(height)}"
     elif size_m and not math.isclose(width, size_m, rel_tol=0.02):
         fault = f"has pixels of {width:.1f} m"
     if not fault:
