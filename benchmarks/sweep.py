@@ -23,7 +23,7 @@ from row import Row, write_benchmark
 
 from sardino.errors import SardinoError
 from sardino.reporting.record import TRAININGS, read_record
-from sardino.study.plan import DEPENDENCIES
+from sardino.study.kept import DEPENDENCIES
 
 ROOT = Path(__file__).parents[1]
 PARTS = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")

@@ -22,6 +22,10 @@ class SardinoError(Exception):
     exit_code = 2
 
 
+class Paused(SardinoError):
+    """Stopped at a checkpoint, because no more time was given."""
+
+
 class RunFailed(Exception):
     """Something that a command started failed on its own."""
 

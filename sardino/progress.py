@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
+from sardino.errors import Paused
 from sardino.files import write_json
 
 Item = TypeVar("Item")
@@ -37,6 +38,12 @@ def track(items: Iterable[Item], total: int, label: str, *, done: int = 0, image
 def write_beat(path: Path, label: str, done: int, total: int) -> None:
     """State of a run for those who watch it, replaced as a whole so that no reader sees half of it."""
     write_json({"label": label, "done": done, "total": total}, path)
+
+
+def stop_in_time() -> None:
+    """Raise Paused at a checkpoint where it is later than the environment variable SARDINO_UNTIL says (time.time())."""
+    if time.time() > float(os.environ.get("SARDINO_UNTIL", "inf")):
+        raise Paused("the time that was given is over: the same command goes on from here")
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,7 @@ from dataclasses import astuple
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import NonNegativeInt
+from pydantic import NonNegativeInt, PositiveFloat
 from typer import Argument, Exit, Option, echo
 
 from sardino.cli.flags import Texts, assignment, show_table, with_options
@@ -30,6 +30,7 @@ def reproduce(
     cores: Annotated[Count | None, "CPU cores; all by default, one run on each."] = None,
     only: Annotated[Texts, "A run's name (see plan); with all it needs."] = None,
     retries: Annotated[NonNegativeInt, "How often a failed run is tried again."] = 1,
+    until: Annotated[PositiveFloat | None, "Minutes after which runs stop, each at its next checkpoint."] = None,
     slurm: Annotated[bool, "Each run is a job of this SLURM cluster."] = False,
     kubernetes: Annotated[Path | None, "Runs are Kubernetes jobs, as this folder of `sardino kubernetes` says."] = None,
     **jobs: Any,
@@ -45,7 +46,7 @@ def reproduce(
     cluster: Cluster | None = Slurm(**jobs) if slurm else None
     if kubernetes and not slurm:
         cluster = Kubernetes(folder=kubernetes, device=jobs["device"], hours=jobs["hours"])
-    raise Exit(run_all(profile, data, cores, only or (), retries=retries, cluster=cluster))
+    raise Exit(run_all(profile, data, cores, only or (), retries=retries, until=until, cluster=cluster))
 
 
 def kubernetes(folder: Annotated[Path, "Where to; nothing there is overwritten."]) -> None:

@@ -22,6 +22,7 @@ from sardino.dino.step import Learner, Seen
 from sardino.dino.vit import build_vit
 from sardino.errors import SardinoError
 from sardino.files import whole, write_text
+from sardino.progress import stop_in_time
 
 LOG = "log.jsonl"
 Probe = Callable[[VisionTransformer], dict[str, float]]  # judges a frozen backbone: {"knn": mIoU, "linear": mIoU}
@@ -136,6 +137,8 @@ class Session:
         if self.parallel.first:
             snapshot.prune(self.snapshots, self.run.keep, self.history.best_probe())
         self.parallel.wait()
+        if self.step < self.run.steps:
+            stop_in_time()
 
     def lost(self, step: int, inputs: Tensor, ids: list[str], rates: Rates) -> SardinoError:
         """Keep the batch that broke the run; the error to raise."""

@@ -2,6 +2,7 @@
 
 ENCODINGS = ("attention", "tokens")  # column groups of Table 1
 UNETS = ("unet", "unet_attention")  # column groups of Table 2: U-Nets on backscatter, alone or with attention maps
+HYBRID = "hybrid"  # and, where a profile has it, with the tokens of one of its arms, at the U-Net's lowest level
 INITIALISATIONS = ("scratch", "frozen", "unfrozen")  # rows of Tables 1 and 2
 
 

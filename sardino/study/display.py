@@ -1,6 +1,7 @@
 """The display of a reproduction: which runs are under way, how far they are, and the time left."""
 
 import json
+import math
 import shutil
 import sys
 import time
@@ -9,7 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
+from sardino.files import files_in
 from sardino.progress import duration
+from sardino.study.kept import ROWS, cells_folder
 from sardino.study.plan import Run
 from sardino.study.workspace import Workspace
 
@@ -26,6 +29,7 @@ class Progress:
     expected_s: Mapping[str, float] = field(default_factory=dict)  # by name, on the profile's hardware
     out: TextIO = field(default_factory=lambda: sys.stdout)  # a terminal gets a block drawn anew, else plain lines
     started: float = field(default_factory=time.time)
+    until: float = math.inf  # when no more time is given, in the units of `started`: what began then stops, unfinished
     _told: dict[str, str] = field(default_factory=dict, init=False)
     _began: dict[str, float] = field(default_factory=dict, init=False)
     _drawn: int = field(default=0, init=False)
@@ -36,14 +40,15 @@ class Progress:
     def state(self, run: Run) -> str:
         """Of a run: running, done, same (nothing that it depends on changed, it kept its record), FAILED or waiting.
 
-        It failed where it left a message, or began and is gone without a record.
+        It failed where it left a message, or began and is gone without a record; out of time, it waits for the next.
         """
         space = self.workspace
         if self._fresh(space.progress(run.name)):
             return "running"
         if self._fresh(space.record(run.name)):
             return "done" if self._fresh(space.notebook(run.name)) else "same"
-        return "FAILED" if self._fresh(self._message(run)) or run.name in self._began else "waiting"
+        gone = run.name in self._began and time.time() < self.until
+        return "FAILED" if self._fresh(self._message(run)) or gone else "waiting"
 
     def of(self, *states: str) -> list[Run]:
         """Runs in one of these states."""
@@ -108,9 +113,15 @@ class Progress:
         return f"{run.name}{step} ({duration(time.time() - self._began.get(run.name, time.time()))})"
 
     def _share(self, run: Run) -> float:
-        """Done share of a run, 0 before its first heartbeat."""
+        """Done share of a run, 0 before its first heartbeat; of a row by the steps of its cells."""
         _, done, total = self._heartbeat(run)
-        return min(0.95, done / total) if total else 0.0
+        share = min(0.95, done / total) if total else 0.0
+        if run.kind not in ROWS:
+            return share
+        profile = self.workspace.profile
+        steps = [f**profile.finetuning.growth for f in profile.fractions for _ in profile.repetitions(f)]
+        finished = len(files_in(cells_folder(self.workspace, run), "cell_*.npz"))
+        return (sum(steps[:finished]) + share * sum(steps[finished : finished + 1])) / sum(steps)
 
     def _heartbeat(self, run: Run) -> tuple[str, int, int]:
         try:

@@ -12,10 +12,11 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from sardino.errors import RunFailed, SardinoError
+from sardino.errors import Paused, RunFailed, SardinoError
 from sardino.files import write_text
-from sardino.progress import write_beat
-from sardino.study.plan import Run, bring_back, dependencies, set_aside
+from sardino.progress import stop_in_time, write_beat
+from sardino.study.kept import ROWS, begin_cells, bring_back, set_aside
+from sardino.study.plan import Run, dependencies
 from sardino.study.report import publish_report
 from sardino.study.workspace import Workspace
 
@@ -74,15 +75,20 @@ def run_planned(
     try:
         if if_stale and known and bring_back(workspace, run, known):
             return False
+        stop_in_time()
         source = workspace.root / "notebooks" / f"{run.notebook}.py"
         parameters = {**workspace.given, **run.parameters, **(extra or {})}
         environment = {"SARDINO_PROGRESS": str(beat)}
+        if known and run.kind in ROWS:
+            environment |= begin_cells(workspace, run, known)
         run_notebook(workspace, source, run.name, parameters, workspace.record(run.name), threads, environment)
         if run.kind == "report":
             publish_report(workspace)
         if known:
             set_aside(workspace, run, known)
         return True
+    except Paused:
+        raise
     except SardinoError as error:
         write_text(f"{error}\n", failed.with_suffix(".txt"))
         raise
@@ -143,6 +149,8 @@ def run_notebook(
         try:
             papermill.execute_notebook(str(draft), str(executed), parameters, **options)
         except PapermillExecutionError as fault:
+            if fault.ename == Paused.__name__:
+                raise Paused(fault.evalue) from None
             error = _error_of(fault, failed)
         except DeadKernelError:
             error = NotebookError(f"{source.name}: the kernel died, most likely for want of memory", failed)

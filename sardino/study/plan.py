@@ -6,7 +6,6 @@ All that a run's result depends on is compared by content, so that only what mus
 import ast
 import hashlib
 import json
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,13 +15,11 @@ from typing import Any
 
 import sardino
 from sardino.errors import SardinoError
-from sardino.files import write_text
 from sardino.reporting.record import TRAININGS, read_record, read_records, substance
-from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, UNETS, baseline_rows, pretraining_run, row_kind, row_run
+from sardino.reporting.rows import INITIALISATIONS, UNETS, baseline_rows, pretraining_run, row_kind, row_run
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
-DEPENDENCIES = "dependencies.json"  # beside what a run made, once all of it is set aside
 DATA = (".csv", ".toml")  # files that a module may read from its own folder or a folder in it
 
 
@@ -54,7 +51,10 @@ def plan(profile: Profile) -> list[Run]:
             name = pretraining_run(profile.pretrained(arm, seed))
             runs.append(Run(name, "02_pretraining", "pretrain", parameters, ("data",)))
     first = profile.arms[0]
-    rows = [(arm, encoding, start) for arm in profile.arms for encoding in ENCODINGS for start in INITIALISATIONS]
+    encodings: list[tuple[str, str]] = [
+        (arm, encoding) for arm in profile.arms for encoding in profile.arm(arm).encodings
+    ]
+    rows = [(arm, encoding, start) for arm, encoding in encodings for start in INITIALISATIONS]
     rows += [(first, encoding, start) for encoding in UNETS for start in baseline_rows(encoding)]
     for arm, encoding, start in rows:
         # A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds.
@@ -100,7 +100,10 @@ def planned_records(space: Workspace, *kinds: str) -> list[dict[str, Any]]:
 def settings(profile: Profile, run: Run) -> dict[str, Any]:
     """The part of the profile a run's result depends on: another part may change without a rerun."""
     # Neither prose nor what is cached where changes a result.
-    silent = dict.fromkeys(("title", "hardware", "expected_minutes", "threads", "autopsy"), True)
+    silent: dict[str, Any] = dict.fromkeys(
+        ("title", "hardware", "expected_minutes", "threads", "autopsy", "keep"), True
+    )
+    silent["pretraining"] = {"__all__": {"encodings"}}  # which runs there are, and of none what it does
     caches = {"data": {"cache", "loader_workers"}, "finetuning": {"feature_cache_gb"}}
     content = profile.model_dump(exclude={**silent, **caches})
     if run.kind == "realism":
@@ -116,6 +119,10 @@ def settings(profile: Profile, run: Run) -> dict[str, Any]:
         arm, seed = run.parameters["arm"], run.parameters.get("seed", profile.seeds[0])
         shape, own = profile.architecture(arm).to_dict(), content["pretraining"][arm]
         return {**shared, "seeds": [seed], "architecture": shape, "pretraining": own}
+    if run.kind in ("finetune", "baseline", "floors"):  # another arm may come later
+        arms = {profile.arms[0], run.parameters.get("regions", profile.arms[0])}
+        shapes = {arm: profile.architecture(arm).to_dict() for arm in sorted(arms)}
+        return {**content, "architectures": shapes, "pretraining": {a: content["pretraining"][a] for a in sorted(arms)}}
     return content
 
 
@@ -156,40 +163,6 @@ def code_files(workspace: Workspace, run: Run) -> list[Path]:
     return [*files, lock] if lock.is_file() else files
 
 
-def set_aside(workspace: Workspace, run: Run, known: dict[str, str]) -> None:
-    """Copy a finished run's record and notebook to where they stay, with the dependencies they were made from.
-
-    Snakemake deletes both before it executes the run again; where it turns out that nothing the run depends on has
-    changed, `bring_back` brings them back.
-    """
-    folder = _aside(workspace, run)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / DEPENDENCIES).unlink(missing_ok=True)
-    for path in (workspace.record(run.name), workspace.notebook(run.name)):
-        shutil.copy2(path, folder / path.name)
-    write_text(json.dumps(known), folder / DEPENDENCIES)
-
-
-def is_set_aside(workspace: Workspace, run: Run) -> bool:
-    """Whether it is known from what a run's record was made."""
-    return (_aside(workspace, run) / DEPENDENCIES).is_file()
-
-
-def bring_back(workspace: Workspace, run: Run, known: dict[str, str]) -> bool:
-    """Bring back what a run made from the very same dependencies; False if there is none."""
-    folder, record, notebook = _aside(workspace, run), workspace.record(run.name), workspace.notebook(run.name)
-    try:
-        if json.loads((folder / DEPENDENCIES).read_text(encoding="utf-8")) != known:
-            return False
-    except (OSError, ValueError):
-        return False
-    # The notebook keeps its date and tells when it was executed; the record is new to Snakemake.
-    notebook.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(folder / notebook.name, notebook)
-    write_text((folder / record.name).read_text(encoding="utf-8"), record)
-    return True
-
-
 def imported_files(source: Path, package: Path) -> list[Path]:
     """All files of a package that a module or a py:percent notebook imports, directly or not, itself left out; sorted.
 
@@ -219,10 +192,6 @@ def hash_of_published(workspace: Workspace) -> str:
     places = [(results, "*.md"), (results, "*.csv"), (results / "runs", "*.json"), (workspace.figures, "*.png")]
     shown = [path for folder, pattern in places for path in sorted(folder.glob(pattern))]
     return _hash_of((path, path.read_bytes()) for path in shown if not path.name.startswith("."))
-
-
-def _aside(workspace: Workspace, run: Run) -> Path:
-    return workspace.build / "kept" / run.name
 
 
 def _hash_of(files: Iterable[tuple[Path, bytes]]) -> str:

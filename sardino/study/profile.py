@@ -71,6 +71,8 @@ class Pretraining(Training):
     overrides: dict[str, float | int | bool | list[float]] = Field(default_factory=dict)  # fields of the recipe
     store: str = "store"
     finetune: bool = True
+    # Rows that are fine-tuned from it: column groups of Table 1, and of Table 2 the U-Net that sees its tokens.
+    encodings: list[Literal["attention", "tokens", "hybrid"]] = Field(["attention", "tokens"], min_length=1)
     network: Network = "student"  # used afterwards, as in the paper (section 2); DINO takes the teacher
 
 
@@ -109,6 +111,7 @@ class Profile(Options):
     fractions: Annotated[list[Percent], Field(min_length=1)]  # percent of the training tiles whose labels are used
     draws: list[Count] = Field(default_factory=list)  # of the labelled tiles: for each fraction, or one for all
     examples: Count  # tiles shown in figures
+    keep: bool = False  # what takes hours is kept in results/<profile>/kept/, for machines that begin bare
     threads: Count = 1  # CPU threads of one run; as many runs go side by side as the cores allow
     data: DataSource
     architectures: dict[str, Annotated[ViTSize, WrapValidator(_told_with_its_place)]]
@@ -158,6 +161,10 @@ class Profile(Options):
                 raise ValueError(f"pretraining.{arm}: {error}") from None
         if not self.arms:
             raise ValueError("pretraining: needs at least one arm that is fine-tuned")
+        if len(hybrid := [arm for arm in self.arms if "hybrid" in self.arm(arm).encodings]) > 1:
+            raise ValueError(
+                f"pretraining: encoding hybrid has one row group in Table 2, not one of {' and '.join(hybrid)}"
+            )
         return self
 
     @property

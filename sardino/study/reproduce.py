@@ -1,6 +1,7 @@
 """The reproduction: Snakemake executes what is stale of a profile's plan, one display tells about it."""
 
 import fcntl
+import math
 import os
 import re
 import shutil
@@ -22,7 +23,8 @@ from sardino.reporting.record import read_record
 from sardino.study.cluster import Cluster
 from sardino.study.display import Progress
 from sardino.study.extras import require
-from sardino.study.plan import Run, code_files, is_set_aside, plan, select
+from sardino.study.kept import changed_runs, is_set_aside
+from sardino.study.plan import Run, code_files, own_dependencies, plan, select
 from sardino.study.verify import in_a_line, verify
 from sardino.study.workspace import Workspace
 
@@ -40,6 +42,7 @@ def reproduce(
     root: Path | None = None,
     *,
     retries: int = 1,
+    until: float | None = None,
     cluster: Cluster | None = None,
 ) -> int:
     """Bring all results of a profile up to date; what is up to date already is not run again.
@@ -49,11 +52,15 @@ def reproduce(
         cores: CPU cores to use; all by default.
         only: run names; they and what they need are enough.
         retries: how often a failed run is tried again, unless the fault is the input's.
+        until: minutes after which no run begins and those under way stop at their next checkpoint; None for no end.
         cluster: where each run is a job; None for this machine.
 
     Returns the exit code: 0 if everything is up to date, 1 if a run failed, 130 if stopped.
     """
     started = time.time()
+    deadline = math.inf if until is None else started + 60 * until
+    if cluster and until:
+        raise SardinoError("--until stops runs of this machine: jobs of a cluster have a time of their own, --hours")
     require("study")
     workspace = Workspace.open(profile, data, root)
     if workspace.profile.data.source != "world":
@@ -68,6 +75,8 @@ def reproduce(
     where = cluster.arguments(workspace) if cluster else [*HERE, "--cores", str(cores)]
     asked = cluster.resources(workspace, wanted) if cluster else {}
     given = {**workspace.given, "root": str(workspace.root), "only": only, "resources": asked}
+    if workspace.profile.keep and (changed := changed_runs(workspace, wanted, own_dependencies)):
+        print(f"what is kept of these runs was made from something else, they run anew: {', '.join(changed)}")
     with _alone(workspace) as lock:
         for run in wanted:
             if not is_set_aside(workspace, run):
@@ -77,12 +86,18 @@ def reproduce(
             cluster.cancel(workspace)  # the jobs of a sweep that was killed
         try:
             with _stoppable():
-                code, progress, peak_mb = _execute(workspace, wanted, ["--retries", str(retries), *where], given, lock)
+                where = ["--retries", str(retries), *where]
+                code, progress, peak_mb = _execute(workspace, wanted, where, given, lock, deadline)
         except KeyboardInterrupt:
             if cluster:
                 cluster.cancel(workspace)
             print("stopped; the same command goes on where this one ended", file=sys.stderr)
             return 130
+    if code and time.time() > deadline and not progress.of("FAILED"):
+        done = len(wanted) - len(progress.of("waiting"))
+        left = duration(progress.time_left_s())
+        print(f"no more time: {done} of {len(wanted)} runs are finished, about {left} left; the same command goes on")
+        return 130
     if code and not progress.stale:
         raise SardinoError(f"Snakemake could not start: {_last_words(log)} (all in {log})")
     if progress.stale and not code:
@@ -173,7 +188,7 @@ def _stoppable() -> Iterator[None]:
 
 
 def _execute(
-    workspace: Workspace, wanted: list[Run], where: list[str], given: dict[str, Any], lock: TextIO
+    workspace: Workspace, wanted: list[Run], where: list[str], given: dict[str, Any], lock: TextIO, deadline: float
 ) -> tuple[int, Progress, float]:
     """Run Snakemake to its end and show its progress; its exit code, and the most memory all of it held, MiB."""
     log = _log(workspace)
@@ -182,10 +197,11 @@ def _execute(
     command += ["--directory", workspace.build, "--configfile", config, *where]
     command += ["--keep-going", "--rerun-incomplete", "--rerun-triggers", "mtime", "input", "params", "--nocolor"]
     command += ["--runtime-source-cache-path", workspace.build / ".snakemake" / "sources"]
-    progress, peak_mb = Progress(workspace), 0.0
+    progress, peak_mb, stopping = Progress(workspace, until=deadline), 0.0, False
     with log.open("w", encoding="utf-8") as out:
         # Its own session: Ctrl-C reaches us, and we stop it in order.
         own: dict[str, Any] = {"start_new_session": True, "pass_fds": [lock.fileno()]}
+        own["env"] = os.environ | {"SARDINO_UNTIL": str(deadline)}
         snakemake = subprocess.Popen(command, cwd=workspace.root, stdout=out, stderr=subprocess.STDOUT, **own)
         _note(lock, os.getpid(), snakemake.pid)
         try:
@@ -194,6 +210,9 @@ def _execute(
                     snakemake.wait(POLL_S)
                 if not progress.stale and (stale := _stale_runs(log, wanted)):
                     progress.stale, progress.expected_s = stale, _expected_s(workspace)
+                if time.time() > deadline and not stopping:
+                    stopping = True
+                    snakemake.terminate()  # it begins no other run and waits for those under way
                 progress.update()
                 peak_mb = max(peak_mb, memory_mb(snakemake.pid))
         except BaseException:

@@ -3,10 +3,12 @@
 Arms differ in what the row names and in nothing else.
 """
 
+import json
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -32,11 +34,12 @@ from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
 from sardino.segmentation.settings import Settings
+from sardino.study.kept import once
 from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.run import OpenRun, open_run
 from sardino.study.workspace import Workspace
 from sardino.weights.card import SegmenterCard
-from sardino.weights.save import load_backbone, save_segmenter
+from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, save_segmenter
 
 TRAINING = ("initialisation", "fraction", "draw", "seed", "steps", "lr", "backbone_lr")
 MEASURED = {
@@ -239,10 +242,8 @@ def choose_rate(experiment: Experiment) -> RateSearch:
     trial = profile.finetuning.shortened(profile.finetuning.grid_share)
     scores: dict[float, float | None] = {}
     for rate in profile.finetuning.lr_grid:
-        try:
-            scores[rate] = _train(experiment, fraction, 0, seed, trial.scaled(rate))[1].validation_miou
-        except Diverged:
-            scores[rate] = None
+        score = float(once(f"rate_{rate:g}", partial(_try, experiment, fraction, seed, trial.scaled(rate)))["val_miou"])
+        scores[rate] = None if math.isnan(score) else score
     kept = {rate: score for rate, score in scores.items() if score is not None}
     if not kept:
         raise SardinoError("fine-tuning diverged with every rate of finetuning.lr_grid: give smaller ones")
@@ -259,10 +260,35 @@ def train_cell(
         seed: of the training's chance, and of the pre-training it starts from.
         lr: the decoder's peak learning rate, as `choose_rate` found it.
         folder: where the network is kept; by default the row's, for all its labels, the first draw and the first seed.
+
+    In a row that goes on where it was stopped, a cell that was finished is not trained again.
     """
-    started = time.monotonic()
     profile = experiment.space.profile
-    settings = profile.finetuning.scaled(lr)
+    if folder is None and (fraction, draw, seed) == (max(profile.fractions), 0, profile.seeds[0]):
+        run = row_run(experiment.encoding, experiment.initialisation, experiment.arm)
+        folder = experiment.space.segmenter(run)
+    made = once(
+        f"cell_{fraction:g}_{draw}_{seed}",
+        partial(_train_cell, experiment, fraction, draw, seed, lr, folder),
+        folder and folder / SEGMENTER_WEIGHTS,
+    )
+    return Cell(json.loads(made["row"].item()), made["confusions"], made["examples"], made["losses"].tolist())
+
+
+def _try(experiment: Experiment, fraction: float, seed: int, settings: Settings) -> dict[str, float]:
+    """Validation mIoU of a short training; nan where it diverged."""
+    try:
+        return {"val_miou": _train(experiment, fraction, 0, seed, settings)[1].validation_miou}
+    except Diverged:
+        return {"val_miou": math.nan}
+
+
+def _train_cell(
+    experiment: Experiment, fraction: float, draw: int, seed: int, lr: float, folder: Path | None
+) -> dict[str, Any]:
+    """What a Cell holds, its row as JSON."""
+    started = time.monotonic()
+    settings = experiment.space.profile.finetuning.scaled(lr)
     rate_of = {"scratch": settings.backbone_lr, "unfrozen": settings.pretrained_lr}
     model, result = _train(experiment, fraction, draw, seed, settings)
     test = experiment.tiles(model, experiment.test_ids, seed)
@@ -284,12 +310,10 @@ def train_cell(
         **{"parameters": parameter_count(model), "decoder_parameters": parameter_count(model.decoder)},
         **{"confusion_key": f"confusion_{fraction:g}_{draw}_{seed}", "wall_s": time.monotonic() - started},
     }
-    if folder is None and (fraction, draw, seed) == (max(profile.fractions), 0, profile.seeds[0]):
-        run = row_run(experiment.encoding, experiment.initialisation, experiment.arm)
-        folder = experiment.space.segmenter(run)
     if folder is not None:
         save_segmenter(folder, model, _card(experiment, row))
-    return Cell(row, confusions, predict(model, examples, experiment.device, settings.precision), result.losses)
+    shown = predict(model, examples, experiment.device, settings.precision)
+    return {"row": json.dumps(row), "confusions": confusions, "examples": shown, "losses": result.losses}
 
 
 def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: Sequence[Cell]) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Scores, differences and factors follow from the stored matrices; planted arms get their planted worth."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import accuracy, miou_batches
 from sardino.reporting.figures.curves import draw_label_efficiency
+from sardino.reporting.tables import render
 from sardino.reporting.tables.cells import read_cells
 from sardino.reporting.tables.metrics import (
     COLUMNS,
@@ -18,6 +20,7 @@ from sardino.reporting.tables.metrics import (
     render_efficiency,
 )
 from sardino.reporting.tables.paper import CellKey
+from sardino.reporting.tables.tables import table1, table2
 
 CLASSES = ["Tree cover", "Snow and ice", "Moss / lichen", "Built-up"]
 TITLES = {"europe": "Europe", "all": "Europe, CONUS, China"}
@@ -65,6 +68,31 @@ def test_differences_have_the_planted_signs_and_the_papers_beside(cells) -> None
     assert (groups["tokens - attention maps"]["low"] > 0).all()
     assert frame["paper_difference"].notna().all()
     np.testing.assert_allclose(frame["difference"], frame["miou"] - frame["other_miou"])
+
+
+def test_a_u_net_with_tokens_stands_in_table_2_and_beside_the_plain_one(cells) -> None:
+    """Named as U-Nets are; the arm that it comes of has no rows in Table 1."""
+    beside = [key for key in cells.confusions if key.encoding == "unet+attention"]
+    more = {replace(key, encoding="hybrid"): key for key in beside}
+    planted = replace(
+        cells,
+        confusions=cells.confusions | {key: cells.confusions[old] for key, old in more.items()},
+        told=cells.told | {key: cells.told[old] for key, old in more.items()},
+    )
+    titles = {**TITLES, "masked": "Masked"}
+    assert table1(planted, titles, FRACTIONS).equals(table1(cells, TITLES, FRACTIONS))
+    frame = table2(planted, FRACTIONS)
+    assert len(frame) == len(table2(cells, FRACTIONS)) + 9 and {key.run for key in more} == {
+        f"baseline-hybrid-{start}" for start in ("scratch", "frozen", "unfrozen")
+    }
+    for form in ("text", "markdown", "latex"):
+        assert "U-Net (SAR + tokens)" in render.table2(frame, planted, form)
+        assert "tokens)" not in render.table2(table2(cells, FRACTIONS), cells, form)
+    groups = dict(list(differences_table(planted).groupby("comparison")))
+    with_maps, with_tokens = (groups[f"U-Net with - without {what}"] for what in ("attention maps", "tokens"))
+    assert list(with_maps["difference"]) == list(with_tokens["difference"])
+    assert "U-Net (SAR + tokens)" in render_efficiency(efficiency_table(planted), planted)
+    assert len(draw_label_efficiency(planted, titles, FRACTIONS).axes) == 12
 
 
 def test_pre_training_is_worth_its_planted_labels(cells) -> None:

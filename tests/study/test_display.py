@@ -7,6 +7,7 @@ import time
 import pytest
 
 from sardino.study.display import Progress, duration
+from sardino.study.kept import cells_folder
 from sardino.study.plan import Run
 from sardino.study.workspace import Workspace
 
@@ -69,6 +70,28 @@ def test_time_left_shrinks_with_work_done_and_steps_taken(progress):
     assert "training 1/2" in progress._line(RUNS[2])
     space.record("a").write_text("{}")
     assert before > half > progress.time_left_s() > 0
+
+
+def test_a_row_is_as_far_as_its_finished_cells(progress):
+    folder = cells_folder(progress.workspace, RUNS[2])
+    folder.mkdir(parents=True)
+    progress.workspace.progress("b").write_text('{"label": "training", "done": 1, "total": 2}')
+    shares = [progress._share(RUNS[2])]
+    for name in ("cell_0.1_0_0", "cell_1_0_0", "cell_10_0_0"):
+        (folder / f"{name}.npz").touch()
+        shares.append(progress._share(RUNS[2]))
+    assert 0 < shares[0] < 1 / 3 and sorted(set(shares)) == shares and shares[-1] == 1
+
+
+def test_out_of_time_a_run_waits_and_has_not_failed(progress):
+    beat = progress.workspace.progress("a")
+    beat.write_text("{}")
+    progress.update()
+    beat.unlink()
+    progress.until = time.time()
+    assert progress.state(RUNS[1]) == "waiting"
+    progress.workspace.failed("a").with_suffix(".txt").write_text("it broke\n")
+    assert progress.state(RUNS[1]) == "FAILED"
 
 
 @pytest.mark.parametrize("beat", ["", "{", "[]", '{"done": 1}', '{"label": "x", "done": "?", "total": 2}'])

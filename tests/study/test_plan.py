@@ -69,6 +69,33 @@ def test_an_arm_that_is_not_finetuned_is_pretrained_only():
     assert {run.parameters["regions"] for run in runs.values() if run.kind == "finetune"} == {"los-angeles"}
 
 
+def with_hybrid(profile, **changes):
+    """The profile with one pre-training more, whose rows are those of the hybrid."""
+    arm = profile.pretraining["europe"].model_copy(update={"encodings": ["hybrid"], **changes})
+    return profile.model_copy(update={"pretraining": {**profile.pretraining, "masked": arm}})
+
+
+def test_an_arm_that_comes_later_adds_its_rows_and_leaves_those_that_are_there():
+    one = Profile.load("study")
+    before, after = ({run.name: run for run in plan(profile)} for profile in (one, with_hybrid(one)))
+    rows = {f"baseline-hybrid-{start}" for start in ("scratch", "frozen", "unfrozen")}
+    trained = {"pretrain-masked", "pretrain-masked-seed1", "pretrain-masked-seed2"}
+    assert set(after) - set(before) == rows | trained and set(before) <= set(after)
+    assert set(after["baseline-hybrid-frozen"].needs) == {"data", *trained} and rows <= set(after["tables"].needs)
+    for name, run in before.items():
+        if run.kind in ("pretrain", "finetune", "baseline", "floors"):
+            assert after[name] == run and settings(with_hybrid(one), run) == settings(one, run)
+    tuned = with_hybrid(one, steps=7)
+    assert settings(tuned, after["baseline-hybrid-frozen"]) != settings(
+        with_hybrid(one), after["baseline-hybrid-frozen"]
+    )
+
+
+def test_what_is_kept_where_changes_no_result():
+    one = Profile.load("laptop")
+    assert all(settings(one, run) == settings(one.model_copy(update={"keep": True}), run) for run in plan(one))
+
+
 def test_selection_takes_needs_along_in_order():
     runs = plan(Profile.load("smoke"))
     names = [run.name for run in select(runs, ["finetune-all-tokens-frozen"])]

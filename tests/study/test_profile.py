@@ -16,7 +16,7 @@ def changed(tmp_path, old, new, name="smoke"):
     return path
 
 
-@pytest.mark.parametrize("name", ["smoke", "laptop", "real", "paper", "paper-size", "autopsy"])
+@pytest.mark.parametrize("name", ["smoke", "laptop", "real", "paper", "paper-size", "autopsy", "study"])
 def test_built_in_profiles_load_and_state_command_hardware_and_time(name):
     profile = Profile.load(name)
     assert profile.name == name and name in known_profiles()
@@ -44,6 +44,7 @@ def test_an_unknown_name_lists_the_known_ones():
         ("seeds = [0]", "seeds = [0]\ndraws = 0", "draws"),
         ("looks = 5", 'looks = 5\nloss = "hinge"', "finetuning.loss"),
         ("looks = 5", "looks = 5\nlr_fraction = 5", "lr_fraction: 5 is not among"),
+        ('recipe = "small"', 'recipe = "small"\nencodings = ["hybrid"]', "hybrid.*not one of europe and all"),
         ("looks = 5", "looks = 7", "finetuning.looks.*multiple of 5"),
         ("lr_grid = [3e-3, 1e-2]", "lr_grid = [1e-2, 1e-2]", "lr_grid must not repeat"),
         ("lr_grid = [3e-3, 1e-2]", "lr_grid = [0, 1e-2]", "finetuning.lr_grid"),

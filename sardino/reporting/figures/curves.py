@@ -1,6 +1,7 @@
 """Curves: of a pre-training, of the trainings of one table row, of all rows' validation, and of scores over labels."""
 
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from sardino.errors import SardinoError
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 from sardino.reporting.record import provenance
-from sardino.reporting.rows import ENCODINGS, INITIALISATIONS
+from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import TITLES, CellKey, paper_arm, paper_cells
 
@@ -207,15 +208,19 @@ def draw_validation(cells: Cells, titles: Mapping[str, str], fractions: Sequence
 
 
 def _panels(cells: Cells, titles: Mapping[str, str]) -> dict[str, list[Line]]:
-    """Lines of each column by its heading; refused where a table's cells are missing."""
+    """Lines of each column by its heading, of what was run; refused where a table's cells are missing."""
     panels: dict[str, list[Line]] = {}
-    for arm, title in titles.items():
-        head, _, tail = title.partition(", ")
-        broken = f"{head},\n{tail}" if tail and len(title) > 16 else title
-        panels |= {f"{TITLES[e]}\n{broken}": [(arm, e, start) for start in INITIALISATIONS] for e in ENCODINGS}
+    there = {(key.regions, key.encoding) for key in cells.arms}
+    groups = list(product(titles, ENCODINGS))
+    for arm, encoding in [group for group in groups if group in there] or groups:
+        head, _, tail = titles[arm].partition(", ")
+        broken = f"{head},\n{tail}" if tail and len(titles[arm]) > 16 else titles[arm]
+        panels[f"{TITLES[encoding]}\n{broken}"] = [(arm, encoding, start) for start in INITIALISATIONS]
     panels["U-Net: SAR and\nattention maps"] = [("", PLAIN, "scratch"), *(("", BESIDE, s) for s in INITIALISATIONS)]
+    if ("", HYBRID) in there:
+        panels["U-Net: SAR and\ntokens"] = [("", PLAIN, "scratch"), *(("", HYBRID, s) for s in INITIALISATIONS)]
     wanted = {line[:2] for lines in panels.values() for line in lines}
-    if not wanted <= {(key.regions, key.encoding) for key in cells.arms}:
+    if not wanted <= there:
         raise SardinoError("curves of all cells need those of Tables 1 and 2: run notebook 03 for each row first")
     return panels
 

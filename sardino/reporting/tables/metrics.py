@@ -10,7 +10,7 @@ from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
 from sardino.evaluation.label_efficiency import Factor, factor, labels_needed
 from sardino.evaluation.scores import SCORES, class_iou, miou_batches
-from sardino.reporting.rows import ENCODINGS
+from sardino.reporting.rows import ENCODINGS, HYBRID
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.contrasts import gain
 from sardino.reporting.tables.paper import BASELINES, TITLES, CellKey, paper_cells
@@ -78,6 +78,8 @@ def _pairs(keys: Sequence[CellKey]) -> list[tuple[str, CellKey, CellKey]]:
         if key.encoding == beside:
             rival = replace(key, encoding=plain, initialisation="scratch")
             found.append(("U-Net with - without attention maps", key, rival))
+        if key.encoding == HYBRID:
+            found.append(("U-Net with - without tokens", key, CellKey(2, "", plain, "scratch", key.fraction)))
     order = list(dict.fromkeys(name for name, *_ in found))
     return sorted((pair for pair in found if pair[2] in set(keys)), key=lambda pair: order.index(pair[0]))
 
@@ -110,7 +112,7 @@ def _arms(keys: Iterable[CellKey]) -> list[tuple[CellKey, list[CellKey]]]:
     found = []
     for key in keys:
         encodings = [key.encoding] if key.initialisation != "scratch" else []
-        encodings += [plain] if key.encoding == beside else []
+        encodings += [plain] if key.encoding in (beside, HYBRID) else []
         for encoding in encodings:
             found.append((key, [CellKey(key.table, key.regions, encoding, "scratch", f) for f in fractions]))
     return found

@@ -13,6 +13,7 @@ BASELINES = tuple(map(written, UNETS))  # column groups of Table 2
 # Headings, after the paper's.
 TITLES = {"attention": "Attention maps", "tokens": "Tokens"}
 TITLES |= {"unet": "U-Net (only SAR)", "unet+attention": "U-Net (SAR + attention maps)"}
+TITLES["hybrid"] = "U-Net (SAR + tokens)"  # which the paper lacks
 TITLES |= {"scratch": "From scratch", "frozen": "Pre-trained, frozen", "unfrozen": "Pre-trained, not frozen"}
 # Of floors, which the paper lacks: the model, and what it is told of a pixel.
 TITLES |= {model: title.capitalize() for model, title in MODELS.items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sardino.evaluation.floors import MODELS
-from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, baseline_rows
+from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS, baseline_rows
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import BASELINES, CellKey, paper, paper_arm, paper_cells
 
@@ -24,17 +24,20 @@ Results = Mapping[str, Any]
 def table1(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) -> pd.DataFrame:
     """Attention maps against tokens (paper, Table 1): one row per arm, encoding, initialisation and fraction; floors.
 
-    `titles`: the profile's pre-training arms in order, with their headings. `fractions`: percent of labels; one that
+    `titles`: the profile's pre-training arms in order, with their headings; one that has cells of one encoding alone is
+    shown with them. `fractions`: percent of labels; one that
     the paper lacks gets no paper_miou. Raises SardinoError: a cell is missing; names its run.
     """
-    places = product(titles, ENCODINGS, INITIALISATIONS, fractions)
-    keys = [CellKey(1, arm, encoding, start, float(fraction)) for arm, encoding, start, fraction in places]
+    there = {(key.regions, key.encoding) for key in cells.arms}
+    groups = [each for each in product(titles, ENCODINGS) if each in there] or product(titles, ENCODINGS)
+    keys = [CellKey(1, *group, start, float(f)) for group in groups for start in INITIALISATIONS for f in fractions]
     return _frame(cells, keys, fractions, {**titles, "": "Floors"})
 
 
 def table2(cells: Cells, fractions: Sequence[float]) -> pd.DataFrame:
-    """U-Net with and without attention maps (paper, Table 2): 12 rows at three fractions; then the floors."""
-    rows = [(encoding, start) for encoding in BASELINES for start in baseline_rows(encoding)]
+    """U-Net with and without attention maps (paper, Table 2), and with tokens where that was run; then the floors."""
+    encodings = [*BASELINES, *([HYBRID] if any(key.encoding == HYBRID for key in cells.arms) else [])]
+    rows = [(encoding, start) for encoding in encodings for start in baseline_rows(encoding)]
     keys = [CellKey(2, "", *row, float(fraction)) for row in rows for fraction in fractions]
     return _frame(cells, keys, fractions)
 
