@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from sardino.dino.batches import TileSource, in_batches
 from sardino.dino.turns import Turned, turned_ids
 from sardino.dino.vit import head_count, patch_px
 from sardino.errors import SardinoError
-from sardino.files import sha256_of, whole
+from sardino.files import sha256_of
 from sardino.segmentation.segmenter import Segmenter
 
 ARRAYS = ("features.npy", "labels.npy")
@@ -79,9 +80,9 @@ class Features:
             except ValueError as error:
                 story = f"made anew, for {error}"
                 # Out of the way; another run may have done so, and may still read what it had opened.
-                away = done.with_name(f".{done.name}.{os.getpid()}.damaged")
+                away = Path(tempfile.mkdtemp(prefix=f"{done.name}.", suffix=".damaged", dir=folder))
                 with contextlib.suppress(OSError):
-                    os.rename(done, away)
+                    os.rename(done, away / "it")
                 shutil.rmtree(away, ignore_errors=True)
             else:
                 tell(f"{what}, {size / 1e6:.3g} MB: {story}")
@@ -149,14 +150,18 @@ def _read(folder: Path) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
 def _make(model: Segmenter, tiles: TileSource, done: Path, device: torch.device) -> None:
     """Write a cache under another name, then give it its own."""
     model.eval()
+    done.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f"{done.name}.", suffix=".partial", dir=done.parent))
     try:
-        with whole(done) as partial:
-            partial.mkdir(exist_ok=True)
-            (partial / CARD).write_text(json.dumps(_write(model, tiles, partial, device)), encoding="utf-8")
+        (partial / CARD).write_text(json.dumps(_write(model, tiles, partial, device)), encoding="utf-8")
+        if not done.exists():
+            os.rename(partial, done)
     except OSError as error:
         if not done.is_dir():  # else another run has made the same cache meanwhile
             remedy = "free disk, or set finetuning.feature_cache_gb = 0"
             raise SardinoError(f"features cannot go to {done.parent} ({error}): {remedy}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write(model: Segmenter, tiles: TileSource, folder: Path, device: torch.device) -> dict[str, str]:
