@@ -12,6 +12,7 @@ import pytest
 import torch
 from minute_world import PROFILE
 
+from sardino.errors import Paused
 from sardino.files import files_in
 from sardino.reporting.record import read_record, substance
 from sardino.study import kept
@@ -112,6 +113,16 @@ def test_a_notebook_opened_by_hand_keeps_nothing(monkeypatch):
     for _ in range(2):
         kept.once("a", lambda: made.append(1) or {"b": 1})
     assert len(made) == 2
+
+
+def test_out_of_time_a_pre_training_stops_at_a_snapshot_and_ends_with_the_same_weights(minute, monkeypatch):
+    whole = pretrain_arm(minute, "all", CPU)["weights_sha256"]
+    shutil.rmtree(minute.pretrain("all"))
+    monkeypatch.setenv("SARDINO_UNTIL", "0")
+    for _ in range(2):  # of three steps, each of which is saved
+        with pytest.raises(Paused, match="the same command goes on"):
+            pretrain_arm(minute, "all", CPU)
+    assert pretrain_arm(minute, "all", CPU)["weights_sha256"] == whole
 
 
 WEIGHTS = """
