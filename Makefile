@@ -5,7 +5,7 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3#   the interpreter that makes .venv: 3.11 or newer
-PROFILE ?= laptop#   what to run: smoke, laptop, real, paper, or a TOML file
+PROFILE ?= laptop#   what to run: smoke, laptop, study, real, paper, or a TOML file
 DATA ?=#             folder with real chips, for a profile that reads one
 CORES ?=#            processor cores to use; empty: all
 WORKERS ?= 2#        processes of the test suite

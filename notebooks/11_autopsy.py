@@ -49,8 +49,10 @@ run = open_run("autopsy", profile, data)
 # reference: whole decibels and views of one season with the first, wrapped bytes and speckle with the second. What
 # Table 3 leaves open is as in the laptop's pre-training, and nothing was chosen by a test tile.
 
-# %% tags=["nbval-check-output"]
+# %%
 space, cells = autopsy.published_or_run(run.space)
+
+# %% tags=["nbval-check-output"]
 factors = autopsy.names_of(space)
 for factor, levels in factors.items():
     print(f"{factor}: {', '.join(levels)}")

@@ -18,8 +18,8 @@ HEAD = ["run", "notebook", "arm", "encoding", "initialisation", "labels %", "see
 HEAD += ["TFLOP", "memory GB", "disk GB", "hours"]
 COMPARED = ["run", "predicted s", "took s", "took/predicted", "predicted GB", "peak GB"]
 
-Profile = Annotated[str, Argument(help="A profile's name (smoke, laptop, real, paper) or .toml file.")]
-ProfileOption = Annotated[str, "What to run: smoke, laptop, real, paper, or a .toml file."]
+Profile = Annotated[str, Argument(help="A profile's name (smoke, laptop, study, real, paper) or .toml file.")]
+ProfileOption = Annotated[str, "What to run: smoke, laptop, study, real, paper, or a .toml file."]
 Data = Annotated[str, "Folder of real chips; only the real profile needs one."]
 
 
