@@ -306,7 +306,7 @@ def test_a_damaged_file_is_read_or_told_in_one_sentence(tmp_path: Path, sound: P
 def test_odd_attributes_are_read_or_told_in_one_sentence(tmp_path: Path) -> None:
     rng, refused = np.random.default_rng(8), 0
     numbers = np.arange(ROWS * COLUMNS, dtype=np.int16).reshape(SHAPE)
-    for number in range(150):
+    for number in range(185):
         y, x = TOP - STEP * np.arange(ROWS), LEFT + STEP * np.arange(COLUMNS)
         data = (
             xr.Dataset({"v": (("y", "x"), numbers)}, {"y": y, "x": x}).rio.write_crs(UTM).rio.write_coordinate_system()
