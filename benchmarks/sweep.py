@@ -82,7 +82,7 @@ class Sweep:
     def done(self) -> dict[str, bytes]:
         """Records of the runs that ended: with their notebook, and the dependencies that they were made from."""
         kept = (self.root / "build" / self.profile / "kept").glob(f"*/{DEPENDENCIES}")
-        return {path.parent.name: (path.parent / f"{path.parent.name}.json").read_bytes() for path in kept}
+        return {path.parent.name: (path.parent / "runs" / f"{path.parent.name}.json").read_bytes() for path in kept}
 
     def unreadable(self) -> int:
         """Records that are not whole."""
