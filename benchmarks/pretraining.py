@@ -8,7 +8,7 @@ ViT with unfused attention, a forward per view, lightly's DINOProjectionHead, DI
 see the same tiles (12 channels, 2 global and 4 local crops, K = 1024), on the same number of threads, each in its own
 process; steps of the two take turns, and medians are reported. On a CPU our training asks the C library to keep freed
 memory (sardino.dino.runtime), which a plain script does not; a second peer that does is shown beside. Where the
-CPU multiplies bfloat16 in hardware our training does so by default, as it does on a GPU; the step in float32, which a
+CPU is faster with bfloat16 our training does so by default, as it does on a GPU; the step in float32, which a
 plain script takes on a CPU, is shown too.
 
 The limit is the matrix rate of the machine in the same precision, measured between the steps: the best of several
