@@ -1,4 +1,4 @@
-"""Attention maps of the last block: one query's row and fused attention elsewhere, against full matrices everywhere.
+"""Attention maps of the last block: one query's row, and elsewhere no whole matrix, against full matrices everywhere.
 
     python benchmarks/attention.py
 
@@ -24,6 +24,7 @@ import numpy as np
 import psutil
 import torch
 from row import Row, write_benchmark
+from timm.layers.attention import Attention
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -53,7 +54,7 @@ def case(px: int, batch: int) -> tuple[VisionTransformer, Tensor]:
 def full_attention(vit: VisionTransformer, images: Tensor) -> Tensor:
     """(B, heads, h, w) of the class token, from matrices."""
     for block in vit.blocks:
-        block.attn.fused_attn = False
+        block.attn.__class__, block.attn.fused_attn = Attention, False
     found: list[Tensor] = []
     last = vit.blocks[-1]
     handle = last.attn.attn_drop.register_forward_hook(lambda _, given, __: found.append(given[0]))
