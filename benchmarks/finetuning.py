@@ -35,8 +35,8 @@ from sardino.dino.runtime import precision_on
 from sardino.dino.vit import Architecture, build_vit
 from sardino.segmentation.finetune import finetune
 from sardino.segmentation.kept_features import Features, FeatureTiles
-from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
-from sardino.segmentation.settings import Settings
+from sardino.segmentation.segmenter import Segmenter, build_segmenter
+from sardino.segmentation.settings import EncodingName, Settings
 from sardino.study.profile import Profile
 
 CLASSES = 11

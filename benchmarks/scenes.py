@@ -56,7 +56,7 @@ from sardino.mapping.scene_map import batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
 from sardino.reporting.record import peak_memory_mb, revision
 from sardino.segmentation.finetune import Settings, finetune
-from sardino.segmentation.segmenter import EncodingName
+from sardino.segmentation.settings import EncodingName
 from sardino.study.preparation import split_regions
 from sardino.weights.card import SegmenterCard
 from sardino.weights.save import save_segmenter

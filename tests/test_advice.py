@@ -32,6 +32,7 @@ ADVISED_BY = {
     "mapping/resume.py": ["attend", "map"],
     "mapping/scene_map.py": ["attend", "map"],
     "study/cluster.py": ["reproduce"],
+    "study/segmenter.py": ["finetune"],
     "study/workspace.py": ["reproduce", "report", "notebook"],
 }
 """Files outside the command line whose sentences name an option, and the commands that may say them."""

@@ -1,11 +1,11 @@
-"""The whole state of a pre-training on disk, to go on from exactly: weights, optimiser, centre, step, history."""
+"""The whole state of a training on disk, to go on from exactly: weights, optimiser, what else moves, step, history."""
 
 import json
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -13,13 +13,29 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from sardino.dino.parallel import gathered, weights_of
-from sardino.dino.step import Learner
+from sardino.dino.parallel import Parallel, gathered, weights_of
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole
 
 FORMAT, VERSION = "sardino-snapshot", 1
 FILES = ("student", "teacher", "optimiser")
+
+
+class Learner(Protocol):
+    """What a snapshot holds: a network, its moving average, the optimiser of the first; `sardino.dino.step.Learner`."""
+
+    @property
+    def student(self) -> nn.Module: ...
+    @property
+    def teacher(self) -> nn.Module: ...
+    @property
+    def optimiser(self) -> torch.optim.Optimizer: ...
+    @property
+    def moving(self) -> dict[str, Tensor]:
+        """What else moves; going on fills it in place."""
+
+    @property
+    def parallel(self) -> Parallel: ...
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,7 @@ def save(folder: Path, learner: Learner, step: int, config: dict[str, Any], hist
     tensors = {
         "student": weights_of(learner.student),
         "teacher": weights_of(learner.teacher),
-        "optimiser": optimiser | {name: gathered(value) for name, value in learner.objective.moving.items()},
+        "optimiser": optimiser | {name: gathered(value) for name, value in learner.moving.items()},
     }
     if not learner.parallel.first:
         return
@@ -91,7 +107,7 @@ def open_snapshot(folder: Path) -> Snapshot:
     try:
         state = json.loads((folder / "state.json").read_text("utf-8"))
         if (state["format"], state["version"]) != (FORMAT, VERSION):
-            raise SardinoError(f"{folder} is no {FORMAT} of version {VERSION}: start the pre-training anew")
+            raise SardinoError(f"{folder} is no {FORMAT} of version {VERSION}: start the training anew")
         for name in FILES:
             if sha256_of(folder / f"{name}.safetensors") != state["sha256"][name]:
                 raise SardinoError(f"{folder / name}.safetensors is damaged: resume from an older snapshot")
@@ -108,22 +124,23 @@ def restore(snapshot: Snapshot, learner: Learner, config: dict[str, Any]) -> Non
     """
     # Code may have changed since in ways that change nothing; who is not sure restarts.
     if differing := "; ".join(differences(snapshot.config | {"code": ""}, config | {"code": ""})):
-        raise SardinoError(f"{snapshot.folder} is another pre-training ({differing}): restart, or use another folder")
+        raise SardinoError(f"{snapshot.folder} is another training ({differing}): restart, or use another folder")
     try:
         files = {name: load_file(snapshot.folder / f"{name}.safetensors") for name in FILES}
-        moved = {name: files["optimiser"].pop(name) for name in learner.objective.moving}
+        moved = {name: files["optimiser"].pop(name) for name in learner.moving}
         for check in (True, False):
             _load(learner.student, files["student"], check)
             _load(learner.teacher, files["teacher"], check)
-        for name, tensor in learner.objective.moving.items():
+        for name, tensor in learner.moving.items():
             tensor.copy_(moved[name])
         parameters = dict(learner.student.named_parameters())
         learner.optimiser.state.clear()
         for name, value in files["optimiser"].items():
             key, _, parameter_name = name.partition("/")
             parameter = parameters[parameter_name]
-            # The count of steps is a plain scalar, on the device where the fused step wants it.
-            placed = value.to(learner.parallel.device) if key == "step" else _like(value, parameter)
+            # The count of steps is a plain scalar, on the device where the fused step wants it, else on the CPU.
+            home = learner.parallel.device if learner.optimiser.defaults["fused"] else "cpu"
+            placed = value.to(home) if key == "step" else _like(value, parameter)
             learner.optimiser.state[parameter][key] = placed
     except (KeyError, RuntimeError, SafetensorError) as error:
         raise SardinoError(f"{snapshot.folder} does not fit this network ({error}): start anew") from error
@@ -164,6 +181,7 @@ def _load(module: nn.Module, saved: dict[str, Tensor], check: bool) -> None:
 
 
 def _like(value: Tensor, model: Tensor) -> Tensor:
-    """On the other's device, sharded as the other is."""
-    value = value.to(model.device)
-    return distribute_tensor(value, model.device_mesh, model.placements) if isinstance(model, DTensor) else value
+    """On the other's device, sharded as the other is, or laid out as it: the next step is then the same bit for bit."""
+    if isinstance(model, DTensor):
+        return distribute_tensor(value.to(model.device), model.device_mesh, model.placements)
+    return torch.empty_like(model).copy_(value)

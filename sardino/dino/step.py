@@ -117,6 +117,11 @@ class Learner:
         centres = [centre for _, centre in part.answers]
         return Seen(loss, features, norm, tuple(zip(logits, centres, strict=True)), means.get("blank"))
 
+    @property
+    def moving(self) -> dict[str, Tensor]:
+        """What the objective moves besides."""
+        return self.objective.moving
+
     def distance(self) -> float:
         """How far the student's backbone has moved from where it began, relative to its norm then."""
         pairs = zip(self.student.backbone.parameters(), self._start, strict=True)

@@ -2,7 +2,11 @@
 
 import copy
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,14 +16,17 @@ from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from sardino.data.tiles.landcover import IGNORE
+from sardino.dino import snapshot
 from sardino.dino.batches import TileSource, in_batches
+from sardino.dino.parallel import Parallel
+from sardino.dino.pretrain import Stopped
 from sardino.dino.recipe import Precision, warmup_cosine
-from sardino.dino.runtime import precision_on
+from sardino.dino.runtime import precision_on, stop_requests
 from sardino.dino.step import clip_each, parameter_groups
 from sardino.dino.turns import WAYS, Turned
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import Confusion, confusion, miou
-from sardino.progress import track
+from sardino.progress import stop_in_time, track
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter
 from sardino.segmentation.settings import Loss, Settings
@@ -61,6 +68,17 @@ def segmentation_loss(logits: Tensor, label: Tensor, kind: Loss) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)[counted].mean()
 
 
+@dataclass(frozen=True)
+class Tuned:
+    """What moves while a segmenter is fine-tuned, as a snapshot holds it."""
+
+    student: nn.Module  # what learns: all of the segmenter, or its decoder
+    teacher: nn.Module  # its moving average, or itself
+    optimiser: torch.optim.Optimizer
+    moving: dict[str, Tensor]  # the best state so far, where it is kept
+    parallel: Parallel
+
+
 def finetune(
     model: Segmenter,
     train: TileSource,
@@ -72,6 +90,7 @@ def finetune(
     device: torch.device,
     pretrained: bool = False,
     label: str = "fine-tuning",
+    snapshots: Path | None = None,
 ) -> Finetuned:
     """Train a model on the labelled tiles and leave it in the state that is to be tested.
 
@@ -81,10 +100,14 @@ def finetune(
         validation: labelled tiles, or their features; they decide nothing but, with `keep` "best", the state.
         seed: decides which tiles make up each batch, and how they are turned.
         pretrained: the backbone is; where it is trained on, it waits for its decoder first and then learns slowly.
+        snapshots: folder in which the state is kept at each look; a training that was stopped goes on from there, to
+            the same bits on a CPU. None keeps nothing.
 
-    Raises Diverged: the loss is not finite.
+    Raises:
+        Diverged: the loss is not finite.
+        SardinoError: the snapshots are of another training, each difference named.
+        Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
-    generator = torch.Generator().manual_seed(seed)
     steps, tiles = settings.steps_for(len(train)), len(train)
     if settings.turns:
         train = train.turned() if isinstance(train, FeatureTiles) else Turned(train)
@@ -100,42 +123,69 @@ def finetune(
     shared = {id(model.vit): model.vit} if model.frozen else {}  # what stands still needs no average
     scored = copy.deepcopy(model, shared) if settings.ema else model
     looks = {-(-(i + 1) * steps // settings.looks) for i in range(settings.looks)}
-    losses: list[float] = []
-    curve: list[dict[str, float]] = []
-    kept, kept_state = -1.0, model.state_dict()
-    for step in track(range(steps), steps, label):
-        if moving is not None and step == begin:
-            moving.requires_grad_(True)
-        for group in optimiser.param_groups:
-            since, length, peak = step - group["begin"], steps - group["begin"], group["peak"]
-            group["lr"] = warmup_cosine(peak, peak * 0.01, since, length, length // 10) if since >= 0 else 0.0
+    best = copy.deepcopy(scored.state_dict()) if settings.keep == "best" else {}
+    learnt, average = (each.decoder if model.frozen else each for each in (model, scored))
+    kept = {f"best/{name}": value for name, value in best.items()}
+    state = Tuned(learnt, average, optimiser, kept, Parallel(device))
+    config = {**dict(settings), "tiles": tiles, "seed": seed, "pretrained": pretrained}
+    done, history = 0, dict[str, Any](losses=[], curve=[])
+    if snapshots and (found := snapshot.newest(snapshots)):
+        snapshot.restore(found, state, config)
+        done, history = found.step, found.history
+    losses, curve = history["losses"], history["curve"]
+    batches = islice(_batches(tiles, settings, seed, steps), done, None)
+    with stop_requests() if snapshots else nullcontext(list[int]()) as asked:
+        for step, numbers in enumerate(track(batches, steps, label, done=done), done):
+            if moving is not None and step == max(begin, done):
+                moving.requires_grad_(True)
+            for group in optimiser.param_groups:
+                since, length, peak = step - group["begin"], steps - group["begin"], group["peak"]
+                group["lr"] = warmup_cosine(peak, peak * 0.01, since, length, length // 10) if since >= 0 else 0.0
+            x, y = train.read(numbers)
+            if not (y != IGNORE).any():
+                raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
+            model.train()
+            with _autocast(device, settings.precision):
+                logits = _logits(model, train, x.to(device), y.shape[-1])
+            loss = segmentation_loss(logits.float(), y.to(device), settings.loss)
+            if not torch.isfinite(loss):
+                raise Diverged(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            clip_each(model, settings.clip)
+            optimiser.step()
+            losses.append(loss.item())
+            if scored is not model:
+                follow(scored, model, min(settings.ema, (1 + step) / (10 + step)))  # a short memory while it is young
+            if step + 1 in looks:
+                score = float(miou(tile_confusions(scored, validation, classes, device, settings.precision).sum(0)))
+                if score > max((look["val_miou"] for look in curve), default=-1.0):
+                    now = scored.state_dict()
+                    for name, value in best.items():
+                        value.copy_(now[name])
+                curve.append({"step": step + 1, "val_miou": score})
+            if snapshots and (asked or step + 1 in looks):
+                snapshot.save(snapshots, state, step + 1, config, history)
+                snapshot.prune(snapshots, keep=2)
+                if asked and step + 1 < steps:
+                    told = f"{label} was asked to stop after step {step + 1} of {steps}"
+                    raise Stopped(f"{told}; its state is in {snapshots}: the same command goes on")
+                if step + 1 < steps:
+                    stop_in_time()
+    model.load_state_dict(best or scored.state_dict())
+    tenth, scores = max(1, steps // 10), [look["val_miou"] for look in curve]
+    first, last = (float(np.mean(part)) for part in (losses[:tenth], losses[-tenth:]))
+    return Finetuned(first, last, losses, curve, max(scores) if best else scores[-1])
+
+
+def _batches(tiles: int, settings: Settings, seed: int, steps: int) -> Iterator[list[int]]:
+    """The tiles of each step, one way to turn each of them where they are turned."""
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
         numbers = torch.tensor(draw(tiles, settings.batch, generator))
         if settings.turns:
             numbers = WAYS * numbers + torch.randint(WAYS, numbers.shape, generator=generator)
-        x, y = train.read(numbers.tolist())
-        if not (y != IGNORE).any():
-            raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
-        model.train()
-        with _autocast(device, settings.precision):
-            logits = _logits(model, train, x.to(device), y.shape[-1])
-        loss = segmentation_loss(logits.float(), y.to(device), settings.loss)
-        if not torch.isfinite(loss):
-            raise Diverged(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        clip_each(model, settings.clip)
-        optimiser.step()
-        losses.append(loss.item())
-        if scored is not model:
-            follow(scored, model, min(settings.ema, (1 + step) / (10 + step)))  # a short memory while it is young
-        if step + 1 in looks:
-            score = float(miou(tile_confusions(scored, validation, classes, device, settings.precision).sum(0)))
-            curve.append({"step": step + 1, "val_miou": score})
-            if settings.keep == "last" or score > kept:
-                kept, kept_state = score, copy.deepcopy(scored.state_dict())
-    model.load_state_dict(kept_state)
-    tenth = max(1, steps // 10)
-    return Finetuned(float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:])), losses, curve, kept)
+        yield numbers.tolist()
 
 
 @torch.no_grad()

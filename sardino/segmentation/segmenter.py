@@ -9,11 +9,8 @@ from torch import Tensor, nn
 
 from sardino.dino.vit import encode, freeze, head_count, patch_px
 from sardino.errors import SardinoError
+from sardino.segmentation.settings import EncodingName
 from sardino.segmentation.unet import TokenDecoder, UNet, resize
-
-# Attention maps to a U-Net, tokens to a decoder, backscatter to a U-Net, backscatter and maps to a U-Net; beyond the
-# paper, backscatter to a U-Net whose lowest level sees tokens too.
-EncodingName = Literal["attention", "tokens", "unet", "unet_attention", "hybrid"]
 
 
 class Segmenter(nn.Module):

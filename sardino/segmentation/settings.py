@@ -6,8 +6,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from sardino.dino.recipe import Precision
-from sardino.options import Count, Options, Share
+from sardino.options import Count, Flag, Options, Share
 
+# Attention maps to a U-Net, tokens to a decoder, backscatter to a U-Net, backscatter and maps to a U-Net; beyond the
+# paper, backscatter to a U-Net whose lowest level sees tokens too.
+EncodingName = Literal["attention", "tokens", "unet", "unet_attention", "hybrid"]
 Loss = Literal["cross-entropy", "one-vs-rest"]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -34,7 +37,9 @@ class Settings(Options):
     pretrained_lr: Annotated[Positive, "That of a pre-trained ViT's top block: much would undo what it knows."] = 5e-4
     layer_decay: Annotated[Share, "Rate of each lower block of a pre-trained ViT, as a share of the one above."] = 0.9
     head_share: Annotated[Share, "Share of the steps in which a pre-trained ViT waits for its decoder."] = 0.2
-    turns: Annotated[bool, "Show each drawn tile in one of the eight ways to turn and flip a square."] = True
+    turns: Annotated[
+        bool, "Show each drawn tile in one of the eight ways to turn and flip a square.", Flag("--turns/--no-turns")
+    ] = True
     ema: Annotated[float, Field(ge=0, lt=1), "Decay of the weights' moving average, which is scored; 0: none."] = 0.99
     keep: Annotated[Literal["last", "best"], "Test the last state, or the best at a look."] = "last"
     looks: Annotated[int, Field(gt=0, multiple_of=5), "Times that the validation tiles are scored, evenly."] = 10

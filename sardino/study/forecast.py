@@ -31,8 +31,8 @@ from sardino.dino.visible import MaskedNetwork, visible_patches
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.reporting.record import hardware, read_record
-from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
-from sardino.segmentation.settings import Settings
+from sardino.segmentation.segmenter import Segmenter, build_segmenter
+from sardino.segmentation.settings import EncodingName, Settings
 from sardino.segmentation.unet import UNet
 from sardino.study.plan import Run, plan
 from sardino.study.profile import Profile

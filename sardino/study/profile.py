@@ -84,14 +84,16 @@ class Finetuning(Settings):
     and keeps it for all fractions and seeds; the ratios of the rates stay.
     """
 
-    unet_width: Count = 16
-    unet_depth: Count = 3
-    decoder_width: Count = 192  # a token decoder about as large as the U-Net
-    validation_tiles: Count = 48  # of the validation split
+    unet_width: Annotated[Count, "Channels of a U-Net at full size; they double at each level down."] = 16
+    unet_depth: Annotated[Count, "Levels of a U-Net below the first."] = 3
+    # A token decoder about as large as the U-Net.
+    decoder_width: Annotated[Count, "Channels of a token decoder's first block; they halve block by block."] = 192
+    validation_tiles: Annotated[Count, "Tiles of the validation split that are looked at, at most."] = 48
     lr_grid: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
     lr_fraction: Percent | None = None
-    grid_share: Annotated[float, Field(gt=0, le=1)] = 0.3
-    feature_cache_gb: NotNegative = 20.0  # of what a frozen backbone makes of tiles, for each backbone and encoding
+    grid_share: Annotated[float, Field(gt=0, le=1), "Share of the steps in which a learning rate is tried."] = 0.3
+    # For each backbone and encoding.
+    feature_cache_gb: Annotated[NotNegative, "Most disk for what a frozen backbone makes of tiles, meanwhile."] = 20.0
 
     @property
     def decoder(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
@@ -17,37 +17,27 @@ import torch
 from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 
-import sardino
-from sardino.data.tiles.landcover import label_fraction, label_order
+from sardino.data.tiles.landcover import label_fraction
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.data.tiles.store import SPLITS, TileStore, describe, example_tiles
+from sardino.data.tiles.store import TileStore, describe, example_tiles
 from sardino.dino.batches import StoreTiles, TileSource, open_tiles
 from sardino.dino.runtime import best_device
-from sardino.dino.turns import Turned, turned_ids
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import RISING, SCORES, class_iou, majority, miou
-from sardino.reporting.record import revision
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, row_kind, row_run, written
-from sardino.segmentation import kept_features
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
-from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
-from sardino.segmentation.settings import Settings
+from sardino.segmentation.segmenter import Segmenter, build_segmenter
+from sardino.segmentation.settings import EncodingName, Settings
 from sardino.study.kept import once
-from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.run import OpenRun, open_run
+from sardino.study.supervision import MEASURED, RateSearch, frozen_features, labelled_splits, segmenter_card
 from sardino.study.workspace import Workspace
 from sardino.weights.card import SegmenterCard
 from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, save_segmenter
 
 TRAINING = ("initialisation", "fraction", "draw", "seed", "steps", "lr", "backbone_lr")
-MEASURED = {
-    "miou": "mIoU on the test tiles",
-    "accuracy": "accuracy on the test tiles",
-    "macro_f1": "macro F1 on the test tiles",
-    "miou_majority": "mIoU of always the most frequent class",
-}
 
 
 @dataclass(frozen=True)
@@ -80,18 +70,11 @@ class Experiment:
             raise SardinoError(f"there is no arm '{encoding}' / '{initialisation}': {there}")
         profile = space.profile
         store = TileStore.open(space.build / profile.arm(arm).store)
-        regions = [profile.labelled_region]
-        labelled = {*store.listed.loc[store.listed["labelled_share"] > 0, "id"]}
         # A fraction is of all training tiles; those whose labels it grants have pixels, as do all that judge.
-        ids = [store.ids(split, regions, listed=split == "train") for split in SPLITS]
-        train, val, test = ([tile for tile in each if tile in labelled] for each in ids)
-        if not (train and val and test):
-            counts = f"{len(train)} training, {len(val)} validation and {len(test)} test tiles"
-            where = f"labels in {', '.join(regions)}"
-            raise SardinoError(f"{store.path} has {counts} with {where}: import labels, or use fewer bands")
+        regions, most = [profile.labelled_region], profile.finetuning.validation_tiles
+        train, judged, test = labelled_splits(store, regions, most, listed=True)
         # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
         statistics = Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions))
-        judged = sorted(label_order(val)[: profile.finetuning.validation_tiles])
         kind: Any = encoding  # checked above
         device = device or best_device()
         return cls(space, arm, kind, initialisation, store, statistics, train, judged, test, device)
@@ -173,39 +156,10 @@ class Experiment:
             draws = [(f, draw) for f in profile.fractions for draw, of in profile.repetitions(f) if of == seed]
             labelled = {tile for fraction, draw in draws for tile in self.labelled_ids(fraction, draw)}
             ids = sorted(labelled if training else {*self.judged_ids, *self.test_ids})
-            tiles: TileSource = StoreTiles(self.store, ids, self.normalisation)
-            if training and profile.finetuning.turns:
-                tiles, ids = Turned(tiles), turned_ids(ids)
-            source = Path(kept_features.__file__)
-            about = {
-                "data": self.store.fingerprint,
-                "normalisation": self.normalisation.to_dict(),
-                "code": hash_of_code([source, *imported_files(source, Path(sardino.__file__).parent)]),
-            }
-            most, folder = profile.finetuning.feature_cache_gb * 1e9, self.space.build / "features"
-            self._kept[seed, training] = Features.of(model, tiles, ids, about, folder, self.device, most)
+            turned, folder = training and profile.finetuning.turns, self.space.build / "features"
+            tiles, most = StoreTiles(self.store, ids, self.normalisation), profile.finetuning.feature_cache_gb
+            self._kept[seed, training] = frozen_features(model, tiles, turned, folder, self.device, most)
         return self._kept[seed, training]
-
-
-@dataclass(frozen=True)
-class RateSearch:
-    """An arm's learning rate, and how it was chosen: on validation tiles, once, for all its fractions and seeds."""
-
-    chosen: float  # the decoder's peak rate
-    fraction: float | None = None  # with the seed, of the trainings that decided; None where there was no search
-    seed: int | None = None
-    scores: dict[float, float | None] = field(default_factory=dict)  # validation mIoU by rate, None where it diverged
-
-    def __str__(self) -> str:
-        if not self.scores:
-            return f"learning rate {self.chosen:g}, the profile's; no search"
-        said = (f"{rate:g}: {'diverged' if score is None else f'{score:.3f}'}" for rate, score in self.scores.items())
-        edge = ", at the edge of the grid" if self.chosen in (min(self.scores), max(self.scores)) else ""
-        how = f"validation mIoU with {self.fraction:g} % of the labels, seed {self.seed}"
-        return f"learning rate {self.chosen:g}{edge}; {how}: {', '.join(said)}"
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"scores": [{"lr": rate, "val_miou": score} for rate, score in self.scores.items()]}
 
 
 @dataclass(frozen=True)
@@ -240,14 +194,11 @@ def choose_rate(experiment: Experiment) -> RateSearch:
         return RateSearch(profile.finetuning.lr)
     fraction, seed = profile.rate_fraction, profile.seeds[0]
     trial = profile.finetuning.shortened(profile.finetuning.grid_share)
-    scores: dict[float, float | None] = {}
-    for rate in profile.finetuning.lr_grid:
-        score = float(once(f"rate_{rate:g}", partial(_try, experiment, fraction, seed, trial.scaled(rate)))["val_miou"])
-        scores[rate] = None if math.isnan(score) else score
-    kept = {rate: score for rate, score in scores.items() if score is not None}
-    if not kept:
-        raise SardinoError("fine-tuning diverged with every rate of finetuning.lr_grid: give smaller ones")
-    return RateSearch(max(kept, key=lambda rate: kept[rate]), fraction, seed, scores)
+
+    def score(rate: float) -> float:
+        return float(once(f"rate_{rate:g}", partial(_try, experiment, fraction, seed, trial.scaled(rate)))["val_miou"])
+
+    return RateSearch.over(profile.finetuning.lr_grid, score, fraction, seed)
 
 
 def train_cell(
@@ -346,23 +297,18 @@ def _train(
 
 def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
     """The card of the segmenter that a row leaves behind, for maps of whole scenes."""
-    profile, store, said = experiment.space.profile, experiment.store, describe(experiment.store)
-    return SegmenterCard(
-        encoding=experiment.encoding,
-        architecture=experiment.architecture,
-        decoder=profile.finetuning.decoder,
-        channels=tuple(store.channels),
-        unit=store.unit,
-        normalisation=experiment.normalisation.to_dict(),
-        legend=store.legend.to_dict(),
-        trained_on={
+    profile = experiment.space.profile
+    return segmenter_card(
+        experiment.store,
+        experiment.normalisation,
+        profile.finetuning.decoder,
+        {
             "regions": [profile.labelled_region],
             "labelled_tiles": row["labelled_tiles"],
             "test_tiles": len(experiment.test_ids),
-            "gsd_m": store.gsd_m,
-            **{name: said[name] for name in ("source", "labels", "synthetic", "fingerprint")},
         },
+        encoding=experiment.encoding,
+        architecture=experiment.architecture,
         training={**{name: row[name] for name in TRAINING}, "loss": profile.finetuning.loss},
         measured={title: float(row[name]) for name, title in MEASURED.items()},
-        code_revision=revision(),
     )

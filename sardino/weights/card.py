@@ -12,7 +12,8 @@ from sardino.dino.health import History
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.files import read_text, read_toml
-from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
+from sardino.segmentation.segmenter import Segmenter, build_segmenter
+from sardino.segmentation.settings import EncodingName
 
 _NETWORKS = {
     "attention": "A U-Net on the attention maps of a Vision Transformer",
@@ -125,6 +126,11 @@ class SegmenterCard(SavedCard):
     def classes(self) -> Legend:
         return Legend.from_dict(self.legend)
 
+    @property
+    def scores(self) -> list[str]:
+        """What it was judged by, a line each."""
+        return [f"{name}: {value:.3f}" for name, value in self.measured.items()]
+
     def build(self) -> Segmenter:
         """The network with random weights."""
         vit = None if self.encoding == "unet" else build_vit(self.architecture)
@@ -202,7 +208,7 @@ def segmenter_page(card: SegmenterCard, digest: str) -> str:
         channels=", ".join(card.channels),
         names=", ".join(classes.names),
         said="".join(f"- {name}: {value}\n" for name, value in said.items()),
-        measured="".join(f"- **{name}: {value:.3f}**\n" for name, value in card.measured.items()),
+        measured="".join(f"- **{line}**\n" for line in card.scores),
         limits=limit if synthetic else "",
         digest=digest,
     )

@@ -60,7 +60,11 @@ def flags(declared: type[Options]) -> set[str]:
 
 @pytest.mark.parametrize(
     ("commands", "declared", "said_by_the_command"),
-    [(["pretrain"], Run, set()), (["map", "attend"], Job, {"--kind", "--scene"})],
+    [
+        (["pretrain"], Run, set()),
+        (["finetune"], Finetuning, {"--recipe", "--lr-grid", "--lr-fraction", "--backbone-lr"}),
+        (["map", "attend"], Job, {"--kind", "--scene"}),
+    ],
 )
 def test_every_field_is_an_option_of_its_command(commands, declared, said_by_the_command):
     told = [CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200"}).output for name in commands]

@@ -71,7 +71,7 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     snapshot.save(tmp_path, made(), 1, CONFIG, {})
     file = tmp_path / "step-00000001" / "state.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 99}))
-    with pytest.raises(SardinoError, match="start the pre-training anew"):
+    with pytest.raises(SardinoError, match="start the training anew"):
         snapshot.open_snapshot(file.parent)
 
 

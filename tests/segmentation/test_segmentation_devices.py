@@ -12,7 +12,8 @@ from sardino.dino.turns import Turned, turned_ids
 from sardino.dino.vit import Architecture, build_vit
 from sardino.segmentation.finetune import Settings, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
-from sardino.segmentation.segmenter import EncodingName, Segmenter, build_segmenter
+from sardino.segmentation.segmenter import Segmenter, build_segmenter
+from sardino.segmentation.settings import EncodingName
 
 SHAPE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32)
 SETTINGS = Settings(steps=2, growth=0, batch=2, looks=5)

@@ -216,7 +216,7 @@ def test_a_rate_that_diverges_is_passed_over_and_no_grid_is_no_search(space, mon
         tuning = space.profile.finetuning.model_copy(update={"lr_grid": grid})
         experiment = Experiment.open(changed(space, finetuning=tuning), "europe", "unet", "scratch", CPU)
         if outcome is None:
-            with pytest.raises(SardinoError, match="diverged with every rate"):
+            with pytest.raises(SardinoError, match="diverged with every learning rate of the grid"):
                 choose_rate(experiment)
             continue
         search = choose_rate(experiment)

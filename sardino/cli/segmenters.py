@@ -1,0 +1,94 @@
+"""`sardino finetune`: a segmenter from a store of labelled tiles."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from typer import Exit, echo
+
+from sardino.cli.flags import Texts, with_options
+from sardino.cli.models import STOPPED, Device
+from sardino.dino.recipe import Network
+from sardino.errors import SardinoError
+from sardino.segmentation.settings import EncodingName
+from sardino.study.profile import Finetuning, Percent
+
+GRID = (1e-2, 2e-2, 4e-2)  # as the profiles laptop and real have it
+
+
+@with_options(Finetuning, "recipe", "lr_grid", "lr_fraction", "backbone_lr")
+def finetune(
+    store: Annotated[Path, "Tile store with labels, from `sardino import`, `sardino ingest` or `sardino world`."],
+    out: Annotated[Path, "Folder of the model, for `sardino map`; one that was stopped goes on from there."],
+    encoding: Annotated[
+        EncodingName,
+        "What becomes of backscatter: tokens of a ViT to a decoder; attention maps to a U-Net; unet, a U-Net on "
+        "backscatter alone, which takes no backbone; unet_attention, one that sees attention maps beside; hybrid, one "
+        "whose lowest level sees tokens.",
+    ] = "tokens",
+    backbone: Annotated[
+        Path | None, "Folder of `sardino pretrain`; else the built-in one, of the synthetic world, if it fits."
+    ] = None,
+    network: Annotated[Network, "Of the pre-training."] = "teacher",
+    frozen: Annotated[bool, "Train the decoder alone: quicker, and for few labels safer."] = False,
+    region: Annotated[Texts, "Train and test on this region alone; repeat for more."] = None,
+    labels: Annotated[Percent, "Percent of the labelled training tiles that are used."] = 100.0,
+    lr: Annotated[
+        list[float] | None,
+        "The decoder's peak rate; repeat for a grid, of which the best on validation tiles is taken. By default 0.01, "
+        "0.02 and 0.04. The backbone's rate goes with it.",
+    ] = None,
+    seed: Annotated[int, Field(ge=0), "Of weights and order; three seeds tell luck from learning."] = 0,
+    device: Annotated[Device | None, "The best there is by default."] = None,
+    restart: Annotated[bool, "Throw away what an earlier fine-tuning has left in OUT."] = False,
+    **options: Any,
+) -> None:
+    """Fine-tune a segmenter on the labelled training tiles of a store, as the cells of the tables are.
+
+    A pre-trained ViT waits for its decoder first, then learns slowly, lower blocks more slowly. A moving average of
+    the weights is what is scored. Validation tiles choose the learning rate; test tiles are scored once, at the end,
+    and the model's page (OUT/README.md) has those scores. OUT/finetuning.json has losses and the validation curve.
+
+    Stop it whenever you like, by a signal or by a power cut: the same command goes on from the last look at the
+    validation tiles (--looks), and on a CPU ends with the same bytes. SIGTERM and SIGUSR1 save first; exit code 75.
+
+    Example: sardino finetune build/world build/model --encoding tokens --backbone build/pretrained
+    """
+    import torch
+
+    from sardino.data.tiles.store import TileStore
+    from sardino.dino.pretrain import Stopped
+    from sardino.dino.runtime import best_device
+    from sardino.evaluation.scores import RISING
+    from sardino.study.segmenter import finetune_on
+
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SardinoError("sardino finetune trains in one process: start it without torchrun")
+    tiles, rates = TileStore.open(store), [*dict.fromkeys(lr or GRID)]
+    tuning = Finetuning(**options, lr_grid=rates)
+    if len(rates) == 1:
+        tuning = tuning.scaled(rates[0]).changed(lr_grid=[])
+    given: dict[str, Any] = {"backbone": backbone, "network": network, "frozen": frozen, "percent": labels}
+    where = torch.device(device) if device else best_device()
+    try:
+        card, history = finetune_on(
+            tiles, region or tiles.regions, encoding, tuning, out, where, **given, seed=seed, restart=restart
+        )
+    except Stopped as stopped:
+        echo(str(stopped), err=True)
+        raise Exit(STOPPED) from stopped
+    if history["learning_rates"]["scores"]:
+        told = (f"{each['lr']:g}: {_score(each['val_miou'])}" for each in history["learning_rates"]["scores"])
+        echo(f"learning rate {card.training['lr']:g}, by validation mIoU of {', '.join(told)}")
+    losses, tiles_used = history["losses"], card.trained_on["labelled_tiles"]
+    echo(f"{len(losses)} steps on {tiles_used} labelled tiles; loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    for line in card.scores:
+        echo(line)
+    if card.training["gain_last_fifth"] > RISING:
+        echo("warning: it still rose on validation tiles when its steps ended: more --steps make it better", err=True)
+    echo(out)
+
+
+def _score(value: float | None) -> str:
+    return "diverged" if value is None else f"{value:.3f}"
