@@ -175,8 +175,8 @@ def split(
     one used for learning is dropped. Look at `sardino tiles leakage` for the buffer that the pixels ask for.
     geetiles' --angle was in radians of the bounding box; --direction is in degrees on the ground.
     """
-    from sardino.data.places.splits import UNUSED, split_table
-    from sardino.data.tiles.store import SPLITS
+    from sardino.data.places.splits import split_table
+    from sardino.data.tiles.store import SPLITS, UNUSED
     from sardino.data.tiles.table import read_table, write_table
 
     shares = percent.replace(",", "/").split("/")

@@ -16,7 +16,7 @@ from torch import Tensor
 from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import IGNORE, label_order
 from sardino.data.tiles.normalisation import Normalisation
-from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.store import SPLITS, TileStore
 from sardino.data.tiles.tile import Chip, Tile
 from sardino.dino.attention import class_attention, patch_tokens, rollout
 from sardino.dino.vit import build_vit, freeze
@@ -189,7 +189,7 @@ def gather(space: Workspace, arm: str, store: TileStore) -> Scored:
     its places are too small: its ViT has then seen their backscatter, and never a reference.
     """
     test = store.ids("test", space.profile.arm(arm).regions[:1])
-    ids = test or store.ids()
+    ids = test or store.ids(SPLITS)
     chosen = set(label_order(ids)[:MOST])
     ids = [tile for tile in ids if tile in chosen]
     index = store.index.set_index("id").loc[ids]
@@ -257,7 +257,7 @@ def place_columns(space: Workspace, arm: str, store: TileStore, ids: Sequence[st
     """
     tiles, chips = views(space, arm, store, ids)
     seen = see(space, arm, store, np.stack([chip.backscatter_db for chip in chips]))
-    others = [tile for tile in label_order(store.ids()) if tile not in set(ids)][:TOKEN_TILES]
+    others = [tile for tile in label_order(store.ids(SPLITS)) if tile not in set(ids)][:TOKEN_TILES]
     tokens = [seen.tokens]
     if others:
         tokens.append(see(space, arm, store, store.read(others)[0]).tokens)

@@ -182,7 +182,8 @@ def index() -> pd.DataFrame:
 
 
 def test_split_map_draws_each_tile_in_kilometres(index: pd.DataFrame) -> None:
-    figure = draw_splits(index, TITLE)
+    empty = index[:1].assign(split="none")  # a tile without a valid pixel
+    figure = draw_splits(pd.concat([index, empty]), TITLE)
     (axes,) = figure.axes
     outlines = axes.collections[0].get_paths()
     assert len(outlines) == len(index) == 60

@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from sardino.data.places.ground import Ground
 from sardino.data.places.utm import transformer
-from sardino.data.tiles.store import SPLITS
+from sardino.data.tiles.store import SPLITS, UNUSED
 from sardino.data.tiles.table import tiles_in
 from sardino.data.tiles.tile import Tile
 from sardino.errors import SardinoError
 
 PERCENT = (60, 20, 20)  # of train, val and test (paper, section 2)
-UNUSED = "none"  # split of a tile that is dropped
 Kind = Literal["bands", "blocks", "inherited"]
 
 

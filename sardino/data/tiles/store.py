@@ -25,6 +25,7 @@ from sardino.errors import SardinoError, first_line
 # Version 2: one digest a tile in the index; uncompressed unless asked otherwise.
 FORMAT: dict[str, Any] = {"format": "sardino-tiles", "version": 2}
 SPLITS = ("train", "val", "test")
+UNUSED = "none"  # split of a tile that nobody learns on and nobody is judged on
 ARRAYS = "tiles.zarr"
 INDEX = "tiles.parquet"
 LISTED = "listed.parquet"
@@ -37,8 +38,8 @@ class TileStore:
     """A tile store opened for reading; `open` checks it before anything is read.
 
     Its index has one row a tile: id, region, crs, transform, split, band, sha256, share_<class code> (of labelled
-    pixels), labelled_share, valid_share, geometry in EPSG:4326. Of some regions more tiles may be listed than have
-    pixels: see `listed`.
+    pixels), labelled_share, valid_share, geometry in EPSG:4326. A tile without a valid pixel has the split "none". Of
+    some regions more tiles may be listed than have pixels: see `listed`.
     """
 
     def __init__(self, path: Path, group: zarr.Group, index: geopandas.GeoDataFrame) -> None:
@@ -140,8 +141,10 @@ class TileStore:
             raise SardinoError(f"{self.path} has no tile {tile_id}")
         return self._rows[tile_id]
 
-    def ids(self, split: str | None = None, regions: Sequence[str] | None = None, listed: bool = False) -> list[str]:
-        """Tile ids in store order, of one split and of some regions where asked; unknown names are refused.
+    def ids(
+        self, split: str | Sequence[str] | None = None, regions: Sequence[str] | None = None, listed: bool = False
+    ) -> list[str]:
+        """Tile ids in store order, of one split or several and of some regions where asked; unknown names are refused.
 
         Of tiles with pixels, or, where `listed`, of all.
         """
@@ -151,9 +154,10 @@ class TileStore:
                 raise SardinoError(f"{self.path} has no region {unknown}: it holds {', '.join(self.regions)}")
             chosen = chosen[chosen["region"].isin(list(regions))]
         if split is not None:
-            if split not in SPLITS:
-                raise SardinoError(f"there is no split '{split}': choose {', '.join(SPLITS)}")
-            chosen = chosen[chosen["split"] == split]
+            wanted = [split] if isinstance(split, str) else list(split)
+            if unknown := ", ".join(sorted(set(wanted) - set(SPLITS))):
+                raise SardinoError(f"there is no split '{unknown}': choose {', '.join(SPLITS)}")
+            chosen = chosen[chosen["split"].isin(wanted)]
         return [str(tile) for tile in chosen["id"]]
 
     @property

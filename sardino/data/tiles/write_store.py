@@ -18,7 +18,17 @@ from zarr.codecs import BloscCodec
 
 from sardino.data.tiles.landcover import IGNORE, Legend
 from sardino.data.tiles.radiometry import NODATA, SCALE_DB, SEASONS, pack
-from sardino.data.tiles.store import ARRAYS, FORMAT, INDEX, LISTED, SPLITS, TileStore, store_fingerprint, tile_digest
+from sardino.data.tiles.store import (
+    ARRAYS,
+    FORMAT,
+    INDEX,
+    LISTED,
+    SPLITS,
+    UNUSED,
+    TileStore,
+    store_fingerprint,
+    tile_digest,
+)
 from sardino.data.tiles.table import check_unique, tile_table
 from sardino.data.tiles.tile import LAYERS, Chip, Progress, Tile
 from sardino.data.tiles.value_ranges import ValueRanges
@@ -65,7 +75,7 @@ def write_store(
     Args:
         path: folder to create; holds tiles.zarr and tiles.parquet.
         tiles: square and of one size.
-        splits, bands: "train", "val" or "test", and the geographic band, per tile.
+        splits, bands: "train", "val" or "test", and the geographic band, per tile; "none" of one without a valid pixel.
         listed_only: tiles of the same regions that get no pixels, with the columns that `TileStore.listed` needs.
         chips: the pixels of tile number i; called from `workers` threads at once, which changes no result.
         product: what was measured, for example "Sentinel-1 GRD sigma0, seasonal means".
@@ -96,7 +106,7 @@ def write_store(
     rows: list[dict[str, Any]] = []
     ranges = ValueRanges()
     for number, chip in _in_order(chips, len(tiles), workers, progress):
-        packed = _packed(chip, tiles[number], len(channels), len(legend))
+        packed = _packed(chip, tiles[number], splits[number], len(channels), len(legend))
         arrays = arrays or _create_arrays(group, len(tiles), packed, compression)
         if packed.keys() != arrays.keys():
             differ = f"tile {ids[number]} holds {sorted(packed)} where the first holds {sorted(arrays)}"
@@ -215,8 +225,8 @@ def _check(tiles: Sequence[Tile], splits: Sequence[str], bands: Sequence[int], c
         raise SardinoError("a tile store needs at least one tile and one channel")
     if not len(tiles) == len(splits) == len(bands):
         raise SardinoError(f"{len(tiles)} tiles, {len(splits)} splits and {len(bands)} bands do not match")
-    if set(splits) - set(SPLITS):
-        raise SardinoError(f"unknown split {sorted(set(splits) - set(SPLITS))}: use {', '.join(SPLITS)}")
+    if unknown := sorted(set(splits) - {*SPLITS, UNUSED}):
+        raise SardinoError(f"unknown split {unknown}: use {', '.join(SPLITS)}, or {UNUSED} of a tile without pixels")
     if len(set(channels)) != len(channels):
         raise SardinoError(f"channel names repeat in {', '.join(channels)}")
     rows, columns = tiles[0].shape
@@ -243,12 +253,12 @@ def _in_order(chips: Callable[[int], Chip], count: int, workers: int, progress: 
             pool.shutdown(cancel_futures=True)
 
 
-def _packed(chip: Chip, tile: Tile, channels: int, classes: int) -> dict[str, NDArray[Any]]:
+def _packed(chip: Chip, tile: Tile, split: str, channels: int, classes: int) -> dict[str, NDArray[Any]]:
     """The chip's arrays as they lie on disk, refused where they do not fit the store."""
     if chip.backscatter_db.shape != (channels, *tile.shape):
         shape = f"backscatter of shape {chip.backscatter_db.shape}"
         raise SardinoError(f"tile {tile.id} has {shape}, needed is {(channels, *tile.shape)}")
-    if not np.isfinite(chip.backscatter_db).any():
+    if split != UNUSED and not np.isfinite(chip.backscatter_db).any():
         raise SardinoError(f"tile {tile.id} of {tile.region} has no valid pixel: drop it from the list of tiles")
     if ((chip.label >= classes) & (chip.label != IGNORE)).any():
         raise SardinoError(f"tile {tile.id} has labels outside the {classes} classes of the legend")

@@ -109,6 +109,7 @@ def draw_splits(listed: pd.DataFrame, title: str, made: Collection[str] | None =
     `listed`: of a tile store: columns id, region, crs, split, and geometry (tile outlines in EPSG:4326). `made`: ids of
     the tiles that have pixels, by default all; the others are pale.
     """
+    listed = listed[listed["split"].isin(SPLITS)]  # without those that have no valid pixel
     if not len(listed):
         raise SardinoError("Figure 3 needs at least one tile")
     regions = list(dict.fromkeys(listed["region"]))

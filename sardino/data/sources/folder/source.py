@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sardino.data.places.splits import UNUSED, band_index, ground_plane, separate, splits_of_bands
+from sardino.data.places.splits import band_index, ground_plane, separate, splits_of_bands
 from sardino.data.places.utm import nominal_m
 from sardino.data.rasters.place import pixel_size_m
 from sardino.data.sources.folder.chips import ChipFiles, chip_names
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.sources.seasonal_composite import AbsentSeason
-from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.store import UNUSED, TileStore
 from sardino.data.tiles.tile import Chip, Progress, Tile
 from sardino.data.tiles.write_store import write_store
 from sardino.errors import SardinoError
@@ -31,6 +31,7 @@ class _Cut:
     chip: str
     part: tuple[slice, slice]
     tile: Tile
+    empty: bool  # whether it has no valid pixel
 
 
 def import_folder(
@@ -56,6 +57,8 @@ def import_folder(
         warp: chips of another grid to UTM, to the size of the first one's pixels, their layers and labels to the chip's
             grid; refused without.
         max_tiles_per_chip: take at most so many tiles of a chip, spread evenly over it.
+
+    A tile without a valid pixel is kept, so that what is counted over the tiles is true of the chips, in no split.
 
     The store's metadata states the source, the kind of labels, the margin left out and all that was dropped.
     SardinoError where a file is missing, damaged, or does not fit the spec; or nothing remains.
@@ -95,10 +98,13 @@ def import_folder(
             origin, offset = (float(offset), 0.0), offset + columns
         margin = max(margin, ((rows - tile_px) % step, (columns - tile_px) % step))
         cuts = _cuts(files, spec.name, origin, tile_px, step, max_tiles_per_chip)
-        if kept := [cut for cut in cuts if np.isfinite(backscatter[:, *cut.part]).any()]:
-            chips[name] = kept
-        if empty := len(cuts) - len(kept):
-            dropped.append(f"chip {name} has {empty} tiles without a valid pixel; tiles dropped")
+        empty = sum(cut.empty for cut in cuts)
+        if empty == len(cuts):
+            dropped.append(f"chip {name} has no valid pixel in its {empty} tiles; chip dropped")
+            continue
+        if empty:
+            dropped.append(f"chip {name} has {empty} tiles without a valid pixel; tiles in no split")
+        chips[name] = cuts
     if not chips:
         raise SardinoError(f"nothing of {folder} can be used: {'; '.join(dropped)}")
 
@@ -109,10 +115,11 @@ def import_folder(
     if spec.split != "train":
         band = _bands_of_chips(folder, chips, bands, direction_deg)
         splits = [str(split) for split in splits_of_bands(band)]
+    splits = [UNUSED if cut.empty else split for cut, split in zip(cuts, splits, strict=True)]
     splits = [str(split) for split in separate([cut.tile for cut in cuts], splits)]
-    if lost := splits.count(UNUSED):
+    rows = [row for row in zip(cuts, splits, band, strict=True) if row[0].empty or row[1] != UNUSED]
+    if lost := len(cuts) - len(rows):
         dropped.append(f"{lost} tiles overlap tiles of another split; tiles dropped")
-    rows = [row for row in zip(cuts, splits, band, strict=True) if row[1] != UNUSED]
     size_m = next(iter(sizes.values()), 0.0) if warp else 0.0
     files_of = lru_cache(maxsize=1)(
         partial(ChipFiles, folder, spec, warp=warp, size_m=size_m)
@@ -153,7 +160,7 @@ def _common_size(sizes: dict[Path, float]) -> float | None:
         return None
     (fine, least), (coarse, most) = (end(sizes.items(), key=itemgetter(1)) for end in (min, max))
     if most > ALIKE * least:
-        differ = f"{coarse} has pixels of {nominal_m(most)} and {fine} of {nominal_m(least)}"
+        differ = f"{coarse} has pixels of {nominal_m(most):.3g} m and {fine} of {nominal_m(least):.3g} m"
         raise SardinoError(f"{differ}: bring them to one size with --warp, or import them apart")
     return round(next(iter(sizes.values())), 3)
 
@@ -180,7 +187,8 @@ def _cuts(
         for column in columns:
             transform = (a, 0.0, origin[0] + a * column, 0.0, e, origin[1] + e * row)
             part = slice(row, row + tile_px), slice(column, column + tile_px)
-            cuts.append(_Cut(files.name, part, Tile(region, files.grid.crs, transform, (tile_px, tile_px))))
+            tile = Tile(region, files.grid.crs, transform, (tile_px, tile_px))
+            cuts.append(_Cut(files.name, part, tile, not np.isfinite(files.backscatter_db[:, *part]).any()))
     return cuts
 
 
