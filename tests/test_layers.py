@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "data.tiles": {"errors", "files"},
     "data.places": {"errors", "files", "data.tiles"},
     "data.rasters": {"errors", "files", "data.tiles", "data.places"},
-    "data.sources": {"errors", "files", "data.tiles", "data.places", "data.rasters"},
+    "data.sources": {"errors", "options", "files", "data.tiles", "data.places", "data.rasters"},
     "evaluation": {"errors", "data.tiles", "data.places"},
     "dino": {"errors", "options", "files", "progress", "data.tiles", "evaluation"},
     "segmentation": {"errors", "options", "files", "progress", "data.tiles", "evaluation", "dino"},

@@ -1,10 +1,11 @@
 """Options of commands, declared in their signatures or as the fields of a class; and what commands print alike."""
 
 import ast
+import dataclasses
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, Gt, Le
 from pydantic.fields import FieldInfo
@@ -31,12 +32,13 @@ def add_commands(app: Typer, *commands: Command, **settings: Any) -> None:
         app.command(command.__name__.rstrip("_"), **settings)(with_options()(command))
 
 
-def with_options(declared: type[Options] = Options, *without: str, **defaults: Any) -> Callable[[Command], Command]:
-    """Give a command the fields of a class as options; what a user gives reaches its `**options`.
+def with_options(declared: type[Any] = Options, *without: str, **defaults: Any) -> Callable[[Command], Command]:
+    """Give a command the fields of a class, options or a dataclass, as options; they reach its `**options`.
 
     Its own parameters are `name: Annotated[type, "help"]`, as fields are: arguments, and options where they have a
-    default or come after a `*`. A type, range, choices, default and help become those of the option; of a field that is
-    itself options, the fields, and the command gets the object. A list of words is given as one text with commas.
+    default or come after a `*`. A type, range, choices, default and help become those of the option; of a field or a
+    parameter that is itself options, the fields, and the command gets the object. A list of words is given as one text
+    with commas.
 
     Fields named `without` are no options of this command, nor are those that it has as parameters of its own;
     `defaults` are the command line's, where they differ from the class's.
@@ -44,18 +46,17 @@ def with_options(declared: type[Options] = Options, *without: str, **defaults: A
 
     def decorate(command: Command) -> Command:
         signature = inspect.signature(command)
-        own = []
-        for each in signature.parameters.values():
+        parameters, own = signature.parameters.values(), []
+        for each in parameters:
             if any(isinstance(info, ParameterInfo) for info in get_args(each.annotation)):
                 own.append(each)  # told in typer's words
             elif each.kind is not each.VAR_KEYWORD and not _is_options(each.annotation):
                 field = FieldInfo.from_annotation(each.annotation)
                 own.append(_parameter(each.name, field, each.default, each.kind))
         left_out = {*without, *(each.name for each in own)}
-        fields = {name: field for name, field in declared.model_fields.items() if name not in left_out}
-        parts: dict[str, Any] = {
-            name: fields.pop(name).annotation for name in list(fields) if _is_options(fields[name].annotation)
-        }
+        fields = {name: field for name, field in _fields(declared).items() if name not in left_out}
+        parts = {each.name: each.annotation for each in parameters if _is_options(each.annotation)}
+        parts |= {name: fields.pop(name).annotation for name in list(fields) if _is_options(fields[name].annotation)}
         for part in parts.values():
             fields |= {name: field for name, field in part.model_fields.items() if name not in left_out}
 
@@ -137,6 +138,17 @@ def _parameter(
     if _of_words(field):
         kind, default = str, ""
     return inspect.Parameter(name, place, default=default, annotation=Annotated[kind, told])
+
+
+def _fields(declared: type[Any]) -> dict[str, FieldInfo]:
+    """Of a class of options or of a dataclass, whose fields are annotated in the same way."""
+    if _is_options(declared):
+        return dict(declared.model_fields)
+    hints, found = get_type_hints(declared, include_extras=True), {}
+    for field in dataclasses.fields(declared):
+        found[field.name] = FieldInfo.from_annotation(hints[field.name])
+        found[field.name].default = field.default
+    return found
 
 
 def _is_options(kind: Any) -> bool:

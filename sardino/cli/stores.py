@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, NonNegativeInt
 from typer import Typer, echo
@@ -17,6 +17,7 @@ from sardino.cli.flags import (
     tell_ranges,
     with_options,
 )
+from sardino.data.sources.passes import Method, Passes
 from sardino.errors import SardinoError
 from sardino.options import Count, Flag, Options, Share
 
@@ -56,18 +57,6 @@ class Making(Options):
     overwrite: Annotated[bool, "Replace a store that is already at OUT."] = False
 
 
-class OfPasses(Options):
-    """Seasonal composites of single passes."""
-
-    year: Annotated[int, "Year of the four seasons; winter starts the December before."] = 2020
-    orbit: Annotated[str, "ascending or descending; a store never mixes them."] = "ascending"
-    composite: Annotated[str, "mean of linear power, or median, as geetiles takes (0.4 dB lower, noisier)."] = "mean"
-    erode_px: Annotated[NonNegativeInt, "Pixels taken off at scene borders."] = 10
-    label_year: Annotated[int, "WorldCover of 2020 or 2021; 0 for the scenes' year."] = 0
-    min_valid: Annotated[Share, "Share of a tile that each season must cover."] = 0.5
-    making: Making = Making()
-
-
 class OfArchive(Options):
     """Tiles that others made."""
 
@@ -88,10 +77,9 @@ class OfArchive(Options):
     layers: Annotated[bool, "Add the reference layers that are there.", Flag("--layers/--no-layers")] = True
     min_valid: Annotated[Share, "Share of a tile that every channel must cover."] = 0.5
     optical_month: Annotated[int, Field(ge=1, le=12), "Month of the optical layer (s2rgbm).", Flag("--month")] = 7
-    making: Making = Making()
 
 
-@with_options(OfPasses)
+@with_options(Passes, year=2020)
 def stac(
     tiles: Tiles,
     out: Out,
@@ -125,8 +113,7 @@ def stac(
     names = tuple(name.strip() for name in assets.split(","))
     if len(names) != 2 or not all(names):
         raise SardinoError(f"--assets takes the names of the VV and the VH asset, as in vv,vh, not '{assets}'")
-    passes |= {"label_year": passes["label_year"] or None, "layers": tuple(layer or ())}
-    passes["exclude"] = tuple(exclude or ())
+    passes |= {"layers": tuple(layer or ()), "exclude": tuple(exclude or ())}
     passes |= {"catalogue": Catalogue(url or PLANETARY_COMPUTER, None if sign else False), "collection": collection}
     passes |= {"label_collection": "" if labels == "none" else labels, "assets": names, "quantity": quantity}
     if unknown := set(skip_season or ()) - set(SEASONS):
@@ -135,7 +122,7 @@ def stac(
     make_store(StacSource(**passes, needed=needed, threads=threads), tiles, out, making)
 
 
-@with_options(OfPasses)
+@with_options(Passes, year=2020)
 def earthengine(
     tiles: Tiles,
     out: Out,
@@ -161,8 +148,7 @@ def earthengine(
     """
     from sardino.data.sources.earthengine import EarthEngineSource, initialise
 
-    passes |= {"label_year": passes["label_year"] or None, "layers": tuple(layer or ())}
-    source = EarthEngineSource(**passes, project=project, requests=requests)
+    source = EarthEngineSource(**passes, layers=tuple(layer or ()), project=project, requests=requests)
     initialise(project, source.endpoint)  # no access is said at once, not tile by tile
     make_store(source, tiles, out, making)
 
@@ -246,7 +232,7 @@ def world(
     bands: Bands = 20,
     direction: Direction = 30.0,
     seed: Annotated[NonNegativeInt, "Another seed is another geography."] = 0,
-    composite: Annotated[Literal["mean", "median"], "Of a season's dates: mean of power, or median (slower)."] = "mean",
+    composite: Annotated[Method, "Of a season's dates: mean of power, or median (slower)."] = "mean",
     gaps: Annotated[bool, "With frames and borders that a season lacks."] = False,
     zstd: Annotated[bool, "A smaller store that reads slower."] = False,
     workers: Annotated[Count, "Threads."] = 2,
@@ -347,8 +333,8 @@ def _store_archive(layout: Any, archive: dict[str, Any], out: Path, making: Maki
 def make_store(source: Any, tiles: Path, out: Path, making: Making) -> None:
     """Ingest the tiles of a table with progress, and say what was made and what was left out, tile by tile."""
     from sardino.data.places.leakage import table_leakage
-    from sardino.data.places.splits import UNUSED
     from sardino.data.sources.ingest import ingest
+    from sardino.data.tiles.store import UNUSED
     from sardino.data.tiles.table import read_table, tiles_in
 
     table = read_table(tiles)

@@ -122,7 +122,7 @@ def test_a_table_without_splits_goes_to_train_and_says_so(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--orbit", "up"], "ascending or descending"),
+        (["--orbit", "up"], "'up' is not one of"),
         (["--assets", "vv"], "--assets takes"),
         (["--skip-season", "autumn"], "--skip-season takes"),
         (["--year", "2019"], "WorldCover exists for 2020 and 2021"),

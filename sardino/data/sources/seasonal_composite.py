@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -12,32 +12,24 @@ from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter, minimum_filter
 
 from sardino.data.places.utm import transformer
+from sardino.data.sources.passes import Method, Orbit, Passes
 from sardino.data.sources.source import LeftOut, SourceChip
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS, POLARISATIONS, SEASONS, seasonal_stack
 from sardino.errors import SardinoError
 
-Method = Literal["mean", "median"]
-METHODS = get_args(Method)
-ORBITS = ("ascending", "descending")
+METHODS, ORBITS = get_args(Method), get_args(Orbit)
 FIRST_YEAR = 2015  # the first whole year of Sentinel-1, its winter from December 2014
 LABEL_YEARS = (2020, 2021)  # editions of WorldCover; they differ in algorithm, so that one is never taken for the other
 MEASURED = ("vv", "vh")
-ERODE_PX = 10  # pixels taken off at scene borders, 100 m at 10 m: border noise reaches 100 to 500 m into older products
 HOLE_PX = 5  # missing spots narrower than this are calm water or shadow, not a scene border, and are not eroded
 
 
 @dataclass(frozen=True)
-class SeasonalSource:
+class SeasonalSource(Passes):
     """Sources of single passes: seasonal composites of a year and an orbit direction, with WorldCover labels."""
 
-    year: int  # winter starts in December of the year before
-    orbit: str = "ascending"  # "ascending" or "descending"; the two look from different sides and are never mixed
-    composite: Method = "mean"  # "mean" in linear power, or "median", as geetiles takes
-    erode_px: int = ERODE_PX  # taken off at each pass's border
-    label_year: int | None = None  # 2020 or 2021; the passes' year where None
     layers: tuple[str, ...] = ()  # names of reference layers to add
-    min_valid: float = 0.5  # smallest share of a tile's pixels, 0 to 1, that each needed season must cover
 
     channels = CHANNELS
     legend = WORLDCOVER
@@ -157,7 +149,9 @@ def with_difference(db: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.
     return db | {"vv-vh": db["vv"] - db["vh"]} if {"vv", "vh"} <= db.keys() else db
 
 
-def seasonal_composite(series: xr.Dataset, year: int, method: Method = "mean", erode_px: int = ERODE_PX) -> xr.Dataset:
+def seasonal_composite(
+    series: xr.Dataset, year: int, method: Method = "mean", erode_px: int = Passes.erode_px
+) -> xr.Dataset:
     """Composite the passes of a year, season by season and pixel by pixel, in linear power.
 
     Frames of one pass (same solar day and relative orbit) are joined first, so that their overlap counts

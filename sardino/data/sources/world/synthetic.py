@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
-from sardino.data.sources.seasonal_composite import METHODS, Method
+from sardino.data.sources.passes import Method
+from sardino.data.sources.seasonal_composite import METHODS
 from sardino.data.sources.world import sensor
 from sardino.data.sources.world.landscape import Landscape, landscape
 from sardino.data.sources.world.noise import Grid, Keys, fbm, mix, normal, smooth_noise
