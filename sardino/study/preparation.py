@@ -2,15 +2,18 @@
 
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from sardino.data.places.leakage import table_leakage
 from sardino.data.places.splits import band_index, separate, splits_of_bands
 from sardino.data.sources.folder.source import import_folder
 from sardino.data.sources.folder.specification import FolderSpec
@@ -132,16 +135,32 @@ def _as_it_is(space: Workspace) -> TileStore:
 
 def _from_folders(space: Workspace, name: str, folders: list[str]) -> TileStore:
     """One store from one folder of chips, or from several merged."""
-    data, parts = space.profile.data, []
+    data, parts = space.profile.data, {}
     options = (data.tile_px, data.bands, data.band_angle_deg, data.max_tiles_per_chip)
     for folder in folders:
         out = space.build / name if len(folders) == 1 and data.makes_all else space.build / "parts" / folder
         spec = FolderSpec.load(folder)
         source = space.input_folder() / spec.name
-        parts.append(import_folder(source, spec, out, *options, progress=_counted, overwrite=True))
-    if parts[0].path == space.build / name:
-        return parts[0]
-    return merge_stores(parts, space.build / name, overwrite=True, choose=partial(tiles_to_make, space.profile))
+        parts[source] = import_folder(source, spec, out, *options, progress=_counted, overwrite=True)
+    stores = list(parts.values())
+    if stores[0].path == space.build / name:
+        return stores[0]
+    _require_apart(parts)
+    return merge_stores(stores, space.build / name, overwrite=True, choose=partial(tiles_to_make, space.profile))
+
+
+def _require_apart(parts: Mapping[Path, TileStore]) -> None:
+    """Refuse folders that share a tile, or ground in different splits; within a folder its import sees to that."""
+    listed = [(tile, folder) for folder, part in parts.items() for tile in part.ids()]
+    shared = tuple(tile for tile, many in Counter(tile for tile, _ in listed).items() if many > 1)[:1]
+    if not shared:
+        splits = [split for part in parts.values() for split in part.index["split"]]
+        table = tile_table([parts[folder].tile(tile) for tile, folder in listed], split=splits)
+        shared = table_leakage(table).overlapping or ()
+    if shared:
+        folders = " and ".join(dict.fromkeys(str(folder) for tile, folder in listed if tile in shared))
+        remedy = 'leave one of them out of `folders`; of other tiles, split = "train" in both specs will do'
+        raise SardinoError(f"{folders} share ground, at tile {' and '.join(shared)}: {remedy}")
 
 
 def _counted(numbers: Iterable[int]) -> Iterator[int]:

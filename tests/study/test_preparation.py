@@ -3,8 +3,11 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+import rasterio
 import torch
+from rasterio.transform import from_origin
 
 from sardino.data.places.leakage import store_leakage
 from sardino.data.tiles.landcover import label_fraction
@@ -125,3 +128,47 @@ def test_a_store_that_does_not_fit_the_profile_is_refused(plain: TileStore, tmp_
         path.write_text("\n".join(lines))
         with pytest.raises(SardinoError, match=message):
             prepare(Workspace.open(str(path), plain.path, root=tmp_path))
+
+
+SPEC = """
+name = "{name}"
+title = "Chips of a test"
+product = "test"
+channels = ["vv"]
+split = "{split}"
+[backscatter]
+files = "{{chip}}.tif"
+bands = ["vv"]
+unit = "db"
+"""
+
+
+@pytest.mark.parametrize(
+    ("east_m", "split", "told"), [(1200, "train", "tile .* and "), (1280, "train", "tile "), (3200, "train", "")]
+)
+def test_folders_that_share_ground_are_refused_by_name(tmp_path: Path, monkeypatch, east_m: int, split: str, told: str):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").touch()
+    (tmp_path / "sardino").mkdir()
+    for name, own, chips in (("north", "bands", range(0, 1600, 320)), ("south", split, [east_m])):
+        Path(f"{name}.toml").write_text(SPEC.format(name=name, split=own))
+        Path(name).mkdir()
+        for left in chips:
+            values = np.random.default_rng(left).normal(-12, 3, (1, 32, 32)).astype(np.float32)
+            place = from_origin(500_000 + left, 5_500_000, 10, 10)
+            with rasterio.open(
+                f"{name}/{left}.tif", "w", "GTiff", 32, 32, 1, "EPSG:32631", place, "float32"
+            ) as file:  # fmt: skip
+                file.write(values)
+    text = smoke().replace("bands = 15", "bands = 5").replace("band_angle_deg = 30", "band_angle_deg = 0")
+    text = text.replace("tile_px = 48", "tile_px = 32").replace("synthetic = true", "synthetic = false")
+    text = text.replace('source = "world"', 'source = "folder"\nfolders = ["north.toml", "south.toml"]')
+    text = text.replace('regions = ["europe", "conus", "china"]', 'regions = ["north.toml", "south.toml"]')
+    text = text.replace('regions = ["europe"]', 'regions = ["north.toml"]')
+    Path("small.toml").write_text("\n".join(line for line in text.splitlines() if "regions = {" not in line))
+    space = opened(tmp_path, tmp_path)
+    if told:
+        with pytest.raises(SardinoError, match=f"north and .*south share ground, at {told}"):
+            prepare(space)
+    else:
+        assert len(prepare(space)["store"]) == 6
