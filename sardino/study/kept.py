@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,8 @@ def once(name: str, make: Callable[[], dict[str, Any]], network: Path | None = N
     Only the engine's runs keep them: of a notebook opened by hand nobody knows what it was made from.
 
     Args:
-        network: weights that making the part leaves behind; where they are others by now, it is made again.
+        network: weights that making the part leaves behind; where they are others by now, it is made again, as it is
+            where the file is damaged.
 
     Raises Paused where the time that was asked for is over, once the part is kept.
     """
@@ -112,10 +114,10 @@ def once(name: str, make: Callable[[], dict[str, Any]], network: Path | None = N
         return {key: np.asarray(value) for key, value in make().items()}
     path = Path(folder) / f"{name}.npz"
     if path.is_file():
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-        if arrays.pop("network").item() == _digest(network):
-            return arrays
+        with suppress(Exception), path.open("rb") as file, np.load(file, allow_pickle=False) as kept:  # or damaged
+            arrays = dict(kept)
+            if arrays.pop("network").item() == _digest(network):
+                return arrays
     arrays = {key: np.asarray(value) for key, value in make().items()}
     with whole(path) as partial:
         np.savez_compressed(partial, allow_pickle=False, network=np.array(_digest(network)), **arrays)

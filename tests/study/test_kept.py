@@ -8,6 +8,7 @@ from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from minute_world import PROFILE
@@ -113,6 +114,24 @@ def test_a_notebook_opened_by_hand_keeps_nothing(monkeypatch):
     for _ in range(2):
         kept.once("a", lambda: made.append(1) or {"b": 1})
     assert len(made) == 2
+
+
+def test_a_part_that_is_damaged_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv(kept.CELLS, str(tmp_path))
+    made, rng = [], np.random.default_rng(0)
+
+    def make():
+        made.append(1)
+        return {"scores": np.arange(40.0)}
+
+    kept.once("cell", make)
+    sound = (tmp_path / "cell.npz").read_bytes()
+    for number in range(60):
+        content = bytearray(sound)
+        content[rng.integers(len(content))] ^= rng.integers(1, 256)
+        (tmp_path / "cell.npz").write_bytes(content[: rng.integers(len(content))] if number % 3 == 0 else content)
+        np.testing.assert_array_equal(kept.once("cell", make)["scores"], np.arange(40.0))
+    assert len(made) > 40
 
 
 def test_out_of_time_a_pre_training_stops_at_a_snapshot_and_ends_with_the_same_weights(minute, monkeypatch):
