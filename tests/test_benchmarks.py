@@ -55,7 +55,7 @@ def test_a_benchmark_is_one_command(tmp_path: Path) -> None:
     [
         ("world", ["--px", "64", "--tiles", "1"], 3),
         ("store", ["--tiles", "2", "--rounds", "1"], 6),
-        ("reading", ["--px", "64", "--rounds", "1"], 3),
+        ("reading", ["--px", "64", "--rounds", "1"], 9),
         ("ingest", ["--quick"], 4),
         ("crops", ["--px", "64", "--batch", "2", "--rounds", "1"], 9),
         ("metrics", ["--px", "64", "--rounds", "1"], 4),
