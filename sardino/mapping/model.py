@@ -196,8 +196,8 @@ def _doubts(scene: Scene, model: MapModel) -> list[str]:
     if model.gsd_m is None:
         doubts.append(f"{model.folder} does not say of what pixel size it was trained: results may be meaningless")
     elif own and not _of_size(own[0], model.gsd_m):
-        sides = " x ".join(f"{side:.3g}" for side in pixel_size_m(own[0].crs, own[0].transform, own[0].shape))
-        warped = f"is warped from pixels of {sides} m to {model.gsd_m:g} m"
+        width, height = map(nominal_m, pixel_size_m(own[0].crs, own[0].transform, own[0].shape))
+        warped = f"is warped from pixels of {width:.3g} m by {height:.3g} m to {nominal_m(model.gsd_m):.3g} m"
         doubts.append(f"{scene.path} {warped}: its speckle is not that of what the model was trained on")
     product = str(model.card.trained_on.get("product") or model.card.trained_on.get("source") or "")
     theirs, ours = ({name for name in QUANTITIES if name in text.lower()} for text in (scene.product, product))
@@ -224,9 +224,9 @@ def _on_model_grid(scene: Scene, model: MapModel, kind: Kind | None) -> Scene:
     if kind and gsd:
         return scene.on(grid, kind)
     fault = "is placed by ground control points alone" if own.gcps else "lies on a rotated grid"
-    if own.straight:
-        size = f"has pixels of {nominal_m(width)} by {nominal_m(height)} on the ground"
-        fault = f"{size}, and the model was trained on {gsd:g} m"
+    if own.straight and gsd:
+        size = f"has pixels of {nominal_m(width):.3g} m by {nominal_m(height):.3g} m on the ground"
+        fault = f"{size}, and the model was trained on {nominal_m(gsd):.3g} m"
     method = "average" if gsd and max(width, height) < gsd else "bilinear"
     target, step = grid.crs if len(grid.crs) < 20 else "the CRS it has", f"{grid.transform[0]:.3g}"
     raise SardinoError(

@@ -231,7 +231,7 @@ def test_a_scene_of_other_pixels_is_warped_by_wish_and_it_is_told(tmp_path, mode
     path = write_scene(tmp_path / "s.tif", VALUES, transform=Affine(20, 0, 5e5, 0, -20, 5.5e6))
     _, made, doubts = warped_map(path, model, tmp_path / "map.tif")
     assert made.shape == (2 * ROWS, 2 * COLUMNS) and made.crs == "EPSG:32631" and made.transform.c == 5e5
-    assert "warped from pixels of 20 x 20 m to 10 m" in doubts[0]
+    assert "warped from pixels of 20 m by 20 m to 10 m" in doubts[0]
 
 
 @pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")

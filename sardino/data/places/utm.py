@@ -1,5 +1,6 @@
 """UTM zones: which one a place belongs to, so that a pixel of 10 m is 10 m everywhere; and ways between CRSs."""
 
+import math
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -119,7 +120,11 @@ def corners(boxes: NDArray[np.float64], per_edge: int = 1) -> NDArray[np.float64
     return np.stack([x, y], axis=-1)
 
 
-def nominal_m(size: float) -> str:
-    """A pixel size as it is called: on the ground the 10 m of a UTM zone are 9.994 to 10.01."""
-    whole = round(2 * size) / 2
-    return f"{whole if abs(size - whole) < 0.005 * size else size:.3g} m"
+def nominal_m(size_m: float, within: float = 0.005) -> float:
+    """A pixel size as it is called: the nearest of 1, 2, 5, 10, 20 and so on, unless it differs by a larger share.
+
+    On the ground the 10 m of a UTM zone are 9.996 to 10.01.
+    """
+    decade = 10.0 ** math.floor(math.log10(size_m))
+    called = min((step * decade for step in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / size_m)))
+    return called if math.isclose(called, size_m, rel_tol=within) else size_m

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,11 @@ from pyproj import CRS
 from rasterio.transform import Affine
 
 from sardino.data.places.utm import transformer
-from sardino.data.rasters.open import open_by_gdal
+from sardino.data.rasters.open import open_pixels
 from sardino.data.rasters.packing import fits
 from sardino.data.rasters.pixels import RASTER, Band, Pixels
 from sardino.data.rasters.verify import Finding, examine_file
-from sardino.data.rasters.warp import KINDS, Kind, grid_profile, overlap, resample, window_on
+from sardino.data.rasters.warp import KINDS, Grid, Kind, grid_profile, resample
 from sardino.data.tiles.tile import Progress, Tile
 from sardino.data.tiles.value_ranges import ValueRanges
 from sardino.errors import SardinoError
@@ -77,7 +78,7 @@ def chop(
         tile_grid: take the tile's own pixels instead.
         variables: all by default.
 
-    Raises SardinoError: an unknown kind or variable, or a folder with tiles of another scene.
+    Raises SardinoError: an unknown kind or variable, a folder with tiles of another scene, or no tile is left to cut.
     """
     if kind is not None and kind not in KINDS:
         raise SardinoError(f"--kind is one of {', '.join(KINDS)}, not '{kind}'")
@@ -129,14 +130,9 @@ def cut_variable(
         planes, missing = _codes(source, numbers, window, grid, nodata)
     else:
         planes, missing = source.values(numbers, window, () if nodata is None else (nodata,)), math.nan
-    corner = source.corner(window)
     fill = 0 if math.isnan(missing) and planes.dtype.kind != "f" else missing
-    if CRS(grid.crs) == CRS(source.crs) and (place := window_on(grid.transform, grid.shape, corner)):
-        cut = np.full((len(planes), *grid.shape), fill, planes.dtype)
-        own, there = overlap(place, grid.shape, planes.shape[1:])
-        cut[:, *own] = planes[:, *there]
-    else:
-        cut = resample(planes, source.crs, corner, grid.crs, grid.transform, grid.shape, meaning, fill)
+    own, there = Grid(source.crs, source.corner(window), planes.shape[1:]), Grid(grid.crs, grid.transform, grid.shape)
+    cut = resample(planes, own, there, meaning, fill)
     if not source.stacked:
         return xr.DataArray(cut, dims=("band", "y", "x")), missing
     variable = source.data[name].transpose(..., "y", "x")
@@ -188,7 +184,8 @@ def cut_tiles(
     """Make the file of each tile, `<id><suffix>` in a folder, and go on where a run before this one was stopped.
 
     A file that is there is read; whole ones are kept, damaged ones made again, and one cut from another `origin` is
-    refused. Tiles that `make` leaves out by raising TileLeftOut are listed in LEFT_OUT with the reason.
+    refused. Tiles that `make` leaves out by raising TileLeftOut are listed in LEFT_OUT with the reason; SardinoError
+    where those are all.
     """
     if not tiles:
         raise SardinoError("there is no tile to cut: the table is empty")
@@ -220,6 +217,10 @@ def cut_tiles(
         write_csv(pd.DataFrame(sorted(done.left_out.items()), columns=["id", "reason"]), out / LEFT_OUT)
     else:
         (out / LEFT_OUT).unlink(missing_ok=True)
+    if not (done.written or done.kept):
+        reasons = "; ".join(f"{many} {reason}" for reason, many in Counter(done.left_out.values()).items())
+        remedy = f"check the place of tiles and scene, and its nodata ({out / LEFT_OUT} lists the tiles)"
+        raise SardinoError(f"none of {len(tiles)} tiles could be cut ({reasons}): {remedy}")
     return done
 
 
@@ -271,5 +272,5 @@ def _origin_of(path: Path) -> str:
     if path.suffix == ".nc":
         with xr.open_dataset(path, engine="h5netcdf", decode_cf=False) as data:
             return str(data.attrs.get(ORIGIN, ""))
-    with open_by_gdal(path) as dataset:
-        return str(dataset.tags().get(ORIGIN, ""))
+    with open_pixels(path) as pixels:
+        return str(pixels.about.get(ORIGIN, ""))

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pyproj import CRS
 from rasterio.features import rasterize
 from rasterio.transform import Affine
-from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 
 from sardino.data.places.utm import crs_at, reproject
-from sardino.data.rasters.open import open_by_gdal
-from sardino.data.rasters.warp import grid_profile
+from sardino.data.rasters.open import open_pixels
+from sardino.data.rasters.raster import raster_of
+from sardino.data.rasters.warp import Grid
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend, codes_in
 from sardino.data.tiles.store import ARRAYS, TileStore
 from sardino.data.tiles.tile import Progress, Tile
@@ -61,7 +61,7 @@ class LabelRasters:
         """Class indices on the tile's own grid, nearest pixel, IGNORE where there is no label."""
         if not tile.crs:
             raise SardinoError(f"tile {tile.id} of {tile.region} states no CRS: labels cannot be found for it")
-        index, grid = np.full(tile.shape, IGNORE, np.uint8), grid_profile(tile.crs, tile.transform, tile.shape)
+        index, grid = np.full(tile.shape, IGNORE, np.uint8), Grid(tile.crs, tile.transform, tile.shape)
         # An edge that is straight in one CRS bends in another: a thousandth of a degree is room enough.
         near = self._places.query(tile.footprint_in("EPSG:4326").buffer(1e-3))
         for file in (self._files[number] for number in sorted(near)):
@@ -69,11 +69,14 @@ class LabelRasters:
                 index = np.where(index == IGNORE, self._read(file, grid), index)
         return index
 
-    def _read(self, file: Path, grid: dict[str, Any]) -> NDArray[np.uint8]:
-        # An alpha band tells "outside the file" from a class of code 0.
-        with open_by_gdal(file) as dataset, WarpedVRT(dataset, **grid, add_alpha=True) as warped:
-            codes, inside = codes_in(warped.read(dataset.indexes), file), warped.read(dataset.count + 1) > 0
-        inside &= ~np.isin(codes, self._nodata)
+    def _read(self, file: Path, grid: Grid) -> NDArray[np.uint8]:
+        with open_pixels(file, turned=True) as pixels:
+            window = pixels.grid.window_of(grid)
+            if window is None:
+                return np.full(grid.shape, IGNORE, np.uint8)
+            labels = raster_of(pixels, range(len(pixels.bands)), window).on(grid, "classes")
+        codes = codes_in(labels.codes, file)
+        inside = labels.valid[0] & ~np.isin(codes, self._nodata)
         index = np.where(inside, self.legend.encode(codes), IGNORE).astype(np.uint8)
         if foreign := np.unique(codes[inside & (index == IGNORE)]).tolist():
             codes_are = f"the codes {', '.join(map(str, foreign[:8]))}, which are no class of '{self.legend.name}'"
@@ -85,18 +88,17 @@ def _bounds_of(file: Path, year: int | None) -> tuple[float, float, float, float
     """Bounds in degrees of a file that is a label raster with a CRS, and of the year asked for."""
     if not file.is_file():
         raise SardinoError(f"there is no label raster {file}")
-    with open_by_gdal(file, remedy="copy the file again") as dataset:
-        crs, bounds, kind = dataset.crs, dataset.bounds, np.dtype(dataset.dtypes[0])
-        tags = {key.lower(): value for key, value in dataset.tags().items()}
-    if crs is None:
-        raise SardinoError(f"{file} states no CRS: labels cannot be placed; set it with gdal_edit -a_srs")
-    if not np.issubdtype(kind, np.integer):
+    with open_pixels(file, turned=True) as pixels:
+        kind, grid = pixels.bands[0].dtype, pixels.placed().grid
+        tags = {key.lower(): str(value) for key, value in pixels.about.items()}
+    if kind.kind not in "iu":
         raise SardinoError(f"{file} holds {kind} values and no class codes: give a label raster of an integer type")
     in_tags = {found for tag in _YEAR_TAGS for found in _YEAR.findall(tags.get(tag, ""))}
     stated = sorted(in_tags or set(_YEAR.findall(file.name)))
     if year and stated and str(year) not in stated:
         raise SardinoError(f"{file} is of {' and '.join(stated)}, not of {year}")
-    return transform_bounds(crs, "EPSG:4326", *bounds)
+    x, y = grid.outline()
+    return transform_bounds(grid.crs, "EPSG:4326", x.min(), y.min(), x.max(), y.max())
 
 
 def shares_of(counts: NDArray[np.int64], size: int, legend: Legend) -> dict[str, float]:

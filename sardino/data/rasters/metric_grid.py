@@ -19,12 +19,6 @@ _WIDEST_M = 1.5e6  # of what UTM shows without pixels on the ground differing by
 _METRIC = 0.1  # share by which a map unit may differ from a metre on the ground
 
 
-def round_size(size_m: float) -> float:
-    """The nearest of 1, 2, 5, 10, 20 and so on."""
-    decade = 10.0 ** math.floor(math.log10(size_m))
-    return min((step * decade for step in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / size_m)))
-
-
 def metric_grid(there: Grid, pixel_m: float) -> Grid:
     """The grid of square pixels over another: in its own CRS where that is metric on the ground, else in UTM.
 
@@ -61,9 +55,7 @@ def warped(read: Read, there: Grid, here: Grid, kind: Kind, bands: int) -> Read:
         if window is None:
             return np.full((bands, *part.shape), np.nan, np.float32)
         values = read(window[0].start, window[0].stop, window[1].start, window[1].stop)
-        own = there.part(*window)
-        grids = own.crs, own.transform, part.crs, part.transform, part.shape
-        return resample(values, *grids, kind, gcps=own.gcps)
+        return resample(values, there.part(*window), part, kind)
 
     def of_window(top: int, bottom: int, left: int, right: int) -> NDArray[np.float32]:
         north, west = top // ROWS * ROWS, left // COLUMNS * COLUMNS

@@ -16,8 +16,10 @@ from rasterio.features import rasterize
 from rasterio.transform import Affine
 
 from sardino.data.rasters.geotiff import Canvas, GeoTiff, write_geotiff
-from sardino.data.rasters.open import open_by_gdal
-from sardino.data.rasters.warp import KINDS, Kind, Transform, bounds_in, resample, window_on
+from sardino.data.rasters.open import open_pixels
+from sardino.data.rasters.packing import fits
+from sardino.data.rasters.pixels import RASTER
+from sardino.data.rasters.warp import KINDS, Grid, Kind, Transform, bounds_in, resample
 from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.radiometry import difference_of
 from sardino.data.tiles.store import TileStore
@@ -28,7 +30,6 @@ from sardino.files import files_in
 
 # Colour-blind safe (Paul Tol's bright scheme), for columns of names such as the split.
 _PALETTE = ("#4477AA", "#EE6677", "#228833", "#CCBB44", "#66CCEE", "#AA3377", "#BBBBBB")
-_REMEDY = "find such files with `sardino tiles verify`"
 
 
 class Laying(TypedDict, total=False):
@@ -63,8 +64,7 @@ def mosaic_files(
 
     Args:
         folder: of .tif files with the same bands, type and nodata, such as `sardino tiles chop` or geetiles write.
-        kind: what their pixels mean, for warping; classes where they are integers, decibels where their unit
-            is "dB", other values elsewhere.
+        kind: what their pixels mean, for warping; told from the files by default.
         nodata: where the files declare none; 0 for integers and NaN for others by default.
 
     Raises SardinoError: no file, one that is damaged, without CRS or rotated, or files that differ.
@@ -74,25 +74,24 @@ def mosaic_files(
     files = files_in(folder, "*.tif")
     if not files:
         raise SardinoError(f"there is no .tif file in {folder}")
-    tiles, facts = zip(*map(_examined, files), strict=True)
+    tiles, facts = zip(*(_examined(file, kind) for file in files), strict=True)
     first = facts[0]
     for file, other in zip(files, facts, strict=True):
         if any(other[key] != first[key] for key in ("count", "dtype", "nodata")):
             raise SardinoError(f"{file} and {files[0]} differ in bands, type or nodata: keep one kind in {folder}")
-    integer = np.dtype(first["dtype"]).kind in "iu"
-    meaning: Kind = kind or ("classes" if integer else "db" if first["unit"].lower() == "db" else "values")
-    floating = not integer or meaning != "classes"
-    declared = first["nodata"] if nodata is None else nodata
-    missing = math.nan if floating else declared or 0
-    dtype = first["dtype"] if not floating or first["dtype"] == "float64" else "float32"
+    meaning: Kind = first["kind"]
+    codes = meaning == "classes" and first["dtype"].kind in "iu"
+    given = () if nodata is None else (nodata,)
+    declared = [value for value in (*given, *first["nodata"]) if fits(value, first["dtype"])]
+    missing = (declared or [0])[0] if codes else math.nan
+    dtype = str(first["dtype"]) if codes or first["dtype"] == "float64" else "float32"
 
     def read(number: int) -> NDArray[Any]:
-        with open_by_gdal(files[number], remedy=_REMEDY) as dataset:
-            stored = dataset.read()
-        values = stored.astype(dtype) if floating else stored
-        if floating and declared is not None:
-            values[stored == declared] = np.nan
-        return values
+        with open_pixels(files[number]) as pixels:
+            if not codes:
+                return pixels.values(nodata=given).astype(dtype, copy=False)
+            stored, valid = pixels.stored(nodata=given)
+            return np.where(valid, stored, stored.dtype.type(missing))
 
     told = {key: first[key] for key in ("bands", "colors", "tags")}
     _write(path, tiles, _Planes(read, meaning, partial(GeoTiff, dtype=dtype, nodata=missing, **told)), **laying)
@@ -215,22 +214,19 @@ def _planes_of(store: TileStore, ids: Sequence[str], bands: list[str]) -> _Plane
     return _Planes(layer, "classes", raster)
 
 
-def _examined(file: Path) -> tuple[Tile, dict[str, Any]]:
+def _examined(file: Path, kind: Kind | None) -> tuple[Tile, dict[str, Any]]:
     """Place of a file and what it says about its pixels."""
-    with open_by_gdal(file, remedy=_REMEDY) as dataset:
-        if dataset.crs is None:
-            raise SardinoError(f"{file} states no CRS: it cannot be placed in a mosaic")
-        palette = dataset.colormap(1).items() if "palette" in dataset.colorinterp[0].name else ()
-        nodata, tags = dataset.nodata, dataset.tags()
-        return Tile("", dataset.crs.to_string(), tuple(dataset.transform)[:6], dataset.shape), {
-            "count": dataset.count,
-            "dtype": dataset.dtypes[0],
-            # NaN is not equal to itself; None says the same of floating point.
-            "nodata": None if nodata is None or math.isnan(nodata) else nodata,
-            "unit": tags.get("unit", dataset.units[0] or ""),
-            "bands": [name or f"band {n}" for n, name in enumerate(dataset.descriptions, start=1)],
-            "colors": {value: f"#{r:02X}{g:02X}{b:02X}" for value, (r, g, b, _) in palette},
-            "tags": {key: value for key, value in tags.items() if key in ("product", "unit", "classes")},
+    with open_pixels(file) as pixels:
+        first, grid = pixels.bands[0], pixels.placed().grid
+        return Tile("", grid.crs, grid.transform, grid.shape), {
+            "count": len(pixels.bands),
+            "dtype": first.dtype,
+            "kind": kind or pixels.kind(RASTER),
+            # NaN is not equal to itself, and missing in any case.
+            "nodata": [value for value in first.packing.missing if not math.isnan(value)],
+            "bands": [band.name or f"band {n}" for n, band in enumerate(pixels.bands, start=1)],
+            "colors": {value: f"#{r:02X}{g:02X}{b:02X}" for value, (r, g, b, _) in first.colors.items()},
+            "tags": {key: value for key, value in pixels.about.items() if key in ("product", "unit", "classes")},
         }
 
 
@@ -254,8 +250,8 @@ def _write(
 
 def _lay(canvas: Canvas, tile: Tile, values: NDArray[Any], planes: _Planes) -> None:
     what, target = canvas.what, CRS(canvas.what.crs)
-    place = window_on(tile.transform, tile.shape, what.transform) if CRS(tile.crs) == target else None
-    if place and planes.kind:
+    own = Grid(tile.crs, tile.transform, tile.shape)
+    if planes.kind and (place := own.place_in(Grid(what.crs, what.transform, what.shape))):
         canvas.lay(values[: len(what.bands)], *place)
         return
     # The part of the mosaic that the tile touches.
@@ -271,6 +267,6 @@ def _lay(canvas: Canvas, tile: Tile, values: NDArray[Any], planes: _Planes) -> N
         return
     made_of = planes.made_of or [[number] for number in range(len(values))]
     needed = sorted({number for parts in made_of for number in parts})
-    warped = resample(values[needed], tile.crs, tile.transform, what.crs, corner, shape, planes.kind, what.nodata)
+    warped = resample(values[needed], own, Grid(what.crs, corner, shape), planes.kind, what.nodata)
     of = dict(zip(needed, warped, strict=True))
     canvas.lay(np.stack([of[one] - of[other[0]] if other else of[one] for one, *other in made_of]), row, column)

@@ -4,9 +4,8 @@
 pixel before it is asked for. A NetCDF file or a Zarr store is read by xarray, everything else by GDAL.
 """
 
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from rasterio.transform import GCPTransformer, from_gcps
 from rasterio.windows import Window
 
 from sardino.data.rasters.packing import fits, kind_of, packing_of, unit_said, unit_stated
-from sardino.data.rasters.pixels import DAMAGED, RASTER, Band, Pixels, explained
+from sardino.data.rasters.pixels import RASTER, Band, Pixels, explained
 from sardino.data.rasters.place import PLAIN, check_place, north_up
 from sardino.data.rasters.stack import stack_pixels
-from sardino.errors import SardinoError, first_line
+from sardino.errors import SardinoError
 
 STACKS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".zarr")
 
@@ -63,18 +62,6 @@ def open_pixels(
         dataset = rasterio.open(path)
     with explained(path, held=dataset):
         return _opened_raster(path, dataset, crs, turned)
-
-
-@contextmanager
-def open_by_gdal(path: Path, remedy: str = DAMAGED) -> Iterator[Any]:
-    """The rasterio dataset of a file, for what is no pixel or is warped as GDAL reads it; damage is told."""
-    try:
-        with warnings.catch_warnings(action="ignore"):
-            dataset = rasterio.open(path)
-        with dataset:
-            yield dataset
-    except rasterio.errors.RasterioError as error:
-        raise SardinoError(f"{path} cannot be read ({first_line(error)}): {remedy}") from error
 
 
 # By GDAL.

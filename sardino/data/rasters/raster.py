@@ -14,12 +14,12 @@ from rasterio.control import GroundControlPoint
 from rasterio.transform import Affine, array_bounds
 
 from sardino.data.places.utm import nominal_m
-from sardino.data.rasters.metric_grid import metric_grid, round_size
+from sardino.data.rasters.metric_grid import metric_grid
 from sardino.data.rasters.open import open_pixels
 from sardino.data.rasters.packing import Packing
-from sardino.data.rasters.pixels import Band
+from sardino.data.rasters.pixels import Band, Pixels, Window
 from sardino.data.rasters.place import PLAIN, pixel_size_m
-from sardino.data.rasters.warp import Grid, Kind, Transform, resample, window_on
+from sardino.data.rasters.warp import Grid, Kind, Transform, resample
 from sardino.errors import SardinoError
 
 
@@ -71,15 +71,13 @@ class Raster:
 
     def on(self, grid: Grid, kind: Kind, nodata: Sequence[float] = ()) -> "Raster":
         """The raster on another grid, warped by what its pixels mean; itself where its pixels are that grid's."""
-        alike = self.shape == grid.shape and not self.gcps and CRS(self.crs) == CRS(grid.crs)
-        if alike and window_on(self.transform, self.shape, grid.transform) == (0, 0):
+        if self.shape == grid.shape and self.grid.place_in(grid) == (0, 0):
             return self
-        grids = self.crs, self.transform, grid.crs, grid.transform, grid.shape
         if kind == "classes":
-            stored = resample(self.codes, *grids, kind, 0, self.gcps)
-            valid = resample(self.valid.astype(np.uint8), *grids, kind, 0, self.gcps) > 0
+            stored = resample(self.codes, self.grid, grid, kind, 0)
+            valid = resample(self.valid.astype(np.uint8), self.grid, grid, kind, 0) > 0
         else:
-            stored = resample(self.without(nodata), *grids, kind, gcps=self.gcps)
+            stored = resample(self.without(nodata), self.grid, grid, kind)
             valid = np.isfinite(stored)
         bands = tuple(replace(band, packing=Packing()) for band in self.bands)
         place: dict[str, Any] = {"crs": grid.crs, "transform": grid.transform, "gcps": ()}
@@ -109,11 +107,16 @@ def read_raster(path: Path, variable: str = "", turned: bool = False) -> Raster:
     with open_pixels(path, turned=turned) as pixels:
         if not variable and len(pixels.variables) > 1:
             raise SardinoError(f"{path} has several variables, {', '.join(pixels.variables)}: name one")
-        numbers = pixels.numbers(variable) if variable else list(range(len(pixels.bands)))
-        dates = pixels.dates(pixels.bands[numbers[0]].variable)
-        bands = tuple(pixels.bands[number] for number in numbers)
-        place = (pixels.crs, pixels.transform) if pixels.crs else ("", PLAIN)
-        return Raster(path, *pixels.stored(numbers), bands, *place, pixels.doubts, dates, pixels.gcps)
+        return raster_of(pixels, pixels.numbers(variable or pixels.variables[0]))
+
+
+def raster_of(pixels: Pixels, numbers: Sequence[int], window: Window | None = None) -> Raster:
+    """Bands of an open file, by number, in a window of it or whole."""
+    dates = pixels.dates(pixels.bands[numbers[0]].variable)
+    bands = tuple(pixels.bands[number] for number in numbers)
+    own = pixels.grid.part(*window) if window else pixels.grid
+    place = (own.crs, own.transform) if own.crs else ("", PLAIN)
+    return Raster(pixels.path, *pixels.stored(numbers, window), bands, *place, pixels.doubts, dates, own.gcps)
 
 
 def read_square_raster(
@@ -138,13 +141,12 @@ def read_square_raster(
     elif CRS(raster.crs).is_geographic:
         fault = f"is in degrees ({raster.crs})"
     elif not math.isclose(width, height, rel_tol=0.02):
-        fault = f"has pixels of {nominal_m(width)} by {nominal_m(height)}"
+        fault = f"has pixels of {nominal_m(width):.3g} m by {nominal_m(height):.3g} m"
     elif size_m and not math.isclose(width, size_m, rel_tol=0.02):
-        fault = f"has pixels of {width:.1f} m"
+        fault = f"has pixels of {nominal_m(width):.3g} m"
     if not fault:
         return raster
-    step_m = round_size(size_m or max(width, height))
-    grid = metric_grid(raster.grid, size_m if size_m and not math.isclose(step_m, size_m, rel_tol=0.02) else step_m)
+    grid = metric_grid(raster.grid, nominal_m(size_m, 0.02) if size_m else nominal_m(max(width, height), math.inf))
     if warp:
         return raster.on(grid, warp, nodata)
     step = f"{grid.transform[0]:g}"

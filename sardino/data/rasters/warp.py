@@ -1,7 +1,6 @@
 """Pixels from one grid to another, by what they mean: classes are picked, decibels are averaged as power."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -92,6 +91,17 @@ class Grid:
             window.append(slice(max(math.floor(first) - margin, 0), min(math.ceil(last) + margin, size)))
         return window[0], window[1]
 
+    def place_in(self, other: "Grid") -> tuple[int, int] | None:
+        """Row and column at which it begins in another grid; None where their pixels do not coincide."""
+        if not (self.straight and other.straight) or (self.crs != other.crs and CRS(self.crs) != CRS(other.crs)):
+            return None
+        (a, _, c, _, e, f), (step_x, _, left, _, step_y, top) = self.transform, other.transform
+        column, row = (c - left) / step_x, (f - top) / step_y
+        # A pixel size that differs by a rounding error may still drift off over the width of the grid.
+        drift = max(abs(a / step_x - 1) * self.shape[1], abs(e / step_y - 1) * self.shape[0])
+        apart = max(abs(column - round(column)), abs(row - round(row)), drift)
+        return (round(row), round(column)) if apart <= _ALIGNED_PX else None
+
     def spans_of(self, other: "Grid") -> tuple[float, float]:
         """How many pixels of this grid one of another spans, to the right and down, in its middle."""
         row, column = other.shape[0] / 2, other.shape[1] / 2
@@ -99,18 +109,6 @@ class Grid:
         columns, rows = self.in_pixels(x, y, other.crs)
         right, down = (math.hypot(columns[n] - columns[0], rows[n] - rows[0]) for n in (1, 2))
         return right, down
-
-
-def window_on(transform: Transform, shape: tuple[int, int], other: Transform) -> tuple[int, int] | None:
-    """Row and column at which a grid begins in another of the same CRS; None where their pixels do not coincide."""
-    a, b, c, d, e, f = transform
-    column, row = (c - other[2]) / other[0], (f - other[5]) / other[4]
-    # A pixel size that differs by a rounding error may still drift off over the width of the grid.
-    drift = max(abs(a / other[0] - 1) * shape[1], abs(e / other[4] - 1) * shape[0])
-    apart = max(abs(column - round(column)), abs(row - round(row)), drift)
-    if b or d or other[1] or other[3] or apart > _ALIGNED_PX:
-        return None
-    return round(row), round(column)
 
 
 def overlap(
@@ -135,23 +133,13 @@ def bounds_in(tile: Tile, crs: CRS) -> tuple[float, float, float, float]:
     return Transformer.from_crs(tile.crs, crs, always_xy=True).transform_bounds(*tile.bounds, densify_pts=_EDGE_POINTS)
 
 
-def resample(
-    values: NDArray[Any],
-    crs: str,
-    transform: Transform,
-    to_crs: str,
-    to_transform: Transform,
-    to_shape: tuple[int, int],
-    kind: Kind,
-    nodata: float = IGNORE,
-    gcps: Sequence[GroundControlPoint] = (),
-) -> NDArray[Any]:
-    """Planes (C, H, W) on another grid, (C, *to_shape), nodata where there is none.
+def resample(values: NDArray[Any], here: Grid, there: Grid, kind: Kind, nodata: float = IGNORE) -> NDArray[Any]:
+    """Planes (C, H, W) of one grid on another, (C, *there.shape), nodata where there is none.
 
-    Classes, of any integer type, are taken from the nearest pixel. Everything else becomes floating point, NaN where
-    missing, and is interpolated bilinearly, or averaged where the new pixels are larger; decibels and amplitudes are so
-    in power, because the mean of decibels lies below the decibels of the mean (by 2.5 dB for single-look speckle).
-    Pixels without data take no part. `nodata` is that of classes; ground control points go before `transform`.
+    Pixels that coincide are copied. Else classes, of any integer type, are taken from the nearest pixel. Everything
+    else becomes floating point, NaN where missing, and is interpolated bilinearly, or averaged where the new pixels are
+    larger; decibels and amplitudes are so in power, because the mean of decibels lies below the decibels of the mean
+    (by 2.5 dB for single-look speckle). Pixels without data take no part. `nodata` is that of classes.
     """
     if kind not in KINDS:
         raise SardinoError(f"pixels are {', '.join(KINDS)}, not '{kind}'")
@@ -159,20 +147,23 @@ def resample(
     source = values
     if kind != "classes" and values.dtype.kind != "f":
         source = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    out = np.full((len(values), *there.shape), missing, source.dtype)
+    if place := there.place_in(here):
+        own, shared = overlap(place, there.shape, here.shape)
+        out[:, *own] = source[:, *shared]
+        return out
     if kind in ("db", "amplitude"):
         source = to_power(source) if kind == "db" else source**2
-    here, there = Grid(crs, transform, values.shape[1:], tuple(gcps)), Grid(to_crs, to_transform, to_shape)
     right, down = here.spans_of(there)
     method = Resampling.nearest
     if kind != "classes":
         method = Resampling.average if down > 1.5 else Resampling.bilinear
-    out = np.full((len(values), *to_shape), missing, source.dtype)
-    place: dict[str, Any] = {"gcps": gcps} if gcps else {"src_transform": Affine(*transform)}
-    place |= {"src_crs": crs, "dst_transform": Affine(*to_transform), "dst_crs": to_crs}
+    grids: dict[str, Any] = {"gcps": here.gcps} if here.gcps else {"src_transform": Affine(*here.transform)}
+    grids |= {"src_crs": here.crs, "dst_transform": Affine(*there.transform), "dst_crs": there.crs}
     # GDAL would take the scale from the outlines of what it is given, and another one of each window.
-    place |= {"XSCALE": min(1, 1 / right), "YSCALE": min(1, 1 / down)}
+    grids |= {"XSCALE": min(1, 1 / right), "YSCALE": min(1, 1 / down)}
     for plane, made in zip(source, out, strict=True):  # together, a pixel that one of them lacks would spread
-        reproject(np.ascontiguousarray(plane), made, **place, src_nodata=missing, dst_nodata=missing, resampling=method)
+        reproject(np.ascontiguousarray(plane), made, **grids, src_nodata=missing, dst_nodata=missing, resampling=method)
     if kind == "amplitude":
         return np.sqrt(out)
     return to_db(out) if kind == "db" else out

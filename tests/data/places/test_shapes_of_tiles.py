@@ -1,5 +1,7 @@
 """Partitions: true pixels, no overlap, the same place the same tile; and what is left out is known."""
 
+import math
+
 import geopandas
 import numpy as np
 import pytest
@@ -188,7 +190,8 @@ def test_other_crs_are_no_zones() -> None:
     assert zone_of("EPSG:3035") is zone_of("EPSG:32661") is zone_of("") is None
 
 
-@given(halves=st.integers(2, 199), scale=st.floats(0.9996, 1.001))
-def test_a_pixel_size_is_told_as_it_is_called(halves: int, scale: float) -> None:
-    assert nominal_m(halves / 2 * scale) == f"{halves / 2:g} m"
-    assert nominal_m(8.271) == "8.27 m"
+@given(size=st.sampled_from([1, 2, 5, 10, 20, 100]), scale=st.floats(0.9996, 1.001), odd=st.floats(0.3, 3000))
+def test_a_pixel_size_is_told_as_it_is_called(size: float, scale: float, odd: float) -> None:
+    assert nominal_m(size * scale) == pytest.approx(size)
+    assert nominal_m(8.271) == 8.271 and nominal_m(8.271, math.inf) == 10
+    assert f"{nominal_m(odd, math.inf):.0e}"[0] in "125" and nominal_m(odd) == pytest.approx(odd, rel=0.0051)

@@ -1,6 +1,7 @@
 """Chop: each file is exactly its tile, pixels that coincide are copied, others warped by what they mean."""
 
 import csv
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -330,3 +331,64 @@ def test_unsigned_numbers_in_signed_files_are_unsigned(tmp_path: Path) -> None:
     source = open_pixels(tmp_path / "a.nc")
     chop(source, TILES[:1], tmp_path / "out", variables=["counts"])
     np.testing.assert_allclose(open_nc(tmp_path / "out" / f"{TILES[0].id}.nc")["counts"], 32500, rtol=1e-6)
+
+
+@pytest.mark.parametrize("west", [179.9, -180.1])
+def test_a_scene_over_the_antimeridian_fills_the_tiles_on_both_sides(tmp_path: Path, west: float) -> None:
+    # Values are metres east of 179.9 degrees, whatever the file calls that meridian.
+    step, north = 0.0005, -16.9
+    east = (np.arange(400) + 0.5) * step * 1000
+    source = write_tif(tmp_path / "s.tif", np.tile(east, (1, 100, 1)).astype(np.float32), left=west, top=north,
+                       step=step, crs="EPSG:4326")  # fmt: skip
+    to_utm = Transformer.from_crs("EPSG:4326", "EPSG:32760", always_xy=True)
+    tiles = []
+    for longitude in (179.94, 179.9925, -179.95):  # west of it, across it, east of it
+        x, y = (round(value, -1) for value in to_utm.transform(longitude, -16.92))
+        tiles.append(Tile("sea", "EPSG:32760", (50.0, 0.0, x, 0.0, -50.0, y), (SIZE, SIZE)))
+    done = chop(open_pixels(source), tiles, tmp_path / "out", kind="values", tile_grid=True)
+    assert done.written == [tile.id for tile in tiles] and not done.left_out
+    for tile in tiles:
+        cut = read(tmp_path / "out" / f"{tile.id}.tif")[0]
+        a, _, c, _, e, f = tile.transform
+        x, y = np.meshgrid(c + a * (np.arange(SIZE) + 0.5), f + e * (np.arange(SIZE) + 0.5))
+        longitude = to_utm.transform(x, y, direction="INVERSE")[0]
+        np.testing.assert_allclose(cut, (longitude - 179.9) % 360 * 1000, atol=0.01)
+
+
+def test_classes_keep_their_colours(tmp_path: Path) -> None:
+    codes = np.random.default_rng(9).choice([3, 7], (1, 2 * SIZE, 3 * SIZE)).astype(np.uint8)
+    colours = {3: (12, 34, 56, 255), 7: (200, 150, 100, 255)}
+    with rasterio.open(write_tif(tmp_path / "c.tif", codes), "r+") as dataset:
+        dataset.write_colormap(1, colours)
+    chop(open_pixels(tmp_path / "c.tif"), TILES[:2], tmp_path / "out")
+    for tile in TILES[:2]:
+        with rasterio.open(tmp_path / "out" / f"{tile.id}.tif") as dataset:
+            assert {code: dataset.colormap(1)[code] for code in colours} == colours
+
+
+def test_the_fill_value_of_zarr_is_no_nodata_unless_somebody_chose_it(tmp_path: Path) -> None:
+    codes = np.random.default_rng(10).integers(0, 4, (2 * SIZE, 3 * SIZE)).astype(np.uint8)
+    place = {"y": TOP - 10 * (np.arange(2 * SIZE) + 0.5), "x": LEFT + 10 * (np.arange(3 * SIZE) + 0.5)}
+    for fill, share in ((0, 0), (3, (codes[:SIZE, :SIZE] == 3).mean())):
+        path = tmp_path / f"{fill}.zarr"
+        data = xr.Dataset({"soil": (("y", "x"), codes)}, place).rio.write_crs(UTM)
+        data.to_zarr(path, zarr_format=2, consolidated=False)
+        about = json.loads((path / "soil" / ".zarray").read_text())
+        (path / "soil" / ".zarray").write_text(json.dumps(about | {"fill_value": fill}))
+        with open_pixels(path) as source:
+            assert [text.partition(".zarr ")[2] for text in source.doubts] == [
+                "has the fill_value 0 of Zarr for soil, which is not taken for missing"
+            ] * (fill == 0)
+            chop(source, TILES[:1], tmp_path / f"cut {fill}")
+        with xr.open_dataset(tmp_path / f"cut {fill}" / f"{TILES[0].id}.nc", engine="h5netcdf") as cut:
+            assert float(cut["soil"].isnull().mean()) == pytest.approx(share)
+
+
+def test_where_no_tile_can_be_cut_that_is_an_error(tmp_path: Path) -> None:
+    values = scene(11, pad=0)
+    values[:, :SIZE, :SIZE] = np.nan
+    source = open_pixels(write_tif(tmp_path / "s.tif", values, nodata=np.nan))
+    out = tmp_path / "out"
+    with pytest.raises(SardinoError, match=r"none of 2 tiles could be cut \(1 no valid pixel; 1 outside s\.tif\): "):
+        chop(source, [TILES[0], FAR], out, kind="db")
+    assert [path.name for path in out.iterdir()] == ["left-out.csv"]

@@ -135,8 +135,8 @@ def test_a_granule_without_a_valid_pixel_is_no_layer(folder: Path, tmp_path: Pat
     with xr.open_dataset(folder / name_of("20200613", "20200601"), group=DATA, engine="h5netcdf") as data:
         emptied = data.load() * np.nan
     emptied.to_netcdf(folder / name_of("20200613", "20200601"), group=DATA, engine="h5netcdf", mode="w")
-    done = cut_interferograms(granules_in(folder), TILES[:1], tmp_path / "out")
-    assert done.left_out == {TILES[0].id: "no valid pixel"}
+    with pytest.raises(SardinoError, match=r"none of 1 tiles could be cut \(1 no valid pixel\)"):
+        cut_interferograms(granules_in(folder), TILES[:1], tmp_path / "out")
 
 
 def test_of_two_versions_of_a_pair_one_is_taken_and_damage_is_told(folder: Path, tmp_path: Path) -> None:

@@ -239,3 +239,19 @@ def test_polygons_are_counted_window_by_window_and_handed_down(tmp_path: Path, m
         np.testing.assert_allclose(handed[SHARES], counted[SHARES][:1], atol=1e-6)
     with pytest.raises(SardinoError, match=r"\.parquet or \.geojson"):
         write_polygons(communes, tmp_path / "communes.shp")
+
+
+def test_what_a_file_says_of_its_pixels_counts_for_labels_too(tmp_path: Path) -> None:
+    values, hidden = codes(4), np.zeros((SIZE, 2 * SIZE), bool)
+    hidden[:, SIZE:] = True
+    masked = write_raster(tmp_path / "masked.tif", values)
+    with rasterio.open(masked, "r+") as dataset:
+        dataset.write_mask(~hidden)
+    packed = write_raster(tmp_path / "packed.tif", np.where(hidden, 200, values // 5).astype(np.uint8), nodata=200)
+    with rasterio.open(packed, "r+") as dataset:
+        dataset.scales = [5.0]
+    bare = write_raster(tmp_path / "bare.tif", np.where(hidden, 0, values).astype(np.uint8))
+    wanted = shares_in_rasters(TILES, LabelRasters([bare]))
+    assert wanted["labelled_share"].tolist() == [1, 0]
+    for path in (masked, packed):
+        np.testing.assert_array_equal(shares_in_rasters(TILES, LabelRasters([path])), wanted)

@@ -7,6 +7,7 @@ import pytest
 import rasterio
 from hypothesis import given
 from hypothesis import strategies as st
+from rasterio.transform import Affine
 from rio_cogeo.cogeo import cog_validate
 
 from sardino.data.rasters.mosaic import mosaic, mosaic_files, mosaic_grid, mosaic_values
@@ -255,3 +256,20 @@ def test_files_become_a_mosaic_and_files_that_differ_do_not(block: TileStore, zo
     with pytest.raises(SardinoError, match=r"there is no \.tif file"):
         mosaic_files(tmp_path / "label" / "absent", tmp_path / "no.tif")
     assert not (tmp_path / "no.tif").exists()
+
+
+def test_what_files_say_of_their_pixels_counts_in_a_mosaic(tmp_path: Path) -> None:
+    power = np.random.default_rng(6).integers(1, 900, (1, SIZE, SIZE)).astype(np.uint16)
+    (tmp_path / "files").mkdir()
+    profile: dict = {"driver": "GTiff", "height": SIZE, "width": SIZE, "count": 1, "dtype": "uint16", "crs": WEST}
+    for number, left in enumerate((0, SIZE)):
+        place = Affine(10, 0, ORIGIN[0] + 10 * left, 0, -10, ORIGIN[1])
+        with rasterio.open(tmp_path / "files" / f"{number}.tif", "w", transform=place, **profile) as file:
+            file.write(power)
+            file.scales, file.offsets = [0.01], [0.5]
+            file.write_mask(power[0] > 100 * (number + 1))
+    mosaic_files(tmp_path / "files", tmp_path / "m.tif")
+    values = read(tmp_path / "m.tif")[0][0]
+    for number, part in enumerate((values[:, :SIZE], values[:, SIZE:])):
+        wanted = np.where(power[0] > 100 * (number + 1), power[0] * 0.01 + 0.5, np.nan)
+        np.testing.assert_allclose(part, wanted, rtol=1e-5)

@@ -130,8 +130,8 @@ def test_digital_number_0_is_nodata(tmp_path: Path) -> None:
     made = tmp_path / "set"
     made.mkdir()
     write_plane(made, "N50E003_winter_vv_AMP.tif", 0, west=3)
-    done = cut_seasons(made, [EAST_TILE, WEST_TILE], tmp_path / "out")
-    assert done.left_out == dict.fromkeys([EAST_TILE.id, WEST_TILE.id], "outside the files, or no valid pixel")
+    with pytest.raises(SardinoError, match=r"none of 2 tiles could be cut \(2 outside the files, or no valid pixel\)"):
+        cut_seasons(made, [EAST_TILE, WEST_TILE], tmp_path / "out")
 
 
 def test_folders_of_other_things_are_refused(folder: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sardino.data.rasters.raster import Raster, read_raster
-from sardino.data.rasters.warp import Kind, resample
+from sardino.data.rasters.warp import Grid, Kind, resample
 from sardino.data.sources.archives.layout import MARKERS, Layout
 from sardino.data.sources.archives.old_encodings import ENCODINGS, Decoded, decode, recognise
 from sardino.data.sources.seasonal_composite import seasonal_channels
@@ -277,7 +277,7 @@ def _year(dataset: str) -> int:
 
 
 def _warped(values: NDArray[Any], raster: Raster, tile: Tile, kind: Kind) -> NDArray[Any]:
-    return resample(values, raster.crs, raster.transform, tile.crs, tile.transform, tile.shape, kind)
+    return resample(values, raster.grid, Grid(tile.crs, tile.transform, tile.shape), kind)
 
 
 def _band(raster: Raster, name: str) -> int:
