@@ -34,6 +34,9 @@ ADVISED_BY = {
     "study/cluster.py": ["reproduce"],
     "study/segmenter.py": ["finetune"],
     "study/workspace.py": ["reproduce", "report", "notebook"],
+    "weights/adopt.py": ["adopt"],
+    "weights/adoption.py": ["adopt"],
+    "weights/layouts.py": ["adopt"],
 }
 """Files outside the command line whose sentences name an option, and the commands that may say them."""
 

@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {"errors", "data.tiles", "data.places"},
     "dino": {"errors", "options", "files", "progress", "data.tiles", "evaluation"},
     "segmentation": {"errors", "options", "files", "progress", "data.tiles", "evaluation", "dino"},
-    "weights": {"errors", "files", "data.tiles", "dino", "segmentation"},
+    "weights": {"errors", "options", "files", "data.tiles", "dino", "segmentation"},
     "mapping": {
         "errors",
         "options",

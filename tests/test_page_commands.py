@@ -18,6 +18,7 @@ NOT_RUN = {
     r"sardino plan ": "counts every run of a profile: half a minute; tests/study counts small ones",
     r"sardino ingest stac build": "a STAC server, which tests/data has on the local machine",
     r"sardino tiles (leakage|mosaic) build/belgium": "needs that server's tiles; both run on the synthetic world",
+    r"sardino adopt ": "weights that the reader fetches; tests/cli has small ones",
     r"sardino pretrain STORE |torchrun |sbatch ": "GPUs, a cluster or minutes; STORE and OUT are the reader's",
 }
 """Pattern of a command that the test leaves out: why."""

@@ -37,8 +37,7 @@ def with_options(declared: type[Any] = Options, *without: str, **defaults: Any) 
 
     Its own parameters are `name: Annotated[type, "help"]`, as fields are: arguments, and options where they have a
     default or come after a `*`. A type, range, choices, default and help become those of the option; of a field or a
-    parameter that is itself options, the fields, and the command gets the object. A list of words is given as one text
-    with commas.
+    parameter that is itself options, the fields, and the command gets the object. A list is given as one text with commas.
 
     Fields named `without` are no options of this command, nor are those that it has as parameters of its own;
     `defaults` are the command line's, where they differ from the class's.
@@ -63,13 +62,15 @@ def with_options(declared: type[Any] = Options, *without: str, **defaults: Any) 
         @functools.wraps(command)
         def run(**given: Any) -> None:
             for name, field in fields.items():
-                if _of_words(field):
+                if _of_list(field):
                     given[name] = tuple(word.strip() for word in given[name].split(",")) if given[name] else ()
             for name, part in parts.items():
                 given[name] = part(**{inner: given.pop(inner) for inner in part.model_fields if inner in given})
             command(**given)
 
-        own += [_parameter(name, field, defaults.get(name, field.default)) for name, field in fields.items()]
+        for name, field in fields.items():
+            default = inspect.Parameter.empty if field.is_required() else field.default
+            own.append(_parameter(name, field, defaults.get(name, default)))
         run.__signature__ = signature.replace(parameters=own)  # type: ignore[attr-defined]
         run.__annotations__ = {each.name: each.annotation for each in own}
         return run
@@ -135,7 +136,7 @@ def _parameter(
     positional = default is inspect.Parameter.empty and place is not inspect.Parameter.KEYWORD_ONLY
     info = Argument if positional else functools.partial(Option, *flags)
     told = info(min=least, max=known[Le].le if Le in known else None, help=field.description or known.get(str))
-    if _of_words(field):
+    if _of_list(field):
         kind, default = str, ""
     return inspect.Parameter(name, place, default=default, annotation=Annotated[kind, told])
 
@@ -155,5 +156,5 @@ def _is_options(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Options)
 
 
-def _of_words(field: FieldInfo) -> bool:
-    return get_origin(field.annotation) is tuple and get_args(field.annotation)[0] is str
+def _of_list(field: FieldInfo) -> bool:
+    return get_origin(field.annotation) is tuple and get_args(field.annotation)[1:] == (...,)

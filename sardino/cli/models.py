@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import NonNegativeFloat, NonNegativeInt
 from typer import Argument, Exit, echo
 
-from sardino.cli.flags import Texts, assignment, shown, tell_ranges, with_options
+from sardino.cli.flags import Overwrite, Texts, assignment, shown, tell_ranges, with_options
 from sardino.cli.stores import cluster
 from sardino.dino.recipe import Run, find_recipe, size_of
 from sardino.errors import SardinoError
 from sardino.mapping.job import Job
 from sardino.options import Count, Flag
 from sardino.progress import track
+from sardino.weights.adoption import Adoption
 
 STOPPED = 75  # exit code after a signal: not finished, run the same command again (EX_TEMPFAIL)
 
@@ -120,6 +121,41 @@ def pretrain(
             echo(f"warning: {sentence}")
         for name in digests:
             echo(f"{out / name}.safetensors")
+
+
+@with_options(Adoption)
+def adopt(
+    weights: Annotated[Path, "File of others: .safetensors, or .pth, .pt and the like. No code in it is run."],
+    out: Annotated[Path, "Folder for the backbone, as `sardino pretrain` writes it."],
+    overwrite: Overwrite = False,
+    **options: Any,
+) -> None:
+    """Take over a ViT that was pre-trained elsewhere: its weights, and what must be said of its input.
+
+    `sardino attend --model OUT` then maps its attention. Registers and scales of layers (DINOv2) are kept; a ViT that
+    computes something else than timm's is refused, by the names of its weights.
+
+    Weights do not say what they were fed with, and nothing is guessed: see what is printed. A wrong unit, order of
+    channels or number of heads gives numbers without meaning, and no error. The weights keep their licence.
+
+    Example: sardino adopt B2_vits16_mae_ep99.pth build/ssl4eo --from ssl4eo-s12;
+    colour images, fed with VV of three seasons between -25 and 0 dB: sardino adopt dino_vits16.pth build/dino
+    --from dino --channels winter_vv,spring_vv,summer_vv --unit 0..1 --range -25,0
+    --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
+    """
+    from sardino.weights.adopt import adopt as adopted
+
+    card = adopted(weights, out, Adoption(**options), overwrite)
+    shape = card.architecture
+    registers = f", {shape.registers} registers" if shape.registers else ""
+    echo(
+        f"ViT {shape.width}-{shape.depth}/{shape.patch}, {shape.heads} heads{registers}, tiles of {shape.tile_px} px",
+        err=True,
+    )
+    statistics = zip(card.channels, card.normalisation["mean"], card.normalisation["std"], strict=True)
+    for name, mean, std in statistics:
+        echo(f"{name}: ({card.unit} - {mean:g}) / {std:g}", err=True)
+    echo(out / "teacher.safetensors")
 
 
 def slurm() -> None:

@@ -37,8 +37,8 @@ class ViTSize:
             raise SardinoError(f"texture is of quadrants, and {self.patch} px have none: give an even patch")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON values; a ViT without texture is told as it was before there was any."""
-        return {name: value for name, value in asdict(self).items() if name != "texture" or value}
+        """As JSON values; a ViT without texture or registers is told as it was before there were any."""
+        return {name: value for name, value in asdict(self).items() if name not in ("texture", "registers") or value}
 
 
 # Width, blocks and heads: timm's ViT-Tiny, -Small and -Base, and what a laptop trains in minutes.

@@ -1,6 +1,6 @@
 """The Vision Transformer: timm's, with any channel count, patch and size, read for tokens and attention."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from timm.layers.attention import Attention
@@ -22,6 +22,7 @@ class Architecture(ViTSize):
 
     channels: int  # 12 in the paper
     tile_px: int  # side of a tile in pixels, 448 in the paper
+    registers: int = field(default=0, kw_only=True)  # tokens behind the class token, of weights adopted from DINOv2
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -50,6 +51,7 @@ def build_vit(architecture: Architecture, drop_path: float = 0.0) -> VisionTrans
         embed_dim=architecture.width,
         depth=architecture.depth,
         num_heads=architecture.heads,
+        reg_tokens=architecture.registers,
         drop_path_rate=drop_path,
         dynamic_img_size=True,
     )
@@ -83,7 +85,7 @@ class Encoding:
     """
 
     vit: VisionTransformer
-    x: Tensor  # (B, 1 + N, D) that the last block is given
+    x: Tensor  # (B, 1 + registers + N, D) that the last block is given
     grid: tuple[int, int]
 
     @property
@@ -101,7 +103,7 @@ class Encoding:
 
 
 def embed(vit: VisionTransformer, images: Tensor) -> Tensor:
-    """What the blocks are given of images (B, C, H, W): (B, 1 + N, D), each token with its place."""
+    """What the blocks are given of images (B, C, H, W): (B, 1 + registers + N, D), each token with its place."""
     return vit.norm_pre(vit.patch_drop(vit._pos_embed(vit.patch_embed(images))))  # timm's own steps
 
 

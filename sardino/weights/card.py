@@ -87,7 +87,7 @@ class SavedCard:
 class Card(SavedCard):
     """What a backbone is."""
 
-    FORMAT, FILE, VERSION, REMEDY = "sardino-backbone", "card.json", 2, "run the pre-training again"
+    FORMAT, FILE, VERSION, REMEDY = "sardino-backbone", "card.json", 2, "run the pre-training, or the adoption, again"
 
     architecture: Architecture
     channels: tuple[str, ...]
@@ -97,6 +97,11 @@ class Card(SavedCard):
     recipe: dict[str, Any]  # Recipe.to_dict()
     run: dict[str, Any] = field(default_factory=dict)  # Run.decides(): steps, batch, seed; version 1 has none
     code_revision: str = ""  # of the code that trained it; "" where it is not known
+    adopted: dict[str, Any] = field(default_factory=dict)  # of weights trained elsewhere: origin, file, licence
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; a backbone that was trained here is told as it was before others could be adopted."""
+        return {name: value for name, value in super().to_dict().items() if name != "adopted" or value}
 
 
 @dataclass(frozen=True)
@@ -161,6 +166,26 @@ def model_card(
     textured = card.architecture.texture  # timm has no such patch embedding
     with_timm = {"timm": timm_call(card.architecture, "teacher.safetensors")}
     with_timm |= {"mean": _numbers(mean), "std": _numbers(std)}
+    with_timm["registers"] = f", {card.architecture.registers} registers" if card.architecture.registers else ""
+    channels = "".join(f"    {json.dumps(name)},\n" for name in card.channels)
+    shared: dict[str, Any] = {
+        "card": card,
+        "shape": card.architecture,
+        "statistics": _table("channel", f"mean ({unit})", f"standard deviation ({unit})", rows=statistics),
+        "files": _table("file", "sha256", rows=files),
+        "alone": "" if textured else _page("alone", card=card, shape=card.architecture, **with_timm),
+        "own": _page("own", card=card, channels=channels, unit=json.dumps(unit)),
+    }
+    if card.adopted:
+        licence = card.adopted["licence"]
+        return _page(
+            "adopted",
+            origin=card.adopted["origin"],
+            licence=licence or "other",
+            under=f" ({licence})" if licence else "",
+            data=_table("adopted", "value", rows=(card.adopted | card.trained_on).items()),
+            **shared,
+        )
     objective = card.recipe.get("objective", "dino")  # an old card knows no other
     method = str(_pages()["methods"][objective])
     return _page(
@@ -168,24 +193,18 @@ def model_card(
         objective=objective,
         method=method,
         title=method[0].upper() + method.partition(" (")[0][1:],
-        card=card,
-        shape=card.architecture,
         tags="- synthetic-data\n" if synthetic else "",
         world="a synthetic Sentinel-1 world" if synthetic else "Sentinel-1",
         sensor="simulated Sentinel-1" if synthetic else "Sentinel-1",
         origin=origin if synthetic is not None else "Whether the tiles were measured or simulated is not recorded.",
         data=_table("training data", "value", rows=card.trained_on.items()),
-        statistics=_table("channel", f"mean ({unit})", f"standard deviation ({unit})", rows=statistics),
         library="sardino" if textured else "timm",
         texture=", which also see local deviations and the means about them" if textured else "",
-        alone="" if textured else _page("alone", card=card, shape=card.architecture, **with_timm),
-        channels="".join(f"    {json.dumps(name)},\n" for name in card.channels),
-        unit=json.dumps(unit),
         recipe=_table("setting", "value", rows=(card.recipe | card.run).items()),
         measured=_table("measure", "value", rows=ends) if measured else "Nothing.",
         warnings="\n".join(["Warnings:\n", *(f"- {told}" for told in warnings), "\n"]) if warnings else "",
         limits=limit if synthetic else "",
-        files=_table("file", "sha256", rows=files),
+        **shared,
     )
 
 
@@ -222,6 +241,7 @@ def timm_call(architecture: Architecture, weights: str = "") -> str:
     """
     said: dict[str, Any] = {"img_size": architecture.tile_px, "patch_size": architecture.patch}
     said |= {"in_chans": architecture.channels, "embed_dim": architecture.width, "depth": architecture.depth}
+    said |= {"reg_tokens": architecture.registers} if architecture.registers else {}
     said |= {"num_heads": architecture.heads, "num_classes": 0, "global_pool": '"token"', "dynamic_img_size": True}
     said |= {"checkpoint_path": f'"{weights}"'} if weights else {}
     lines = "".join(f"    {name}={value},\n" for name, value in said.items())

@@ -14,6 +14,7 @@ from sardino.mapping.job import Job
 from sardino.options import Flag, Options, Share
 from sardino.segmentation.settings import Settings
 from sardino.study.profile import Finetuning, Pretraining
+from sardino.weights.adoption import Adoption
 
 
 class More(Training):
@@ -62,6 +63,7 @@ def flags(declared: type[Options]) -> set[str]:
     ("commands", "declared", "said_by_the_command"),
     [
         (["pretrain"], Run, set()),
+        (["adopt"], Adoption, set()),
         (["finetune"], Finetuning, {"--recipe", "--lr-grid", "--lr-fraction", "--backbone-lr"}),
         (["map", "attend"], Job, {"--kind", "--scene"}),
     ],
