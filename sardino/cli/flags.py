@@ -37,7 +37,7 @@ def with_options(declared: type[Any] = Options, *without: str, **defaults: Any) 
 
     Its own parameters are `name: Annotated[type, "help"]`, as fields are: arguments, and options where they have a
     default or come after a `*`. A type, range, choices, default and help become those of the option; of a field or a
-    parameter that is itself options, the fields, and the command gets the object. A list is given as one text with commas.
+    parameter that is itself options, the fields, and the command gets the object. A list is one text with commas.
 
     Fields named `without` are no options of this command, nor are those that it has as parameters of its own;
     `defaults` are the command line's, where they differ from the class's.

@@ -21,6 +21,7 @@ from sardino.dino.session import Pretrained
 from sardino.dino.step import Learner
 from sardino.dino.views import Views
 from sardino.dino.vit import Architecture, build_vit, parameter_count
+from sardino.errors import SardinoError
 from sardino.reporting.record import revision
 from sardino.study.plan import hash_of_code, imported_files
 from sardino.study.workspace import Workspace
@@ -77,6 +78,8 @@ def pretrain_arm(
     All that is random follows from the seed, by default the profile's first.
     """
     device, profile = device or best_device(), space.profile
+    if profile.arm(arm).adopted:
+        raise SardinoError(f"arm {arm} was pre-trained elsewhere: its weights lie in {space.pretrain(arm)}")
     seed = profile.seeds[0] if seed is None else seed
     plan, folder = profile.arm(arm), space.pretrain(arm, seed)
     store = TileStore.open(space.build / plan.store)

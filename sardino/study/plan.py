@@ -20,6 +20,7 @@ from sardino.reporting.rows import INITIALISATIONS, UNETS, baseline_rows, pretra
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
+CARD = "card.json"  # sardino.weights.card.Card.FILE, without torch, for which no sweep should wait
 DATA = (".csv", ".toml")  # files that a module may read from its own folder or a folder in it
 
 
@@ -44,7 +45,8 @@ def plan(profile: Profile) -> list[Run]:
         Run("realism", "08_realism", "realism"),
         Run("quickstart", "00_quickstart", "quickstart", needs=("data",)),
     ]
-    for arm in profile.pretraining:
+    trained_here = [arm for arm, each in profile.pretraining.items() if not each.adopted]
+    for arm in trained_here:
         # With all seeds where cells are fine-tuned from it. The first goes without saying: more leave its run as it is.
         for seed in profile.seeds if arm in profile.arms else profile.seeds[:1]:
             parameters = {"arm": arm} if seed == profile.seeds[0] else {"arm": arm, "seed": seed}
@@ -58,11 +60,11 @@ def plan(profile: Profile) -> list[Run]:
     rows += [(first, encoding, start) for encoding in UNETS for start in baseline_rows(encoding)]
     for arm, encoding, start in rows:
         # A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds.
-        seeds = [] if start == "scratch" else profile.seeds
+        seeds = [] if start == "scratch" or arm not in trained_here else profile.seeds
         needs = ("data", *(pretraining_run(profile.pretrained(arm, seed)) for seed in seeds))
         row = {"regions": arm, "encoding": encoding, "initialisation": start}
         runs.append(Run(row_run(encoding, start, arm), "03_finetuning", row_kind(encoding), row, needs))
-    pretrained = map(pretraining_run, profile.pretraining)
+    pretrained = map(pretraining_run, trained_here)
     trained = [run.name for run in runs if run.kind in ("pretrain", "finetune", "baseline")]
     models = [row_run(encoding, "unfrozen", first) for encoding in ("attention", "unet_attention")]
     return [
@@ -133,7 +135,19 @@ def own_dependencies(workspace: Workspace, run: Run) -> dict[str, str]:
         "settings": json.dumps(settings(workspace.profile, run), sort_keys=True),
         "parameters": json.dumps(run.parameters, sort_keys=True),
         "input": workspace.data.name if workspace.data else "",
+        **_adopted(workspace, run),
     }
+
+
+def _adopted(workspace: Workspace, run: Run) -> dict[str, str]:
+    """One hash of the cards of the adopted weights that a run reads; a card holds the digest of its weights."""
+    if run.kind not in ("finetune", "baseline", "attention"):
+        return {}
+    arms = [run.parameters.get("regions", "")] if run.kind != "attention" else [*workspace.profile.pretraining]
+    cards = [workspace.pretrain(arm) / CARD for arm in arms if arm and workspace.profile.arm(arm).adopted]
+    if missing := [str(card.parent) for card in cards if not card.is_file()]:
+        raise SardinoError(f"{', '.join(missing)} holds no weights: `sardino adopt` makes such a folder")
+    return {"adopted": _hash_of((card, card.read_bytes()) for card in cards)} if cards else {}
 
 
 def dependencies(workspace: Workspace, run: Run) -> dict[str, str]:

@@ -74,6 +74,18 @@ class Pretraining(Training):
     # Rows that are fine-tuned from it: column groups of Table 1, and of Table 2 the U-Net that sees its tokens.
     encodings: list[Literal["attention", "tokens", "hybrid"]] = Field(["attention", "tokens"], min_length=1)
     network: Network = "student"  # used afterwards, as in the paper (section 2); DINO takes the teacher
+    adopted: str = ""  # folder of `sardino adopt`, from the project's: nothing is trained, its weights are the arm's
+
+    @model_validator(mode="before")
+    @classmethod
+    def _not_trained_here(cls, given: Any) -> Any:
+        if not (isinstance(given, dict) and given.get("adopted")):
+            return given
+        own = {"title", "architecture", "regions", "store", "finetune", "encodings", "adopted"}
+        if idle := sorted(given.keys() - own):
+            raise ValueError(f"weights that are adopted are not trained here: leave out {', '.join(idle)}")
+        title = f"{given.get('title', '')} (pre-trained elsewhere)"
+        return {**given, "title": title, "recipe": "small", "steps": 1, "batch": 2, "network": "teacher"}
 
 
 class Finetuning(Settings):
@@ -163,6 +175,10 @@ class Profile(Options):
                 raise ValueError(f"pretraining.{arm}: {error}") from None
         if not self.arms:
             raise ValueError("pretraining: needs at least one arm that is fine-tuned")
+        # Table 2 reads the first arm; where the paper has Europe, the first that is not "all" stands.
+        leading = [self.arms[0], *[arm for arm in self.arms if arm != "all"][:1]]
+        if adopted := [arm for arm in leading if self.arm(arm).adopted]:
+            raise ValueError(f"pretraining.{adopted[0]}: adopted arms come after one that is trained here")
         if len(hybrid := [arm for arm in self.arms if "hybrid" in self.arm(arm).encodings]) > 1:
             raise ValueError(
                 f"pretraining: encoding hybrid has one row group in Table 2, not one of {' and '.join(hybrid)}"

@@ -7,7 +7,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, get_args
@@ -34,7 +34,7 @@ from sardino.study.kept import once
 from sardino.study.run import OpenRun, open_run
 from sardino.study.supervision import MEASURED, RateSearch, frozen_features, labelled_splits, segmenter_card
 from sardino.study.workspace import Workspace
-from sardino.weights.card import SegmenterCard
+from sardino.weights.card import Card, SegmenterCard
 from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, save_segmenter
 
 TRAINING = ("initialisation", "fraction", "draw", "seed", "steps", "lr", "backbone_lr")
@@ -54,6 +54,7 @@ class Experiment:
     judged_ids: list[str]  # validation tiles on which states and learning rates are chosen
     test_ids: list[str]  # test tiles with labels
     device: torch.device
+    adopted: Card | None = None  # of weights that were pre-trained elsewhere
     _kept: dict[tuple[int, bool], Features | None] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -73,15 +74,21 @@ class Experiment:
         # A fraction is of all training tiles; those whose labels it grants have pixels, as do all that judge.
         regions, most = [profile.labelled_region], profile.finetuning.validation_tiles
         train, judged, test = labelled_splits(store, regions, most, listed=True)
-        # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles.
-        statistics = Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions))
+        # From scratch and pre-trained see the same numbers: those of the arm's pre-training tiles, or the adopted ones.
+        adopted = _adopted(space, arm, store)
+        if adopted:
+            statistics = Normalisation.from_dict(adopted.normalisation)
+        else:
+            statistics = Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions))
         kind: Any = encoding  # checked above
         device = device or best_device()
-        return cls(space, arm, kind, initialisation, store, statistics, train, judged, test, device)
+        return cls(space, arm, kind, initialisation, store, statistics, train, judged, test, device, adopted)
 
     @property
     def architecture(self) -> Architecture:
         """The arm's ViT for the store's channels and tile size."""
+        if self.adopted:
+            return self.adopted.architecture
         size = self.space.profile.architecture(self.arm)
         return Architecture.of(size, len(self.store.channels), self.store.tile_px)
 
@@ -278,8 +285,30 @@ def record_row(run: OpenRun, experiment: Experiment, search: RateSearch, cells: 
     results: dict[str, Any] = {"cells": [cell.row for cell in cells], "confusion_file": run.keep(arrays)}
     results |= {"test_blocks": experiment.test_blocks, "example_ids": experiment.example_ids}
     results |= {"labels_name": store.legend.name, "derived": store.legend.derived}
+    results |= {"adopted": experiment.adopted.adopted} if experiment.adopted else {}
     results |= {"loss": run.space.profile.finetuning.loss, "learning_rates": search.to_dict()}
     return run.record(results, describe(store))
+
+
+def _adopted(space: Workspace, arm: str, store: TileStore) -> Card | None:
+    """The card of an arm's adopted weights; refused where they take other tiles, or are not of the size it names."""
+    if not space.profile.arm(arm).adopted:
+        return None
+    folder = space.pretrain(arm)
+    card, _ = Card.read(folder)
+    asked, has = Architecture.of(space.profile.architecture(arm), len(store.channels), store.tile_px), card.architecture
+    if asked != replace(has, registers=0):
+        raise SardinoError(
+            f"the weights in {folder} are of {_shape(has)}, and arm {arm} asks for {_shape(asked)}: correct "
+            "[architectures], or adopt them for this tile size and these channels"
+        )
+    Normalisation.from_dict(card.normalisation).require(store.channels, store.unit)
+    return card
+
+
+def _shape(vit: Architecture) -> str:
+    size = f"width {vit.width}, {vit.depth} blocks, {vit.heads} heads, patches of {vit.patch} px"
+    return f"{size}, {vit.channels} channels and tiles of {vit.tile_px} px"
 
 
 def _train(
@@ -298,6 +327,9 @@ def _train(
 def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
     """The card of the segmenter that a row leaves behind, for maps of whole scenes."""
     profile = experiment.space.profile
+    training = {**{name: row[name] for name in TRAINING}, "loss": profile.finetuning.loss}
+    if experiment.adopted:
+        training["backbone_origin"] = experiment.adopted.origin
     return segmenter_card(
         experiment.store,
         experiment.normalisation,
@@ -309,6 +341,6 @@ def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
         },
         encoding=experiment.encoding,
         architecture=experiment.architecture,
-        training={**{name: row[name] for name in TRAINING}, "loss": profile.finetuning.loss},
+        training=training,
         measured={title: float(row[name]) for name, title in MEASURED.items()},
     )

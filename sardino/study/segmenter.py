@@ -183,7 +183,8 @@ def _backbone(
         remedy = f"make one with `sardino pretrain {store.path} FOLDER`, and give it with --backbone FOLDER"
         raise SardinoError(f"the built-in backbone does not fit ({error}): {remedy}") from None
     weights = sha256_of(folder / f"{network}.safetensors")
-    return vit, card, {"backbone": weights, "backbone_synthetic": card.trained_on.get("synthetic")}
+    said = {"backbone": weights, "backbone_synthetic": card.trained_on.get("synthetic")}
+    return vit, card, said | ({"backbone_origin": card.origin} if card.adopted else {})
 
 
 def _require_classes(store: TileStore, ids: Sequence[str]) -> None:

@@ -64,8 +64,9 @@ class Workspace:
         return self.root / "figures" / self.profile.name
 
     def pretrain(self, arm: str, seed: int | None = None) -> Path:
-        """Folder of an arm's weights and checkpoint, pre-trained with the first or another seed."""
-        self.profile.architecture(arm)
+        """Folder of an arm's weights and checkpoint, pre-trained with the first or another seed, or adopted for all."""
+        if adopted := self.profile.arm(arm).adopted:
+            return self.root / Path(adopted).expanduser()
         return self.build / "pretrain" / self.profile.pretrained(arm, seed)
 
     def segmenter(self, run: str) -> Path:

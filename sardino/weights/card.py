@@ -99,6 +99,11 @@ class Card(SavedCard):
     code_revision: str = ""  # of the code that trained it; "" where it is not known
     adopted: dict[str, Any] = field(default_factory=dict)  # of weights trained elsewhere: origin, file, licence
 
+    @property
+    def origin(self) -> str:
+        """Where adopted weights are from, in words."""
+        return "pre-trained elsewhere: {origin}, {file}".format_map(self.adopted)
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON values; a backbone that was trained here is told as it was before others could be adopted."""
         return {name: value for name, value in super().to_dict().items() if name != "adopted" or value}
