@@ -132,8 +132,9 @@ def adopt(
 ) -> None:
     """Take over a ViT that was pre-trained elsewhere: its weights, and what must be said of its input.
 
-    `sardino attend --model OUT` then maps its attention. Registers and scales of layers (DINOv2) are kept; a ViT that
-    computes something else than timm's is refused, by the names of its weights.
+    `sardino attend --model OUT` then maps its attention, `sardino finetune --backbone OUT` trains a segmenter on it.
+    Registers and scales of layers (DINOv2) are kept; a ViT that computes something else than timm's is refused, by the
+    names of its weights.
 
     Weights do not say what they were fed with, and nothing is guessed: see what is printed. A wrong unit, order of
     channels or number of heads gives numbers without meaning, and no error. The weights keep their licence.
