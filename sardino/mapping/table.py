@@ -13,7 +13,7 @@ import shapely
 from numpy.typing import NDArray
 from pyproj import CRS
 
-from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.store import SPLITS, TileStore
 from sardino.errors import SardinoError
 from sardino.files import read_text, whole, write_json, writing
 from sardino.mapping.job import Job
@@ -37,7 +37,8 @@ def make_table(job: Job, track: Track = lambda parts, total: parts) -> None:
     """Write the table of a job whose scene is a tile store, or go on with it.
 
     A row has the tile's id, region and split, of a patch its row and column, the centre in WGS84 (GeoParquet), and
-    `embedding`, float32: of a tile the mean of its patches that have a valid pixel. Other patches have no row.
+    `embedding`, float32: of a tile the mean of its patches that have a valid pixel. Other patches have no row, and
+    tiles of no split, which have no pixel at all.
 
     Args:
         track: shows how far the parts, lists of tile ids, are; it is told how many.
@@ -54,7 +55,7 @@ def make_table(job: Job, track: Track = lambda parts, total: parts) -> None:
     store, components = open_store(job.scene, model), components_of(job, model)
     rows_of_tile = (store.tile_px // model.card.architecture.patch) ** 2 if job.per == "patch" else 1
     width = len(components.axes) if components else model.card.architecture.width
-    all_ids, most = store.ids(), max(1, min(1024, PART // (rows_of_tile * width)))
+    all_ids, most = store.ids(SPLITS), max(1, min(1024, PART // (rows_of_tile * width)))
     parts = [all_ids[start : start + most] for start in range(0, len(all_ids), most)]
     folder, of = folder_of(job.out), folder_of(job.out) / "of.json"
     identity = [store.fingerprint, model.sha256, components.sha256 if components else "", width, job.per]
@@ -69,7 +70,7 @@ def make_table(job: Job, track: Track = lambda parts, total: parts) -> None:
                 pq.write_table(_rows(model, store, ids, job, components), partial)
     with whole(job.out) as partial, pq.ParquetWriter(partial, _schema(job, width, model), compression="zstd") as file:
         for number in range(len(parts)):
-            file.write_table(pq.read_table(folder / f"{number}.parquet"))
+            file.write_table(pq.read_table(folder / f"{number}.parquet").cast(file.schema))
     shutil.rmtree(folder)
 
 
@@ -87,7 +88,7 @@ def _rows(model: MapModel, store: TileStore, ids: Sequence[str], job: Job, compo
     for tokens, seen in tile_tokens(model, store, ids, job, components):
         if job.per == "tile":
             tokens = np.mean(tokens, (1, 2), keepdims=True, where=seen[..., None])
-            seen = np.ones((len(tokens), 1, 1), bool)  # a store has no tile without a valid pixel
+            seen = np.ones((len(tokens), 1, 1), bool)  # none of a split is without a valid pixel
         tile, row, column = np.nonzero(seen)
         for name, values in zip(found, (first + tile, row, column, tokens[seen]), strict=True):
             found[name].append(values)
