@@ -50,7 +50,7 @@ lab: $(STAMP)  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=. notebooks
 
 gallery: $(STAMP)  ## the published figures of all profiles on one page, results/gallery.html
-	$(BIN)/sardino gallery
+	$(BIN)/python tools/gallery.py
 
 notebooks: $(STAMP)  ## publish executed notebooks: the runs of laptop for readers, those of smoke for the tests
 	$(BIN)/sardino reproduce smoke

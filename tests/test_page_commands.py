@@ -14,7 +14,6 @@ from sardino.cli.app import app
 NOT_RUN = {
     r"make |conda |pip |\.venv/": "makes or needs an environment of its own",
     r"sardino (reproduce|report|verify|autopsy)\b": "runs notebooks or needs their runs; tests/study has small ones",
-    r"sardino gallery ": "tests/study makes one; here it would rewrite a published page",
     r"sardino plan ": "counts every run of a profile: half a minute; tests/study counts small ones",
     r"sardino ingest stac build": "a STAC server, which tests/data has on the local machine",
     r"sardino tiles (leakage|mosaic) build/belgium": "needs that server's tiles; both run on the synthetic world",

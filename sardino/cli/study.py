@@ -140,15 +140,6 @@ def report(profile: Profile = "laptop", data: Data = "") -> None:
     echo(make_report(Workspace.open(profile, data)))
 
 
-def gallery(
-    profile: Annotated[Texts, Argument(help="Profiles to show; all that are published.")] = None,
-) -> None:
-    """Write the published figures of all profiles as one HTML page, results/gallery.html; nothing is run."""
-    from sardino.study.report import make_gallery
-
-    echo(make_gallery(profile or ()))
-
-
 def notebook(
     name: Annotated[str, "A run of the plan (pretrain-europe) or a notebook (00_quickstart)."],
     profile: ProfileOption = "smoke",
