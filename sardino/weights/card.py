@@ -1,27 +1,22 @@
-"""What goes beside saved weights: the card that they must be used with, and a page for people from pages.toml."""
+"""What goes beside saved weights: the card that they must be used with, and a page for people by a template."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_args
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
 from sardino.data.tiles.landcover import Legend
 from sardino.dino.health import History
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
-from sardino.files import read_text, read_toml
+from sardino.files import read_text
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
 from sardino.segmentation.settings import EncodingName
-
-_NETWORKS = {
-    "attention": "A U-Net on the attention maps of a Vision Transformer",
-    "tokens": "A convolutional decoder on the tokens of a Vision Transformer",
-    "unet": "A U-Net on backscatter",
-    "unet_attention": "A U-Net on backscatter and the attention maps of a Vision Transformer",
-    "hybrid": "A U-Net on backscatter whose lowest level also sees the tokens of a Vision Transformer",
-}
 
 
 class SavedCard:
@@ -159,83 +154,14 @@ def model_card(
         measured: name and value of what the end of the run was judged by; may be empty.
         warnings: what was wrong with the run, a sentence each.
     """
-    synthetic, unit = card.trained_on.get("synthetic"), card.unit
-    origin = "The tiles are measured Sentinel-1 backscatter."
-    if synthetic:
-        origin = "The tiles are **synthetic**: simulated backscatter of invented land. No pixel was ever measured."
-    mean, std = (card.normalisation[name] for name in ("mean", "std"))
-    statistics = [(f"`{name}`", f"{m:.4f}", f"{s:.4f}") for name, m, s in zip(card.channels, mean, std, strict=True)]
-    limit = "- Weights from a synthetic world show that the method runs. They are no model of the Earth.\n"
-    ends = [(name, f"{value:.4g}") for name, value in measured.items()]
-    files = [(f"{name}.safetensors", f"`{digest}`") for name, digest in digests.items()]
-    textured = card.architecture.texture  # timm has no such patch embedding
-    with_timm = {"timm": timm_call(card.architecture, "teacher.safetensors")}
-    with_timm |= {"mean": _numbers(mean), "std": _numbers(std)}
-    with_timm["registers"] = f", {card.architecture.registers} registers" if card.architecture.registers else ""
-    channels = "".join(f"    {json.dumps(name)},\n" for name in card.channels)
-    shared: dict[str, Any] = {
-        "card": card,
-        "shape": card.architecture,
-        "statistics": _table("channel", f"mean ({unit})", f"standard deviation ({unit})", rows=statistics),
-        "files": _table("file", "sha256", rows=files),
-        "alone": "" if textured else _page("alone", card=card, shape=card.architecture, **with_timm),
-        "own": _page("own", card=card, channels=channels, unit=json.dumps(unit)),
-    }
-    if card.adopted:
-        licence = card.adopted["licence"]
-        return _page(
-            "adopted",
-            origin=card.adopted["origin"],
-            licence=licence or "other",
-            under=f" ({licence})" if licence else "",
-            data=_table("adopted", "value", rows=(card.adopted | card.trained_on).items()),
-            **shared,
-        )
-    objective = card.recipe.get("objective", "dino")  # an old card knows no other
-    method = str(_pages()["methods"][objective])
-    return _page(
-        "backbone",
-        objective=objective,
-        method=method,
-        title=method[0].upper() + method.partition(" (")[0][1:],
-        tags="- synthetic-data\n" if synthetic else "",
-        world="a synthetic Sentinel-1 world" if synthetic else "Sentinel-1",
-        sensor="simulated Sentinel-1" if synthetic else "Sentinel-1",
-        origin=origin if synthetic is not None else "Whether the tiles were measured or simulated is not recorded.",
-        data=_table("training data", "value", rows=card.trained_on.items()),
-        library="sardino" if textured else "timm",
-        texture=", which also see local deviations and the means about them" if textured else "",
-        recipe=_table("setting", "value", rows=(card.recipe | card.run).items()),
-        measured=_table("measure", "value", rows=ends) if measured else "Nothing.",
-        warnings="\n".join(["Warnings:\n", *(f"- {told}" for told in warnings), "\n"]) if warnings else "",
-        limits=limit if synthetic else "",
-        **shared,
-    )
+    said: dict[str, Any] = {"digests": digests, "measured": measured, "warnings": warnings}
+    said["timm"] = timm_call(card.architecture, "teacher.safetensors")
+    return _page("adopted" if card.adopted else "backbone", card, **said)
 
 
 def segmenter_page(card: SegmenterCard, digest: str) -> str:
     """A segmenter's page: what it is, what it saw, how well it did, its limits."""
-    shape, classes, synthetic = card.architecture, card.classes, card.trained_on.get("synthetic")
-    vit = f" (width {shape.width}, {shape.depth} blocks, {shape.heads} heads, patches of {shape.patch} px)"
-    facts = (card.trained_on | card.training).items()
-    said = {name: ", ".join(map(str, value)) if isinstance(value, list) else value for name, value in facts}
-    limit = "Trained on a synthetic world: it shows that the method runs, and is no model of the Earth.\n"
-    return _page(
-        "segmenter",
-        card=card,
-        classes=classes,
-        made=" (synthetic)" if synthetic else "",
-        title=card.encoding.replace("_", " + "),
-        network=_NETWORKS[card.encoding] + ("" if card.encoding == "unet" else vit),
-        count=len(classes),
-        derived=", labels derived from another image" if classes.derived else "",
-        channels=", ".join(card.channels),
-        names=", ".join(classes.names),
-        said="".join(f"- {name}: {value}\n" for name, value in said.items()),
-        measured="".join(f"- **{line}**\n" for line in card.scores),
-        limits=limit if synthetic else "",
-        digest=digest,
-    )
+    return _page("segmenter", card, digest=digest)
 
 
 def timm_call(architecture: Architecture, weights: str = "") -> str:
@@ -274,30 +200,26 @@ def measured_at_end(history: History) -> dict[str, float]:
     return found
 
 
-def _pages() -> dict[str, Any]:
-    return read_toml(Path(__file__).with_name("pages.toml"))
-
-
 def _page(name: str, card: Card | SegmenterCard, **said: Any) -> str:
-    return str(_pages()[name].format(card=card, revision=card.code_revision or "not known", **said))
+    """Filled from <name>.md.j2 beside this file."""
+    pages = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    pages.filters |= {"told": _told, "json": json.dumps, "combined": operator.or_}
+    return pages.get_template(f"{name}.md.j2").render(card=card, **said)
 
 
-def _numbers(values: Sequence[float]) -> str:
-    """A list as Python text, three to a line; every digit, so that the input is sardino's to rounding."""
-    lines = [", ".join(repr(float(value)) for value in values[i : i + 3]) for i in range(0, len(values), 3)]
-    return "[\n" + "".join(f"    {line},\n" for line in lines) + "]"
-
-
-def _text(value: Any) -> str:
+def _told(value: Any) -> str:
+    """A value as a table of Markdown says it."""
     if isinstance(value, Mapping):
-        return "; ".join(f"{name} {_text(item)}" for name, item in value.items()) or "none"
+        return "; ".join(f"{name} {_told(item)}" for name, item in value.items()) or "none"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or "none"
+        return ", ".join(map(_told, value)) or "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _table(*head: str, rows: Iterable[Sequence[Any]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_text(part).replace("|", "\\|") for part in line) + " |" for line in lines)
+    told = "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return told.replace("|", "\\|")
