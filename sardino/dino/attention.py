@@ -122,13 +122,12 @@ def patch_attention(vit: nn.Module, images: Tensor, points: Sequence[tuple[int, 
 
 
 @torch.no_grad()
-def rollout(vit: nn.Module, images: Tensor, residual: float = 0.5) -> Tensor:
+def rollout(vit: nn.Module, images: Tensor) -> Tensor:
     """Attention rollout from the class token to the patches (Abnar and Zuidema 2020).
 
-    The matrices of all blocks, averaged over heads and mixed with the identity for the residual connection, are
+    The matrices of all blocks, averaged over heads and half and half with the identity for the residual connection, are
     multiplied; here a single row runs through them from the last to the first, a few rows of a matrix at a time.
-
-    `residual`: share of the identity. Returns (B, h, w), times the number of patches.
+    Returns (B, h, w), times the number of patches.
     """
     _require_class_token(vit)
     grid = patch_grid(vit, images)
@@ -143,7 +142,7 @@ def rollout(vit: nn.Module, images: Tensor, residual: float = 0.5) -> Tensor:
             scores = (query[:, :, start : start + ROWS] * layer.attention.scale) @ key.transpose(-2, -1)
             weights = scores.softmax(-1).mean(1)  # (B, rows, N)
             passed += (reached[:, None, start : start + ROWS] @ weights).squeeze(1)
-        reached = residual * reached + (1 - residual) * passed
+        reached = (reached + passed) / 2
     return patch_maps(vit, reached, grid)
 
 

@@ -72,10 +72,8 @@ def labels_needed(labels: Float, scores: Float, wanted: Float | float) -> Float:
     return np.where(wanted < curve[..., 0] - 1e-12, -np.inf, needed)
 
 
-def factor(
-    labels: Float, baseline: tuple[Float, Float], own_labels: float, own: tuple[float, Float], level: float = 0.95
-) -> Factor:
-    """How many times its labels an arm is worth, and the interval of paired bootstrap copies.
+def factor(labels: Float, baseline: tuple[Float, Float], own_labels: float, own: tuple[float, Float]) -> Factor:
+    """How many times its labels an arm is worth, and the 95 % interval of paired bootstrap copies.
 
     A bound that falls on a censored copy is censored itself; quantiles are taken outwards, at a copy.
 
@@ -87,6 +85,6 @@ def factor(
     """
     needed = float(labels_needed(labels, baseline[0], own[0]))
     copies = labels_needed(labels, baseline[1], own[1]) / own_labels
-    low = float(np.quantile(copies, (1 - level) / 2, method="lower"))
-    high = float(np.quantile(copies, (1 + level) / 2, method="higher"))
+    low = float(np.quantile(copies, 0.025, method="lower"))
+    high = float(np.quantile(copies, 0.975, method="higher"))
     return Factor(needed / own_labels, low, high, np.min(labels) / own_labels, np.max(labels) / own_labels)

@@ -88,14 +88,14 @@ def amount_scores(maps: NDArray[np.floating], amounts: NDArray[np.floating]) -> 
     return {name: np.where(varied, each, np.nan).T for name, each in scores.items()}
 
 
-def attention_mask(maps: NDArray[np.floating], mass: float = MASS) -> Mask:
-    """The fewest patches that hold a share (`mass`) of a map's attention: (..., P), not negative, to (..., P)."""
+def attention_mask(maps: NDArray[np.floating]) -> Mask:
+    """The fewest patches that hold a share (MASS) of a map's attention: (..., P), not negative, to (..., P)."""
     order = np.argsort(-maps, axis=-1, kind="stable")
     sums = np.cumsum(np.take_along_axis(maps, order, -1), axis=-1, dtype=np.float64)
     sums /= np.where(sums[..., -1:] > 0, sums[..., -1:], 1)
     before = np.concatenate([np.zeros_like(sums[..., :1]), sums[..., :-1]], axis=-1)
     kept = np.zeros(maps.shape, np.bool_)
-    np.put_along_axis(kept, order, before < mass - 1e-6, -1)
+    np.put_along_axis(kept, order, before < MASS - 1e-6, -1)
     return kept
 
 

@@ -120,9 +120,9 @@ def lag_correlation(stack_db: Float, axis: int, lags: int = LAGS) -> NDArray[np.
     return result
 
 
-def coarse_share(stack_db: Float, window_px: int = WINDOW_PX) -> float:
+def coarse_share(stack_db: Float) -> float:
     """Share of the variance in dB, each image about its own mean, that lies between windows and not within them."""
-    windows = _windows(_centred(stack_db), window_px)
+    windows = _windows(_centred(stack_db), WINDOW_PX)
     windows = windows[np.isfinite(windows).all(1)]
     return float(windows.mean(1).var() / windows.var()) if windows.size and windows.var() > 0 else math.nan
 

@@ -22,9 +22,7 @@ from sardino.reporting.tables.tables import arms_and_floors
 Record = Mapping[str, Any]
 SHORT = 10  # characters of a hash that a table shows
 COLOURS = 128  # a palette holds the flat colours of maps and legends exactly, and is much smaller
-# Per file stem, in the order of a report: caption and alternative text.
-_CAPTIONS = read_toml(Path(__file__).with_name("captions.toml"))
-TOLD = {stem: (each["caption"], each["alt"]) for stem, each in _CAPTIONS.items()}
+TOLD = read_toml(Path(__file__).with_name("captions.toml"))  # per file stem, in the order of a report
 
 
 @dataclass(frozen=True)
@@ -110,8 +108,9 @@ def illustrations(folder: Path) -> list[Illustration]:
         name = stem.replace("_", " ").replace("-", " ").capitalize()
         if stem.startswith("fig"):  # the paper's number
             name = f"Figure {stem[3:]}"
-        caption, alt = TOLD.get(stem, ("", name))
-        shown.append(Illustration(stem, _small(folder / f"{stem}.png"), alt, f"**{name}.** {caption}".rstrip()))
+        told = TOLD.get(stem, {"caption": "", "alt": name})
+        caption = f"**{name}.** {told['caption']}".rstrip()
+        shown.append(Illustration(stem, _small(folder / f"{stem}.png"), told["alt"], caption))
     return shown
 
 

@@ -30,6 +30,7 @@ from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
 from sardino.segmentation.settings import EncodingName, Settings
+from sardino.study.arm import architecture_of
 from sardino.study.kept import once
 from sardino.study.run import OpenRun, open_run
 from sardino.study.supervision import MEASURED, RateSearch, frozen_features, labelled_splits, segmenter_card
@@ -86,11 +87,8 @@ class Experiment:
 
     @property
     def architecture(self) -> Architecture:
-        """The arm's ViT for the store's channels and tile size."""
-        if self.adopted:
-            return self.adopted.architecture
-        size = self.space.profile.architecture(self.arm)
-        return Architecture.of(size, len(self.store.channels), self.store.tile_px)
+        """The ViT of the arm, or the adopted one, though the encoding may have none."""
+        return self.adopted.architecture if self.adopted else architecture_of(self.space, self.arm, self.store)
 
     @property
     def test_blocks(self) -> list[int]:

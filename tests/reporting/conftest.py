@@ -50,8 +50,8 @@ def write_runs(
 ) -> list[dict[str, Any]]:
     """Records, and their .npz files, of every fine-tuning and baseline run of a profile, and of its floors.
 
-    Older ones have a seed that decides the labels too; `pairs` gives the (draw, seed) of a percentage of labels, `gain`
-    the gain of the last fifth of each repetition's steps, `floor` the planted score of a floor.
+    `pairs` gives the (draw, seed) of a percentage of labels, by default one draw a seed; `gain` the gain of the last
+    fifth of each repetition's steps, `floor` the planted score of a floor.
     """
     runs: dict[str, list[CellKey]] = {}
     wanted = fractions or [0.1, 1.0, 10.0]
@@ -78,7 +78,7 @@ def write_runs(
                         "initialisation": key.initialisation,
                         "fraction": key.fraction,
                         "seed": seed,
-                        **({"draw": draw} if pairs else {}),
+                        "draw": draw,
                         **({"pixels": 9} if not key.table else _training(gain(key, number)) if gain else {}),
                         "labelled_tiles": max(1, round(5 * key.fraction)),
                         "miou": float(miou(arrays[place].sum(0))),

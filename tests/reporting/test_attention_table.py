@@ -12,13 +12,13 @@ from sardino.errors import SardinoError
 from sardino.evaluation.attention_scores import Reference, attention_scores
 from sardino.reporting.figures.attention_scores import draw_attention_scores
 from sardino.reporting.tables.attention import (
-    HOW_TO_READ,
     attention_outcome,
     attention_summary,
     columns_of,
     head_cells,
     render_attention,
 )
+from sardino.reporting.tables.render import NOTES
 
 TILES, SIDE = 32, 6
 
@@ -67,7 +67,7 @@ def test_a_table_survives_its_file(scores: pd.DataFrame, tmp_path: Path) -> None
 
 def test_the_table_names_what_a_head_sees_and_what_it_avoids(scores: pd.DataFrame) -> None:
     text = render_attention(scores, "markdown")
-    assert text.startswith("**What each head sees (synthetic world)**") and text.rstrip().endswith(HOW_TO_READ)
+    assert text.startswith("**What each head sees (synthetic world)**") and text.rstrip().endswith(NOTES["attention"])
     (first,) = [line for line in text.splitlines() if line.startswith("| Arm a | 1 |")]
     told = [text.split(" (")[1] for text in sorted(first.split(" | ")[3].strip(" |").split("; "))]
     assert told == ["\N{MINUS SIGN})", "+)", "\N{MINUS SIGN})"], "biomass, x, y"

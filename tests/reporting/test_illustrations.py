@@ -35,7 +35,7 @@ def test_order_is_the_papers_then_what_is_new_and_parts_are_left_out(tmp_path):
     names = ["**Figure 1", "**Figure 5", "**Attention scores", "**Pretraining"]
     assert [figure.caption.split(".")[0] for figure in shown][:4] == names
     assert shown[-1].caption == "**Sun angle.**" and shown[-1].alt == "Sun angle"
-    assert all(alt.endswith(".") and caption.endswith(".") for caption, alt in TOLD.values())
+    assert all(told["alt"].endswith(".") and told["caption"].endswith(".") for told in TOLD.values())
 
 
 def test_a_palette_keeps_the_legends_colours_beside_an_image(tmp_path):

@@ -165,15 +165,14 @@ def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame, pale: NDArray[np.
 
 
 @styled
-def draw_landcover(labels: Indices, legend: Legend, gsd_m: float, title: str, columns: int = 5) -> Figure:
+def draw_landcover(labels: Indices, legend: Legend, gsd_m: float, title: str) -> Figure:
     """Reference maps in the legend's own colours (paper, Figure 4).
 
-    `labels`: (n, H, W) class index, 255 where unlabelled. `title`: says what the labels are. `columns`: maps side by
-    side.
+    `labels`: (n, H, W) class index, 255 where unlabelled. `title`: says what the labels are.
     """
     if labels.ndim != 3 or not len(labels):
         raise SardinoError(f"Figure 4 needs labels (n, H, W), not {labels.shape}")
-    across = min(columns, len(labels))
+    across = min(5, len(labels))
     down = math.ceil(len(labels) / across)
     side = min(WIDTH / across, 2.4)
     size = (max(side * across, 4.8), side * down * labels.shape[1] / labels.shape[2] + 1.2)

@@ -15,7 +15,6 @@ SIGNED = ("auc", "spearman")  # the measures that tell which way
 WAYS = {1: "+", -1: "\N{MINUS SIGN}", 0: "\N{PLUS-MINUS SIGN}"}
 COARSE = "landcover_300m"  # the labels once more, coarser: in attention_scores.csv only
 BEST = 3
-HOW_TO_READ = NOTES["attention"]
 Column = tuple[str, str, str]  # layer, class and title
 
 
@@ -77,7 +76,7 @@ def render_attention(frame: pd.DataFrame, form: Form = "text") -> str:
             rows.append([part["arm_title"].iloc[0], str(head), percent(position_share(part, head)), told])
     where = provenance(synthetic=bool(frame["synthetic"].iloc[0]), derived=bool(frame["derived"].any()))
     grid = (["Backbone", "Head", "Position", f"Sees most (at most {BEST})"], rows)
-    notes = [attention_outcome(frame), HOW_TO_READ] if form == "markdown" else [attention_outcome(frame)]
+    notes = [attention_outcome(frame), *[NOTES["attention"]] * (form == "markdown")]
     return document(form, f"What each head sees ({where})", grid, *notes)
 
 

@@ -95,7 +95,7 @@ class Cells:
         rows = self.told[key]
         return {
             **asdict(key),
-            "draws": len({_draw(row) for row in rows}),
+            "draws": len({row["draw"] for row in rows}),
             "seeds": len({row["seed"] for row in rows}),
             **{name: rows[0].get(name) for name in ("labelled_tiles", "steps", "parameters", "decoder_parameters")},
             "gain_last_fifth": self.gain(key),
@@ -136,8 +136,7 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
     Raises SardinoError: none of these kinds, a missing or damaged .npz, a cell told twice, or runs that differ in test
     tiles, data, or repetitions of the same percentage of labels, and so cannot be compared.
     """
-    # Floors of older records have no matrices.
-    chosen = [record for record in records if record["kind"] in KINDS and "cells" in record["results"]]
+    chosen = [record for record in records if record["kind"] in KINDS]
     if not chosen:
         raise SardinoError(f"{folder} holds no fine-tuning, baseline or floors record: run those notebooks first")
     first = chosen[0]
@@ -145,7 +144,7 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
     for record in chosen:
         _require_alike(record, first)
         for cell, matrices in _cells_of(record, folder):
-            table, pair = int(cell["table"]), (_draw(cell), int(cell["seed"]))
+            table, pair = int(cell["table"]), (int(cell["draw"]), int(cell["seed"]))
             arm, encoding, start = (str(cell[name]) for name in ("regions", "encoding", "initialisation"))
             key = CellKey(table, arm if table == 1 else "", encoding, start, float(cell["fraction"]))
             if pair in found.setdefault(key, {}):
@@ -168,11 +167,6 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
         derived=bool(results["derived"]),
         synthetic=bool(first["data"]["synthetic"]),
     )
-
-
-def _draw(cell: Mapping[str, Any]) -> int:
-    """Number of the draw of the labelled tiles; in older records the seed decided it too."""
-    return int(cell.get("draw", cell["seed"]))
 
 
 def _counted(number: int, noun: str) -> str:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from sardino.evaluation.factorial import effects, mean_interval
-from sardino.reporting.tables.render import Form, document
+from sardino.reporting.tables.render import NOTES, Form, document
 
 Factors = Mapping[str, Sequence[str]]  # names of each factor's levels, the reference first
 
@@ -17,12 +17,6 @@ RESPONSES = {
     "map": "gain of fine-tuned maps, points of mIoU",
 }
 MOST_PAIRS = 6  # effects of two factors that a table or a figure shows
-HOW_TO_READ = (
-    "Each entry: effect [95 % interval], by least squares over all runs; of one factor the mean difference to its "
-    "reference, of two (\N{MULTIPLICATION SIGN}) how much more the one does where the other is switched. Of {count} of "
-    "two the largest are listed: by luck alone about {luck:.0f} of them have an interval without zero in each column. "
-    "Factors joined by = cannot be told apart. An interval holds other seeds and draws of the labels, no other places."
-)
 
 
 def responses(cells: pd.DataFrame) -> dict[str, pd.Series]:
@@ -51,9 +45,8 @@ def shown(table: pd.DataFrame) -> list[str]:
 def findings(cells: pd.DataFrame, factors: Factors, table: pd.DataFrame) -> str:
     """What each level of the first factor did to a backbone, and which switches changed what pre-training gains."""
     first, levels = next(iter(factors.items()))
-    told = [
-        _of_level(cells[cells[first] == level], f"{first} {level}") for level in levels if level in set(cells[first])
-    ]
+    run = [level for level in levels if level in set(cells[first])]
+    told = [_of_level(cells[cells[first] == level], f"{first} {level}") for level in run]
     alone = table[table["factors"] == 1]
     for name in _JUDGED:
         sure = alone[(alone["response"] == name) & ((alone["low"] > 0) | (alone["high"] < 0))]
@@ -71,14 +64,9 @@ def render_effects(cells: pd.DataFrame, factors: Factors, table: pd.DataFrame, f
         rows.append([name, *(f"{row.estimate:+.2f} [{row.low:+.2f}, {row.high:+.2f}]" for row in here)])
     count = int((table["factors"] == 2).sum() / len(RESPONSES))
     title = f"Effects on a backbone (synthetic world), {len(cells)} pre-trainings"
-    reading = HOW_TO_READ.format(count=count, luck=0.05 * count)
-    return document(
-        form, title, (["Effect", *map(_headed, RESPONSES.values())], rows), findings(cells, factors, table), reading
-    )
-
-
-def _headed(text: str) -> str:
-    return text[0].upper() + text[1:]
+    reading = NOTES["effects"].format(count=count, luck=0.05 * count)
+    heads = ["Effect", *(text[0].upper() + text[1:] for text in RESPONSES.values())]
+    return document(form, title, (heads, rows), findings(cells, factors, table), reading)
 
 
 def _of_level(cells: pd.DataFrame, name: str) -> str:
