@@ -1,5 +1,6 @@
 """A field added to a class of options is a key of profiles and an option of the command, without another edit."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import pytest
@@ -8,10 +9,12 @@ from typer.testing import CliRunner
 
 from sardino.cli.app import app
 from sardino.cli.flags import with_options
+from sardino.cli.stores import Making
+from sardino.data.sources.passes import Passes
 from sardino.dino.recipe import Physics, Run, Training
 from sardino.errors import SardinoError
 from sardino.mapping.job import Job
-from sardino.options import Flag, Options, Share
+from sardino.options import Count, Flag, Options, Share
 from sardino.segmentation.settings import Settings
 from sardino.study.profile import Finetuning, Pretraining
 from sardino.weights.adoption import Adoption
@@ -80,3 +83,22 @@ def test_a_profile_takes_the_fields_as_they_are(inherits, declared):
     }
     assert inherits.model_fields.keys() >= declared.model_fields.keys()
     assert declared is Settings or Pretraining.model_fields["physics"].annotation is Physics
+
+
+def test_a_field_of_a_dataclass_is_an_option_too():
+    @dataclass(frozen=True)
+    class Later(Passes):
+        most_passes: Annotated[Count | None, "Passes of a season to take."] = None
+
+    made, given = Typer(), {}
+
+    @made.command()
+    @with_options(Later, year=2021)
+    def ingest(making: Making, **passes: Any) -> None:
+        given.update(passes, making=making)
+
+    told = " ".join(CliRunner().invoke(made, ["--help"], env={"COLUMNS": "200"}).output.split())
+    assert "--most-passes" in told and "Passes of a season to take." in told and "--workers" in told
+    assert CliRunner().invoke(made, ["--orbit", "descending", "--workers", "3"]).exit_code == 0
+    assert given.pop("making") == Making(workers=3) and Later(**given) == Later(2021, "descending")
+    assert CliRunner().invoke(made, ["--most-passes", "0"]).exit_code == 2
