@@ -67,6 +67,7 @@ SHARE, MORE, AGREE, APART = 0.85, 1.1, 99.0, 0.01
 LIKE = 0.95
 """Bar: of the correlation of each head's map, in windows and in one."""
 BORDER_PX = 2
+OTHERS = {"attention": "Attention", "embedding": "Embeddings, all dimensions of the tokens"}
 NAMES = {"unet": "U-Net", "unet_attention": "U-Net with attention maps", "tokens": "tokens"}
 
 
@@ -379,19 +380,22 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
             threads=threads,
             precision="float32",
         )
+        embed = attend.changed(kind="embedding", out=folder / "embedding.tif")
         rows = []
         large = fourfold(scene, folder / "large.tif")
-        timed = {key: job.changed(scene=large) for key, job in {**jobs, "attention": attend}.items()}
+        all_jobs = {**jobs, "attention": attend, "embedding": embed}
+        timed = {key: job.changed(scene=large) for key, job in all_jobs.items()}
         if size is FULL:
             # Slower networks, so that the smaller scene is long enough.
             for key in ("unet", "tokens"):
                 paper = trained(store, folder / f"paper_{key}", key, PAPER)
                 timed[f"paper {key}"] = jobs[key].changed(model=paper, out=folder / f"paper_{key}.tif")
-            timed["paper attention"] = attend.changed(model=paper, out=folder / "paper_attention.tif")
+            for key, job in (("attention", attend), ("embedding", embed)):
+                timed[f"paper {key}"] = job.changed(model=paper, out=folder / f"paper_{key}.tif")
         for name, job in timed.items():
             of_paper, key = name.startswith("paper "), name.removeprefix("paper ")
             side = size.tiles * size.tile_px * (1 if of_paper else 2)
-            title = "Attention" if key == "attention" else f"Land cover, {NAMES.get(key, key)}"
+            title = OTHERS.get(key) or f"Land cover, {NAMES.get(key, key)}"
             title += ", paper's size" if of_paper else ""
             for precision in PRECISIONS if precision_on(torch.device("cpu")) == "bfloat16" else PRECISIONS[:1]:
                 rounds = PAPER.rounds if of_paper else size.rounds
@@ -399,9 +403,10 @@ def measure(size: Size, model: Path | None, attention: Path | None, threads: int
                 peer = "bare network, same windows"
                 title_of = f"{title}: a scene of {side} px, {threads} CPU threads, {precision}"
                 rows.append(Row(title_of, whole, "windows/s", peer, bare, ratio, SHARE))
-        one, four = memory(jobs["unet"], large)
-        limit = "1.1 x the peak of the scene"
-        rows.append(Row("Scene of 4 times the area, peak", four, "MiB", limit, MORE * one, MORE * one / four, 1.0))
+        for title, job in (("Scene of 4 times the area, peak", jobs["unet"]), ("Its embeddings, peak", embed)):
+            one, four = memory(job, large)
+            limit = "1.1 x the peak of the scene"
+            rows.append(Row(title, four, "MiB", limit, MORE * one, MORE * one / four, 1.0))
         for key, job in jobs.items():
             part = size.seam_tiles * size.tile_px
             rows += seams(NAMES.get(key, key), job, folder, part, key == "unet")

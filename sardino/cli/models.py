@@ -1,4 +1,4 @@
-"""`sardino pretrain`: a ViT on a tile store; `sardino attend` and `sardino map`: a model over whole scenes."""
+"""`sardino pretrain`: a ViT on a tile store; `sardino attend`, `map` and `embed`: a model over whole scenes."""
 
 import re
 from pathlib import Path
@@ -16,6 +16,7 @@ from sardino.options import Count, Flag
 from sardino.progress import track
 from sardino.weights.adoption import Adoption
 
+OF_EMBEDDINGS = ("components", "fit", "dtype", "per")
 STOPPED = 75  # exit code after a signal: not finished, run the same command again (EX_TEMPFAIL)
 
 Device = Literal["cuda", "mps", "cpu"]
@@ -29,7 +30,17 @@ Dask = Annotated[
     "Many scenes on a cluster, one task each: the address of a dask.distributed scheduler (tcp://host:8786), or "
     "local[N] for N processes of this machine. All see the same disk.",
 ]
-Backbone = Annotated[Path | None, "Folder of `sardino pretrain` or a segmenter, whose ViT is taken; else the built-in."]
+Backbone = Annotated[
+    Path | None,
+    "Folder of `sardino pretrain` or a segmenter, whose ViT is taken; else the built-in.",
+    Flag("--model --backbone"),
+]
+Sources = Annotated[list[Path], Argument(help=f"{SCENES} Or one tile store.", metavar="SCENE...|STORE")]
+Embeddings = Annotated[
+    Path,
+    "Raster of a scene (.tif or .zarr), table of a tile store (.parquet), or a folder for several scenes.",
+    Flag("--out -o"),
+]
 Segmenter = Annotated[Path | None, "Folder of a segmenter, from build/<profile>/segmenters; else the built-in."]
 
 
@@ -167,7 +178,7 @@ def slurm() -> None:
     echo((Path(__file__).parent / "pretrain.sbatch").read_text(encoding="utf-8"), nl=False)
 
 
-@with_options(Job, "scene", "kind", "confidence")
+@with_options(Job, "scene", "kind", "confidence", *OF_EMBEDDINGS)
 def attend(scenes: Scenes, *, out: Out, model: Backbone = None, dask: Dask = "", **options: Any) -> None:
     """Attention of a pre-trained ViT over a whole scene: a band for each head.
 
@@ -184,7 +195,39 @@ def attend(scenes: Scenes, *, out: Out, model: Backbone = None, dask: Dask = "",
     _run(scenes, dask, model, "backbone", kind="attention", out=out, **options)
 
 
-@with_options(Job, "scene", "kind", "network", "block", "full_size")
+@with_options(Job, "scene", "kind", "confidence", "block", "full_size")
+def embed(scenes: Sources, *, out: Embeddings, model: Backbone = None, dask: Dask = "", **options: Any) -> None:
+    """Embeddings of your own scenes: the tokens of a pre-trained ViT, for maps from a few labels or for neighbours.
+
+    Of a scene, a raster: a pixel is a patch, a band a dimension of its token, in the scene's CRS. The scene is read
+    window by window, whatever its size; windows are as large as the tiles that the model learnt on, and blended where
+    they overlap. A patch without any valid pixel is nodata. --components keeps the first principal components of the
+    tokens of training tiles; where the model's folder has none, --fit STORE fits them.
+
+    Of a tile store, a table (GeoParquet): a row a tile, with its id, region, split, centre and token, the mean of its
+    patches; with --per patch a row a patch.
+
+    The scene must be what the model was trained on: channels by name, backscatter in dB, pixel size. One that is not
+    is refused with the command that converts it. Stop with Ctrl-C whenever you like: the same command goes on.
+
+    Example: sardino embed scene.tif -o embeddings.tif --components 16 --dtype int8;
+    of a store: sardino embed build/laptop/store -o embeddings.parquet --per patch
+    """
+    from sardino.data.tiles.store import ARRAYS
+
+    options |= {"kind": "embedding", "out": out}
+    table = out.suffix.lower() == ".parquet"
+    if not table and (stores := [scene for scene in scenes if (scene / ARRAYS).exists()]):
+        raise SardinoError(f"{stores[0]} is a tile store, whose embeddings are a table: give -o a .parquet, not {out}")
+    if table and scenes[0].is_file():
+        raise SardinoError(f"{scenes[0]} is a scene, whose embeddings are a raster: give -o a .tif or .zarr, not {out}")
+    if table:
+        _tabulate(scenes, dask, model, **options)
+    else:
+        _run(scenes, dask, model, "backbone", **options)
+
+
+@with_options(Job, "scene", "kind", "network", "block", "full_size", *OF_EMBEDDINGS)
 def map_(scenes: Scenes, *, out: Out, model: Segmenter = None, dask: Dask = "", **options: Any) -> None:
     """Land cover of a whole scene by a fine-tuned segmenter: codes of its legend, with colours and names.
 
@@ -207,9 +250,12 @@ def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **opt
     from sardino.mapping.scene_map import make_map
 
     job = Job(scene=scenes[0], model=model or default_model(built_in), **options)
-    single = job.out.suffix.lower() in (".tif", ".tiff")
+    single = bool(job.out.suffix) and (not job.out.is_dir() or job.out.suffix == ".zarr")
     if single and (len(scenes) > 1 or dask):
         raise SardinoError(f"the maps of several scenes go into a folder: give one with -o, not {job.out}")
+
+    if job.per != "tile":
+        raise SardinoError(f"{job.scene} is a scene, whose map has a pixel a patch in any case: leave out --per")
 
     def windows(counts: Any, total: int, done: int, what: str) -> Any:
         # A batch counts as many as it holds: time left follows from windows.
@@ -228,10 +274,32 @@ def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **opt
         raise Exit(STOPPED) from None
 
 
+def _tabulate(scenes: list[Path], dask: str, model: Path | None, **options: Any) -> None:
+    """Write the table of a tile store with progress."""
+    from sardino.mapping.model import default_model
+    from sardino.mapping.table import make_table
+
+    if len(scenes) > 1 or dask:
+        raise SardinoError(f"{options['out']} is made of one tile store, here: give one, and no --dask")
+    job = Job(scene=scenes[0], model=model or default_model("backbone"), **options)
+    try:
+        make_table(job, shown("parts"))
+    except KeyboardInterrupt:
+        echo("stopped: the same command goes on from here", err=True)
+        raise Exit(STOPPED) from None
+    echo(job.out)
+
+
 def _many(job: Job, scenes: list[Path], dask: str) -> None:
     """A map of each scene in a folder, its scenes shown as they are done."""
+    from sardino.mapping.model import load_vit
     from sardino.mapping.scene_map import make_all
+    from sardino.mapping.store_tokens import fitted
+    from sardino.weights.components import FILE
 
+    if job.fit:  # once, for all of them
+        vit = load_vit(job.model, job.network)
+        job = job.changed(fit=fitted(job, vit, job.out / FILE).resolve())
     jobs = []
     for scene in scenes:  # in whole paths: a worker of a cluster stands in another folder
         sure = job.confidence and job.confidence.resolve() / f"{scene.stem}.confidence.tif"

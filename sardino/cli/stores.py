@@ -267,7 +267,7 @@ def scene(
     labels: Annotated[Path | None, "Also write the land cover that is there (.tif)."] = None,
     overwrite: Overwrite = False,
 ) -> None:
-    """Write a scene of the synthetic world, to try `sardino attend` and `sardino map` on.
+    """Write a scene of the synthetic world, to try `sardino attend`, `sardino map` and `sardino embed` on.
 
     Twelve seasonal channels in decibels, as a scene of yours must have them. No pixel was ever measured.
     """

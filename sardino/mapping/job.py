@@ -8,7 +8,7 @@ from pydantic import Field
 from sardino.dino.recipe import Network, Precision
 from sardino.options import Count, Flag, Options
 
-ATTENTION, LANDCOVER, CONFIDENCE = "attention", "landcover", "confidence"
+ATTENTION, LANDCOVER, CONFIDENCE, EMBEDDING = "attention", "landcover", "confidence", "embedding"
 """The rasters of a map, by name."""
 Unit = Literal["db", "linear", "amplitude"]
 
@@ -17,8 +17,8 @@ class Job(Options):
     """One map of one scene, as it can be sent to another machine."""
 
     scene: Annotated[Path, "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder."]
-    out: Annotated[Path, "Map to make (.tif)."]
-    kind: Literal["attention", "landcover"]
+    out: Annotated[Path, "Map to make (.tif; embeddings also .zarr)."]
+    kind: Literal["attention", "landcover", "embedding"]
     model: Annotated[Path, "Folder of a backbone or segmenter."]
     network: Annotated[Network, "Of a pre-training."] = "teacher"
     block: Annotated[int, "Block of the ViT, from 0; -1 is the last."] = -1
@@ -26,6 +26,16 @@ class Job(Options):
     confidence: Annotated[
         Path | None, "Also the probability of the class shown, in percent (.tif; a folder for several)."
     ] = None
+    components: Annotated[Count | None, "So many principal components, not all dimensions of the tokens."] = None
+    fit: Annotated[
+        Path | None,
+        "Where the model's folder keeps no principal components: the tile store on whose training tiles they are "
+        "fitted, kept beside the output; or a file so kept (.safetensors), for the same axes again.",
+    ] = None
+    dtype: Annotated[
+        Literal["float16", "int8"], "Of a raster; int8 is half as large, with a scale and offset for each band (.tif)."
+    ] = "float16"
+    per: Annotated[Literal["tile", "patch"], "Row of a table: a tile, the mean of its patches, or a patch."] = "tile"
     channels: Annotated[
         tuple[str, ...], "Names of the scene's bands in order, with commas; else those in the file."
     ] = ()
@@ -65,6 +75,6 @@ class Job(Options):
     @property
     def targets(self) -> dict[str, Path]:
         """The files to make, by the name of their raster; the one that says that all is finished comes last."""
-        if self.kind == "attention":
-            return {ATTENTION: self.out}
+        if self.kind != "landcover":
+            return {self.kind: self.out}
         return {**({CONFIDENCE: self.confidence} if self.confidence else {}), LANDCOVER: self.out}

@@ -1,10 +1,11 @@
-"""What a map shows: attention of the class token, a band a head, or land cover and how sure the model is of it."""
+"""What a map shows: attention of the class token, a band a head; embeddings, the patches' tokens; or land cover."""
 
 import math
 from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
@@ -12,13 +13,15 @@ from torch import Tensor
 
 from sardino.data.rasters.geotiff import GeoTiff
 from sardino.data.rasters.scene import Scene
+from sardino.data.rasters.warp import Transform
 from sardino.data.tiles.landcover import IGNORE, Legend
-from sardino.dino.attention import block_count, class_query_and_keys, patch_maps, softmax_rows
+from sardino.dino.attention import block_count, class_query_and_keys, patch_maps, patch_tokens, softmax_rows
 from sardino.dino.vit import head_count
 from sardino.errors import SardinoError
-from sardino.mapping.job import ATTENTION, CONFIDENCE, LANDCOVER
+from sardino.mapping.job import ATTENTION, CONFIDENCE, EMBEDDING, LANDCOVER
 from sardino.mapping.model import MapModel
 from sardino.weights.card import SegmenterCard
+from sardino.weights.components import Components
 
 NO_CONFIDENCE = 255
 WINDOW_PX = 448  # side of a window of attention, that of the paper's tiles, where the model's own are smaller
@@ -91,19 +94,65 @@ class AttentionMap:
         return {ATTENTION: np.where(valid, blended.cpu().numpy(), np.float32(np.nan))}
 
     def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
-        """What is written; a cell that the scene fills in part counts."""
-        a, b, c, d, e, f = scene.transform
-        rows, columns = (-(-size // self.cell) for size in scene.shape)
-        transform = (a * self.cell, b, c, d, e * self.cell, f)
+        """What is written."""
         bands = [f"head {number}" for number in range(1, self.planes + 1)]
         block = f"{self.block % self._blocks + 1} of {self._blocks}"
         tags = {"unit": "attention of the class token, 1 is an even spread", "block": block}
         tags["alignment"] = "one query a head, the windows' mean; factors of windows by least squares over all overlaps"
-        return {ATTENTION: GeoTiff(scene.crs, transform, (rows, columns), bands, "float32", math.nan, tags=tags)}
+        return {ATTENTION: GeoTiff(*_grid_of_cells(scene, self.cell), bands, "float32", math.nan, tags=tags)}
 
     def identity(self) -> dict[str, Any]:
         """What decides the values beside scene and model, as JSON values."""
         return {"kind": ATTENTION, "block": self.block % self._blocks, "full_size": self.full_size}
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """The tokens of the last block, or their principal components, a pixel a patch; members are as AttentionMap's."""
+
+    model: MapModel
+    components: Components | None = None
+    dtype: str = "float16"  # of the raster: "float16" or "int8"
+
+    @property
+    def planes(self) -> int:
+        return len(self.components.axes) if self.components else self.model.card.architecture.width
+
+    @property
+    def patch(self) -> int:
+        return self.model.card.architecture.patch
+
+    @property
+    def cell(self) -> int:
+        return self.patch
+
+    @property
+    def window_px(self) -> int:
+        """The side of the tiles that it learnt on: positions are not stretched, and a store's tokens are the same."""
+        return self.model.card.architecture.tile_px
+
+    def predict(self, images: Tensor) -> Tensor:
+        tokens = patch_tokens(self.model.network, images).float()
+        return (self.components.of(tokens) if self.components else tokens).movedim(-1, 1)
+
+    def finish(self, blended: Tensor, valid: NDArray[np.bool_]) -> dict[str, NDArray[Any]]:
+        """As half floats, NaN where no pixel is valid; those too small for a normal one are 0."""
+        values = torch.where(blended.abs() < torch.finfo(torch.float16).tiny, 0, blended).half()
+        return {EMBEDDING: np.where(valid, values.cpu().numpy(), np.float16(np.nan))}
+
+    def rasters(self, scene: Scene) -> dict[str, GeoTiff]:
+        name, tags = "dimension", {"unit": "tokens of the last block, after its normalisation"}
+        if self.components:
+            name, share = "component", f"{100 * float(self.components.explained.sum()):.1f} %"
+            tags |= {"explained": f"{share} of the variance of training tokens", **self.components.tags}
+        bands = [f"{name} {number}" for number in range(1, self.planes + 1)]
+        nodata = math.nan if self.dtype == "float16" else -128
+        return {EMBEDDING: GeoTiff(*_grid_of_cells(scene, self.cell), bands, self.dtype, nodata, tags=tags)}
+
+    def identity(self) -> dict[str, Any]:
+        """Half floats are kept while it is made, whatever is written of them in the end."""
+        axes = [self.planes, self.components.sha256] if self.components else []
+        return {"kind": EMBEDDING, "components": axes}
 
 
 @dataclass(frozen=True)
@@ -162,7 +211,14 @@ class LandCoverMap:
         return {"kind": LANDCOVER, "confidence": self.confidence}
 
 
-Product = AttentionMap | LandCoverMap
+Product = AttentionMap | EmbeddingMap | LandCoverMap
+
+
+def _grid_of_cells(scene: Scene, cell: int) -> tuple[str, Transform, tuple[int, int]]:
+    """CRS, transform and shape of a map whose cells are so many pixels; one that the scene fills in part counts."""
+    a, b, c, d, e, f = scene.transform
+    rows, columns = (-(-size // cell) for size in scene.shape)
+    return scene.crs, (a * cell, b, c, d, e * cell, f), (rows, columns)
 
 
 def origin_of(model: MapModel, scene: Scene) -> dict[str, str]:

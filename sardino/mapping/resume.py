@@ -18,18 +18,23 @@ from numpy.typing import NDArray
 from rasterio.windows import Window, subdivide
 
 from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
+from sardino.data.rasters.packing import Packing
+from sardino.data.rasters.zarr_raster import write_zarr
 from sardino.errors import SardinoError
 from sardino.files import write_json, writing
 from sardino.mapping.windows import Layout
 
-FORMAT, JOURNAL, LOCK = "sardino-unfinished-map", "journal.json", "lock"
+FORMAT, JOURNAL, LOCK = "sardino-unfinished-map-2", "journal.json", "lock"
 EVERY_S = 1.0
 """Seconds between two notes of the journal: waiting for the disk costs a GPU more than what a kill makes it repeat."""
-_SIDE = 2048
+_PIECE, _SIDE, _LEAST_SIDE = 1 << 22, 512, 128
+"""Values that are taken at once at most, in squares of whole blocks; of very many bands blocks are smaller."""
+_PACKED = {"int8": "float16"}
+"""What is packed in the end, once its range is known, and as what it is kept until then."""
 
 
 class RawRaster:
-    """Values in a plain file, band by band and row by row; shape is (bands, rows, columns)."""
+    """Values in a plain file, row by row, of each pixel all bands; shape is (bands, rows, columns)."""
 
     def __init__(self, path: Path, shape: tuple[int, int, int], dtype: str) -> None:
         self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
@@ -37,32 +42,42 @@ class RawRaster:
 
     def write(self, values: NDArray[Any], row: int, column: int) -> None:
         """Put (bands, h, w) at a place; an OSError where the disk is full."""
-        values = np.ascontiguousarray(values, self.dtype)
+        pixels = np.ascontiguousarray(np.moveaxis(values, 0, -1), self.dtype)
         with self.path.open("r+b") as file:
-            for band, down in np.ndindex(*values.shape[:2]):
-                file.seek(self._offset(band, row + down, column))
-                file.write(values[band, down].data)
+            for down, line in enumerate(pixels):
+                file.seek(self._offset(row + down, column))
+                file.write(line.data)
 
     def read(self, window: Window) -> NDArray[Any]:
         """(bands, h, w) of a place."""
-        out = np.empty((self.shape[0], window.height, window.width), self.dtype)
+        pixels = np.empty((window.height, window.width, self.shape[0]), self.dtype)
         with self.path.open("rb") as file:
-            for band, down in np.ndindex(*out.shape[:2]):
-                file.seek(self._offset(band, window.row_off + down, window.col_off))
-                file.readinto(out[band, down].data)
-        return out
+            for down, line in enumerate(pixels):
+                file.seek(self._offset(window.row_off + down, window.col_off))
+                file.readinto(line.data)
+        return np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
     @property
     def windows(self) -> list[Window]:
         """All of it, piece by piece."""
-        return list(subdivide(Window(0, 0, self.shape[2], self.shape[1]), _SIDE, _SIDE))
+        bands, rows, columns = self.shape
+        side = max(_LEAST_SIDE, math.isqrt(_PIECE // bands) // _SIDE * _SIDE)
+        return list(subdivide(Window(0, 0, columns, rows), side, side))
 
     def mapped(self) -> NDArray[Any]:
         """All of it, read as it is asked for."""
-        return np.memmap(self.path, self.dtype, "r", shape=self.shape)
+        return np.moveaxis(np.memmap(self.path, self.dtype, "r", shape=(*self.shape[1:], self.shape[0])), -1, 0)
 
-    def _offset(self, band: int, row: int, column: int) -> int:
-        return ((band * self.shape[1] + row) * self.shape[2] + column) * self.dtype.itemsize
+    def ranges(self) -> list[tuple[float, float]]:
+        """Lowest and highest value of each band; 0 where all of it is NaN."""
+        low, high = np.full(self.shape[0], np.inf), np.full(self.shape[0], -np.inf)
+        for values in map(self.read, self.windows):
+            low = np.fmin(low, np.fmin.reduce(values, (1, 2)))
+            high = np.fmax(high, np.fmax.reduce(values, (1, 2)))
+        return [(float(a), float(b)) if a <= b else (0.0, 0.0) for a, b in zip(low, high, strict=True)]
+
+    def _offset(self, row: int, column: int) -> int:
+        return (row * self.shape[2] + column) * self.shape[0] * self.dtype.itemsize
 
 
 class PartialMap:
@@ -112,10 +127,10 @@ class PartialMap:
                     )
                 layout = replace(layout, across=old["across"])
             self.layout = layout
-            self.rasters = {
-                name: RawRaster(self.folder / f"{name}.raw", (len(each.bands), *each.shape), each.dtype)
-                for name, each in what.items()
-            }
+            self.rasters = {}
+            for name, each in what.items():
+                dtype, size = _PACKED.get(each.dtype, each.dtype), (len(each.bands), *each.shape)
+                self.rasters[name] = RawRaster(self.folder / f"{name}.raw", size, dtype)
             shape = planes, layout.rows.size, layout.carried
             self.carried = [RawRaster(self.folder / f"carried{number}.raw", shape, "float32") for number in (0, 1)]
             self.kept = {name: RawRaster(self.folder / f"{name}.raw", *each) for name, each in kept.items()}
@@ -190,25 +205,36 @@ class PartialMap:
         return all(((values == nodata) | (values != values)).all() for values in pieces)
 
     def finish(self, name: str, path: Path, what: GeoTiff) -> None:
-        """Make one raster a Cloud-Optimized GeoTIFF, which appears whole or not at all.
+        """Make one raster a Cloud-Optimized GeoTIFF, or a Zarr store, which appears whole or not at all.
 
-        It is compared with the raw raster first, pixel by pixel.
+        A GeoTIFF is compared with the raw raster first, pixel by pixel. What is int8 of floats gets its packing here.
         """
         raw = self.rasters[name]
         windows = raw.windows
+        if what.dtype in _PACKED:
+            what = replace(what, packing=[Packing.of_range(*each) for each in raw.ranges()])
+
+        def taken(window: Window) -> NDArray[Any]:
+            values = raw.read(window)
+            if not what.packing:
+                return values
+            return np.stack([each.pack(band) for each, band in zip(what.packing, values, strict=True)])
 
         def verify(finished: Path) -> None:
             with rasterio.open(finished) as dataset:
                 for window in windows:
-                    wanted = raw.read(window)
-                    if not np.array_equal(dataset.read(window=window), wanted, equal_nan=raw.dtype.kind == "f"):
+                    wanted = taken(window)
+                    if not np.array_equal(dataset.read(window=window), wanted, equal_nan=wanted.dtype.kind == "f"):
                         raise OSError(errno.ENOSPC, "the file does not hold what was written to it")
 
         with writing(self.folder):
             path.parent.mkdir(parents=True, exist_ok=True)
+            if path.suffix == ".zarr":
+                write_zarr(path, what, ((each.row_off, each.col_off, raw.read(each)) for each in windows), name)
+                return
             with write_geotiff(path, what, overwrite=True, verify=verify) as canvas:
                 for window in windows:
-                    canvas.lay(raw.read(window), window.row_off, window.col_off)
+                    canvas.lay(taken(window), window.row_off, window.col_off)
 
     def remove(self) -> None:
         """Remove the folder, its journal first: a removal that is killed leaves nothing to go on from."""

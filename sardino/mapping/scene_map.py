@@ -15,8 +15,9 @@ from sardino.mapping.blend import ahead, batches, blend, predict, window_rows
 from sardino.mapping.job import Job
 from sardino.mapping.kept import aligned, ask, keep, shapes
 from sardino.mapping.model import ModelScene, load_landcover, load_vit, match_scene
-from sardino.mapping.products import AttentionMap, LandCoverMap, Product, origin_of
+from sardino.mapping.products import AttentionMap, EmbeddingMap, LandCoverMap, Product, origin_of
 from sardino.mapping.resume import PartialMap, folder_of
+from sardino.mapping.store_tokens import components_of
 from sardino.mapping.windows import Layout, stride_of
 
 CPU = torch.device("cpu")
@@ -129,11 +130,16 @@ def _check_targets(job: Job) -> None:
     targets = list(job.targets.values())
     if len({path.resolve() for path in [*targets, job.scene]}) <= len(targets):
         raise SardinoError(f"{job.scene} would be overwritten by its map: choose another name")
+    if job.dtype == "int8" and job.out.suffix == ".zarr":
+        raise SardinoError(f"int8 takes a scale for each band, which {job.out} has not: say .tif, or float16")
     # A run that was killed between its two files has left the one that comes first, and goes on.
     going_on = folder_of(job.out).exists()
+    suffixes, what = [".tif", ".tiff"], "a map is a .tif file"
+    if job.kind == "embedding":
+        suffixes, what = [*suffixes, ".zarr"], "embeddings of a scene are a .tif file or a .zarr folder"
     for path in targets:
-        if path.suffix.lower() not in (".tif", ".tiff"):
-            raise SardinoError(f"a map is a .tif file, not {path}")
+        if path.suffix.lower() not in suffixes:
+            raise SardinoError(f"{what}, not {path}")
         if path.exists() and not job.overwrite and not (going_on and path != job.out):
             raise SardinoError(f"{path} exists already: remove it, or say --overwrite")
 
@@ -143,6 +149,9 @@ def opened(job: Job) -> tuple[ModelScene, Product]:
     product: Product
     if job.kind == "attention":
         product = AttentionMap(load_vit(job.model, job.network), job.block, job.full_size)
+    elif job.kind == "embedding":
+        vit = load_vit(job.model, job.network)
+        product = EmbeddingMap(vit, components_of(job, vit), job.dtype)
     else:
         product = LandCoverMap(load_landcover(job.model), job.confidence is not None)
     scene = open_scene(job.scene, job.crs)

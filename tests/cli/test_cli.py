@@ -35,6 +35,7 @@ def test_help_names_the_verbs_and_loads_nothing_heavy():
         "import",
         "doctor",
         "autopsy",
+        "embed",
     )
     for verb in verbs:
         assert f"\n  {verb} " in done.stdout

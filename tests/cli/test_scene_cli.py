@@ -13,7 +13,7 @@ from sardino.data.tiles.radiometry import CHANNELS
 from sardino.mapping import model, scene_map
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
-from made import backbone, backscatter, segmenter, write_scene
+from made import backbone, backscatter, segmenter, store, write_scene
 
 
 def run(*arguments):
@@ -129,7 +129,42 @@ def test_ctrl_c_says_that_it_goes_on(place, monkeypatch):
 
 
 def test_help_teaches(place):
-    for verb in ("attend", "map"):
+    for verb in ("attend", "map", "embed"):
         page = " ".join(run(verb, "--help").stdout.split())
         assert "--threads <int range>" in page and "typing" not in page
         assert "the same command goes on" in page and f"Example: sardino {verb} scene.tif -o" in page
+
+
+def test_embeddings_of_a_scene_of_several_and_of_a_store(place):
+    store(place / "store")
+    made = run("embed", "scene.tif", "-o", "e.tif", "--backbone", "backbone", "--components", 4, "--fit", "store")
+    assert made.exit_code == 0 and made.stdout == "e.tif\n" and "warning" not in made.stderr, made.stderr
+    with rasterio.open("e.tif") as raster:
+        assert raster.count == 4 and raster.shape == (9, 10)
+    write_scene(place / "other.tif", backscatter(40, 50))
+    chosen = ("--model", "backbone", "--components", 2, "--fit", "store")
+    made = run("embed", "scene.tif", "other.tif", "-o", "maps", *chosen)
+    assert made.exit_code == 0, made.stderr
+    names = {"components.safetensors", "scene.embedding.tif", "other.embedding.tif"}
+    assert {path.name for path in (place / "maps").iterdir()} == names
+    made = run("embed", "store", "-o", "t.parquet", "--model", "backbone")
+    assert made.exit_code == 0 and made.stdout == "t.parquet\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["store", "-o", "e.tif"], "store is a tile store, whose embeddings are a table: give -o a .parquet"),
+        (["scene.tif", "-o", "e.parquet"], "scene.tif is a scene, whose embeddings are a raster"),
+        (["scene.tif", "-o", "e.csv"], "are a .tif file or a .zarr folder, not e.csv"),
+        (["scene.tif", "-o", "e.tif", "--per", "patch"], "a pixel a patch in any case: leave out --per"),
+        (["scene.tif", "-o", "e.tif", "--components", "25"], "--components 25 is more than the 24 dimensions"),
+        (["scene.tif", "-o", "e.tif", "--channels", "a,b,c"], "has the bands a, b, c, and the model needs winter_vv"),
+        (["store", "store", "-o", "e.parquet"], "is made of one tile store"),
+    ],
+)  # fmt: skip
+def test_embeddings_that_cannot_be_made_end_in_one_sentence(place, arguments, words):
+    store(place / "store")
+    done = run("embed", *arguments, "--model", "backbone")
+    assert done.exit_code == 2 and words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert not list(place.glob("e.*")) and not list(place.glob(".*unfinished"))

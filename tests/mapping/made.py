@@ -8,6 +8,9 @@ import torch
 from rasterio.transform import Affine
 
 from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.store import TileStore
+from sardino.data.tiles.tile import Chip, tile_grid
+from sardino.data.tiles.write_store import write_store
 from sardino.dino.vit import Architecture, build_vit
 from sardino.weights.card import Card, SegmenterCard
 from sardino.weights.save import save_backbone, save_segmenter
@@ -92,6 +95,22 @@ def write_scene(path: Path, values: np.ndarray, **changed: object) -> Path:
         dataset.descriptions = tuple(facts["names"])
         dataset.update_tags(**facts["tags"])
     return path
+
+
+def store(folder: Path, channels: tuple[str, ...] = CHANNELS) -> TileStore:
+    """Six tiles of 32 px of the fields, one with a single valid patch, one with all but one."""
+    tiles = list(tile_grid("europe", UTM, ORIGIN, 32, 10.0, 3, 2))
+    values = backscatter(64, 96)
+    values[:, 40:, :32] = values[:, 32:40, 8:32] = values[:, 8:16, 40:48] = np.nan
+
+    def chip(number: int) -> Chip:
+        row, column = divmod(number, 3)
+        here = slice(32 * row, 32 * row + 32), slice(32 * column, 32 * column + 32)
+        return Chip(values[: len(channels), *here], np.zeros((32, 32), np.uint8))
+
+    splits = ["train", "train", "val", "train", "test", "train"]
+    facts = {"product": "Sentinel-1 gamma0", "synthetic": True, "metadata": {"gsd_m": 10.0}, "bands": [0] * 6}
+    return write_store(folder, tiles, splits, chip, channels=channels, legend=WORLDCOVER, **facts)
 
 
 def read(path: Path) -> np.ndarray:

@@ -34,6 +34,7 @@ def whole(tmp_path_factory):
         patch.setattr(scene_map, "MEMORY", 400_000)
         make_map(landcover(scene, folder))
         make_map(attention(scene, folder))
+        make_map(embedding(scene, folder))
     return scene
 
 
@@ -64,6 +65,10 @@ def attention(scene, out):
     )
 
 
+def embedding(scene, out):
+    return attention(scene, out).changed(kind="embedding", out=out / "tokens.tif", window_px=None, dtype="int8")
+
+
 class Interruption(Exception):
     """Somebody pressed Ctrl-C."""
 
@@ -85,7 +90,7 @@ def assert_same(scene, out, names):
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("kind", [landcover, attention])
+@pytest.mark.parametrize("kind", [landcover, attention, embedding])
 def test_interrupted_at_random_moments_it_comes_out_byte_for_byte(whole, tmp_path, kind, seed):
     moments, job, stops, reached = random.Random(seed), kind(whole, tmp_path), 0, []
     while True:
@@ -97,7 +102,7 @@ def test_interrupted_at_random_moments_it_comes_out_byte_for_byte(whole, tmp_pat
             assert not job.out.exists()
             reached.append(json.loads((tmp_path / f".{job.out.name}.unfinished/journal.json").read_bytes())["done"])
     assert stops > 2 and reached == sorted(reached) and reached[-1] > [0, 0]
-    assert_same(whole, tmp_path, ["map.tif", "sure.tif"] if kind is landcover else ["att.tif"])
+    assert_same(whole, tmp_path, ["map.tif", "sure.tif"] if kind is landcover else [job.out.name])
 
 
 def test_interrupted_while_windows_are_asked_or_blended_it_comes_out_byte_for_byte(whole, tmp_path):

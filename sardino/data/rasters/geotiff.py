@@ -13,14 +13,15 @@ import numpy as np
 import rasterio
 from rasterio.windows import Window
 
+from sardino.data.rasters.packing import Packing
 from sardino.data.rasters.warp import Transform, grid_profile, overlap
 from sardino.errors import SardinoError
 from sardino.files import writing
 
 _LARGEST_PX = 1 << 36
-_BLOCK = 512
+_BLOCK, _MANY = 512, 16
 _CACHE = 64 * 2**20  # bytes of GDAL's block cache; rasterio takes bytes, where GDAL's own option counts megabytes
-_FLAT = {"driver": "GTiff", "tiled": True, "blockxsize": _BLOCK, "blockysize": _BLOCK, "sparse_ok": True}
+_FLAT = {"driver": "GTiff", "tiled": True, "sparse_ok": True}
 # By pixel, GDAL 3.10 fills the other bands of a new block with 0 and not with nodata. The optical layer is no colour
 # table: each band has its name.
 _FLAT |= {"bigtiff": "if_safer", "interleave": "band", "photometric": "minisblack"}
@@ -34,13 +35,19 @@ class GeoTiff:
     transform: Transform
     shape: tuple[int, int]  # (rows, columns)
     bands: Sequence[str]  # their names
-    dtype: str
+    dtype: str  # "float16" is stored in 16 bits and read by GDAL as float32
     nodata: float  # value of pixels without data; also what untouched pixels hold
     colors: dict[int, str] = field(default_factory=dict)  # "#rrggbb" by value, for classes
     tags: dict[str, str] = field(default_factory=dict)  # further facts
     # Floats are multiples of a step, as tiles' hundredths of a decibel are; a predictor would hide that, and make the
     # file larger and slower to read.
     stepped: bool = False
+    packing: Sequence[Packing] = ()  # a band each, where floats are stored as other numbers
+
+    @property
+    def block(self) -> int:
+        """Side of a block; of a raster of very many bands smaller, since a reader of pixels holds all their blocks."""
+        return _BLOCK if len(self.bands) < _MANY else _BLOCK // 4
 
     def __post_init__(self) -> None:
         if not self.crs or math.prod(self.shape) * len(self.bands) > _LARGEST_PX or min(self.shape) < 1:
@@ -67,7 +74,7 @@ class Canvas:
         window = Window.from_slices(*there)
         old = self.dataset.read(window=window)
         empty = np.isnan(old) if math.isnan(self.what.nodata) else old == self.what.nodata
-        self.dataset.write(np.where(empty, new, old).astype(self.what.dtype), window=window)
+        self.dataset.write(np.where(empty, new, old).astype(self.dataset.dtypes[0]), window=window)
 
 
 @contextmanager
@@ -97,19 +104,28 @@ def write_geotiff(
         folder.mkdir(parents=True)
     flat, finished = folder / "flat.tif", folder / "cog.tif"
     predictor = 1 if what.colors or what.stepped else 3 if what.dtype.startswith("float") else 2
+    blocks: dict[str, Any] = {"blockxsize": what.block, "blockysize": what.block}
+    if what.dtype == "float16":
+        blocks["nbits"] = 16
+    if len(what.bands) >= _MANY:
+        blocks["interleave"] = "band"
     try:
         with rasterio.Env(GDAL_CACHEMAX=_CACHE):
-            profile = _FLAT | grid_profile(what.crs, what.transform, what.shape)
-            profile |= {"count": len(what.bands), "dtype": what.dtype, "nodata": what.nodata}
+            profile = _FLAT | blocks | grid_profile(what.crs, what.transform, what.shape)
+            stored = "float32" if what.dtype == "float16" else what.dtype
+            profile |= {"count": len(what.bands), "dtype": stored, "nodata": what.nodata}
             with rasterio.open(flat, "w+", **profile) as dataset:
                 dataset.descriptions = tuple(what.bands)
                 dataset.update_tags(**what.tags)
+                if what.packing:
+                    dataset.scales = [each.scale for each in what.packing]
+                    dataset.offsets = [each.offset for each in what.packing]
                 if what.colors:
                     colors = {value: bytes.fromhex(color.lstrip("#")) for value, color in what.colors.items()}
                     dataset.write_colormap(1, {value: (*rgb, 255) for value, rgb in colors.items()})
                 yield Canvas(dataset, what)
-            layout = cog_profiles.get("deflate") | {"predictor": predictor}
-            config = {"GDAL_TIFF_OVR_BLOCKSIZE": str(_BLOCK), "GDAL_NUM_THREADS": "ALL_CPUS"}
+            layout = cog_profiles.get("deflate") | {"predictor": predictor} | blocks
+            config = {"GDAL_TIFF_OVR_BLOCKSIZE": str(what.block), "GDAL_NUM_THREADS": "ALL_CPUS"}
             facts: Any = {"nodata": what.nodata, "overview_resampling": "nearest" if what.colors else "average"}
             cog_translate(flat, finished, layout, **facts, in_memory=False, quiet=True, config=config)
             verify(finished)

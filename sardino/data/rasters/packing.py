@@ -63,6 +63,16 @@ class Packing:
         np.copyto(values, np.nan, where=~valid)
         return values
 
+    def pack(self, values: NDArray[Any]) -> NDArray[np.int8]:
+        """The nearest stored numbers, int8, of values; NaN becomes the first missing number."""
+        steps = np.rint((values.astype(np.float64) - self.offset) / self.scale)
+        return np.where(np.isnan(values), self.missing[0], np.nan_to_num(steps)).astype(np.int8)
+
+    @classmethod
+    def of_range(cls, low: float, high: float) -> "Packing":
+        """Into int8, with the finest steps that hold this range; -128 is missing."""
+        return cls((high - low) / 254 or 1.0, (high + low) / 2, (-128,))
+
 
 def packing_of(attributes: Mapping[Any, Any], dtype: np.dtype[Any], what: str) -> Packing:
     """The packing that a variable's attributes state by CF: factor, every value that is missing, and valid range.
