@@ -70,8 +70,9 @@ def default_model(kind: Part) -> Path:
     """Folder of the model that comes with the package; refused where this copy of the package has none."""
     folder = PRETRAINED / f"world-{kind}"
     if not folder.is_dir():
-        made = "`sardino pretrain` and `sardino reproduce` make" if kind == "backbone" else "`sardino reproduce` makes"
-        raise SardinoError(f"this copy of sardino holds no {kind} of its own: {made} one, give it with --model FOLDER")
+        verb = "pretrain" if kind == "backbone" else "finetune"
+        made = f"`sardino {verb}` and `sardino reproduce` make one"
+        raise SardinoError(f"this copy of sardino holds no {kind} of its own: {made}, give it with --model FOLDER")
     return folder
 
 
