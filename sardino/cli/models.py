@@ -41,7 +41,9 @@ Embeddings = Annotated[
     "Raster of a scene (.tif or .zarr), table of a tile store (.parquet), or a folder for several scenes.",
     Flag("--out -o"),
 ]
-Segmenter = Annotated[Path | None, "Folder of `sardino finetune`, or one of build/<profile>/segmenters; else the built-in."]
+Segmenter = Annotated[
+    Path | None, "Folder of `sardino finetune`, or one of build/<profile>/segmenters; else the built-in."
+]
 
 
 @with_options(Run, batch=32, watch_every=10, save_every=200)

@@ -178,7 +178,7 @@ class Scored:
     attention: NDArray[np.float32]  # (N, heads, h, w)
     untrained: NDArray[np.float32]  # the same of random weights
     references: list[Reference]  # layers per patch; the label map first, if there are labels
-    blocks: NDArray[np.int64]  # (N,) number of each tile's place and band, the unit that intervals resample
+    blocks: NDArray[np.int64]  # (N,) of `TileStore.blocks`
     split: str  # "test", or "all" where an arm has no test tiles
 
 
@@ -192,10 +192,8 @@ def gather(space: Workspace, arm: str, store: TileStore) -> Scored:
     ids = test or store.ids(SPLITS)
     chosen = set(label_order(ids)[:MOST])
     ids = [tile for tile in ids if tile in chosen]
-    index = store.index.set_index("id").loc[ids]
-    blocks = index.groupby(["region", "crs", "band"], sort=True).ngroup().to_numpy(np.int64)
     references = patch_references(store, ids, space.profile.architecture(arm).patch)
-    return Scored(*attention_maps(space, arm, store, ids), references, blocks, "test" if test else "all")
+    return Scored(*attention_maps(space, arm, store, ids), references, store.blocks(ids), "test" if test else "all")
 
 
 def patch_references(store: TileStore, ids: Sequence[str], patch: int) -> list[Reference]:

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from timm.models.vision_transformer import VisionTransformer
 
 from sardino.data.tiles.landcover import label_fraction
@@ -24,9 +26,11 @@ from sardino.dino.recipe import Network, size_of
 from sardino.dino.snapshot import differences
 from sardino.dino.vit import Architecture
 from sardino.errors import SardinoError
-from sardino.evaluation.scores import SCORES, majority, miou
+from sardino.evaluation.scores import Confusion, majority, miou
 from sardino.files import read_text, sha256_of, write_json
 from sardino.mapping.model import default_model
+from sardino.reporting.tables.cells import caution_of_one
+from sardino.reporting.tables.evaluation import scores_table
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, tile_confusions
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
@@ -131,7 +135,7 @@ def finetune_on(
     train_ids = label_fraction(train_ids, percent)
     _require_classes(store, train_ids)
     began: dict[str, Any] = {"data": store.fingerprint, "regions": regions, "encoding": encoding, "frozen": frozen}
-    began |= {"labels": percent, "seed": seed, **source, **tuning.model_dump(exclude={"feature_cache_gb"})}
+    began |= {"labels_percent": percent, "seed": seed, **source, **tuning.model_dump(exclude={"feature_cache_gb"})}
     if done := _finished(folder, began, restart):
         return done
     if card:
@@ -145,15 +149,14 @@ def finetune_on(
     search = task.search(train, judged, percent)
     settings = tuning.scaled(search.chosen)
     model, result = task.train(train, judged, settings, "fine-tuning")
-    total = tile_confusions(model, task.tiles(test_ids), len(store.legend), device, settings.precision).sum(0)
+    confusions = tile_confusions(model, task.tiles(test_ids), len(store.legend), device, settings.precision)
     start = "scratch" if vit is None else "frozen" if frozen else "unfrozen"
-    training = {"initialisation": start, **source, "labels": percent, "seed": seed, "steps": len(result.losses)}
+    training = {"initialisation": start, **source, "labels_percent": percent, "seed": seed, "steps": len(result.losses)}
     training |= {"lr": settings.lr, "backbone_lr": settings.pretrained_lr if start == "unfrozen" else None}
     training |= {"loss": settings.loss, "val_miou": result.validation_miou, "gain_last_fifth": result.gain_last_fifth}
     trained_on = {"regions": regions, "labelled_tiles": len(train_ids), "test_tiles": len(test_ids)}
-    measured = {title: float(SCORES[name](total)) for name, title in MEASURED.items() if name in SCORES}
-    measured |= {MEASURED["miou_majority"]: float(miou(majority(total)))}
-    said = {"encoding": encoding, "architecture": architecture, "training": training, "measured": measured}
+    said = {"encoding": encoding, "architecture": architecture, "training": training}
+    said |= _measured(confusions, store.blocks(test_ids), store.legend.names)
     made = segmenter_card(store, normalisation, tuning.decoder, trained_on, **said)
     save_segmenter(folder, model, made)
     history = {"learning_rates": search.to_dict(), "curve": result.curve, "losses": result.losses}
@@ -194,6 +197,19 @@ def _require_classes(store: TileStore, ids: Sequence[str]) -> None:
     if len(known) < 2:
         only = f"all labels of the {len(ids)} training tiles of {store.path} are '{', '.join(known)}'"
         raise SardinoError(f"{only}: a map needs two classes at least, import labels that have them")
+
+
+def _measured(confusions: Confusion, blocks: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
+    """What a card says of the test tiles: scores, IoU of each class that occurs there, and intervals where known."""
+    found, intervals = {MEASURED["miou_majority"]: float(miou(majority(confusions.sum(0))))}, {}
+    for row in scores_table(confusions, blocks, classes).to_dict("records"):
+        title = f"IoU of {row['class']}" if row["score"] == "iou" else MEASURED.get(row["score"])
+        if title and row["reference_pixels"]:
+            found[title] = row["value"]
+            if not math.isnan(row["low"]):
+                intervals[title] = [row["low"], row["high"]]
+    measured = {title: found[title] for title in MEASURED.values()} | found
+    return {"measured": measured, "intervals": intervals, "caution": caution_of_one(blocks)}
 
 
 def _finished(folder: Path, began: dict[str, Any], restart: bool) -> tuple[SegmenterCard, dict[str, Any]] | None:

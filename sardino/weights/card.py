@@ -120,6 +120,8 @@ class SegmenterCard(SavedCard):
     trained_on: dict[str, Any]  # regions, tiles with labels, pixel spacing, product, whether synthetic
     training: dict[str, Any] = field(default_factory=dict)  # initialisation, seed, steps, learning rates
     measured: dict[str, float] = field(default_factory=dict)  # name and value of what it was judged by
+    intervals: dict[str, list[float]] = field(default_factory=dict)  # 95 %, low and high, of those that have one
+    caution: str = ""  # what the intervals hold
     code_revision: str = ""
 
     def __post_init__(self) -> None:
@@ -134,7 +136,8 @@ class SegmenterCard(SavedCard):
     @property
     def scores(self) -> list[str]:
         """What it was judged by, a line each."""
-        return [f"{name}: {value:.3f}" for name, value in self.measured.items()]
+        intervals = {name: f" [{low:.3f}, {high:.3f}]" for name, (low, high) in self.intervals.items()}
+        return [f"{name}: {value:.3f}{intervals.get(name, '')}" for name, value in self.measured.items()]
 
     def build(self) -> Segmenter:
         """The network with random weights."""

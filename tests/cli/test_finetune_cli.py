@@ -69,7 +69,14 @@ def test_it_makes_a_model_that_map_takes_with_a_card_and_a_page(place: Path, tmp
     assert card["channels"] == list(CHANNELS) and card["trained_on"]["synthetic"] and card["training"]["steps"] == 10
     assert card["normalisation"] == json.loads((place / "backbone" / "card.json").read_text())["normalisation"]
     page = (tmp_path / "model" / "README.md").read_text()
-    assert "Trained on a synthetic world" in page and "mIoU on the test tiles" in page and "backbone_synthetic" in page
+    assert (
+        "Trained on a synthetic world" in page
+        and "- labels: ESA WorldCover\n" in page
+        and "backbone_synthetic: yes" in page
+    )
+    low, high = card["intervals"]["IoU of Shrubland"]
+    assert low <= card["measured"]["IoU of Shrubland"] <= high and "IoU of Mangroves" not in card["measured"]
+    assert f"[{low:.3f}, {high:.3f}]" in page and "the spread over 3 geographic blocks of 6 test tiles" in page
     told = json.loads((tmp_path / "model" / HISTORY).read_text())
     assert [look["step"] for look in told["curve"]] == [2, 4, 6, 8, 10] and len(told["losses"]) == 10
     before = content(tmp_path / "model")

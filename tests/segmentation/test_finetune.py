@@ -1,8 +1,11 @@
+import signal
+
 import pytest
 import torch
 
 from sardino.data.tiles.landcover import IGNORE
 from sardino.dino.batches import MemoryTiles, in_batches
+from sardino.dino.pretrain import Stopped
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import majority, miou
@@ -150,6 +153,30 @@ def test_a_prediction_is_what_the_confusions_count():
     maps = predict(model, tiles, CPU)
     right = tile_confusions(model, tiles, 3, CPU).trace(axis1=1, axis2=2)
     assert ((maps == tiles.labels.numpy()).sum((1, 2)) == right).all()
+
+
+def test_asked_to_stop_it_saves_between_looks_and_goes_on_to_the_same_bits(tmp_path):
+    class Asking(MemoryTiles):
+        reads = 0
+
+        def read(self, numbers):
+            Asking.reads += 1
+            if Asking.reads == 4:
+                signal.raise_signal(signal.SIGTERM)
+            return super().read(numbers)
+
+    def go_on(source, **changes):
+        model, rest = arm("tokens"), dict(classes=3, seed=0, device=CPU, pretrained=True, snapshots=tmp_path)
+        return finetune(model, source, easy_tiles(4, 1), SHORT.changed(**changes), **rest), model.state_dict()
+
+    tiles = easy_tiles(8, 0)
+    with pytest.raises(Stopped, match=r"after step 4 of 7; .*: the same command goes on"):
+        go_on(Asking(tiles.inputs, tiles.labels))
+    (result, state), (whole, expected) = go_on(tiles), trained(arm("tokens"), SHORT, pretrained=True)
+    assert result == whole and same(state, expected)
+    assert go_on(tiles)[0] == whole, "what is finished is opened only"
+    with pytest.raises(SardinoError, match=r"is another training \(clip: was 3.0, is 2.0\)"):
+        go_on(tiles, clip=2)
 
 
 def test_unlabelled_training_is_refused():

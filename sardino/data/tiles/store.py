@@ -160,6 +160,11 @@ class TileStore:
             chosen = chosen[chosen["split"].isin(wanted)]
         return [str(tile) for tile in chosen["id"]]
 
+    def blocks(self, ids: Sequence[str]) -> NDArray[np.int64]:
+        """(N,) number of each tile's place and band: the unit that intervals resample."""
+        index = self.index.set_index("id").loc[list(ids)]
+        return index.groupby(["region", "crs", "band"], sort=True).ngroup().to_numpy(np.int64)
+
     @property
     def regions(self) -> list[str]:
         """Regions in the order in which they were written."""

@@ -110,24 +110,27 @@ class Cells:
     @property
     def caution(self) -> str:
         """What the intervals hold, in one sentence."""
-        bands, tiles = len(np.unique(self.blocks)), len(self.blocks)
-        places = f"the spread over {bands} geographic blocks of {tiles} test tiles"
-        if bands == 1:
-            places = f"no spread over places, because all {tiles} test tiles lie in one geographic block"
         numbers: dict[tuple[int, int], dict[str, None]] = {}
         for key in sorted(self.arms or self.confusions, key=lambda key: key.fraction):
             facts = self.facts(key)
             numbers.setdefault((facts["draws"], facts["seeds"]), {})[f"{key.fraction:g} %"] = None
         if set(numbers) == {(1, 1)}:
-            return f"{ONE}: 95 % intervals hold {places}, and not the spread over other labels and trainings."
+            return caution_of_one(self.blocks)
         told = []
         for (draws, seeds), fractions in numbers.items():
             where = f" at {' and '.join(fractions)}" if len(numbers) > 1 else ""
             told.append(f"{_counted(draws, 'draw')} of the labels and {_counted(seeds, 'seed')}{where}")
         spread = f"the spread over repetitions ({', '.join(told)}), few as they are (Student's t)"
+        places = _places(self.blocks, "test")
         few = any(1 in pair for pair in numbers)
         lacking = " One draw tells nothing of other labels, one seed little of other trainings." * few
         return f"95 % intervals hold {spread}, and {places}.{lacking}"
+
+
+def caution_of_one(blocks: NDArray[Any], split: str = "test") -> str:
+    """What the intervals of a single training hold: `blocks` (tiles,) are the geographic blocks of a split's tiles."""
+    held = _places(blocks, split)
+    return f"{ONE}: 95 % intervals hold {held}, and not the spread over other labels and trainings."
 
 
 def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
@@ -167,6 +170,13 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
         derived=bool(results["derived"]),
         synthetic=bool(first["data"]["synthetic"]),
     )
+
+
+def _places(blocks: NDArray[Any], split: str) -> str:
+    bands, tiles = len(np.unique(blocks)), len(blocks)
+    if bands == 1:
+        return f"no spread over places, because all {tiles} {split} tiles lie in one geographic block"
+    return f"the spread over {bands} geographic blocks of {tiles} {split} tiles"
 
 
 def _counted(number: int, noun: str) -> str:
