@@ -8,17 +8,21 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+from sardino.data.tiles.store import TileStore
 from sardino.dino.health import History
 from sardino.dino.runtime import best_device
 from sardino.errors import SardinoError
 from sardino.files import whole
-from sardino.mapping.model import PRETRAINED
+from sardino.mapping.job import Job
+from sardino.mapping.model import PRETRAINED, load_vit
+from sardino.mapping.store_tokens import fit
 from sardino.reporting.record import read_record
 from sardino.reporting.rows import encoding_of, pretraining_run
 from sardino.study.plan import plan
 from sardino.study.row import Experiment, train_cell
 from sardino.study.workspace import Workspace
 from sardino.weights.card import measured_at_end
+from sardino.weights.components import FILE
 from sardino.weights.save import load_backbone, load_segmenter, save_backbone, save_segmenter
 
 MOST_BYTES = 15_000_000
@@ -81,7 +85,7 @@ def train_longer(space: Workspace, run: str, steps: int) -> Path:
 
 
 def _backbone(space: Workspace, folder: Path) -> None:
-    """The teacher alone, which DINO evaluates, with what its run measured."""
+    """The teacher alone, which DINO evaluates, with what its run measured and its tokens' principal components."""
     arm = space.profile.arms[0]
     record = read_record(space.record(pretraining_run(arm)))
     channels, unit = tuple(record["data"]["channels"]), "dB"
@@ -90,6 +94,9 @@ def _backbone(space: Workspace, folder: Path) -> None:
     save_backbone(
         folder, {"teacher": vit.state_dict()}, card, measured=measured, warnings=record["results"]["warnings"]
     )
+    job = Job(scene=space.store, out=folder, kind="embedding", model=folder, precision="float32")
+    model, store = load_vit(folder), TileStore.open(space.store)
+    fit(model, store, store.ids("train", card.trained_on["regions"]), job).save(folder / FILE)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from sardino.evaluation.scores import confusion, majority, miou
 from sardino.mapping.job import Job
 from sardino.mapping.model import PRETRAINED, default_model, load_landcover, load_vit
 from sardino.mapping.scene_map import make_map
+from sardino.weights.components import FILE, Components
 
 
 def test_they_are_small_and_their_pages_say_what_they_saw_and_how_well_they_do():
@@ -30,6 +31,13 @@ def test_they_load_and_know_their_input(kind, load):
     model = load(default_model(kind))
     assert (model.card.channels, model.card.unit, model.gsd_m) == (CHANNELS, "dB", 10)
     assert model.card.trained_on["synthetic"] is True
+
+
+def test_the_backbone_comes_with_the_components_of_the_tiles_that_it_learnt_on():
+    model = load_vit(default_model("backbone"))
+    kept, learnt = Components.read(model.folder / FILE, model.sha256), model.card.trained_on
+    assert (kept.about["fingerprint"], kept.about["tiles"]) == (learnt["fingerprint"], learnt["tiles"])
+    torch.testing.assert_close(kept.axes @ kept.axes.T, torch.eye(96), atol=1e-4, rtol=0)
 
 
 def test_on_land_of_another_world_they_tell_more_than_nothing():

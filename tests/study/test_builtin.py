@@ -10,10 +10,12 @@ from built_in import best_segmenter, make_builtin
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore, describe
 from sardino.errors import SardinoError
+from sardino.files import sha256_of
 from sardino.reporting.record import write_record
 from sardino.study.arm import pretrain_arm
 from sardino.study.plan import plan
 from sardino.study.row import Experiment, train_cell
+from sardino.weights.components import FILE, Components
 from sardino.weights.save import load_backbone, load_segmenter
 
 CPU = torch.device("cpu")
@@ -47,6 +49,8 @@ def test_the_best_on_validation_tiles_is_taken_with_its_card(space, tmp_path):
     vit, card = load_backbone(made[0], CHANNELS, "dB", "teacher")
     assert card.trained_on["synthetic"] is True and card.trained_on["gsd_m"] == 10 and vit.embed_dim == 24
     assert not (made[0] / "student.safetensors").exists()
+    kept = Components.read(made[0] / FILE, sha256_of(made[0] / "teacher.safetensors"))
+    assert kept.about["tiles"] == card.trained_on["tiles"]
     model, described = load_segmenter(made[1])
     assert described.encoding == "unet" and set(described.measured) >= {"mIoU on the test tiles"}
     assert model(torch.zeros(1, 12, 32, 32)).shape == (1, 11, 32, 32)
