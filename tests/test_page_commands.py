@@ -14,6 +14,7 @@ from sardino.cli.app import app
 NOT_RUN = {
     r"make |conda |pip |\.venv/": "makes or needs an environment of its own",
     r"sardino (reproduce|report|verify|autopsy)\b": "runs notebooks or needs their runs; tests/study has small ones",
+    r"sardino explore\b": "starts JupyterLab; tests/explorer runs what it opens",
     r"sardino plan ": "counts every run of a profile: half a minute; tests/study counts small ones",
     r"sardino import my-chips": "the chips are the reader's; tests/data has folders of chips",
     r"sardino ingest stac build": "a STAC server, which tests/data has on the local machine",

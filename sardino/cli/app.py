@@ -7,7 +7,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from sardino.cli import models, segmenters, stores, study, tiles
+from sardino.cli import explore, models, segmenters, stores, study, tiles
 from sardino.cli.flags import add_commands
 from sardino.errors import RunFailed, SardinoError, of_the_system
 from sardino.study.extras import needed
@@ -57,13 +57,14 @@ app = typer.Typer(
     "`sardino reproduce smoke` runs everything small, `sardino reproduce laptop` makes the tables and figures; "
     "`sardino tiles` cuts an area into tiles, `sardino ingest` fills them from STAC, Earth Engine or archives, "
     "`sardino pretrain` trains a ViT on them, `sardino adopt` takes one over, `sardino finetune` trains a segmenter, "
-    "`sardino attend`, `sardino map` and `sardino embed` make maps and embeddings of whole scenes.",
+    "`sardino attend`, `sardino map` and `sardino embed` make maps and embeddings of whole scenes; "
+    "`sardino explore` shows where a ViT looks.",
 )
 app.add_typer(tiles.app, name="tiles")
 app.add_typer(stores.app, name="ingest")
 add_commands(app, models.pretrain, models.adopt, models.slurm, segmenters.finetune)
 add_commands(app, models.attend, models.map_, models.embed)
-add_commands(app, stores.world, stores.scene)
+add_commands(app, explore.explore, stores.world, stores.scene)
 add_commands(app, study.plan, study.reproduce, study.kubernetes, study.show, study.verify, study.autopsy)
 add_commands(app, study.report, study.notebook, stores.import_, study.doctor)
 

@@ -1,1 +1,1 @@
-"""The explorer: click a patch and see where it attends."""
+"""The explorer: choose a place, click a patch, see where it attends and which tokens are alike."""

@@ -13,7 +13,22 @@ ATTENTION, LANDCOVER, CONFIDENCE, EMBEDDING = "attention", "landcover", "confide
 Unit = Literal["db", "linear", "amplitude"]
 
 
-class Job(Options):
+class Reading(Options):
+    """What a scene's file does not say, and whether it may be warped."""
+
+    channels: Annotated[
+        tuple[str, ...], "Names of the scene's bands in order, with commas; else those in the file."
+    ] = ()
+    unit: Annotated[Unit | None, "Of the bands, where the file does not say (linear is power); made decibels."] = None
+    crs: Annotated[str, "Of a scene that states none, for example EPSG:32631."] = ""
+    warp: Annotated[
+        bool,
+        "Read a scene of another grid (degrees, another pixel size, rotated, ground control points) on a metric one of "
+        "the model's pixel size, on which the map then lies.",
+    ] = False
+
+
+class Job(Reading):
     """One map of one scene, as it can be sent to another machine."""
 
     scene: Annotated[Path, "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder."]
@@ -36,16 +51,6 @@ class Job(Options):
         Literal["float16", "int8"], "Of a raster; int8 is half as large, with a scale and offset for each band (.tif)."
     ] = "float16"
     per: Annotated[Literal["tile", "patch"], "Row of a table: a tile, the mean of its patches, or a patch."] = "tile"
-    channels: Annotated[
-        tuple[str, ...], "Names of the scene's bands in order, with commas; else those in the file."
-    ] = ()
-    unit: Annotated[Unit | None, "Of the bands, where the file does not say (linear is power); made decibels."] = None
-    crs: Annotated[str, "Of a scene that states none, for example EPSG:32631."] = ""
-    warp: Annotated[
-        bool,
-        "Read a scene of another grid (degrees, another pixel size, rotated, ground control points) on a metric one of "
-        "the model's pixel size, on which the map then lies.",
-    ] = False
     window_px: Annotated[
         Count | None,
         "In pixels. By default the side of the model's tiles; for attention at least 448, or what a smaller scene has.",

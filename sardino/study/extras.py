@@ -10,6 +10,7 @@ MODULES = {
         "ipykernel",
         "ipympl",
         "ipywidgets",
+        "jupyterlab",
         "jupytext",
         "matplotlib",
         "mpl_toolkits",

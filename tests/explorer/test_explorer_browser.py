@@ -1,4 +1,4 @@
-"""The explorer in JupyterLab as a reader uses it: run all, click a patch, choose a head, see the picture change."""
+"""The explorer in JupyterLab as a reader uses it: run all, click a patch, choose a head or a tile, see it change."""
 
 import io
 import json
@@ -18,13 +18,17 @@ import pytest
 from PIL import Image
 
 import sardino
+from sardino.data.tiles.store import TileStore
+from sardino.explorer.places import StoreTiles
 from sardino.reporting.figures.exploration import BOTTOM, GAP, MARGIN, SIZE
 from sardino.reporting.figures.exploration import EXPLORED_SIDE as SIDE
 from sardino.study.notebook import KERNELSPEC
 
 ROOT = Path(sardino.__file__).parents[1]
 NAME = "10_explorer"
-CANVAS = ".jupyter-matplotlib-canvas-div canvas >> nth=1"
+CANVAS, CHOOSER = (f".jupyter-matplotlib-canvas-div canvas >> nth={number}" for number in (1, 3))
+PATCHES = 56
+"""Along a side of the tiles that it opens on."""
 WORDS = ".jupyter-widgets.widget-html >> nth=0"
 PATIENCE = 300
 """Seconds before a step counts as failed: a busy machine is no fault."""
@@ -45,7 +49,7 @@ def lab_environment(folder: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def lab(browser, small_world, tmp_path_factory) -> Iterator[str]:
-    """Address of a JupyterLab that serves a project with the notebook; it prepares its few tiles itself."""
+    """Address of a JupyterLab that serves a project with the notebook; it makes its few tiles itself."""
     source = (ROOT / "notebooks" / f"{NAME}.py").read_text()
     assert 'profile = "smoke"' in source
     notebook = jupytext.reads(source.replace('profile = "smoke"', 'profile = "../minute.toml"'), fmt="py:percent")
@@ -128,9 +132,9 @@ def panel(pixels: np.ndarray, number: int) -> np.ndarray:
 
 
 def click(page, row: int, column: int) -> None:
-    """The middle of a patch of the four by four, in the radar panel."""
+    """The middle of a patch, in the radar panel."""
     scale = page.locator(CANVAS).bounding_box()["width"] / SIZE[0]
-    x, y = MARGIN + (column + 0.5) * SIDE / 4, SIZE[1] - BOTTOM - SIDE + (row + 0.5) * SIDE / 4
+    x, y = (start + (at + 0.5) * SIDE / PATCHES for start, at in ((MARGIN, column), (SIZE[1] - BOTTOM - SIDE, row)))
     page.locator(CANVAS).click(position={"x": x * scale, "y": y * scale})
 
 
@@ -139,14 +143,14 @@ def test_a_reader_clicks_and_sees_the_picture_change(page, small_world):
     first = picture(page)
     assert panel(first, 1).std() > 10 and "patch row" not in words.inner_text()
 
-    click(page, 1, 2)
+    click(page, 20, 30)
     clicked = picture(page, unlike=first)
-    words.get_by_text("patch row 2, column 3").wait_for()
+    words.get_by_text("patch row 21, column 31").wait_for()
     assert not np.array_equal(panel(clicked, 1), panel(first, 1))
 
-    click(page, 3, 0)
+    click(page, 50, 5)
     moved = picture(page, unlike=clicked)
-    words.get_by_text("patch row 4, column 1").wait_for()
+    words.get_by_text("patch row 51, column 6").wait_for()
     assert not np.array_equal(panel(moved, 1), panel(clicked, 1))
 
     page.get_by_label("Head", exact=True).select_option("head 2")
@@ -160,10 +164,35 @@ def test_a_reader_clicks_and_sees_the_picture_change(page, small_world):
 
     page.get_by_role("button", name="Save maps as GeoTIFF").click()
     page.get_by_text("written:").wait_for()
-    (path,) = (small_world / "build/minute/explorer").iterdir()
-    assert re.search(r"-patch-4-1-block-\d\.tif$", path.name)
+    (path,) = (small_world / "build/minute/explorer/maps").iterdir()
+    assert re.search(r"-patch-51-6-block-\d\.tif$", path.name)
     if folder := os.environ.get("SARDINO_SCREENSHOTS"):
         page.screenshot(path=f"{folder}/explorer.png")
+
+
+def test_a_reader_sees_what_is_alike_and_goes_to_other_tiles(page, small_world):
+    words, before = page.locator(WORDS), picture(page)
+    page.get_by_role("button", name="Alike", exact=True).click()
+    alike = picture(page, unlike=before)
+    words.get_by_text("Cosine similarity").wait_for()
+    assert not np.array_equal(panel(alike, 1), panel(before, 1)) and np.array_equal(panel(alike, 0), panel(before, 0))
+
+    tiles = StoreTiles(TileStore.open(small_world / "build/minute/explorer/world"))
+    *_, typed, clicked = (tile for tile in tiles.store.ids() if tile != tiles.first)
+    page.get_by_label("Find", exact=True).fill(typed)
+    page.keyboard.press("Enter")
+    words.get_by_text(f"Tile {typed}").wait_for()
+    found = picture(page, unlike=alike)
+
+    overview = tiles.overview()
+    overview.draw_without_rendering()
+    number, outline = tiles.outline(clicked)
+    to_canvas = overview.axes[number].transData + overview.transFigure.inverted()
+    across, up = to_canvas.transform(outline[:-1].mean(0))
+    box = page.locator(CHOOSER).bounding_box()
+    page.locator(CHOOSER).click(position={"x": across * box["width"], "y": (1 - up) * box["height"]})
+    words.get_by_text(f"Tile {clicked}").wait_for()
+    picture(page, unlike=found)
 
 
 def test_no_other_server_is_asked_and_no_script_of_ours_fails(page):

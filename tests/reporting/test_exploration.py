@@ -8,7 +8,14 @@ from matplotlib.patches import Rectangle
 
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, Legend
 from sardino.data.tiles.radiometry import CHANNELS
-from sardino.reporting.figures.exploration import Exploration, draw_exploration, empty_figure, patch_at
+from sardino.reporting.figures.exploration import (
+    SIMILARITY,
+    Exploration,
+    draw_exploration,
+    draw_scene_overview,
+    empty_figure,
+    patch_at,
+)
 from sardino.reporting.figures.places import REFERENCE, has_values
 
 RNG = np.random.default_rng(0)
@@ -19,7 +26,7 @@ def seen() -> Exploration:
     return Exploration(
         sar=RNG.normal(-12, 4, (12, 32, 48)),
         channels=CHANNELS,
-        attention=RNG.random((4, 6)) + 0.5,
+        map=RNG.random((4, 6)) + 0.5,
         said="From this patch: block 1, head 1",
         patch=(1, 5),
         layer=REFERENCE,
@@ -73,6 +80,19 @@ def test_every_layer_has_its_title_and_its_scale(seen, layer, shape, dtype, titl
     assert bool(figure.legends) is (layer in (REFERENCE, "landcover_300m"))
 
 
+def test_similarity_has_a_scale_of_its_own_that_ends_at_one(seen):
+    drawn = draw_exploration(replace(seen, map=RNG.random((4, 6)) - 0.3, unit=SIMILARITY), empty_figure()).axes
+    low, high = drawn[1].images[0].get_clim()
+    assert (drawn[3].get_xlabel(), high) == (SIMILARITY, 1) and low < 0
+    assert drawn[1].images[0].cmap.name != draw_exploration(seen, empty_figure()).axes[1].images[0].cmap.name
+
+
+def test_a_whole_scene_is_shown_in_its_own_pixels():
+    (axes,) = draw_scene_overview(RNG.random((20, 50, 3)), (200, 500), "all of it").axes
+    assert axes.images[0].get_extent() == [-0.5, 499.5, 199.5, -0.5] and axes.get_xlim() == (-0.5, 499.5)
+    assert not draw_scene_overview(None, (500, 20), "a frame").axes[0].images
+
+
 def test_a_legend_of_derived_labels_says_so(seen):
     derived = Legend("Sentinel-2 scene classes", WORLDCOVER.classes, derived=True)
     figure = draw_exploration(replace(seen, legend=derived), empty_figure())
@@ -81,7 +101,7 @@ def test_a_legend_of_derived_labels_says_so(seen):
 
 def test_what_a_tile_lacks_is_told_and_not_drawn(seen):
     figure = draw_exploration(replace(seen, values=None, layer="optical"), empty_figure())
-    assert [text.get_text() for text in figure.axes[2].texts] == ["this tile has none"]
+    assert [text.get_text() for text in figure.axes[2].texts] == ["there is none here"]
     assert not figure.axes[2].images
     assert not has_values(REFERENCE, np.full((2, 2), IGNORE)) and not has_values("optical", np.zeros((3, 2, 2)))
     assert not has_values("biomass_t_ha", np.full((2, 2), np.nan)) and has_values("biomass_t_ha", np.zeros((2, 2)))

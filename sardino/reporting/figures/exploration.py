@@ -1,4 +1,4 @@
-"""The explorer's figure: a tile as radar sees it, where the model looks, and what another product says is there."""
+"""The explorer's figures: a place as radar sees it, where the model looks, what another product says; whole scenes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +18,8 @@ from sardino.reporting.figures import panels as paint
 from sardino.reporting.figures.places import AMOUNTS, CLASSES, REFERENCE
 from sardino.reporting.figures.style import INK, STYLE, captioned
 
+ATTENTION, SIMILARITY = "times an even share (1 = even)", "cosine similarity of tokens (1 = alike)"
+"""Units of a map."""
 TITLES = {"optical": "Optical image", "landcover_300m": "Land cover at 300 m"}
 TITLES |= {name: title for name, (title, *_) in AMOUNTS.items()}
 # Inches. Panels stay where they are whatever is shown, so that nothing jumps under the pointer.
@@ -29,22 +31,23 @@ SIZE = (3 * EXPLORED_SIDE + 2 * GAP + 2 * MARGIN, EXPLORED_SIDE + TOP + BOTTOM)
 
 @dataclass(frozen=True)
 class Exploration:
-    """One look at one tile."""
+    """One look at one place: a tile, or a window of a scene."""
 
     sar: NDArray[np.floating]  # (C, H, W) backscatter in dB, of the channels named
     channels: Sequence[str]
-    attention: NDArray[np.floating]  # (h, w) over equal cells of the tile; 1 is an even spread
-    said: str  # what the attention map is, its heading
+    map: NDArray[np.floating]  # (h, w) over equal cells of the place, in the unit below
+    said: str  # what the map is, its heading
     patch: tuple[int, int] | None  # (row, column) of the cell that looks; None where no single cell does
     layer: str  # REFERENCE or a name of sardino.data.tiles.tile.LAYERS
     values: NDArray[Any] | None  # of the layer, (3, H, W) uint8 for "optical", else (H, W); None where there is none
     legend: Legend  # of the labels
     gsd_m: float | None = None  # metres per pixel; None where unknown
+    unit: str = ATTENTION  # or SIMILARITY, of the map
 
     @property
     def cell(self) -> tuple[float, float]:
         """(height, width) of a patch in pixels."""
-        return self.sar.shape[1] / self.attention.shape[0], self.sar.shape[2] / self.attention.shape[1]
+        return self.sar.shape[1] / self.map.shape[0], self.sar.shape[2] / self.map.shape[1]
 
 
 def empty_figure(dpi: float = 90) -> Figure:
@@ -59,22 +62,25 @@ def layer_title(layer: str, legend: Legend) -> str:
 
 @LEGIBLE
 def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
-    """Three panels, one pixel grid: SAR, attention, layer; the looking patch is framed in each of them.
+    """Three panels, one pixel grid: SAR, map, layer; the looking patch is framed in each of them.
 
     `figure`: of `empty_figure`; what it held is replaced.
     """
     figure.clear()
     places = [_place(number, BOTTOM, EXPLORED_SIDE, EXPLORED_SIDE) for number in range(3)]
-    sar, attention, layer = panels = [paint.bare(figure.add_axes(place)) for place in places]
+    sar, middle, layer = panels = [paint.bare(figure.add_axes(place)) for place in places]
     sar.imshow(paint.sar_composite(seen.sar, seen.channels))
     sar.set_title("Radar backscatter")
     if seen.gsd_m is not None:
         paint.scale_bar(sar, seen.sar.shape[-1], seen.gsd_m)
     height, width = seen.sar.shape[1:]
     over_the_tile = (-0.5, width - 0.5, height - 0.5, -0.5)
-    drawn = paint.heat(attention, seen.attention, cmap="viridis", extent=over_the_tile)
-    attention.set_title(seen.said)
-    _bar(figure, 1, drawn, "times an even share (1 = even)", extend="both")
+    alike = seen.unit == SIMILARITY
+    # The patch itself is 1; what is least alike has a scale's other end.
+    scale: dict[str, Any] = {"limits": (float(seen.map.min()), 1.0), "cmap": "magma"} if alike else {"cmap": "viridis"}
+    drawn = paint.heat(middle, seen.map, extent=over_the_tile, **scale)
+    middle.set_title(seen.said)
+    _bar(figure, 1, drawn, seen.unit, extend="neither" if alike else "both")
     layer.set_title(layer_title(seen.layer, seen.legend))
     _draw_layer(figure, layer, seen)
     for axes in panels:
@@ -93,8 +99,26 @@ def patch_at(x: float, y: float, seen: Exploration) -> tuple[int, int]:
     """(row, column) of the patch at a point of a panel, in pixels of the tile; the nearest one for its very edge."""
     height, width = seen.cell
     row, column = int((y + 0.5) // height), int((x + 0.5) // width)
-    rows, columns = seen.attention.shape
+    rows, columns = seen.map.shape
     return min(max(row, 0), rows - 1), min(max(column, 0), columns - 1)
+
+
+@LEGIBLE
+def draw_scene_overview(picture: NDArray[np.floating] | None, shape: tuple[int, int], title: str) -> Figure:
+    """A whole scene to choose a window of, its axes in pixels.
+
+    `picture`: (h, w, 3) from 0 to 1 of all of it, however coarse; None for the frame alone. `shape`: (rows, columns).
+    """
+    rows, columns = shape
+    tallest, widest = 3.0, SIZE[0] - 1.2
+    scale = min(tallest / rows, widest / columns)
+    figure = Figure((columns * scale + 1.2, rows * scale + 1), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    edges = (-0.5, columns - 0.5, rows - 0.5, -0.5)
+    if picture is not None:
+        axes.imshow(picture, extent=edges)
+    axes.set(xlim=edges[:2], ylim=edges[2:], aspect="equal", xlabel="column (px)", ylabel="row (px)", title=title)
+    return figure
 
 
 def _place(number: int, bottom: float, width: float, height: float) -> tuple[float, float, float, float]:
@@ -113,7 +137,7 @@ def _draw_layer(figure: Figure, axes: Axes, seen: Exploration) -> None:
     values, name = seen.values, seen.layer
     if values is None:
         axes.set_title(layer_title(name, seen.legend))
-        paint.not_available(axes, "this tile has none")
+        paint.not_available(axes, "there is none here")
         axes.set(aspect="auto")
     elif name == "optical":
         axes.imshow(np.moveaxis(values, 0, -1))

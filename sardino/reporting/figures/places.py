@@ -130,11 +130,27 @@ def draw_splits(listed: pd.DataFrame, title: str, made: Collection[str] | None =
     return figure
 
 
+def placed_outlines(tiles: pd.DataFrame) -> tuple[NDArray[np.bool_], list[Floats], str]:
+    """Which tiles of a region have a place, their outlines (n, 2) in km from their lower left, and the CRS of these.
+
+    `tiles`: of a tile store: columns crs, and geometry in EPSG:4326.
+    """
+    known = (tiles["crs"].astype(bool) & tiles["geometry"].notna()).to_numpy()
+    placed = tiles[known]
+    if not len(placed):
+        return known, [], ""
+    crs = str(placed["crs"].mode().iloc[0])
+    to_map = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
+    outlines = [np.column_stack(to_map.transform(*geometry.exterior.coords.xy)) for geometry in placed["geometry"]]
+    origin = np.concatenate(outlines).min(0)
+    return known, [(outline - origin) / 1000 for outline in outlines], crs
+
+
 def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame, pale: NDArray[np.bool_]) -> None:
     def counted(rows: pd.DataFrame) -> str:
         return ", ".join(f"{split} {(rows['split'] == split).sum()}" for split in SPLITS)
 
-    known = (tiles["crs"].astype(bool) & tiles["geometry"].notna()).to_numpy()
+    known, outlines, crs = placed_outlines(tiles)
     placed = tiles[known]
     # "los-angeles" is Los Angeles; short keys are initials.
     name = region.upper() if region in ("conus", "usa") else region.replace("-", " ").replace("_", " ").title()
@@ -143,11 +159,6 @@ def _draw_region(axes: Axes, region: str, tiles: pd.DataFrame, pale: NDArray[np.
     if not len(placed):
         paint.not_available(axes, "tiles without coordinates")
         return
-    crs = str(placed["crs"].mode().iloc[0])
-    to_map = Transformer.from_crs("EPSG:4326", crs, always_xy=True)
-    outlines = [np.column_stack(to_map.transform(*geometry.exterior.coords.xy)) for geometry in placed["geometry"]]
-    origin = np.concatenate(outlines).min(0)
-    outlines = [(outline - origin) / 1000 for outline in outlines]
     alphas = np.where(pale[known], PALE, 1)
     colours = [to_rgba(SPLITS[split][0], alpha) for split, alpha in zip(placed["split"], alphas, strict=True)]
     span, sides = np.concatenate(outlines).max(0), [np.ptp(outline, axis=0).max() for outline in outlines]
