@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.recipe import Recipe, find_recipe
@@ -360,7 +361,11 @@ def _shape(profile: Profile, arm: str) -> Architecture:
 
 
 def _tiles(profile: Profile, region: str) -> int:
-    """Of a region; of real input only the number per chip is known, so a thousand stand in."""
+    """Of a region; of real input whose chips nobody has counted a thousand stand in."""
+    data = profile.data
+    origin = FolderSpec.load(region).origin if data.source == "folder" else None
+    if origin and origin.chips and data.max_tiles_per_chip:
+        return origin.chips * data.max_tiles_per_chip
     columns, rows = profile.data.regions.get(region, (40, 25))
     return columns * rows
 

@@ -141,7 +141,7 @@ def _from_folders(space: Workspace, name: str, folders: list[str]) -> TileStore:
         out = space.build / name if len(folders) == 1 and data.makes_all else space.build / "parts" / folder
         spec = FolderSpec.load(folder)
         source = space.input_folder() / spec.name
-        parts[source] = import_folder(source, spec, out, *options, progress=_counted, overwrite=True)
+        parts[source] = import_folder(source, spec, out, *options, warp=data.warp, progress=_counted, overwrite=True)
     stores = list(parts.values())
     if stores[0].path == space.build / name:
         return stores[0]

@@ -42,6 +42,7 @@ class DataSource(Options):
     regions: dict[str, tuple[Count, Count]] = Field(default_factory=dict)  # of the world: columns and rows of tiles
     folders: list[str] = Field(default_factory=list)  # folder specifications of real input, or regions of a store
     max_tiles_per_chip: Count | None = None  # of a folder
+    warp: bool = False  # chips of a folder to UTM, and their labels to the chip's grid
     composite: Literal["mean", "median"] = "mean"  # of the world's dates
     # Tiles of a region that get pixels; the others are only listed, and count where a fraction is taken of them.
     pool: PerRegion  # training tiles for pre-training, besides those whose labels are used

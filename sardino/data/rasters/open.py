@@ -30,7 +30,14 @@ STACKS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".zarr")
 
 
 def open_pixels(
-    path: Path, *, lat: str = "", lon: str = "", crs: str = "", group: str = "", turned: bool = False
+    path: Path,
+    *,
+    lat: str = "",
+    lon: str = "",
+    crs: str = "",
+    group: str = "",
+    turned: bool = False,
+    placed: bool = True,
 ) -> Pixels:
     """Open a raster, NetCDF file or Zarr store, and find out what its pixels mean.
 
@@ -43,6 +50,7 @@ def open_pixels(
         crs: where the file states none.
         group: inside a NetCDF or Zarr file.
         turned: whether the caller warps a grid that is rotated, or known by ground control points only.
+        placed: whether to believe what a file that GDAL reads says of its place.
 
     Returns:
         What the file says of its pixels; `unplaced` and `doubts` hold what the caller has to judge.
@@ -61,7 +69,7 @@ def open_pixels(
     with explained(path):
         dataset = rasterio.open(path)
     with explained(path, held=dataset):
-        return _opened_raster(path, dataset, crs, turned)
+        return _opened_raster(path, dataset, crs, turned, placed)
 
 
 # By GDAL.
@@ -89,14 +97,14 @@ def bands_of_raster(path: Path | str, dataset: Any) -> list[Band]:
     return bands
 
 
-def _opened_raster(path: Path, dataset: Any, crs: str, turned: bool) -> Pixels:
+def _opened_raster(path: Path, dataset: Any, crs: str, turned: bool, placed: bool) -> Pixels:
     if dataset.subdatasets:
         many = len(dataset.subdatasets)
         raise SardinoError(f"{path} holds {many} images or variables: split them first (gdal_translate {path} -sds)")
     bands = bands_of_raster(path, dataset)
     if not bands:
         raise SardinoError(f"{path} holds no band but transparency: is it a raster?")
-    stated = dataset.crs.to_string() if dataset.crs else crs
+    stated = (dataset.crs.to_string() if dataset.crs else crs) if placed else ""
     transform, shape, unplaced = tuple(dataset.transform)[:6], (dataset.height, dataset.width), ""
     points, of_points = dataset.gcps
     by_points, doubts, gcps = bool(points) and dataset.transform.is_identity, [], ()

@@ -98,13 +98,13 @@ class Raster:
             )
 
 
-def read_raster(path: Path, variable: str = "", turned: bool = False) -> Raster:
+def read_raster(path: Path, variable: str = "", turned: bool = False, placed: bool = True) -> Raster:
     """All bands of a file, or one variable of a NetCDF file (by default its only one), in degrees, metres or nowhere.
 
     Raises:
         SardinoError: what `open_pixels` refuses, or several variables of which none is named.
     """
-    with open_pixels(path, turned=turned) as pixels:
+    with open_pixels(path, turned=turned, placed=placed) as pixels:
         if not variable and len(pixels.variables) > 1:
             raise SardinoError(f"{path} has several variables, {', '.join(pixels.variables)}: name one")
         return raster_of(pixels, pixels.numbers(variable or pixels.variables[0]))
@@ -120,16 +120,22 @@ def raster_of(pixels: Pixels, numbers: Sequence[int], window: Window | None = No
 
 
 def read_square_raster(
-    path: Path, variable: str = "", warp: Kind | None = None, nodata: Sequence[float] = (), size_m: float = 0.0
+    path: Path,
+    variable: str = "",
+    warp: Kind | None = None,
+    nodata: Sequence[float] = (),
+    size_m: float = 0.0,
+    placed: bool = True,
 ) -> Raster:
     """`read_raster` on a north-up grid of square pixels in metres, or without a place.
 
     Of another grid, or of pixels of another size than one that is given, it is warped to such pixels, by default of
-    about its own size, as what `warp` says that they mean; or it is refused.
+    about its own size, as what `warp` says that they mean; or it is refused. Not `placed`, it has no place whatever it
+    says.
     """
     if not path.is_file():
         raise SardinoError(f"there is no file {path}: complete the folder, or correct the template in its spec")
-    raster = read_raster(path, variable, turned=True)
+    raster = read_raster(path, variable, turned=True, placed=placed)
     if not raster.crs:
         return raster
     width, height = pixel_size_m(raster.crs, raster.transform, raster.shape)

@@ -1,10 +1,10 @@
 """The chips of a folder: which there are, and each one's backscatter, label and layers on one grid."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -17,20 +17,26 @@ from sardino.data.rasters.doubts import Doubt, doubts_of
 from sardino.data.rasters.raster import Raster, read_raster, read_square_raster
 from sardino.data.rasters.warp import Kind
 from sardino.data.sources.folder.derived_labels import derived_classes
-from sardino.data.sources.folder.specification import FolderSpec, Layer
+from sardino.data.sources.folder.specification import FolderSpec, LabelNames, Layer
 from sardino.data.sources.seasonal_composite import in_year, seasonal_channels, seasonal_means, with_difference
 from sardino.data.sources.source import as_layer
 from sardino.data.tiles.landcover import IGNORE, codes_in
 from sardino.data.tiles.radiometry import SEASONS, to_db, to_power
-from sardino.errors import SardinoError
+from sardino.errors import SardinoError, first_line
 from sardino.files import files_in
+
+PLACES = ("chip", "part", "label", "band", "time")  # what a path template may hold in braces
 
 
 def chip_names(folder: Path, spec: FolderSpec) -> list[str]:
-    """Names of the chips in a folder, sorted; SardinoError where there is none, or no file fits the spec's template."""
+    """Names of the chips in a folder, sorted; "part/chip" where the spec's template has parts.
+
+    SardinoError where there is no folder, or no file fits the template.
+    """
     if not folder.is_dir():
         raise SardinoError(f"there is no folder {folder}: name the folder that holds the chips of '{spec.name}'")
-    names = {match["chip"] for match, _ in _matches(folder, spec.backscatter.files, spec.name)}
+    found = (match for match, _ in _matches(folder, spec.backscatter.files))
+    names = {"/".join(match[place] for place in ("part", "chip") if place in match) or spec.name for match in found}
     if not names:
         raise SardinoError(f"no file in {folder} fits '{spec.backscatter.files}': correct the folder or the template")
     return sorted(names)
@@ -50,7 +56,8 @@ class ChipFiles:
     def grid(self) -> Raster:
         """The raster whose grid every other one of the chip must share."""
         variable, nodata = next(iter(self.spec.backscatter.variables.values()), ""), self.spec.backscatter.nodata
-        return read_square_raster(self._files()[0][1], variable, self._kind if self.warp else None, nodata, self.size_m)
+        kind, path = self._kind if self.warp else None, self._files[0][1]
+        return read_square_raster(path, variable, kind, nodata, self.size_m, self.spec.placed)
 
     @cached_property
     def backscatter_db(self) -> NDArray[np.float32]:
@@ -94,17 +101,48 @@ class ChipFiles:
     def codes(self) -> NDArray[Any] | None:
         """(H, W) codes of the label raster, NaN where missing; None without one."""
         labels = self.spec.labels
-        path = self.folder / labels.files.format(chip=self.name)
-        if labels.source != "raster" or not (labels.required or path.exists()):
+        if labels.source != "raster":
             return None
+        if labels.names is not None and not self._names["label"]:
+            if labels.required:
+                told = f"is not in {labels.names.file}: complete the table, or set required = false"
+                raise SardinoError(f"chip {self.name} {told}")
+            return None
+        path = self._path(labels.files)
         if not path.exists():
-            raise SardinoError(f"chip {self.name} has no label file {path}: add it, or set required = false")
+            if labels.required:
+                raise SardinoError(f"chip {self.name} has no label file {path}: add it, or set required = false")
+            return None
         raster = self._on_grid(path, "", "classes")
-        return np.where(raster.valid[0], codes_in(raster.codes, path), np.nan)
+        if labels.band is not None and labels.band > len(raster.bands):
+            raise SardinoError(f"{path} has {len(raster.bands)} bands, the spec '{self.spec.name}' wants {labels.band}")
+        bands = slice(None) if labels.band is None else slice(labels.band - 1, labels.band)
+        codes = codes_in(raster.codes[bands], path)
+        known = raster.valid[bands][0] & ~np.isin(codes, labels.nodata)
+        kept = codes.astype(np.float64)
+        for code, new in labels.recode.items():
+            kept[codes == code] = new
+        return np.where(known, kept, np.nan)
 
+    @cached_property
+    def _names(self) -> dict[str, str]:
+        """What stands at the places of the spec's templates."""
+        part, _, chip = self.name.rpartition("/")
+        names = {"part": part, "chip": chip}
+        if self.spec.labels.names is not None:
+            names["label"] = _labels_by_chip(self.folder, self.spec.labels.names).get(chip, "")
+        return names
+
+    @cached_property
     def _files(self) -> list[tuple[dict[str, str], Path]]:
-        found = _matches(self.folder, self.spec.backscatter.files, self.spec.name)
-        return [(match, path) for match, path in found if match["chip"] == self.name]
+        return _matches(self.folder, self.spec.backscatter.files, self._names)
+
+    def _path(self, template: str) -> Path:
+        """The one file of the chip that a template names; where it would lie if there is none."""
+        found = [path for _, path in _matches(self.folder, template, self._names)] if "*" in template else []
+        if len(found) > 1:
+            raise SardinoError(f"chip {self.name} has two files, {found[0]} and {found[1]}: remove one")
+        return found[0] if found else self.folder / template.format(**self._names)
 
     def _series(self) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.datetime64] | None, list[int]]:
         """Per polarisation the dates as (T, H, W) dB, and the date, where known, and month of each."""
@@ -119,7 +157,7 @@ class ChipFiles:
             dates = self.grid.dates
             months = [0] * len(self.grid.bands) if dates is None else pd.DatetimeIndex(dates).month.tolist()
             return stacks, dates, months
-        times = sorted({match.get("time", "") for match, _ in self._files()})
+        times = sorted({match.get("time", "") for match, _ in self._files})
         planes = [self._planes(time) for time in times]
         stacks = {name: np.stack([bands[name] for bands in planes]) for name in planes[0]}
         if source.composite == "single":
@@ -131,12 +169,15 @@ class ChipFiles:
     def _planes(self, time: str) -> dict[str, NDArray[np.float32]]:
         """The bands of one date that are wanted, by name, in dB."""
         source = self.spec.backscatter
-        files = {match.get("band", ""): path for match, path in self._files() if match.get("time", "") == time}
+        files: dict[str, Path] = {}
+        for match, path in self._files:
+            if match.get("time", "") == time and (other := files.setdefault(match.get("band", ""), path)) != path:
+                raise SardinoError(f"chip {self.name} has two files, {other} and {path}: remove one")
         planes: dict[str, NDArray[np.float32]] = {}
         held = {band: [band] for band in source.bands} if "{band}" in source.files else {"": source.bands}
         for place, bands in held.items():
             if place not in files:
-                wanted = source.files.format(chip=self.name, band=place, time=time)
+                wanted = source.files.format(**self._names, band=place, time=time)
                 raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
             raster = self._on_grid(files[place], "", self._kind, source.nodata)
             named = zip(self._ordered(bands, raster), self._decibels(raster), strict=True)
@@ -170,7 +211,7 @@ class ChipFiles:
     def _read(self, path: Path, variable: str, kind: Kind, nodata: Sequence[float] = ()) -> Raster:
         """A raster where it lies, or warped to the chip's grid."""
         if not (self.warp and self.grid.crs):
-            return read_square_raster(path, variable)
+            return read_square_raster(path, variable, placed=self.spec.placed)
         return read_raster(path, variable, turned=True).on(self.grid.grid, kind, nodata)
 
     def _on_grid(self, path: Path, variable: str, kind: Kind, nodata: Sequence[float] = ()) -> Raster:
@@ -204,7 +245,7 @@ class ChipFiles:
         return date, date.month
 
     def _layer(self, name: str, layer: Layer) -> NDArray[Any]:
-        path = self.folder / layer.files.format(chip=self.name)
+        path = self._path(layer.files)
         kind: Kind = "classes" if name == "landcover_300m" else "values"
         if layer.variables:
             rasters = [self._on_grid(path, variable, kind, layer.nodata) for variable in layer.variables]
@@ -243,15 +284,35 @@ def _at_date(raster: Raster, layer: Layer) -> NDArray[np.float32]:
     return raster.without(layer.nodata)[places[0]]
 
 
-def _matches(folder: Path, template: str, only_chip: str) -> list[tuple[dict[str, str], Path]]:
-    """Files that fit a template, with the text found at each of its places, sorted by path."""
-    pieces = re.split(r"\{(chip|band|time)\}", template)  # text, place, text ...
-    pattern = re.escape(pieces[0])
-    for place, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        pattern += f"(?P={place})" if f"(?P<{place}>" in pattern else f"(?P<{place}>[^/]+)"
-        pattern += re.escape(text)
+@lru_cache(maxsize=4)
+def _labels_by_chip(folder: Path, names: LabelNames) -> dict[str, str]:
+    """The label of each chip, by a table of the set."""
+    path = folder / names.file
+    if not path.is_file():
+        raise SardinoError(f"there is no file {path}: it belongs to the set and names the label of each chip")
+    try:
+        table = pd.read_parquet(path, columns=[names.chip, names.label])
+    except (ValueError, OSError) as error:
+        wanted = f"is it the table with the columns {names.chip} and {names.label}? copy the file again"
+        raise SardinoError(f"{path} cannot be read ({first_line(error)}): {wanted}") from error
+    return dict(zip(table[names.chip].astype(str), table[names.label].astype(str), strict=True))
+
+
+def _matches(folder: Path, template: str, names: Mapping[str, str] | None = None) -> list[tuple[dict[str, str], Path]]:
+    """Files that fit a template, sorted by path, with the text found at each of its places, that of `names` or any."""
+    pattern, glob, names = "", "", names or {}
+    for text in re.split(rf"(\{{(?:{'|'.join(PLACES)})\}}|\*)", template):
+        place = text[1:-1] if text.startswith("{") else ""
+        if text == "*":
+            pattern, glob = pattern + "[^/]*", glob + "*"
+        elif place in PLACES:
+            pattern += f"(?P={place})" if f"(?P<{place}>" in pattern else f"(?P<{place}>[^/]+)"
+            glob += escape(names[place]) if place in names else "*"
+        else:
+            pattern, glob = pattern + re.escape(text), glob + escape(text)
     found = []
-    for path in files_in(folder, "*".join(map(escape, pieces[::2]))):
-        if match := re.fullmatch(pattern, path.relative_to(folder).as_posix()):
-            found.append(({"chip": only_chip} | match.groupdict(), path))
+    for path in files_in(folder, re.sub(r"\*\*+", "*", glob)):
+        match = re.fullmatch(pattern, path.relative_to(folder).as_posix())
+        if match and all(names.get(place, text) == text for place, text in match.groupdict().items()):
+            found.append((match.groupdict(), path))
     return found

@@ -105,6 +105,8 @@ def import_folder(
         if empty:
             dropped.append(f"chip {name} has {empty} tiles without a valid pixel; tiles in no split")
         chips[name] = cuts
+    if spec.same_place == "drop" and (again := _drop_repeated(chips)):
+        dropped.append(f"{again} tiles lie where a chip before already has one; tiles dropped")
     if not chips:
         raise SardinoError(f"nothing of {folder} can be used: {'; '.join(dropped)}")
 
@@ -163,6 +165,19 @@ def _common_size(sizes: dict[Path, float]) -> float | None:
         differ = f"{coarse} has pixels of {nominal_m(most):.3g} m and {fine} of {nominal_m(least):.3g} m"
         raise SardinoError(f"{differ}: bring them to one size with --warp, or import them apart")
     return round(next(iter(sizes.values())), 3)
+
+
+def _drop_repeated(chips: dict[str, list[_Cut]]) -> int:
+    """Leave the first tile of each place, and no chip without a tile; how many went."""
+    seen: set[str] = set()
+    before = sum(map(len, chips.values()))
+    for name in list(chips):
+        fresh = {cut.tile.id: cut for cut in chips[name] if cut.tile.id not in seen}
+        seen |= set(fresh)
+        chips[name] = list(fresh.values())
+        if not fresh:
+            del chips[name]
+    return before - len(seen)
 
 
 def _check_apart(folder: Path, cuts: list[_Cut]) -> None:

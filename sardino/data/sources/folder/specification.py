@@ -18,10 +18,21 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Origin(_Strict):
+    """Where a public set comes from, for the table of docs/data.md."""
+
+    url: str
+    chips: int | None = None  # how many it has
+    size: str  # of what is read of it
+    licence: str
+
+
 class Backscatter(_Strict):
     """Files of backscatter."""
 
-    files: str  # path template with {chip} (unless the folder is one), {band} and {time} where each is a file
+    # Path template with {chip} (unless the folder is one), {part} where chips of two parts of the set have one name,
+    # {band} and {time} where each is a file; * for what differs and says nothing.
+    files: str
     # What each band of a file holds, in order, "" for one not wanted; the texts at {band} where it is in the template.
     bands: list[str]
     names: dict[str, str] = {}  # channel or polarisation of a band where its text is another, for example VV = "vv"
@@ -46,19 +57,34 @@ class Layer(_Strict):
     stretch: tuple[float, float] | None = None
 
 
+class LabelNames(_Strict):
+    """A Parquet table of the set that says which label belongs to which chip; one that it does not list has none."""
+
+    file: str
+    chip: str  # column that holds what stands at {chip}
+    label: str  # column that holds what stands at {label}
+
+
 class Labels(_Strict):
     """Where labels come from: a raster with its own legend, classes derived from the optical layer, or nowhere."""
 
     source: Literal["none", "raster", "derived"] = "none"
-    files: str = ""
+    files: str = ""  # path template with the {chip} and {part} of the backscatter, or with a {label} that `names` gives
+    names: LabelNames | None = None
     required: bool = True
+    band: int | None = Field(default=None, ge=1)  # that holds the codes, where there are several
+    nodata: list[float] = []  # codes that mean no label, besides those that the file declares
+    recode: dict[int, int] = {}  # codes of the raster that become another; the rest stay
     legend: str = ""
-    classes: list[LandCoverClass] = []
+    classes: list[LandCoverClass] = []  # not needed where the legend is ESA WorldCover
 
     @model_validator(mode="after")
     def _complete(self) -> "Labels":
-        if self.source == "raster" and not (self.files and self.legend and self.classes):
+        known = self.classes or self.legend == WORLDCOVER.name
+        if self.source == "raster" and not (self.files and self.legend and known):
             raise ValueError("labels from a raster need files, legend and classes (code, name, color)")
+        if ("{label}" in self.files) != (self.names is not None):
+            raise ValueError("{label} in files and the table in names need each other")
         return self
 
 
@@ -71,7 +97,10 @@ class FolderSpec(_Strict):
     channels: list[str] = Field(min_length=1)  # in store order; <season>_<polarisation> for a composite
     split: Literal["bands", "train"] = "bands"  # of whole chips; "train" where the place is too small to be split
     stride_px: int | None = Field(default=None, ge=1)  # step from tile to tile; the tile's own size where it is absent
+    same_place: Literal["refuse", "drop"] = "refuse"  # what becomes of tiles where a chip before already has one
+    placed: bool = True  # whether to believe what files say of their place; else chips lie side by side
     note: str = ""  # what a reader must know of these data
+    origin: Origin | None = None  # of a public set
     backscatter: Backscatter
     layers: dict[str, Layer] = {}
     labels: Labels = Labels()
@@ -86,10 +115,10 @@ class FolderSpec(_Strict):
 
     @property
     def legend(self) -> Legend:
-        """Legend of the labels; ESA WorldCover, all pixels unlabelled, where there are none."""
+        """Legend of the labels; ESA WorldCover where there are none, all pixels unlabelled."""
         if self.labels.source == "derived":
             return DERIVED
-        if self.labels.source == "none":
+        if not self.labels.classes:
             return WORLDCOVER
         return Legend(self.labels.legend, tuple(self.labels.classes))
 
