@@ -1,4 +1,4 @@
-"""The numbers of README.md and docs/: blocks between markers, written anew from results/, so that none is typed.
+"""The numbers of README.md and docs/: blocks between markers, written anew from results/ or specs, none typed by hand.
 
 A block is `<!-- sardino:NAME PROFILE -->`, what is written, `<!-- /sardino:NAME -->`; one of the whole project has no
 PROFILE.
@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from sardino.data.sources.folder.specification import FolderSpec, built_in_specs
 from sardino.errors import SardinoError
 from sardino.files import write_text
 from sardino.reporting import pages
@@ -94,6 +95,19 @@ def notebooks(root: Path) -> str:
     return f"{len(rows)} notebooks, in reading order:\n\n{markdown(['Notebook', 'Question'], rows)}"
 
 
+def public_sets(_: Path) -> str:
+    """The public data sets that have a folder spec: where each comes from, as its spec says."""
+    rows = []
+    for spec in map(FolderSpec.load, built_in_specs()):
+        if spec.origin is not None:
+            from_, labels = spec.origin, spec.labels.source != "none"
+            chips = f"{from_.chips:,}" if from_.chips else "not counted"
+            link = f"[{spec.title}]({from_.url})" if from_.url.startswith("http") else f"{spec.title}, `{from_.url}`"
+            told = f"{spec.legend.name}: {len(spec.legend)} classes" if labels else "none"
+            rows.append([f"`{spec.name}`", link, chips, from_.size, from_.licence, told])
+    return markdown(["Spec", "Set", "Chips", "Size", "Licence", "Labels"], rows)
+
+
 def findings(folder: Path) -> str:
     """The scores at the most labels that the paper has, one row for each model, and how many claims hold."""
     try:
@@ -158,6 +172,7 @@ def _timing_row(path: Path) -> list[str]:
 OF_PROJECT: dict[str, Callable[[Path], str]] = {
     "timing": timing,
     "notebooks": notebooks,
+    "public_sets": public_sets,
     "first_benchmarks": lambda root: first_benchmarks(root / "results" / "benchmarks"),
     "benchmarks": lambda root: all_benchmarks(root / "results" / "benchmarks"),
 }

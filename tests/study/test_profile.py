@@ -16,7 +16,7 @@ def changed(tmp_path, old, new, name="smoke"):
     return path
 
 
-@pytest.mark.parametrize("name", ["smoke", "laptop", "real", "paper", "paper-size", "autopsy", "study"])
+@pytest.mark.parametrize("name", ["smoke", "laptop", "real", "mapinwild", "paper", "paper-size", "autopsy", "study"])
 def test_built_in_profiles_load_and_state_command_hardware_and_time(name):
     profile = Profile.load(name)
     assert profile.name == name and name in known_profiles()

@@ -1,5 +1,6 @@
 """Public data sets by name, on small files made in each set's layout: names, types, bands, codes and known faults."""
 
+import os
 import re
 import shutil
 import warnings
@@ -18,6 +19,9 @@ from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore
 from sardino.errors import SardinoError
+from sardino.study.preparation import prepare
+from sardino.study.profile import FOLDER
+from sardino.study.workspace import Workspace
 
 SIZE = 16
 PUBLIC = ["bigearthnet", "dfc2020", "mapinwild", "sen12ms", "sen1floods11", "ssl4eo-s12"]
@@ -52,14 +56,25 @@ def test_public_sets_say_where_they_come_from() -> None:
 # MapInWild
 
 
-def mapinwild(folder: Path, sites: int = 6) -> Path:
-    codes = np.resize(np.array([0, 10, 95, 80], np.uint8), (SIZE, SIZE))
-    for site in range(sites):
-        part, zone = f"s1_part{1 + site % 2}", f"EPSG:327{20 + site // 3}"
-        write_tif(folder / part / f"{10 + site}.tif", decibels(site, size=SIZE).astype(np.float64), at(site), zone)
-        write_tif(folder / "ESA_WC" / f"{10 + site}.tif", codes, at(site), zone)
-        write_tif(folder / "mask" / f"{10 + site}.tif", codes // 80, at(site), zone)
+def mapinwild(folder: Path, size: int = SIZE, aside_px: float = 0) -> Path:
+    codes = np.resize(np.array([0, 10, 95, 80], np.uint8), (size, size))
+    for site in range(6):
+        part, grid, zone = f"s1_part{1 + site % 2}", at(site, size), f"EPSG:327{20 + site // 3}"
+        write_tif(folder / part / f"{10 + site}.tif", decibels(site, size=size).astype(np.float64), grid, zone)
+        aside = grid @ Affine.translation(aside_px, 0)
+        write_tif(folder / "ESA_WC" / f"{10 + site}.tif", codes, aside, zone)
+        write_tif(folder / "mask" / f"{10 + site}.tif", codes // 80, grid, zone)
     return folder
+
+
+def test_the_profile_makes_a_store_of_the_layout(tmp_path: Path) -> None:
+    mapinwild(tmp_path / "chips" / "mapinwild", 112, aside_px=0.6)
+    text = (FOLDER / "mapinwild.toml").read_text().replace("bands = 60", "bands = 5")
+    (tmp_path / "small.toml").write_text(text)
+    space = Workspace.open(str(tmp_path / "small.toml"), tmp_path / "chips", root=tmp_path)
+    store = prepare(space, workers=1)["store"]
+    assert store.channels == ["vv", "vh", "vv-vh"] and store.regions == ["mapinwild"] and len(store) == 6
+    assert set(store.index["split"]) == {"train", "val", "test"} and store.index["labelled_share"].min() > 0.7
 
 
 def test_mapinwild_in_its_two_parts(tmp_path: Path) -> None:
@@ -178,6 +193,21 @@ def test_two_maps_of_one_patch(tmp_path: Path) -> None:
     shutil.copytree(next((folder / "Reference_Maps").glob("*0613*")), folder / "Reference_Maps" / "copy")
     with pytest.raises(SardinoError, match=r"61_0 has two files, .*reference_map\.tif.*: remove one"):
         imported(folder, "bigearthnet")
+
+
+@pytest.mark.real
+def test_real_patches_of_bigearthnet_in_the_layout_of_its_second_version(tmp_path: Path) -> None:
+    place = Path(os.environ.get("SARDINO_DATA", "")) / "bigearthnet-s1" / "v1" / "BigEarthNet-S1-Example"
+    if not place.is_dir():
+        pytest.skip("SARDINO_DATA names no folder of real chips with patches of BigEarthNet")
+    folder = tmp_path / "bigearthnet"
+    for patch in place.iterdir():
+        shutil.copytree(patch, folder / "BigEarthNet-S1" / "_".join(patch.name.split("_")[:-3]) / patch.name)
+    pd.DataFrame({"patch_id": ["another"], "s1_name": ["another"]}).to_parquet(folder / "metadata.parquet")
+    spec = FolderSpec.load("bigearthnet")
+    store = import_folder(folder, spec, tmp_path / "store", 96, 5, 0.0)
+    vv, vh, ratio = (np.nanmean(store.read(store.ids())[0][:, channel]) for channel in range(3))
+    assert len(store) == 6 and -20 < vv < -4 and 2 < ratio < 14 and ratio == pytest.approx(vv - vh, abs=0.05)
 
 
 # Sen1Floods11 and SSL4EO-S12, which lie in degrees
