@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from chip_folder import decibels, write_tif
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
-from chip_folder import decibels, write_tif
 
 from sardino.data.sources.folder.source import import_folder
 from sardino.data.sources.folder.specification import FolderSpec, built_in_specs
