@@ -57,12 +57,13 @@ app = typer.Typer(
     "`sardino reproduce smoke` runs everything small, `sardino reproduce laptop` makes the tables and figures; "
     "`sardino tiles` cuts an area into tiles, `sardino ingest` fills them from STAC, Earth Engine or archives, "
     "`sardino pretrain` trains a ViT on them, `sardino adopt` takes one over, `sardino finetune` trains a segmenter, "
+    "`sardino evaluate` scores it, "
     "`sardino attend`, `sardino map` and `sardino embed` make maps and embeddings of whole scenes; "
     "`sardino explore` shows where a ViT looks.",
 )
 app.add_typer(tiles.app, name="tiles")
 app.add_typer(stores.app, name="ingest")
-add_commands(app, models.pretrain, models.adopt, models.slurm, segmenters.finetune)
+add_commands(app, models.pretrain, models.adopt, models.slurm, segmenters.finetune, segmenters.evaluate)
 add_commands(app, models.attend, models.map_, models.embed)
 add_commands(app, explore.explore, stores.world, stores.scene)
 add_commands(app, study.plan, study.reproduce, study.kubernetes, study.show, study.verify, study.autopsy)

@@ -1,4 +1,4 @@
-"""`sardino finetune`: a segmenter from a store of labelled tiles."""
+"""`sardino finetune`: a segmenter from a store of labelled tiles; `sardino evaluate`: its scores on one."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,8 @@ from sardino.cli.flags import Texts, with_options
 from sardino.cli.models import STOPPED, Device
 from sardino.dino.recipe import Network
 from sardino.errors import SardinoError
+from sardino.mapping.job import Job
+from sardino.options import Flag
 from sardino.segmentation.settings import EncodingName
 from sardino.study.profile import Finetuning, Percent
 
@@ -88,6 +90,35 @@ def finetune(
     if card.training["gain_last_fifth"] > RISING:
         echo("warning: it still rose on validation tiles when its steps ended: more --steps make it better", err=True)
     echo(out)
+
+
+@with_options(Job, *(Job.model_fields.keys() - {"device", "precision"}))
+def evaluate(
+    model: Annotated[Path, "Folder of a segmenter, as `sardino map --model` takes it."],
+    store: Annotated[Path, "Tile store with labels."],
+    out: Annotated[
+        Path | None, "Folder of the tables and the figure; MODEL/evaluation-SPLIT by default.", Flag("--out -o")
+    ] = None,
+    against: Annotated[Path | None, "Another segmenter's folder: differences from it, on the very same tiles."] = None,
+    split: Annotated[str, "Tiles that are judged: train, val or test."] = "test",
+    region: Annotated[Texts, "Judge tiles of this region alone; repeat for more."] = None,
+    **options: Any,
+) -> None:
+    """Scores of a segmenter on the labelled tiles of a store: mIoU, IoU of each class, accuracy, macro F1.
+
+    Each has a 95 % interval, from geographic blocks resampled. scores.csv holds them, confusion.csv and its figure what
+    each class was taken for. With --against the differences from another model have intervals too, which are narrower
+    than those of both scores suggest, since both saw the same tiles.
+
+    The store must be what the model was trained on: channels, unit, tile and pixel size, and classes by code and name.
+
+    Example: sardino evaluate FOLDER build/store -o build/evaluation --against OTHER
+    """
+    from sardino.study.evaluate import evaluate as judge
+
+    given: dict[str, Any] = {"against": against, "split": split, "regions": region, **options}
+    told, files = judge(model, store, out or model / f"evaluation-{split}", **given)
+    echo("\n".join([told, *map(str, files)]))
 
 
 def _score(value: float | None) -> str:

@@ -16,6 +16,7 @@ from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
 
 from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.tile import Progress
 from sardino.dino import snapshot
 from sardino.dino.batches import TileSource, in_batches
 from sardino.dino.parallel import Parallel
@@ -208,11 +209,16 @@ def _autocast(device: torch.device, precision: Precision) -> torch.autocast:
 
 @torch.no_grad()
 def tile_confusions(
-    model: Segmenter, tiles: TileSource, classes: int, device: torch.device, precision: Precision = "auto"
+    model: Segmenter,
+    tiles: TileSource,
+    classes: int,
+    device: torch.device,
+    precision: Precision = "auto",
+    progress: Progress = iter,
 ) -> Confusion:
-    """One confusion matrix per tile, (N, classes, classes)."""
+    """One confusion matrix per tile, (N, classes, classes); `progress` wraps the loop over tiles."""
     pairs = (pair for maps, y in _maps(model, tiles, device, precision) for pair in zip(maps, y, strict=True))
-    return np.stack([confusion(predicted, label, classes) for predicted, label in pairs])
+    return np.stack([confusion(predicted, label, classes) for predicted, label in progress(pairs)])
 
 
 @torch.no_grad()

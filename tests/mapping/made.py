@@ -23,7 +23,7 @@ NORMALISATION = {"channels": list(CHANNELS), "mean": [-11.5, -18.25, 7.0], "std"
 TRAINED_ON = {"regions": ["europe"], "gsd_m": 10.0, "synthetic": True, "product": "Sentinel-1 gamma0"}
 
 
-def segmenter(folder: Path, encoding: str = "unet", seed: int = 0) -> Path:
+def segmenter(folder: Path, encoding: str = "unet", seed: int = 0, trained_on: dict = TRAINED_ON) -> Path:
     """A random segmenter; its classes differ from place to place, as a trained one's do."""
     torch.manual_seed(seed)
     card = SegmenterCard(
@@ -34,7 +34,7 @@ def segmenter(folder: Path, encoding: str = "unet", seed: int = 0) -> Path:
         unit="dB",
         normalisation=NORMALISATION,
         legend=WORLDCOVER.to_dict(),
-        trained_on=TRAINED_ON,
+        trained_on=trained_on,
     )
     model = card.build().eval()
     with torch.no_grad():

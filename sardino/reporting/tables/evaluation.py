@@ -70,6 +70,8 @@ def render_scores(frame: pd.DataFrame, title: str, note: str) -> str:
 
 
 def _cell(sign: str, value: float, low: float, high: float) -> str:
+    if np.isnan(value):  # one of the two has no IoU
+        return "-"
     return f"{value:{sign}.3f}" + ("" if np.isnan(low) else f" [{low:{sign}.3f}, {high:{sign}.3f}]")
 
 
