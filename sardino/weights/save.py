@@ -70,9 +70,10 @@ def load_backbone(
         raise SardinoError(f"{trained}, the data has {', '.join(channels)}: use a backbone trained on these")
     if card.unit != unit:
         raise SardinoError(f"the backbone in {folder} was trained on {card.unit}, the data is in {unit}: convert it")
-    vit = build_vit(card.architecture)
-    digest = digests.get(network) if isinstance(digests, Mapping) else None
-    _read_weights(vit, folder / f"{network}.safetensors", digest, card)
+    vit, known = build_vit(card.architecture), digests if isinstance(digests, Mapping) else {}
+    if card.adopted and network not in known:
+        raise SardinoError(f"the weights in {folder} were adopted, as {', '.join(known)}: ask for that, not {network}")
+    _read_weights(vit, folder / f"{network}.safetensors", known.get(network), card)
     return vit, card
 
 

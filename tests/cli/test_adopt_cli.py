@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from sardino.cli.app import app
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.dino.vit import encode
+from sardino.errors import SardinoError
 from sardino.weights.save import load_backbone
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "mapping"))
@@ -62,6 +63,8 @@ def test_the_folder_says_where_its_weights_are_from(place):
     for words in ("license: cc-by-4.0", "**pre-trained elsewhere**", "| file | dino.pth |", "my GRD", "import timm"):
         assert words in page
     assert "synthetic" not in page and "{" not in page.replace("dict", "")
+    with pytest.raises(SardinoError, match="own were adopted, as teacher: ask for that, not student"):
+        load_backbone(Path("own"), ("vv", "vh"), "dB", "student")
 
 
 def test_registers_come_back(place):

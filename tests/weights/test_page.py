@@ -29,6 +29,7 @@ CARD = Card(
 OTHERS = [
     Architecture(width=32, depth=1, heads=2, patch=16, channels=12, tile_px=64),
     Architecture(width=36, depth=3, heads=12, patch=4, channels=1, tile_px=20),
+    Architecture(width=24, depth=1, heads=2, patch=8, channels=2, tile_px=24, registers=4),
 ]
 
 
