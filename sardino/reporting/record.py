@@ -25,7 +25,8 @@ from sardino.files import read_text, sha256_of, whole, write_json
 
 FORMAT, VERSION = "sardino-run", 1
 TRAININGS = ("pretrain", "finetune", "baseline")
-KINDS = (*TRAININGS, "data", "floors", "attention", "tables", "claims", "quickstart", "realism", "report", "autopsy")
+OTHERS = ("data", "floors", "attention", "tables", "claims", "quickstart", "realism", "report", "autopsy", "embeddings")
+KINDS = (*TRAININGS, *OTHERS)
 # What makes a checkout dirty: prose and results may change without changing a number.
 TRACKED = ("sardino", "notebooks", "pyproject.toml", "requirements.lock")
 # Keys of results that differ from one execution to the next: times and memory.

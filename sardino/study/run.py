@@ -96,7 +96,7 @@ def open_run(kind: str, profile: str, data: str = "", **parameters: Any) -> Open
         name = row_run(**parameters)
     elif kind in ("data", "realism"):
         seeds = [chosen.data.seed]
-    elif kind == "quickstart":
+    elif kind in ("quickstart", "embeddings"):
         seeds = [0]
     elif kind == "attention":
         seeds = chosen.seeds[:1]
