@@ -103,6 +103,9 @@ def test_what_a_tile_lacks_is_told_and_not_drawn(seen):
     figure = draw_exploration(replace(seen, values=None, layer="optical"), empty_figure())
     assert [text.get_text() for text in figure.axes[2].texts] == ["there is none here"]
     assert not figure.axes[2].images
+    left, bottom, right, top = figure.axes[2].texts[0].get_window_extent().extents
+    panel = figure.axes[2].get_window_extent()
+    assert panel.x0 < left < right < panel.x1 and panel.y0 < bottom < top < panel.y1
     assert not has_values(REFERENCE, np.full((2, 2), IGNORE)) and not has_values("optical", np.zeros((3, 2, 2)))
     assert not has_values("biomass_t_ha", np.full((2, 2), np.nan)) and has_values("biomass_t_ha", np.zeros((2, 2)))
 

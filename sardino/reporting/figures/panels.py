@@ -117,7 +117,7 @@ def not_available(axes: Axes, text: str = "not available") -> None:
     """A panel for what the data does not hold."""
     bare(axes).set_facecolor(PALE)
     axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=MUTED, fontsize=7)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=7)
 
 
 def heat(axes: Axes, values: Floats, limits: tuple[float, float] | None = None, **style: Any) -> Any:
