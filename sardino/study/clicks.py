@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import rasterio
 from numpy.typing import NDArray
 
+from sardino.data.rasters.raster import read_raster
 from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.landcover import IGNORE, WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
@@ -60,11 +60,8 @@ def embed_unseen_land(folder: Path) -> EmbeddedScene:
     write_scene(World(seed=UNSEEN), "europe", scene, EXTENT_PX, labels=cover, overwrite=True)
     job = Job(scene=scene, out=out, kind="embedding", model=default_model("backbone"), overwrite=True)
     make_map(job.changed(precision="float32"))  # the same numbers on every machine
-    pixels = []
-    for path in (scene, out, cover):
-        with rasterio.open(path) as file:
-            pixels.append(np.asarray(file.read()))
-    backscatter, tokens, labels = pixels[0], np.moveaxis(pixels[1], 0, -1), WORLDCOVER.encode(pixels[2][0])
+    backscatter, tokens = read_raster(scene).values, np.moveaxis(read_raster(out).values, 0, -1)
+    labels = WORLDCOVER.encode(read_raster(cover).codes[0])
     patch = EXTENT_PX[0] // len(tokens)
     truth = patch_classes(labels[None], patch, len(WORLDCOVER))[0]
     own = patch_blocks(labels, patch) == truth[:, None, :, None]

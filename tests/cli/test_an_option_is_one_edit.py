@@ -68,7 +68,7 @@ def flags(declared: type[Options]) -> set[str]:
         (["pretrain"], Run, set()),
         (["adopt"], Adoption, set()),
         (["finetune"], Finetuning, {"--recipe", "--lr-grid", "--lr-fraction", "--backbone-lr"}),
-        (["map", "attend"], Job, {"--kind", "--scene"}),
+        (["map", "attend", "embed"], Job, {"--kind", "--scene"}),
     ],
 )
 def test_every_field_is_an_option_of_its_command(commands, declared, said_by_the_command):

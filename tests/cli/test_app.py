@@ -59,7 +59,7 @@ def test_paths_may_have_blanks_and_brackets(tmp_path: Path) -> None:
         "scene F/scene.tif --size 96x64",
         "map F/scene.tif -o F/cover.tif --confidence F/sure.tif",
         "attend F/scene.tif -o F/heads.tif",
-        "tiles grid 9.0,50.0,9.1,50.1 F/t.parquet --size-px 96",
+        "tiles grid 2.28,48.52,2.32,48.545 F/t.parquet --size-px 32",
         "tiles chop F/t.parquet F/scene.tif F/cut",
         "tiles verify F/store",
     ):
