@@ -53,10 +53,10 @@ class Raster:
     @cached_property
     def values(self) -> NDArray[np.float32]:
         """(C, H, W) float32 as the file means them, NaN where missing."""
-        planes = zip(self.bands, self.stored, self.valid, strict=True)
-        return np.stack([band.packing.values(stored.copy(), valid) for band, stored, valid in planes]).astype(
-            np.float32
-        )
+        values = np.empty(self.stored.shape, np.float32)
+        for plane, band, stored, valid in zip(values, self.bands, self.stored, self.valid, strict=True):
+            plane[:] = band.packing.values(stored.copy(), valid)
+        return values
 
     @property
     def codes(self) -> NDArray[Any]:
