@@ -106,7 +106,7 @@ class SceneWindows:
     asks = "row, column of a pixel"
 
     def __init__(self, source: ModelScene, model: MapModel) -> None:
-        self.source, self.scene, self.channels, self.gsd_m = source, source.scene, model.card.channels, model.gsd_m
+        self.source, self.scene, self.channels, self.gsd_m = source, source.scene, model.card.channels, model.card.gsd_m
         patch = model.card.architecture.patch
         rows, columns = self.shape = self.scene.shape
         self.window = min(rows, WINDOW_PX) // patch * patch, min(columns, WINDOW_PX) // patch * patch

@@ -25,12 +25,11 @@ from sardino.errors import SardinoError
 from sardino.files import sha256_of
 from sardino.mapping.job import Unit
 from sardino.segmentation.segmenter import Segmenter
-from sardino.weights.card import Card, SegmenterCard
+from sardino.weights.card import TOLERANCE, Card, SegmenterCard
 from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, load_segmenter
 
 Part = Literal["backbone", "segmenter"]
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
-TOLERANCE = 0.1  # share by which a pixel may be larger or smaller than those that the model has seen
 WARPED_AS: dict[str, Kind] = {"db": "db", "linear": "values", "amplitude": "amplitude"}
 """What pixels of a unit are to the one who warps them."""
 QUANTITIES = ("gamma0", "sigma0", "beta0")
@@ -48,12 +47,6 @@ class MapModel:
     @property
     def normalisation(self) -> Normalisation:
         return Normalisation.from_dict(self.card.normalisation)
-
-    @property
-    def gsd_m(self) -> float | None:
-        """Pixel size on the ground in metres; None where the card does not say."""
-        said = self.card.trained_on.get("gsd_m")
-        return float(said) if said else None
 
     @property
     def step_px(self) -> int:
@@ -194,11 +187,11 @@ def _remedy(doubt: Doubt, scene: Scene) -> str:
 def _doubts(scene: Scene, model: MapModel) -> list[str]:
     """Of the pixel size, where the model's is not known or is not the scene's own, and of the product."""
     doubts, own = list(scene.doubts), scene.warped_from
-    if model.gsd_m is None:
+    if model.card.gsd_m is None:
         doubts.append(f"{model.folder} does not say of what pixel size it was trained: results may be meaningless")
-    elif own and not _of_size(own[0], model.gsd_m):
+    elif own and not _of_size(own[0], model.card.gsd_m):
         width, height = map(nominal_m, pixel_size_m(own[0].crs, own[0].transform, own[0].shape))
-        warped = f"is warped from pixels of {width:.3g} m by {height:.3g} m to {nominal_m(model.gsd_m):.3g} m"
+        warped = f"is warped from pixels of {width:.3g} m by {height:.3g} m to {nominal_m(model.card.gsd_m):.3g} m"
         doubts.append(f"{scene.path} {warped}: its speckle is not that of what the model was trained on")
     product = str(model.card.trained_on.get("product") or model.card.trained_on.get("source") or "")
     theirs, ours = ({name for name in QUANTITIES if name in text.lower()} for text in (scene.product, product))
@@ -217,7 +210,7 @@ def _of_size(grid: Grid, gsd_m: float) -> bool:
 
 def _on_model_grid(scene: Scene, model: MapModel, kind: Kind | None) -> Scene:
     """The scene if its grid is north-up and of the model's pixel size, else warped as pixels of a kind, or refused."""
-    own, gsd = scene.grid, model.gsd_m
+    own, gsd = scene.grid, model.card.gsd_m
     if own.straight and (gsd is None or _of_size(own, gsd)) and not (kind and gsd and CRS(own.crs).is_geographic):
         return scene
     width, height = pixel_size_m(own.crs, own.transform, own.shape)

@@ -8,14 +8,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sardino.data.places.utm import nominal_m
 from sardino.data.tiles.landcover import label_order
 from sardino.data.tiles.store import TileStore
 from sardino.dino.attention import patch_tokens
 from sardino.dino.runtime import best_device, precision_on
 from sardino.errors import SardinoError
 from sardino.mapping.job import Job
-from sardino.mapping.model import TOLERANCE, MapModel
+from sardino.mapping.model import MapModel
 from sardino.weights.components import FILE, Components
 
 MOST_TILES = 4096  # that components are fitted on: their covariance has long settled
@@ -24,23 +23,8 @@ Tokens = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 def open_store(path: Path, model: MapModel) -> TileStore:
     """A store whose tiles are a model's input; SardinoError where channels, unit, tile or pixel size do not fit."""
-    store, patch = TileStore.open(path), model.card.architecture.patch
-    store.require(unit=model.card.unit)
-    if tuple(store.channels) != model.card.channels:
-        raise SardinoError(
-            f"{path} holds the channels {', '.join(store.channels)}, and {model.folder} was trained on "
-            f"{', '.join(model.card.channels)}: give a model of the store's channels with --model"
-        )
-    if store.tile_px % patch:
-        raise SardinoError(
-            f"{path} holds tiles of {store.tile_px} px, which are not whole patches of {patch} px: give another model "
-            "with --model, or cut the tiles anew"
-        )
-    if store.gsd_m and model.gsd_m and abs(store.gsd_m / model.gsd_m - 1) > TOLERANCE:
-        raise SardinoError(
-            f"{path} has pixels of {nominal_m(store.gsd_m)}, and {model.folder} was trained on {model.gsd_m:g} m: give "
-            "a model of the store's pixel size with --model"
-        )
+    store = TileStore.open(path)
+    model.card.require_fit(model.folder, path, store.channels, store.unit, store.tile_px, store.gsd_m, any_side=True)
     return store
 
 
@@ -51,16 +35,18 @@ def tile_tokens(
     """Batch by batch (n, h, w, D) float32 tokens of tiles, and (n, h, w) whether a patch has any valid pixel."""
     device, patch = torch.device(job.device or best_device()), model.card.architecture.patch
     half, batch = precision_on(device, job.precision) == "bfloat16", job.batch or (64 if device.type != "cpu" else 8)
-    network, grid = model.network.eval().to(device), store.tile_px // patch
-    if job.threads:
-        torch.set_num_threads(job.threads)
-    for start in range(0, len(ids), batch):
-        backscatter, _ = store.read(ids[start : start + batch])
-        seen = np.asarray(np.isfinite(backscatter).any(1).reshape(-1, grid, patch, grid, patch).any((2, 4)))
-        images = torch.from_numpy(model.normalisation.apply(backscatter)).to(device)
-        with torch.autocast(device.type, torch.bfloat16, half):
-            tokens = patch_tokens(network, images).float()
-        yield (components.of(tokens) if components else tokens).cpu().numpy(), seen
+    network, grid, before = model.network.eval().to(device), store.tile_px // patch, torch.get_num_threads()
+    torch.set_num_threads(job.threads or before)
+    try:
+        for start in range(0, len(ids), batch):
+            backscatter, _ = store.read(ids[start : start + batch])
+            seen = np.asarray(np.isfinite(backscatter).any(1).reshape(-1, grid, patch, grid, patch).any((2, 4)))
+            images = torch.from_numpy(model.normalisation.apply(backscatter)).to(device)
+            with torch.autocast(device.type, torch.bfloat16, half):
+                tokens = patch_tokens(network, images).float()
+            yield (components.of(tokens) if components else tokens).cpu().numpy(), seen
+    finally:
+        torch.set_num_threads(before)
 
 
 def components_of(job: Job, model: MapModel) -> Components | None:

@@ -14,7 +14,7 @@ from sardino.dino.runtime import best_device
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import Confusion
 from sardino.files import write_csv, writing
-from sardino.mapping.model import TOLERANCE, MapModel, load_landcover
+from sardino.mapping.model import MapModel, load_landcover
 from sardino.progress import track
 from sardino.reporting.figures.confusion import draw_confusion
 from sardino.reporting.figures.style import save_figure
@@ -102,14 +102,4 @@ def _require_fit(model: MapModel, store: TileStore) -> None:
             f"{model.folder} tells other classes than {store.path} is labelled with ({told or 'in another order'}): "
             "import labels of the model's legend, or give a model that was trained on such labels"
         )
-    facts = [
-        ("the channels", ", ".join(card.channels), ", ".join(store.channels)),
-        ("backscatter in", card.unit, store.unit),
-        ("tiles of", f"{card.architecture.tile_px} px", f"{store.tile_px} px"),
-    ]
-    if model.gsd_m and store.gsd_m and abs(store.gsd_m / model.gsd_m - 1) > TOLERANCE:
-        facts.append(("pixels of", f"{model.gsd_m:g} m", f"{store.gsd_m:g} m"))
-    for what, needed, held in facts:
-        if needed != held:
-            fault = f"{model.folder} was trained on {what} {needed}, and {store.path} holds {held}"
-            raise SardinoError(f"{fault}: prepare a store as the model needs it, or give another model")
+    card.require_fit(model.folder, store.path, store.channels, store.unit, store.tile_px, store.gsd_m)

@@ -176,10 +176,7 @@ def _backbone(
         return None, None, {}
     folder = given or default_model("backbone")
     try:
-        vit, card = load_backbone(folder, tuple(store.channels), store.unit, network)
-        if (side := card.architecture.tile_px) != store.tile_px:
-            sides = f"tiles of {store.tile_px} px, the backbone in {folder} was trained on {side} px"
-            raise SardinoError(f"{store.path} holds {sides}: cut tiles of that size, or use a backbone of this one")
+        vit, card = load_backbone(folder, store.channels, store.unit, network, store.tile_px)
     except SardinoError as error:
         if given:
             raise

@@ -18,9 +18,11 @@ from sardino.files import read_text
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
 from sardino.segmentation.settings import EncodingName
 
+TOLERANCE = 0.1  # share by which a pixel may be larger or smaller than those that a model has seen
+
 
 class SavedCard:
-    """What both cards do: refuse parts that do not fit together, and go to JSON and back."""
+    """What both cards do: refuse parts and data that do not fit, and go to JSON and back."""
 
     FORMAT: ClassVar[str]
     FILE: ClassVar[str]
@@ -31,6 +33,7 @@ class SavedCard:
     channels: tuple[str, ...]  # of the input, in order
     unit: str  # of the input before normalisation
     normalisation: dict[str, Any]  # Normalisation.to_dict() of the tiles it was trained on
+    trained_on: dict[str, Any]
 
     def __post_init__(self) -> None:
         listed, of = ", ".join(self.channels), self.normalisation
@@ -40,6 +43,40 @@ class SavedCard:
         if tuple(of.get("channels", ())) != self.channels or of.get("unit") != self.unit:
             own = f"the normalisation is not of its channels {listed} in {self.unit}"
             raise SardinoError(f"{own}: take it from the tiles it was trained on")
+
+    @property
+    def gsd_m(self) -> float | None:
+        """Pixel size on the ground in metres; None where the card does not say."""
+        said = self.trained_on.get("gsd_m")
+        return float(said) if said else None
+
+    def require_fit(
+        self, folder: Path, data: Path | str, channels: Sequence[str], unit: str, tile_px: int | None = None,
+        gsd_m: float | None = None, any_side: bool = False,
+    ) -> None:  # fmt: skip
+        """Refuse data that the weights in `folder` do not take, by name; a size that is None is not compared.
+
+        With `any_side` tiles are whole patches, else of the side that it was trained on.
+        """
+        own, known = self.architecture, self.gsd_m
+        side = tile_px is None or (tile_px % own.patch == 0 if any_side else tile_px == own.tile_px)
+        for fits, trained, held in (
+            (self.channels == tuple(channels), f"channels {', '.join(self.channels)}", ", ".join(channels)),
+            (self.unit == unit, f"backscatter in {self.unit}", unit),
+            (
+                side,
+                f"patches of {own.patch} px" if any_side else f"tiles of {own.tile_px} px",
+                f"tiles of {tile_px} px",
+            ),
+            (
+                not (gsd_m and known) or abs(gsd_m / known - 1) <= TOLERANCE,
+                f"pixels of {known or 0:g} m",
+                f"{gsd_m or 0:g} m",
+            ),
+        ):
+            if not fits:
+                fault = f"{folder} was trained on {trained}, and {data} holds {held}"
+                raise SardinoError(f"{fault}: give a model of such data, or prepare data as this one needs it")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""

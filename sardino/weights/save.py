@@ -57,19 +57,15 @@ def save_segmenter(folder: Path, model: Segmenter, card: SegmenterCard) -> str:
 
 
 def load_backbone(
-    folder: Path, channels: tuple[str, ...], unit: str, network: Network = "teacher"
+    folder: Path, channels: Sequence[str], unit: str, network: Network = "teacher", tile_px: int | None = None
 ) -> tuple[VisionTransformer, Card]:
     """Read a backbone back, every weight or none, from this version or an earlier one.
 
-    `channels`, `unit`: of the data it is about to see; a mismatch is refused by name. Raises SardinoError: nothing
-    there, half-written, damaged, or trained on other channels or units.
+    `channels`, `unit`, `tile_px`: of the data it is about to see; a mismatch is refused by name. Raises SardinoError:
+    nothing there, half-written, damaged, or trained on other data than these.
     """
     card, digests = Card.read(folder, "finished pre-training")
-    if card.channels != tuple(channels):
-        trained = f"the backbone in {folder} was trained on channels {', '.join(card.channels)}"
-        raise SardinoError(f"{trained}, the data has {', '.join(channels)}: use a backbone trained on these")
-    if card.unit != unit:
-        raise SardinoError(f"the backbone in {folder} was trained on {card.unit}, the data is in {unit}: convert it")
+    card.require_fit(folder, "the data", channels, unit, tile_px=tile_px)
     vit, known = build_vit(card.architecture), digests if isinstance(digests, Mapping) else {}
     if card.adopted and network not in known:
         raise SardinoError(f"the weights in {folder} were adopted, as {', '.join(known)}: ask for that, not {network}")

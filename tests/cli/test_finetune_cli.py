@@ -147,8 +147,8 @@ def test_labels_that_cannot_be_learnt_from_are_refused(tmp_path: Path) -> None:
     [
         (["--backbone", "store"], "holds no finished pre-training (card.json is missing)"),
         (["--backbone", "cut"], "teacher.safetensors is missing or damaged"),
-        (["--backbone", "other"], "was trained on channels vv, vh, the data has winter_vv"),
-        (["--backbone", PRETRAINED / "world-backbone"], "was trained on 96 px: cut tiles of that size"),
+        (["--backbone", "other"], "was trained on channels vv, vh, and the data holds winter_vv"),
+        (["--backbone", PRETRAINED / "world-backbone"], "was trained on tiles of 96 px, and the data holds tiles of"),
         ([], "the built-in backbone does not fit"),
         (["--encoding", "unet", "--backbone", "backbone"], "the encoding 'unet' has no backbone"),
         (["--encoding", "unet", "--frozen"], "the encoding 'unet' has no backbone"),

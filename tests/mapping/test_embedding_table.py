@@ -62,6 +62,16 @@ def test_a_row_a_tile_is_the_mean_of_its_patches(place, tmp_path):
     assert tiles.index.geometry.contains(found.geometry).all()
 
 
+def test_the_process_has_its_threads_again(place, tmp_path):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        make_table(job(place, tmp_path / "t.parquet", threads=1))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_components_are_as_many_as_asked_and_kept(place, tmp_path):
     make_table(job(place, tmp_path / "t.parquet", components=3, fit=place / "store"))
     assert geopandas.read_parquet(tmp_path / "t.parquet")["embedding"].map(len).unique().tolist() == [3]
@@ -99,7 +109,7 @@ def test_interrupted_it_goes_on_and_comes_out_byte_for_byte(place, tmp_path, mon
         ({"dtype": "int8"}, r"is a tile store, for which dtype cannot be chosen"),
         ({"components": 99}, r"--components 99 is more than the 24 dimensions"),
         ({"scene": "nowhere"}, r"there is no tile store .*nowhere"),
-        ({"scene": "other"}, rf"holds the channels vv, vh, and .* trained on {', '.join(CHANNELS)}: .*--model"),
+        ({"scene": "other"}, rf"trained on channels {', '.join(CHANNELS)}, and .*other holds vv, vh: give a model"),
         ({"out": "taken.parquet"}, r"taken\.parquet exists already: .*--overwrite"),
         ({"out": "taken.parquet/t.parquet"}, r"cannot be read or written"),
     ],

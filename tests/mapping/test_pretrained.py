@@ -29,7 +29,7 @@ def test_they_are_small_and_their_pages_say_what_they_saw_and_how_well_they_do()
 )
 def test_they_load_and_know_their_input(kind, load):
     model = load(default_model(kind))
-    assert (model.card.channels, model.card.unit, model.gsd_m) == (CHANNELS, "dB", 10)
+    assert (model.card.channels, model.card.unit, model.card.gsd_m) == (CHANNELS, "dB", 10)
     assert model.card.trained_on["synthetic"] is True
 
 

@@ -108,11 +108,11 @@ def test_a_card_that_cannot_be_right_is_refused(saved: Saved, changes: dict[str,
 
 
 def test_other_channels_and_units_are_refused_by_name(saved: Saved) -> None:
-    with pytest.raises(SardinoError, match="trained on channels vv, vh, the data has vh"):
+    with pytest.raises(SardinoError, match="trained on channels vv, vh, and the data holds vh: "):
         load_backbone(saved[0], ("vh",), "dB")
-    with pytest.raises(SardinoError, match="trained on channels vv, vh, the data has vh, vv"):
+    with pytest.raises(SardinoError, match="trained on channels vv, vh, and the data holds vh, vv: "):
         load_backbone(saved[0], ("vh", "vv"), "dB")
-    with pytest.raises(SardinoError, match="trained on dB, the data is in power"):
+    with pytest.raises(SardinoError, match="trained on backscatter in dB, and the data holds power: "):
         load_backbone(saved[0], ("vv", "vh"), "power")
 
 
