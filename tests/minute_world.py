@@ -46,6 +46,7 @@ growth = 0
 batch = 2
 lr = 1e-2
 backbone_lr = 1e-3
+lr_grid = []
 looks = 5
 unet_width = 4
 unet_depth = 2

@@ -16,8 +16,6 @@ from sardino.options import Flag
 from sardino.segmentation.settings import EncodingName
 from sardino.study.profile import Finetuning, Percent
 
-GRID = (1e-2, 2e-2, 4e-2)  # as the profiles laptop and real have it
-
 
 @with_options(Finetuning, "recipe", "lr_grid", "lr_fraction", "backbone_lr")
 def finetune(
@@ -38,8 +36,9 @@ def finetune(
     labels: Annotated[Percent, "Percent of the labelled training tiles that are used."] = 100.0,
     lr: Annotated[
         list[float] | None,
-        "The decoder's peak rate; repeat for a grid, of which the best on validation tiles is taken. By default 0.01, "
-        "0.02 and 0.04. The backbone's rate goes with it.",
+        "The decoder's peak rate; repeat for a grid, whose middle rate is kept unless another is clearly better on "
+        f"validation tiles. By default {', '.join(f'{rate:g}' for rate in Finetuning().lr_grid)}. The backbone's rate "
+        "goes with it.",
     ] = None,
     seed: Annotated[int, Field(ge=0), "Of weights and order; three seeds tell luck from learning."] = 0,
     device: Annotated[Device | None, "The best there is by default."] = None,
@@ -67,8 +66,9 @@ def finetune(
 
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise SardinoError("sardino finetune trains in one process: start it without torchrun")
-    tiles, rates = TileStore.open(store), [*dict.fromkeys(lr or GRID)]
-    tuning = Finetuning(**options, lr_grid=rates)
+    tiles, rates = TileStore.open(store), [*dict.fromkeys(lr or [])]
+    options |= {"lr_grid": rates} if rates else {}
+    tuning = Finetuning(**options)
     if len(rates) == 1:
         tuning = tuning.scaled(rates[0]).changed(lr_grid=[])
     given: dict[str, Any] = {"backbone": backbone, "network": network, "frozen": frozen, "percent": labels}
@@ -82,7 +82,8 @@ def finetune(
         raise Exit(STOPPED) from stopped
     if history["learning_rates"]["scores"]:
         told = (f"{each['lr']:g}: {_score(each['val_miou'])}" for each in history["learning_rates"]["scores"])
-        echo(f"learning rate {card.training['lr']:g}, by validation mIoU of {', '.join(told)}")
+        why = history["learning_rates"].get("why", "the best")  # as models of older versions chose it
+        echo(f"learning rate {card.training['lr']:g}, {why}; validation mIoU of {', '.join(told)}")
     losses, tiles_used = history["losses"], card.trained_on["labelled_tiles"]
     echo(f"{len(losses)} steps on {tiles_used} labelled tiles; loss {losses[0]:.3f} -> {losses[-1]:.3f}")
     for line in card.scores:

@@ -19,6 +19,7 @@ PAPER: dict[str, Any] = {
     **{"epochs": 100, "turns": False, "ema": 0.0, "keep": "best", "head_share": 0.0, "layer_decay": 1.0, "growth": 0.0},
     **{"batch": 32, "lr": 1e-4, "backbone_lr": 1e-4, "pretrained_lr": 1e-4},
 }
+GRID = (0.5, 1.0, 2.0)  # times `lr`: the rates that are tried unless others are given
 
 
 class Settings(Options):

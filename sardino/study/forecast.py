@@ -345,7 +345,9 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     work = tile.features * (seen * len(profile.seeds)) if cached else Work()
     for fraction, number in times.items():
         work = work + (trained(tuning, fraction) + read * tested) * number
-    work = work + trained(tuning.shortened(tuning.grid_share), profile.rate_fraction) * len(tuning.lr_grid)
+    # A trial looks once more at the validation tiles, tile by tile.
+    trial = trained(tuning.shortened(tuning.grid_share), profile.rate_fraction) + read * judged
+    work = work + trial * len(tuning.lr_grid)
     weights = 4 * (tile.step.parameters + 3 * tile.step.trained) / 1e9
     memory = PROCESS_GB + weights + max(tuning.batch, EVALUATED / 2) * tile.step.kept / 1e9
     # One segmenter is kept. Runs share a cache; each is told the whole, because any may be the one that makes it.

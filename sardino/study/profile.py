@@ -12,7 +12,7 @@ from sardino.dino.recipe import Network, Training, ViTSize, find_recipe
 from sardino.errors import SardinoError
 from sardino.files import read_toml
 from sardino.options import Count, Options, sentence
-from sardino.segmentation.settings import Settings
+from sardino.segmentation.settings import GRID, Settings
 from sardino.study.factors import Factorial
 
 FOLDER = Path(__file__).parent / "profiles"  # the built-in ones, one <name>.toml each
@@ -89,12 +89,18 @@ class Pretraining(Training):
         return {**given, "title": title, "recipe": "small", "steps": 1, "batch": 2, "network": "teacher"}
 
 
+def _usual_grid(known: dict[str, Any]) -> list[float]:
+    """Of a recipe's rate; none where that is refused."""
+    return [known["lr"] * times for times in GRID if "lr" in known]
+
+
 class Finetuning(Settings):
     """Supervised training of every cell of Tables 1 and 2: its options, the decoders, and how rates are chosen.
 
-    Where `lr_grid` is given, each arm takes the rate of it that does best on the validation tiles, with the first seed,
-    `lr_fraction` percent of the labels (the middle one of the profile's, if not given) and `grid_share` of the steps,
-    and keeps it for all fractions and seeds; the ratios of the rates stay.
+    Each arm tries the rates of `lr_grid` (by default those of GRID) with the first seed, `lr_fraction` percent of the
+    labels (the middle one of the profile's, if not given) and `grid_share` of the steps, and takes one for all
+    fractions and seeds (see sardino.study.supervision.RateSearch); the ratios of the rates stay. With an empty grid the
+    rates are as given.
     """
 
     unet_width: Annotated[Count, "Channels of a U-Net at full size; they double at each level down."] = 16
@@ -102,7 +108,7 @@ class Finetuning(Settings):
     # A token decoder about as large as the U-Net.
     decoder_width: Annotated[Count, "Channels of a token decoder's first block; they halve block by block."] = 192
     validation_tiles: Annotated[Count, "Tiles of the validation split that are looked at, at most."] = 48
-    lr_grid: list[Annotated[float, Field(gt=0)]] = Field(default_factory=list)
+    lr_grid: list[Annotated[float, Field(gt=0)]] = Field(default_factory=_usual_grid)
     lr_fraction: Percent | None = None
     grid_share: Annotated[float, Field(gt=0, le=1), "Share of the steps in which a learning rate is tried."] = 0.3
     # For each backbone and encoding.

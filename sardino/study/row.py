@@ -4,7 +4,6 @@ Arms differ in what the row names and in nothing else.
 """
 
 import json
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,7 +23,7 @@ from sardino.dino.batches import StoreTiles, TileSource, open_tiles
 from sardino.dino.runtime import best_device
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
-from sardino.evaluation.scores import RISING, SCORES, class_iou, majority, miou
+from sardino.evaluation.scores import RISING, SCORES, Confusion, class_iou, majority, miou
 from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, row_kind, row_run, written
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
@@ -193,17 +192,16 @@ def open_row(profile: str, data: str, regions: str, encoding: str, initialisatio
 
 
 def choose_rate(experiment: Experiment) -> RateSearch:
-    """The rate of the profile's grid that does best on validation tiles, no test tile; refused where all diverge."""
+    """The arm's rate, of the profile's grid, by validation tiles and no test tile; refused where all diverge."""
     profile = experiment.space.profile
-    if not profile.finetuning.lr_grid:
-        return RateSearch(profile.finetuning.lr)
     fraction, seed = profile.rate_fraction, profile.seeds[0]
-    trial = profile.finetuning.shortened(profile.finetuning.grid_share)
 
-    def score(rate: float) -> float:
-        return float(once(f"rate_{rate:g}", partial(_try, experiment, fraction, seed, trial.scaled(rate)))["val_miou"])
+    def trial(settings: Settings) -> Confusion | None:
+        made = once(f"rate_{settings.lr:g}", partial(_try, experiment, fraction, seed, settings))["confusions"]
+        return made if len(made) else None
 
-    return RateSearch.over(profile.finetuning.lr_grid, score, fraction, seed)
+    blocks = experiment.store.blocks(experiment.judged_ids)
+    return RateSearch.over(profile.finetuning, trial, blocks, fraction, seed)
 
 
 def train_cell(
@@ -231,12 +229,19 @@ def train_cell(
     return Cell(json.loads(made["row"].item()), made["confusions"], made["examples"], made["losses"].tolist())
 
 
-def _try(experiment: Experiment, fraction: float, seed: int, settings: Settings) -> dict[str, float]:
-    """Validation mIoU of a short training; nan where it diverged."""
+def _try(experiment: Experiment, fraction: float, seed: int, settings: Settings) -> dict[str, Confusion]:
+    """What a short training makes of each validation tile; of none where it diverged."""
     try:
-        return {"val_miou": _train(experiment, fraction, 0, seed, settings)[1].validation_miou}
+        model, _ = _train(experiment, fraction, 0, seed, settings)
     except Diverged:
-        return {"val_miou": math.nan}
+        return {"confusions": np.empty(0, np.int64)}
+    return {"confusions": _confusions(experiment, model, experiment.judged_ids, seed, settings)}
+
+
+def _confusions(experiment: Experiment, model: Segmenter, ids: list[str], seed: int, settings: Settings) -> Confusion:
+    """(tiles, n, n) pixel counts."""
+    tiles, classes = experiment.tiles(model, ids, seed), len(experiment.store.legend)
+    return tile_confusions(model, tiles, classes, experiment.device, settings.precision)
 
 
 def _train_cell(
@@ -247,8 +252,7 @@ def _train_cell(
     settings = experiment.space.profile.finetuning.scaled(lr)
     rate_of = {"scratch": settings.backbone_lr, "unfrozen": settings.pretrained_lr}
     model, result = _train(experiment, fraction, draw, seed, settings)
-    test = experiment.tiles(model, experiment.test_ids, seed)
-    confusions = tile_confusions(model, test, len(experiment.store.legend), experiment.device, settings.precision)
+    confusions = _confusions(experiment, model, experiment.test_ids, seed, settings)
     total = confusions.sum(0)
     present = total.sum(-1) > 0
     examples = experiment.tiles(model, experiment.example_ids, seed)

@@ -84,18 +84,21 @@ class Task:
         given |= {"pretrained": self.vit is not None, "label": name, "snapshots": snapshots}
         return model, finetune(model, train, judged, settings, **given)
 
-    def search(self, train: TileSource, judged: TileSource, percent: float) -> RateSearch:
-        """The learning rate of the grid that does best on validation tiles."""
+    def search(self, train: TileSource, judged: TileSource, blocks: NDArray[np.int64], percent: float) -> RateSearch:
+        """The learning rate of the grid, by validation tiles of such blocks."""
 
-        def score(rate: float) -> float:
-            settings = self.tuning.shortened(self.tuning.grid_share).scaled(rate)
+        def trial(settings: Settings) -> Confusion | None:
             try:
-                return self.train(train, judged, settings, f"learning rate {rate:g}")[1].validation_miou
+                model, _ = self.train(train, judged, settings, f"learning rate {settings.lr:g}")
             except Diverged:
-                return math.nan
+                return None
+            return self.confusions(model, judged)
 
-        grid = self.tuning.lr_grid
-        return RateSearch.over(grid, score, percent, self.seed) if grid else RateSearch(self.tuning.lr)
+        return RateSearch.over(self.tuning, trial, blocks, percent, self.seed)
+
+    def confusions(self, model: Segmenter, tiles: TileSource) -> Confusion:
+        """(tiles, n, n) pixel counts."""
+        return tile_confusions(model, tiles, len(self.store.legend), self.device, self.tuning.precision)
 
 
 def finetune_on(
@@ -117,7 +120,7 @@ def finetune_on(
 
     Args:
         regions: whose labelled tiles are learnt from, and judge.
-        tuning: the rate is the best of its `lr_grid`, if there is one, on validation tiles; else its `lr`.
+        tuning: with its `lr_grid`, of which validation tiles choose the rate (see RateSearch).
         folder: of the weights, and of snapshots while it trains. What is finished there is opened only.
         backbone: folder of a pre-training, by default the built-in one; an encoding without a ViT takes none.
         percent: of the training tiles with labels, those that are used.
@@ -146,10 +149,10 @@ def finetune_on(
         architecture = Architecture.of(size_of("1x1x1", patch), len(store.channels), store.tile_px)
     task = Task(store, encoding, vit, frozen, normalisation, tuning, seed, device, folder)
     train, judged = task.tiles(train_ids, tuning.turns), task.tiles(judged_ids)
-    search = task.search(train, judged, percent)
+    search = task.search(train, judged, store.blocks(judged_ids), percent)
     settings = tuning.scaled(search.chosen)
     model, result = task.train(train, judged, settings, "fine-tuning")
-    confusions = tile_confusions(model, task.tiles(test_ids), len(store.legend), device, settings.precision)
+    confusions = task.confusions(model, task.tiles(test_ids))
     start = "scratch" if vit is None else "frozen" if frozen else "unfrozen"
     training = {"initialisation": start, **source, "labels_percent": percent, "seed": seed, "steps": len(result.losses)}
     training |= {"lr": settings.lr, "backbone_lr": settings.pretrained_lr if start == "unfrozen" else None}

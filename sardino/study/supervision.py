@@ -1,12 +1,13 @@
 """What a row's cells and `sardino finetune` share: labelled tiles, a frozen backbone's features, rates, card."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 import sardino
 from sardino.data.tiles.landcover import label_order
@@ -15,11 +16,14 @@ from sardino.data.tiles.store import SPLITS, TileStore, describe
 from sardino.dino.batches import StoreTiles
 from sardino.dino.turns import Turned, turned_ids
 from sardino.errors import SardinoError
+from sardino.evaluation.bootstrap import bounds, copies
+from sardino.evaluation.scores import Confusion, miou
 from sardino.reporting.record import revision
 from sardino.segmentation import kept_features
 from sardino.segmentation.kept_features import Features
 from sardino.segmentation.segmenter import Segmenter
 from sardino.study.plan import hash_of_code, imported_files
+from sardino.study.profile import Finetuning
 from sardino.weights.card import SegmenterCard
 
 MEASURED = {
@@ -63,34 +67,88 @@ def frozen_features(
 
 @dataclass(frozen=True)
 class RateSearch:
-    """An arm's learning rate, and how it was chosen: on validation tiles, once, for all its fractions and seeds."""
+    """An arm's learning rate, and how it was chosen: on validation tiles, once, for all its fractions and seeds.
+
+    The usual rate is kept unless another is clearly better. The best score alone would often be that of chance: rates
+    whose short trainings end within the spread of the land would be chosen by another processor's rounding.
+    """
 
     chosen: float  # the decoder's peak rate
+    why: str = "as given; no search"
     fraction: float | None = None  # with the seed, of the trainings that decided; None where there was no search
     seed: int | None = None
+    usual: float | None = None
     scores: dict[float, float | None] = field(default_factory=dict)  # validation mIoU by rate, None where it diverged
+    # By rate, where known: the 95 % interval of its mIoU less that of the usual rate.
+    intervals: dict[float, tuple[float, float]] = field(default_factory=dict)
 
     def __str__(self) -> str:
         if not self.scores:
-            return f"learning rate {self.chosen:g}, as given; no search"
+            return f"learning rate {self.chosen:g}, {self.why}"
         said = (f"{rate:g}: {'diverged' if score is None else f'{score:.3f}'}" for rate, score in self.scores.items())
         edge = ", at the edge of the grid" if self.chosen in (min(self.scores), max(self.scores)) else ""
         how = f"validation mIoU with {self.fraction:g} % of the labels, seed {self.seed}"
-        return f"learning rate {self.chosen:g}{edge}; {how}: {', '.join(said)}"
+        return f"learning rate {self.chosen:g}{edge}, {self.why}; {how}: {', '.join(said)}"
 
     @classmethod
-    def over(cls, rates: Sequence[float], score: Callable[[float], float], fraction: float, seed: int) -> "RateSearch":
-        """The rate with the best score, which is nan where it diverged; refused where all did."""
-        found = {rate: score(rate) for rate in rates}
-        scores = {rate: None if math.isnan(score) else score for rate, score in found.items()}
-        kept = {rate: score for rate, score in scores.items() if score is not None}
+    def over(
+        cls,
+        tuning: Finetuning,
+        trial: Callable[[Finetuning], Confusion | None],
+        blocks: NDArray[np.integer],
+        fraction: float,
+        seed: int,
+    ) -> "RateSearch":
+        """The rate of `tuning.lr_grid`, or without a grid `tuning.lr`.
+
+        The usual rate is `tuning.lr` where the grid holds it, else the grid's middle one, of two the lower. Another is
+        clearly better if its mIoU is higher and the 95 % interval of the paired difference lies above 0; of several the
+        best is taken. Where the usual rate diverged, the best of the others is.
+
+        Args:
+            trial: (tiles, n, n) pixel counts of each validation tile after a training with these settings; None where
+                it diverged.
+            blocks: (tiles,) geographic block of each, the unit that is resampled; a single one makes nothing clear.
+
+        Raises SardinoError: all diverged.
+        """
+        if not tuning.lr_grid:
+            return cls(tuning.lr)
+        short, grid = tuning.shortened(tuning.grid_share), sorted(tuning.lr_grid)
+        trials = {rate: trial(short.scaled(rate)) for rate in tuning.lr_grid}
+        kept = {rate: confusions for rate, confusions in trials.items() if confusions is not None}
         if not kept:
-            told = ", ".join(f"{rate:g}" for rate in rates)
+            told = ", ".join(f"{rate:g}" for rate in tuning.lr_grid)
             raise SardinoError(f"fine-tuning diverged with every learning rate of the grid ({told}): give smaller ones")
-        return cls(max(kept, key=lambda rate: kept[rate]), fraction, seed, scores)
+        scores = {rate: float(miou(confusions.sum(0))) for rate, confusions in kept.items()}
+
+        def best(rates: Iterable[float]) -> float:
+            return max(rates, key=lambda rate: (scores[rate], -rate))
+
+        usual = tuning.lr if tuning.lr in grid else grid[(len(grid) - 1) // 2]
+        intervals: dict[float, tuple[float, float]] = {}
+        if usual in kept and len(np.unique(blocks)) > 1:
+            drawn = {rate: copies(confusions[None], blocks) for rate, confusions in kept.items()}
+            intervals = {rate: bounds(drawn[rate] - drawn[usual]) for rate in kept if rate != usual}
+        clear = [rate for rate, (low, _) in intervals.items() if low > 0 and scores[rate] > scores[usual]]
+        if usual not in kept:
+            chosen = best(kept)
+            why = f"the best of the others, as {usual:g} diverged"
+        elif clear:
+            chosen = best(clear)
+            low, high = intervals[chosen]
+            why = f"clearly better than {usual:g}: {scores[chosen] - scores[usual]:+.3f} [{low:+.3f}, {high:+.3f}]"
+        else:
+            chosen, why = usual, "kept, as no other is clearly better"
+            if len(kept) > 1 and not intervals:
+                why = "kept, as validation tiles of a single block make no difference clear"
+        return cls(chosen, why, fraction, seed, usual, {rate: scores.get(rate) for rate in trials}, intervals)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"scores": [{"lr": rate, "val_miou": score} for rate, score in self.scores.items()]}
+        """For a record: the fields, scores and intervals as one list, in the order of the grid."""
+        said = {name: value for name, value in asdict(self).items() if name != "intervals"}
+        told = ((rate, score, self.intervals.get(rate)) for rate, score in self.scores.items())
+        return said | {"scores": [{"lr": r, "val_miou": s, "interval": each and [*each]} for r, s, each in told]}
 
 
 def segmenter_card(

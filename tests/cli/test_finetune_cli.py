@@ -63,7 +63,8 @@ def test_it_makes_a_model_that_map_takes_with_a_card_and_a_page(place: Path, tmp
     options = [*QUICK, "--lr", 0.01, "--lr", 0.02, "--encoding", "hybrid", "--backbone", place / "backbone"]
     done = sardino("finetune", place / "store", tmp_path / "model", *options)
     assert done.exit_code == 0, done.output
-    assert "10 steps on 10 labelled tiles" in done.output and "by validation mIoU of 0.01: 0." in done.output
+    assert "10 steps on 10 labelled tiles" in done.output and "validation mIoU of 0.01: 0." in done.output
+    assert "learning rate 0.02, kept, as no other is clearly better" in done.output
     assert content(tmp_path / "model").keys() == {"segmenter.safetensors", "segmenter.json", "README.md", HISTORY}
     card = json.loads((tmp_path / "model" / "segmenter.json").read_text())
     assert card["channels"] == list(CHANNELS) and card["trained_on"]["synthetic"] and card["training"]["steps"] == 10

@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import replace
 from itertools import pairwise
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,6 +23,7 @@ from sardino.reporting.record import read_record
 from sardino.segmentation import finetune as finetune_module
 from sardino.segmentation.finetune import Diverged, draw, finetune
 from sardino.segmentation.kept_features import FeatureTiles
+from sardino.study import kept
 from sardino.study import row as cells_module
 from sardino.study.arm import pretrain_arm
 from sardino.study.attention import attention_maps, see
@@ -195,7 +195,8 @@ def test_the_learning_rate_is_chosen_on_validation_with_the_test_tiles_out_of_re
     reachable = replace(experiment, test_ids=[])
     search = choose_rate(reachable)
     assert (search.fraction, search.seed) == (100, 0) and list(search.scores) == tuning.lr_grid
-    assert search.scores[search.chosen] == max(search.scores.values())
+    assert search.usual == tuning.lr and search.intervals.keys() == {1e-4, 1e-1}
+    assert search.chosen == search.usual or search.intervals[search.chosen][0] > 0
     assert search.scores[1e-2] == train_cell(experiment, 100, 0, 0, 1e-2).row["val_miou"]
     record = search.to_dict()
     assert [score["lr"] for score in record["scores"]] == tuning.lr_grid and f"{search.chosen:g}" in str(search)
@@ -205,13 +206,19 @@ def test_the_learning_rate_is_chosen_on_validation_with_the_test_tiles_out_of_re
     assert choose_rate(Experiment.open(short, "europe", "tokens", "unfrozen", CPU)).scores != search.scores
 
 
-def test_a_rate_that_diverges_is_passed_over_and_no_grid_is_no_search(space, monkeypatch):
+def test_a_rate_that_diverges_is_passed_over_once_and_no_grid_is_no_search(space, monkeypatch, tmp_path):
+    tried = []
+
     def train(experiment, fraction, draw, seed, settings):
+        tried.append(settings.lr)
         if settings.lr > 1e-3:
             raise Diverged("the loss is nan")
-        return None, SimpleNamespace(validation_miou=0.1)
+        return None, None
 
+    counts = np.tile([[1, 1], [1, 1]], (len(Experiment.open(space, "europe", "unet", "scratch", CPU).judged_ids), 1, 1))
     monkeypatch.setattr(cells_module, "_train", train)
+    monkeypatch.setattr(cells_module, "_confusions", lambda *given: counts)
+    monkeypatch.setenv(kept.CELLS, str(tmp_path))
     for grid, outcome in (([1e-3, 1e-2], 1e-3), ([], 1e-2), ([1e-2, 1e-1], None)):
         tuning = space.profile.finetuning.model_copy(update={"lr_grid": grid})
         experiment = Experiment.open(changed(space, finetuning=tuning), "europe", "unet", "scratch", CPU)
@@ -220,8 +227,10 @@ def test_a_rate_that_diverges_is_passed_over_and_no_grid_is_no_search(space, mon
                 choose_rate(experiment)
             continue
         search = choose_rate(experiment)
-        assert search.chosen == outcome and (search.scores == {1e-3: 0.1, 1e-2: None} if grid else not search.scores)
+        assert search.chosen == outcome and search.scores == ({1e-3: 1 / 3, 1e-2: None} if grid else {})
+        assert choose_rate(experiment) == search, "as it was kept"
         assert ("diverged" if grid else "no search") in str(search)
+    assert tried == [1e-3, 1e-2, 1e-1]
 
 
 def test_a_row_is_recorded_with_its_loss_and_how_its_rate_was_chosen(space):
