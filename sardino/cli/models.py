@@ -65,7 +65,8 @@ def pretrain(
         "small: DINO scaled to your tiles, the one to start with; dino: the reference, for a million tiles; paper: its "
         "Table 3, whose learning rate hardly moves a backbone in a short run; dino-masked: small, for hidden patches "
         "too. Masked modelling, whose step is shorter: filtered tells means and deviations of hidden patches and "
-        "seasons, pixels the pixels of hidden patches.",
+        "seasons, pixels the pixels of hidden patches. dense pre-trains a whole hybrid: its U-Net, which `sardino "
+        "finetune --encoding hybrid` goes on with, tells them at each pixel.",
     ] = "small",
     change: Annotated[
         Texts,

@@ -38,7 +38,7 @@ class Filtered(MaskedModelling):
 
     def views(self, normalisation: Normalisation, physics: Physics, first: Callable[[], Tensor]) -> Hiding:
         hiding = self.hiding(normalisation, physics)
-        seen = filtered(hiding.normal(first())).movedim(0, 2).flatten(2)  # (C, 2, boxes of all tiles)
+        seen = self.filtered(hiding.normal(first())).movedim(0, 2).flatten(2)  # (C, 2, places of all tiles)
         mean = seen.nanmean(2, keepdim=True)
         std = (seen - mean).square().nanmean(2, keepdim=True).sqrt()
         # A channel that is missing from these tiles is told as it is.
@@ -48,15 +48,14 @@ class Filtered(MaskedModelling):
 
     def targets(self, images: Tensor) -> Tensor:
         """(B, N, C, T / C) of (B, C, H, W): means, then log deviations, of a patch's boxes, row by row."""
-        told = (filtered(images) - self.mean) / self.std  # (B, C, 2, h, w)
+        told = (self.filtered(images) - self.mean) / self.std  # (B, C, 2, h, w)
         by_patch = told.unflatten(4, (-1, self.boxes)).unflatten(3, (-1, self.boxes))
         return by_patch.permute(0, 3, 5, 1, 2, 4, 6).flatten(1, 2).flatten(3)
 
+    def filtered(self, images: Tensor) -> Tensor:
+        """(B, C, 2, h, w): mean and log standard deviation of each box of (B, C, H, W); NaN where one is missing."""
+        boxes = images.unflatten(3, (-1, BOX_PX)).unflatten(2, (-1, BOX_PX))  # (B, C, h, 4, w, 4)
+        return torch.stack([boxes.mean((3, 5)), (boxes.std((3, 5), correction=0) + LEAST).log()], 2)
+
     def error(self, told: Tensor, targets: Tensor) -> Tensor:
         return F.smooth_l1_loss(told, targets, reduction="none")
-
-
-def filtered(images: Tensor) -> Tensor:
-    """(B, C, 2, h, w): mean and log standard deviation of each box of (B, C, H, W); NaN where a pixel is missing."""
-    boxes = images.unflatten(3, (-1, BOX_PX)).unflatten(2, (-1, BOX_PX))  # (B, C, h, 4, w, 4)
-    return torch.stack([boxes.mean((3, 5)), (boxes.std((3, 5), correction=0) + LEAST).log()], 2)

@@ -17,6 +17,11 @@ class Trainee(nn.Module):
 
     backbone: VisionTransformer
 
+    @property
+    def kept(self) -> dict[str, nn.Module]:
+        """What is kept besides the backbone, by name."""
+        return {}
+
 
 class Maker(Protocol):
     """What is drawn for a whole batch, and makes of a part of it, (B, C, H, W) dB, what the objective learns from."""

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Pretrained:
     student: dict[str, Tensor]
     history: History
     warnings: list[str]
+    kept: dict[str, dict[str, Tensor]] = field(default_factory=dict)  # what either keeps besides: "teacher-unet"
 
 
 class Session:
@@ -161,8 +162,11 @@ class Session:
 
     def end(self) -> Pretrained:
         """The result, on the CPU."""
-        teacher, student = (weights_of(n.backbone) for n in (self.learner.teacher, self.learner.student))
-        return Pretrained(teacher, student, self.history, self.warnings)
+        networks = {"teacher": self.learner.teacher, "student": self.learner.student}
+        teacher, student = (weights_of(network.backbone) for network in networks.values())
+        parts = [(f"{name}-{part}", each) for name, of in networks.items() for part, each in of.kept.items()]
+        kept = {name: weights_of(each) for name, each in parts}
+        return Pretrained(teacher, student, self.history, self.warnings, kept)
 
 
 class RunLog:

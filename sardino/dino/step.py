@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sardino.dino.dense import Dense
 from sardino.dino.distillation import Distillation
 from sardino.dino.filtered import Filtered
 from sardino.dino.masked import MaskedDistillation
@@ -23,6 +24,7 @@ OBJECTIVES: dict[str, Callable[[Architecture, Recipe, torch.device], Objective]]
     "dino-masked": MaskedDistillation,
     "pixels": Pixels,
     "filtered": Filtered,
+    "dense": Dense,
 }
 
 
@@ -82,7 +84,7 @@ class Learner:
         """Learn from one batch, seen in `count` micro-batches of equal size.
 
         Accumulation is exact: nothing moves while a batch is seen, so that many small parts and one large part differ
-        by rounding alone.
+        by rounding alone; but for a U-Net ("dense"), whose batch norms see a part at a time.
 
         Args:
             parts: the micro-batches, as the objective's views make them.
@@ -158,6 +160,8 @@ def update_teacher(teacher: nn.Module, student: nn.Module, momentum: float) -> N
     """theta_t <- m theta_t + (1 - m) theta_s in place: the exponential moving average, after the optimiser's step."""
     pairs = list(zip(teacher.parameters(), student.parameters(), strict=True))
     torch._foreach_lerp_([local(t) for t, _ in pairs], [local(s) for _, s in pairs], 1 - momentum)
+    for of_teacher, of_student in zip(teacher.buffers(), student.buffers(), strict=True):
+        of_teacher.copy_(of_student)  # a batch norm's statistics, where there is one
 
 
 def parameter_groups(module: nn.Module) -> list[dict[str, object]]:

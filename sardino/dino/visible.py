@@ -178,6 +178,7 @@ class MaskedModelling:
     """What objectives share whose loss is the error of what the decoder tells; each has targets and an error."""
 
     ln_k: float | None = None
+    hides: type[Hiding] = Hiding
 
     def __init__(self, architecture: Architecture, recipe: Recipe, device: torch.device) -> None:
         self.architecture, self.recipe, self.device = architecture, recipe, device
@@ -199,14 +200,14 @@ class MaskedModelling:
         """Of each number."""
         raise NotImplementedError
 
-    def network(self) -> MaskedNetwork:
+    def network(self) -> Trainee:
         return MaskedNetwork(self.architecture, self.recipe, self.outputs)
 
     def hiding(self, normalisation: Normalisation, physics: Physics) -> Hiding:
         """Views without SAR physics, which is refused."""
         if not physics.off:
             raise SardinoError(f"SAR views are of DINO's crops: '{self.recipe.objective}' takes none, leave them off")
-        return Hiding(self.architecture, self.recipe, normalisation)
+        return self.hides(self.architecture, self.recipe, normalisation)
 
     def learn(self, student: nn.Module, teacher: Trainee, given: Hidden, rates: Rates) -> Part:
         """The mean error: whole where hidden, by `visible_weight` elsewhere, none where nothing is known."""

@@ -7,10 +7,11 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from sardino.dino.unet import UNet, resize
 from sardino.dino.vit import encode, freeze, head_count, patch_px
 from sardino.errors import SardinoError
 from sardino.segmentation.settings import EncodingName
-from sardino.segmentation.unet import TokenDecoder, UNet, resize
+from sardino.segmentation.token_decoder import TokenDecoder
 
 
 class Segmenter(nn.Module):

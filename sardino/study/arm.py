@@ -155,6 +155,6 @@ def pretrain_on(
         run={**run.decides(), "precision": precision_on(parallel.device, run.precision)},
         code_revision=revision(),
     )
-    weights = {"teacher": result.teacher, "student": result.student}
+    weights = {"teacher": result.teacher, "student": result.student, **result.kept}
     measured = measured_at_end(result.history)
     return result, save_backbone(folder, weights, card, measured=measured, warnings=result.warnings)

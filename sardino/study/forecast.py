@@ -23,10 +23,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from sardino.data.sources.folder.specification import FolderSpec
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
+from sardino.dino.dense import Hybrid
 from sardino.dino.recipe import Recipe, find_recipe
 from sardino.dino.runtime import keep_memory
 from sardino.dino.step import OBJECTIVES
 from sardino.dino.turns import WAYS
+from sardino.dino.unet import UNet
 from sardino.dino.views import half_tile
 from sardino.dino.visible import MaskedNetwork, visible_patches
 from sardino.dino.vit import Architecture, build_vit
@@ -34,7 +36,6 @@ from sardino.errors import SardinoError
 from sardino.reporting.record import hardware, read_record
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
 from sardino.segmentation.settings import EncodingName, Settings
-from sardino.segmentation.unet import UNet
 from sardino.study.plan import Run, plan
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
@@ -189,7 +190,7 @@ def pretraining_tile(architecture: Architecture, recipe: Recipe) -> Work:
         network = OBJECTIVES[recipe.objective](architecture, recipe.changed(drop_path=0.0), meta).network()
 
     visible = 0 if recipe.objective == "dino" else visible_patches(architecture, recipe)
-    decodes = isinstance(network, MaskedNetwork)
+    decodes = isinstance(network, MaskedNetwork | Hybrid)
 
     def crops(count: int, side: int) -> Tensor:
         return torch.empty(count, 1, architecture.channels, side, side)

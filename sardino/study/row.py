@@ -35,7 +35,7 @@ from sardino.study.run import OpenRun, open_run
 from sardino.study.supervision import MEASURED, RateSearch, frozen_features, labelled_splits, segmenter_card
 from sardino.study.workspace import Workspace
 from sardino.weights.card import Card, SegmenterCard
-from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, save_segmenter
+from sardino.weights.save import SEGMENTER_WEIGHTS, load_backbone, load_unet, save_segmenter
 
 TRAINING = ("initialisation", "fraction", "draw", "seed", "steps", "lr", "backbone_lr")
 
@@ -127,14 +127,17 @@ class Experiment:
     def segmenter(self, seed: int) -> Segmenter:
         """The arm's network; the seed decides all random weights, and which pre-training it starts from."""
         torch.manual_seed(seed)
-        return build_segmenter(
+        model = build_segmenter(
             self.encoding,
             None if self.encoding == "unet" else self.backbone(seed),
             channels=len(self.store.channels),
             classes=len(self.store.legend),
             frozen=self.initialisation == "frozen",
             **self.space.profile.finetuning.decoder,
-        ).to(self.device)
+        )
+        if self.initialisation != "scratch":
+            load_unet(self.space.pretrain(self.arm, seed), model, self.space.profile.arm(self.arm).network)
+        return model.to(self.device)
 
     def tiles(self, model: Segmenter, ids: list[str], seed: int) -> TileSource:
         """Labelled tiles as `segmenter(seed)` sees them: images, or what its frozen backbone made of them."""

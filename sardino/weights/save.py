@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast, get_args
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -10,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from sardino.dino.recipe import Network
+from sardino.dino.unet import UNet
 from sardino.dino.vit import build_vit
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole, write_text
@@ -29,8 +31,8 @@ def save_backbone(
 ) -> dict[str, str]:
     """Write each network's weights, a page (README.md) and then the card, and return the sha256 of each weights file.
 
-    `weights`: "teacher" and "student" state dictionaries. `measured`, `warnings`: for the page, as `model_card` takes
-    them.
+    `weights`: "teacher" and "student" state dictionaries, of a hybrid "teacher-unet" and "student-unet". `measured`,
+    `warnings`: for the page, as `model_card` takes them.
     """
     (folder / card.FILE).unlink(missing_ok=True)
     digests, content = {}, card.to_dict()
@@ -40,7 +42,7 @@ def save_backbone(
         file = f"{name}.safetensors"
         said = {"version": card.VERSION, "network": name}
         said |= {part: content[part] for part in ("channels", "unit", "normalisation", "trained_on")}
-        if not card.architecture.texture:
+        if name in get_args(Network) and not card.architecture.texture:
             said["timm"] = timm_call(card.architecture, file)
         digests[name] = _write_weights(state, folder / file, {card.FORMAT: json.dumps(said)})
     _write_card(card, digests, folder, model_card(card, digests, measured or {}, warnings))
@@ -71,6 +73,29 @@ def load_backbone(
         raise SardinoError(f"the weights in {folder} were adopted, as {', '.join(known)}: ask for that, not {network}")
     _read_weights(vit, folder / f"{network}.safetensors", known.get(network), card)
     return vit, card
+
+
+def load_unet(folder: Path, model: Segmenter, network: Network = "teacher") -> None:
+    """Give a hybrid the U-Net that was pre-trained with its backbone, but for the last layer; nothing where none was.
+
+    Raises SardinoError: damaged, or of another size than the hybrid's.
+    """
+    card, digests = Card.read(folder)
+    name = f"{network}-unet"
+    if model.encoding != "hybrid" or name not in digests:
+        return
+    sizes = {size: card.recipe[size] for size in ("unet_width", "unet_depth")}
+    vit, outputs = card.architecture, 2 * card.architecture.channels
+    learnt = UNet(vit.channels, outputs, sizes["unet_width"], sizes["unet_depth"], tokens=vit.width)
+    _read_weights(learnt, folder / f"{name}.safetensors", digests[name], card)
+    learnt.classify = cast(nn.Conv2d, model.decoder.classify)
+    try:
+        model.decoder.load_state_dict(learnt.state_dict())
+    except RuntimeError:
+        told = " and ".join(f"{size} = {value}" for size, value in sizes.items())
+        raise SardinoError(
+            f"the backbone in {folder} was pre-trained with a U-Net of {told}: fine-tune one like it"
+        ) from None
 
 
 def load_segmenter(folder: Path) -> tuple[Segmenter, SegmenterCard]:

@@ -2,9 +2,10 @@
 
 import pytest
 
+from sardino.dino.unet import UNet
 from sardino.dino.vit import parameter_count
 from sardino.errors import SardinoError
-from sardino.segmentation.unet import TokenDecoder, UNet
+from sardino.segmentation.token_decoder import TokenDecoder
 from sardino.study.profile import FOLDER, Profile, known_profiles
 
 
