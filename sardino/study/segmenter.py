@@ -38,7 +38,7 @@ from sardino.segmentation.settings import EncodingName, Settings
 from sardino.study.profile import Finetuning
 from sardino.study.supervision import MEASURED, RateSearch, frozen_features, labelled_splits, segmenter_card
 from sardino.weights.card import Card, SegmenterCard
-from sardino.weights.save import load_backbone, load_segmenter, save_segmenter
+from sardino.weights.save import load_backbone, load_segmenter, load_unet, save_segmenter
 
 HISTORY = "finetuning.json"  # with which options it was begun; once it is finished, losses, curve and rates too
 
@@ -49,6 +49,8 @@ class Task:
 
     store: TileStore
     encoding: EncodingName
+    backbone: Path  # folder of the ViT
+    network: Network
     vit: VisionTransformer | None
     frozen: bool
     normalisation: Normalisation
@@ -62,7 +64,10 @@ class Task:
         torch.manual_seed(self.seed)
         sizes = self.tuning.decoder
         sizes |= {"channels": len(self.store.channels), "classes": len(self.store.legend)}
-        return build_segmenter(self.encoding, copy.deepcopy(self.vit), frozen=self.frozen, **sizes).to(self.device)
+        model = build_segmenter(self.encoding, copy.deepcopy(self.vit), frozen=self.frozen, **sizes)
+        if self.vit is not None:
+            load_unet(self.backbone, model, self.network)
+        return model.to(self.device)
 
     def tiles(self, ids: Sequence[str], turned: bool = False) -> TileSource:
         """Labelled tiles, or what the frozen backbone makes of them, in their eight ways where they are `turned`."""
@@ -133,6 +138,7 @@ def finetune_on(
             or a fine-tuning with other options.
         Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
+    where = backbone or default_model("backbone")
     vit, card, source = _backbone(store, encoding, backbone, network, frozen)
     train_ids, judged_ids, test_ids = labelled_splits(store, regions, tuning.validation_tiles)
     train_ids = label_fraction(train_ids, percent)
@@ -147,7 +153,7 @@ def finetune_on(
         normalisation = Normalisation.of_store(store, store.ids("train", regions))
         patch = math.gcd(store.tile_px, 2**tuning.unet_depth)
         architecture = Architecture.of(size_of("1x1x1", patch), len(store.channels), store.tile_px)
-    task = Task(store, encoding, vit, frozen, normalisation, tuning, seed, device, folder)
+    task = Task(store, encoding, where, network, vit, frozen, normalisation, tuning, seed, device, folder)
     train, judged = task.tiles(train_ids, tuning.turns), task.tiles(judged_ids)
     search = task.search(train, judged, store.blocks(judged_ids), percent)
     settings = tuning.scaled(search.chosen)

@@ -182,3 +182,18 @@ def test_a_folder_of_another_model_and_ranks_are_refused(place: Path, monkeypatc
     assert content(place / "backbone") == before
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "start it without torchrun" in sardino(*given).output
+
+
+def test_a_hybrid_goes_on_with_the_unet_that_was_pretrained_with_its_backbone(place: Path, tmp_path: Path) -> None:
+    dense = ["--vit", "24x2x3", "--patch", 8, "--batch", 4, "--steps", 2, "--device", "cpu", "--recipe", "dense"]
+    dense += ["--set", "unet_width=4", "--set", "unet_depth=2"]
+    assert sardino("pretrain", place / "store", tmp_path / "backbone", *dense).exit_code == 0
+    files = {path.name for path in (tmp_path / "backbone").glob("*.safetensors")}
+    assert files == {f"{network}{part}.safetensors" for network in ("teacher", "student") for part in ("", "-unet")}
+    given = [*ONE, "--encoding", "hybrid", "--backbone", tmp_path / "backbone"]
+    assert sardino("finetune", place / "store", tmp_path / "model", *given).exit_code == 0
+    refused = sardino("finetune", place / "store", tmp_path / "other", *given, "--unet-width", 8)
+    assert refused.exit_code == 2 and "pre-trained with a U-Net of unet_width = 4 and unet_depth = 2" in refused.output
+    (tmp_path / "backbone" / "teacher-unet.safetensors").write_bytes(b"torn")
+    torn = sardino("finetune", place / "store", tmp_path / "third", *given)
+    assert torn.exit_code == 2 and "teacher-unet.safetensors is missing or damaged" in torn.output
