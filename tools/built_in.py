@@ -1,12 +1,22 @@
 """The weights that come with the package, of a profile's runs: a backbone, and the best segmenter, trained for longer.
 
 python tools/built_in.py laptop --steps 3000
+
+With --one-date those for VV and VH of one image, trained as the profile's first arm, on a store that is made before:
+
+sardino world build/one-date/world --tiles 40x32 --dates 1
+sardino tiles single build/one-date/world build/one-date/store
+python tools/built_in.py laptop --one-date build/one-date --backbone-steps 150 --steps 400
 """
 
 import argparse
 import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from sardino.data.tiles.store import TileStore
 from sardino.dino.health import History
@@ -18,14 +28,18 @@ from sardino.mapping.model import PRETRAINED, load_vit
 from sardino.mapping.store_tokens import fit
 from sardino.reporting.record import read_record
 from sardino.reporting.rows import encoding_of, pretraining_run
+from sardino.study.arm import pretrain_arm
 from sardino.study.plan import plan
 from sardino.study.row import Experiment, train_cell
+from sardino.study.segmenter import finetune_on
 from sardino.study.workspace import Workspace
 from sardino.weights.card import measured_at_end
 from sardino.weights.components import FILE
 from sardino.weights.save import load_backbone, load_segmenter, save_backbone, save_segmenter
 
 MOST_BYTES = 15_000_000
+NAMES = ("world-backbone", "world-segmenter", "one-date-backbone", "one-date-segmenter")
+Parts = Mapping[str, Callable[[Path], Any]]
 
 
 def make_builtin(space: Workspace, folder: Path = PRETRAINED, steps: int = 0) -> list[Path]:
@@ -42,14 +56,58 @@ def make_builtin(space: Workspace, folder: Path = PRETRAINED, steps: int = 0) ->
     """
     best = best_segmenter(space)
     kept = train_longer(space, best, steps) if steps else space.segmenter(best)
+    results = read_record(space.record(pretraining_run(space.profile.arms[0])))["results"]
+    parts: Parts = {
+        "world-backbone": lambda out: _backbone(space, results, out),
+        "world-segmenter": lambda out: save_segmenter(out, *load_segmenter(kept)),
+    }
+    return _replaced(folder, parts, space.profile.name)
+
+
+def make_one_date(
+    space: Workspace,
+    folder: Path = PRETRAINED,
+    steps: int = 0,
+    backbone_steps: int = 0,
+    device: torch.device | None = None,
+) -> list[Path]:
+    """Pre-train the first arm on the workspace's store, and fine-tune a segmenter of tokens on all its labels.
+
+    Args:
+        folder: these two are replaced in it, once both are whole.
+        steps, backbone_steps: of the fine-tuning and the pre-training; the profile's by default. The rate of the former
+            is the middle one of the profile's grid.
+    """
+    device, arm, tuning = device or best_device(), space.profile.arms[0], space.profile.finetuning
+    if backbone_steps:
+        arms = space.profile.pretraining | {arm: space.profile.arm(arm).changed(steps=backbone_steps)}
+        space = replace(space, profile=space.profile.model_copy(update={"pretraining": arms}))
+    results, store, backbone = pretrain_arm(space, arm, device), TileStore.open(space.store), space.build / "backbone"
+    _backbone(space, results, backbone)
+    rate = sorted(tuning.lr_grid)[len(tuning.lr_grid) // 2] if tuning.lr_grid else tuning.lr
+    tuning = tuning.scaled(rate).changed(lr_grid=[], **({"steps": steps, "growth": 0, "epochs": None} if steps else {}))
+    kept, regions = space.build / "segmenter", space.profile.arm(arm).regions
+    finetune_on(store, regions, "tokens", tuning, kept, device, backbone=backbone)
+    parts: Parts = {
+        "one-date-backbone": lambda out: shutil.copytree(backbone, out),
+        "one-date-segmenter": lambda out: save_segmenter(out, *load_segmenter(kept)),
+    }
+    return _replaced(folder, parts, space.profile.name)
+
+
+def _replaced(folder: Path, parts: Parts, profile: str) -> list[Path]:
+    """The folder with these parts anew and the others of `NAMES` as they are, and nothing else."""
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     with whole(folder) as partial:
-        _backbone(space, partial / "world-backbone")
-        save_segmenter(partial / "world-segmenter", *load_segmenter(kept))
+        for name in NAMES:
+            if name in parts:
+                parts[name](partial / name)
+            elif (folder / name).is_dir():
+                shutil.copytree(folder / name, partial / name)
         size = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
         if size > MOST_BYTES:
-            raise SardinoError(f"the weights of '{space.profile.name}' take {size / 1e6:.3g} MB, more than 15")
+            raise SardinoError(f"the weights of '{profile}' take {size / 1e6:.3g} MB, more than 15")
         # A folder cannot be replaced in one step: the old one steps aside first and goes last.
         if folder.exists():
             folder.rename(old)
@@ -84,27 +142,30 @@ def train_longer(space: Workspace, run: str, steps: int) -> Path:
     return folder
 
 
-def _backbone(space: Workspace, folder: Path) -> None:
+def _backbone(space: Workspace, results: Mapping[str, Any], folder: Path) -> None:
     """The teacher alone, which DINO evaluates, with what its run measured and its tokens' principal components."""
-    arm = space.profile.arms[0]
-    record = read_record(space.record(pretraining_run(arm)))
-    channels, unit = tuple(record["data"]["channels"]), "dB"
-    vit, card = load_backbone(space.pretrain(arm), channels, unit, "teacher")
-    measured = measured_at_end(History.from_dict(record["results"]["curves"]))
-    save_backbone(
-        folder, {"teacher": vit.state_dict()}, card, measured=measured, warnings=record["results"]["warnings"]
-    )
+    store = TileStore.open(space.store)
+    vit, card = load_backbone(space.pretrain(space.profile.arms[0]), store.channels, store.unit, "teacher")
+    measured = measured_at_end(History.from_dict(results["curves"]))
+    save_backbone(folder, {"teacher": vit.state_dict()}, card, measured=measured, warnings=results["warnings"])
     job = Job(scene=space.store, out=folder, kind="embedding", model=folder, precision="float32")
-    model, store = load_vit(folder), TileStore.open(space.store)
-    fit(model, store, store.ids("train", card.trained_on["regions"]), job).save(folder / FILE)
+    fit(load_vit(folder), store, store.ids("train", card.trained_on["regions"]), job).save(folder / FILE)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("profile", help="whose runs are taken")
     parser.add_argument("--steps", type=int, default=0, help="of the segmenter's training; its own run's by default")
+    parser.add_argument("--one-date", type=Path, help="train for VV and VH of one date, on the store in this folder")
+    parser.add_argument("--backbone-steps", type=int, default=0, help="of its pre-training; the profile's by default")
     chosen = parser.parse_args()
-    for path in make_builtin(Workspace.open(chosen.profile), steps=chosen.steps):
+    space = Workspace.open(chosen.profile)
+    if chosen.one_date:
+        space = replace(space, build=chosen.one_date)
+        made = make_one_date(space, steps=chosen.steps, backbone_steps=chosen.backbone_steps)
+    else:
+        made = make_builtin(space, steps=chosen.steps)
+    for path in made:
         print(path)
 
 

@@ -248,11 +248,14 @@ def map_(scenes: Scenes, *, out: Out, model: Segmenter = None, dask: Dask = "", 
 
 def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **options: Any) -> None:
     """Make the maps of a kind with progress; exit code 75 where Ctrl-C stopped it, 2 where one is missing."""
+    from sardino.data.rasters.scene import open_scene
     from sardino.data.tiles.value_ranges import ValueRanges
     from sardino.mapping.model import default_model
     from sardino.mapping.scene_map import make_map
 
-    job = Job(scene=scenes[0], model=model or default_model(built_in), **options)
+    if model is None:
+        model = default_model(built_in, options["channels"] or open_scene(scenes[0], options["crs"]).names)
+    job = Job(scene=scenes[0], model=model, **options)
     single = bool(job.out.suffix) and (not job.out.is_dir() or job.out.suffix == ".zarr")
     if single and (len(scenes) > 1 or dask):
         raise SardinoError(f"the maps of several scenes go into a folder: give one with -o, not {job.out}")
@@ -279,12 +282,13 @@ def _run(scenes: list[Path], dask: str, model: Path | None, built_in: Any, **opt
 
 def _tabulate(scenes: list[Path], dask: str, model: Path | None, **options: Any) -> None:
     """Write the table of a tile store with progress."""
+    from sardino.data.tiles.store import TileStore
     from sardino.mapping.model import default_model
     from sardino.mapping.table import make_table
 
     if len(scenes) > 1 or dask:
         raise SardinoError(f"{options['out']} is made of one tile store, here: give one, and no --dask")
-    job = Job(scene=scenes[0], model=model or default_model("backbone"), **options)
+    job = Job(scene=scenes[0], model=model or default_model("backbone", TileStore.open(scenes[0]).channels), **options)
     try:
         make_table(job, shown("parts"))
     except KeyboardInterrupt:

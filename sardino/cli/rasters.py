@@ -213,6 +213,25 @@ def clean(
         echo(f"{kept} more are empty or of another size: `sardino tiles verify` names them")
 
 
+def single(
+    store: Annotated[Path, "Tile store with VV and VH of one season or of several."],
+    out: Annotated[Path, "Folder of the tile store to make."],
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a store of VV and VH of one season a tile, for a network that takes one Sentinel-1 image.
+
+    Each tile shows one of its seasons, drawn by its id; splits, labels and layers stay. `sardino pretrain` and
+    `sardino finetune` on it make networks for scenes with the bands vv and vh. A season's mean has less speckle than
+    one date: `sardino world --dates 1` has as much.
+    """
+    from sardino.data.tiles.store import TileStore
+    from sardino.data.tiles.write_store import merge_stores
+
+    made = merge_stores([TileStore.open(store)], out, overwrite, one_date=True, progress=shown("tiles"))
+    echo(made)
+    tell_ranges(made.ranges, made.unit)
+
+
 def pack(
     store: Annotated[Path, "Tile store."],
     archive: Annotated[Path, "Package to write (.tar)."],

@@ -232,6 +232,7 @@ def world(
     bands: Bands = 20,
     direction: Direction = 30.0,
     seed: Annotated[NonNegativeInt, "Another seed is another geography."] = 0,
+    dates: Annotated[Count, "Of a season's composite; 1 has the speckle of one image."] = 15,
     composite: Annotated[Method, "Of a season's dates: mean of power, or median (slower)."] = "mean",
     gaps: Annotated[bool, "With frames and borders that a season lacks."] = False,
     zstd: Annotated[bool, "A smaller store that reads slower."] = False,
@@ -249,7 +250,7 @@ def world(
     from sardino.study.preparation import split_regions
 
     columns, rows = columns_and_rows(tiles, "--tiles", "8x8")
-    source = World(seed=seed, composite=composite, gaps=gaps)
+    source = World(seed=seed, dates_per_season=dates, composite=composite, gaps=gaps)
     grid = [tile for name in region or ["europe"] for tile in source.tiles(name, tile_px, columns, rows)]
     splits, band = split_regions(grid, bands, direction)
     facts = source.metadata()

@@ -219,7 +219,7 @@ def leakage(
 # An area may be a box such as -10,35,5,45: an argument, though it starts like an option.
 add_commands(app, grid, random, select, hexagons, context_settings={"ignore_unknown_options": True})
 add_commands(app, aois, intersect, split, leakage, rasters.chop, rasters.shares, rasters.mosaic, rasters.verify)
-add_commands(app, rasters.clean, rasters.pack, rasters.unpack)
+add_commands(app, rasters.clean, rasters.single, rasters.pack, rasters.unpack)
 
 
 def _write(tiles: Any, path: Path, **columns: Any) -> None:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sardino.data.rasters.scene import open_scene
+from sardino.data.rasters.scene import Scene, open_scene
 from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import ARRAYS, TileStore
@@ -213,17 +213,23 @@ def open_explorer(
 
     Raises SardinoError: nothing is there, or the two do not fit.
     """
-    model = load_vit(Path(backbone).expanduser() if backbone else default_model("backbone"), network)
     path, given = Path(what).expanduser(), Reading(**reading)
-    doubts: tuple[str, ...] = ()
-    places: Places
+    found: Scene | TileStore
     if what and not (path / ARRAYS).exists():
-        scene = match_scene(open_scene(path, given.crs), model, given.channels, given.unit, given.warp)
-        places, doubts = SceneWindows(scene, model), scene.doubts
+        found = open_scene(path, given.crs)
     elif given != Reading():
         raise SardinoError(f"{what or 'synthetic land'} is no scene's file: do not say how to read it")
     else:
-        places = StoreTiles(TileStore.open(path) if what else demo_tiles(kept / "world"))
+        found = TileStore.open(path) if what else demo_tiles(kept / "world")
+    names = given.channels or (found.names if isinstance(found, Scene) else found.channels)
+    model = load_vit(Path(backbone).expanduser() if backbone else default_model("backbone", names), network)
+    doubts: tuple[str, ...] = ()
+    places: Places
+    if isinstance(found, Scene):
+        scene = match_scene(found, model, given.channels, given.unit, given.warp)
+        places, doubts = SceneWindows(scene, model), scene.doubts
+    else:
+        places = StoreTiles(found)
     told = [places.told, _told(model, network), *(f"warning: {doubt}" for doubt in doubts)]
     return Explorer(places, model.network, model.normalisation, "\n".join(told))
 

@@ -1,7 +1,7 @@
 """The model of a map, and a scene as its input: what does not fit is refused with the command that converts it."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,9 +59,12 @@ class MapModel:
         return step if shape.tile_px % step == 0 else shape.patch
 
 
-def default_model(kind: Part) -> Path:
-    """Folder of the model that comes with the package; refused where this copy of the package has none."""
-    folder = PRETRAINED / f"world-{kind}"
+def default_model(kind: Part, channels: Collection[str] = ()) -> Path:
+    """Folder of the model that comes with the package; refused where this copy of the package has none.
+
+    It takes VV and VH of one date where `channels`, of the data, has them without a season; else twelve of the year.
+    """
+    folder = PRETRAINED / f"{'one-date' if {'vv', 'vh'} <= {*channels} else 'world'}-{kind}"
     if not folder.is_dir():
         verb = "pretrain" if kind == "backbone" else "finetune"
         made = f"`sardino {verb}` and `sardino reproduce` make one"

@@ -183,7 +183,7 @@ def _backbone(
             refused = "the encoding 'unet' has no backbone"
             raise SardinoError(f"{refused}: leave --backbone and --frozen out, or choose another --encoding")
         return None, None, {}
-    folder = given or default_model("backbone")
+    folder = given or default_model("backbone", store.channels)
     try:
         vit, card = load_backbone(folder, store.channels, store.unit, network, store.tile_px)
     except SardinoError as error:

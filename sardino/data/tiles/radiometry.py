@@ -1,9 +1,11 @@
 """Units of backscatter: linear power, decibels, and the packed integers on disk."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+
+from sardino.errors import SardinoError
 
 NODATA = -32768  # packed value of a missing pixel
 SCALE_DB = 0.01  # decibels per packed count: a rounding error of at most 0.005 dB, far below speckle
@@ -47,6 +49,19 @@ def difference_of(channel: str, names: Collection[str]) -> tuple[str, ...]:
     season, _, pair = channel.rpartition("_")
     parts = tuple(f"{season}_{pol}" if season else pol for pol in pair.split("-"))
     return parts if len(parts) == 2 and set(parts) <= set(names) else ()
+
+
+def one_season(channels: Sequence[str], backscatter: Float, draw: int) -> Float:
+    """Of (C, H, W) dB the VV and VH, (2, H, W), of one of the seasons that have any pixel of both, chosen by `draw`.
+
+    All NaN where none has; refused where no season has both channels.
+    """
+    names = [name.removesuffix("vv") for name in channels if name.endswith("vv")]
+    pairs = [[channels.index(f"{name}{pol}") for pol in ("vv", "vh")] for name in names if f"{name}vh" in channels]
+    if not pairs:
+        raise SardinoError(f"no season has VV and VH among {', '.join(channels)}: give a store that has both")
+    seen = [pair for pair in pairs if np.isfinite(backscatter[pair]).all(0).any()] or pairs
+    return backscatter[seen[draw % len(seen)]]
 
 
 def seasonal_stack(vv_power: NDArray[np.floating], vh_power: NDArray[np.floating]) -> Float:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from zarr.codecs import BloscCodec
 
 from sardino.data.tiles.landcover import IGNORE, Legend
-from sardino.data.tiles.radiometry import NODATA, SCALE_DB, SEASONS, pack
+from sardino.data.tiles.radiometry import NODATA, SCALE_DB, SEASONS, one_season, pack
 from sardino.data.tiles.store import (
     ARRAYS,
     FORMAT,
@@ -171,11 +171,15 @@ def merge_stores(
     out: Path,
     overwrite: bool = False,
     choose: Callable[[pd.DataFrame], NDArray[np.bool_]] = lambda index: np.ones(len(index), bool),
+    *,
+    one_date: bool = False,
+    progress: Progress = iter,
 ) -> TileStore:
     """Write the tiles of all stores into a new one, in order, so that small sites are learnt from together.
 
     A layer that a store lacks is all nodata there. `choose` says of each row of their indices whether the tile's pixels
-    are taken, or it is only listed.
+    are taken, or it is only listed. With `one_date` each tile has the channels vv and vh of one of its seasons, which
+    its id draws.
 
     Raises:
         SardinoError: the stores differ in channels, unit, tile size, legend, or in being synthetic.
@@ -200,7 +204,8 @@ def merge_stores(
     def chip(number: int) -> Chip:
         store, tile_id = places[number]
         backscatter, label = store.read([tile_id])
-        return Chip(backscatter[0], label[0], {name: layer(store, name, tile_id) for name in names})
+        shown = one_season(store.channels, backscatter[0], int(tile_id, 16)) if one_date else backscatter[0]
+        return Chip(shown, label[0], {name: layer(store, name, tile_id) for name in names})
 
     labels = sorted({str(store.metadata.get("labels", store.legend.name)) for store in stores})
     return write_store(
@@ -208,14 +213,15 @@ def merge_stores(
         [store.tile(tile_id) for store, tile_id in places],
         rows.loc[taken, "split"].tolist(),
         chip,
-        channels=first.channels,
+        channels=("vv", "vh") if one_date else first.channels,
         legend=first.legend,
-        product="; ".join(dict.fromkeys(store.product for store in stores)),
+        product="; ".join(dict.fromkeys(store.product for store in stores)) + ", one season a tile" * one_date,
         unit=first.unit,
         synthetic=first.synthetic,
         metadata={"labels": ", ".join(labels), "parts": [store.metadata for store in stores]},
         bands=rows.loc[taken, "band"].tolist(),
         listed_only=rows[~taken],
+        progress=progress,
         overwrite=overwrite,
     )
 
