@@ -139,6 +139,17 @@ def claims(folder: Path) -> str:
     return pages.claims(folder) if (folder / "claims.csv").is_file() else _missing(folder)
 
 
+def one_date(folder: Path) -> str:
+    """What tools/real_chips.py measured of the built-in models for one image."""
+    if not (folder / "one_date.csv").is_file():
+        return "_Not run yet: `python tools/real_chips.py FOLDER` writes this._"
+    rows = []
+    for row in pages.read_table(folder, "one_date").itertuples():
+        beyond = f"{row.beyond:.2f} [{row.beyond_low:.2f}, {row.beyond_high:.2f}]" if pd.notna(row.beyond) else "-"
+        rows.append([row.what, row.on, row.measure, f"{row.value:.2f}", beyond])
+    return markdown(["What", "On", "Measure", "Value", "Beyond the best null [95 %]"], rows)
+
+
 def _published(name: str) -> Callable[[Path], str]:
     """The block that shows one published table, e.g. results/laptop/table1.md."""
 
@@ -179,6 +190,7 @@ OF_PROJECT: dict[str, Callable[[Path], str]] = {
 OF_PROFILE: dict[str, Callable[[Path], str]] = {
     "findings": findings,
     "claims": claims,
+    "one_date": one_date,
     **{name: _published(name) for name in ("table1", "table2", "label_efficiency", "attention_scores")},
 }
 

@@ -68,7 +68,9 @@ def default_model(kind: Part, channels: Collection[str] = ()) -> Path:
     if not folder.is_dir():
         verb = "pretrain" if kind == "backbone" else "finetune"
         made = f"`sardino {verb}` and `sardino reproduce` make one"
-        raise SardinoError(f"this copy of sardino holds no {kind} of its own: {made}, give it with --model FOLDER")
+        raise SardinoError(
+            f"this copy of sardino holds no {folder.name} of its own: {made}, give it with --model FOLDER"
+        )
     return folder
 
 

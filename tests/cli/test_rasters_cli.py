@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from sardino.cli import rasters, tiles
 from sardino.cli.app import Verbs
 from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.table import read_table, tile_table, write_table
 from sardino.data.tiles.tile import Chip, Tile, tile_grid
@@ -204,3 +205,24 @@ def test_many_left_out_tiles_are_counted_and_the_first_named(capsys: pytest.Capt
     assert capsys.readouterr().out.strip().endswith("tile19 and 30 more")
     rasters.name_tiles([], "lost")
     assert capsys.readouterr().out == ""
+
+
+def test_a_store_shows_vv_and_vh_of_one_season_a_tile(place):
+    def chip(number: int) -> Chip:
+        seasons = np.arange(12, dtype=np.float32)[:, None, None] - 20 * number
+        return Chip(seasons.repeat(SIZE, 1).repeat(SIZE, 2), np.full((SIZE, SIZE), 7 * number, np.uint8))
+
+    facts = {"legend": WORLDCOVER, "product": "made", "synthetic": True, "metadata": {}, "bands": [0, 3]}
+    write_store(place / "year", TILES, ["train", "val"], chip, channels=CHANNELS, **facts)
+    done = run("single", place / "year", place / "single")
+    assert done.exit_code == 0 and "2 tiles of 16 px, 2 channels" in done.output, done.output
+    made = TileStore.open(place / "single")
+    assert made.channels == ["vv", "vh"] and made.product == "made, one season a tile" and made.synthetic
+    assert list(made.index["split"]) == ["train", "val"] and made.ids() == [tile.id for tile in TILES]
+    found, labels = made.read(made.ids())
+    for number, (vv, vh) in enumerate(found):
+        assert (vh - vv == 1).all() and vv[0, 0] + 20 * number == 3 * (int(TILES[number].id, 16) % 4)
+        assert (labels[number] == 7 * number).all()
+    done = run("single", place / "store", place / "none")
+    assert done.exit_code != 0 and "no season has VV and VH among vv" in done.output
+    assert not (place / "none").exists()

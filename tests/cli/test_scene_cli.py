@@ -78,8 +78,8 @@ def test_several_scenes_go_into_a_folder(place):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["map", "scene.tif", "-o", "m.tif"], "holds no segmenter of its own: .* give it with --model FOLDER"),
-        (["attend", "scene.tif", "-o", "a.tif"], "holds no backbone of its own: .* give it with --model FOLDER"),
+        (["map", "scene.tif", "-o", "m.tif"], "holds no world-segmenter of its own: .* give it with --model FOLDER"),
+        (["attend", "scene.tif", "-o", "a.tif"], "holds no world-backbone of its own: .* give it with --model FOLDER"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "backbone"], "holds a backbone, which tells no classes"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--unit", "K"], "value for '--unit'"),
         (["map", "scene.tif", "-o", "m.tif", "--model", "segmenter", "--threads", "0"], "value for '--threads'"),
@@ -110,6 +110,8 @@ def test_the_built_in_models_are_used_where_none_is_named(place, monkeypatch):
     (place / "segmenter").rename(place / "world-segmenter")
     assert run("map", "scene.tif", "-o", "m.tif").exit_code == 0
     assert run("attend", "scene.tif", "-o", "a.tif", "--full-size").exit_code == 0
+    done = run("map", "scene.tif", "-o", "n.tif", "--channels", "vv,vh,vv-vh")
+    assert done.exit_code == 2 and "holds no one-date-segmenter of its own" in done.stderr
 
 
 def test_ctrl_c_says_that_it_goes_on(place, monkeypatch):

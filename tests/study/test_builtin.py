@@ -1,14 +1,16 @@
 """The weights that come with the package: taken by validation alone, whole, small, and honest about what they saw."""
 
 import time
+from dataclasses import replace
 
 import built_in
 import pytest
 import torch
-from built_in import best_segmenter, make_builtin
+from built_in import best_segmenter, make_builtin, make_one_date
 
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore, describe
+from sardino.data.tiles.write_store import merge_stores
 from sardino.errors import SardinoError
 from sardino.files import sha256_of
 from sardino.reporting.record import write_record
@@ -78,3 +80,19 @@ def test_what_was_there_is_replaced_whole_or_not_at_all(space, tmp_path, monkeyp
     monkeypatch.undo()
     make_builtin(space, folder)
     assert not (folder / "old").exists() and (folder / "world-backbone" / "card.json").is_file()
+
+
+def test_those_for_one_image_are_trained_beside_the_others(space, tmp_path):
+    folder = tmp_path / "pretrained"
+    before = {path: (path / "README.md").read_bytes() for path in make_builtin(space, folder)}
+    one = replace(space, build=tmp_path / "one-date")
+    merge_stores([TileStore.open(space.store)], one.store, one_date=True)
+    made = make_one_date(one, folder, steps=5, backbone_steps=2, device=CPU)
+    assert [path.name for path in made if path not in before] == ["one-date-backbone", "one-date-segmenter"]
+    assert all((path / "README.md").read_bytes() == page for path, page in before.items())
+    _, card = load_backbone(folder / "one-date-backbone", ("vv", "vh"), "dB", "teacher", 32)
+    assert card.run["steps"] == 2 and card.trained_on["product"].endswith("one season a tile")
+    assert (folder / "one-date-backbone" / FILE).is_file()
+    model, described = load_segmenter(folder / "one-date-segmenter")
+    assert described.training["steps"] == 5 and described.training["initialisation"] == "unfrozen"
+    assert model(torch.zeros(1, 2, 32, 32)).shape == (1, 11, 32, 32)

@@ -1,11 +1,13 @@
 """Units: decibels and power are inverse, packing is exact to 0.005 dB, missing stays missing."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from sardino.data.tiles.radiometry import CHANNELS, NODATA, pack, seasonal_stack, to_db, to_power, unpack
+from sardino.data.tiles.radiometry import CHANNELS, NODATA, one_season, pack, seasonal_stack, to_db, to_power, unpack
+from sardino.errors import SardinoError
 
 decibels = arrays(
     np.float32, array_shapes(max_dims=3, max_side=5), elements=st.floats(-60, 40, width=32) | st.just(np.float32("nan"))
@@ -41,3 +43,16 @@ def test_the_difference_channel_is_the_difference_of_its_neighbours(power: np.nd
     for number, season in enumerate(("winter", "spring", "summer", "fall")):
         np.testing.assert_allclose(stack[f"{season}_vv"], to_db(power[0][number]))
         np.testing.assert_allclose(stack[f"{season}_vv-vh"], stack[f"{season}_vv"] - stack[f"{season}_vh"])
+
+
+def test_one_season_is_drawn_of_those_with_pixels() -> None:
+    stack = np.arange(12, dtype=np.float32)[:, None, None].repeat(2, 1)
+    assert [one_season(CHANNELS, stack, draw).ravel().tolist() for draw in (0, 3, 6)] == [
+        [0, 0, 1, 1], [9, 9, 10, 10], [6, 6, 7, 7]
+    ]  # fmt: skip
+    stack[[0, 4]] = np.nan  # no VV in winter, no VH in spring
+    assert {float(one_season(CHANNELS, stack, draw)[0, 0, 0]) for draw in range(8)} == {6, 9}
+    assert one_season(("vh", "vv"), stack[6:8], 5)[:, 0, 0].tolist() == [7, 6]
+    assert np.isnan(one_season(("vv", "vh"), stack[[0, 4]], 1)).all()
+    with pytest.raises(SardinoError, match="no season has VV and VH among summer_vv, fall_vh"):
+        one_season(("summer_vv", "fall_vh"), stack[:2], 0)
