@@ -41,7 +41,7 @@ from sardino.segmentation import unet
 from sardino.study.row import choose_rate, open_row, record_row, train_cell
 
 run, experiment = open_row(profile, data, regions, encoding, initialisation)
-tuning, store = run.space.profile.finetuning, experiment.store
+tuning, store = experiment.tuning, experiment.store
 print(f"labels: {store.metadata.get('labels', store.legend.name)}")
 print(f"{len(experiment.train_ids)} training tiles, {len(experiment.test_ids)} test tiles, {len(store.legend)} classes")
 

@@ -2,13 +2,15 @@
 
 ENCODINGS = ("attention", "tokens")  # column groups of Table 1
 UNETS = ("unet", "unet_attention")  # column groups of Table 2: U-Nets on backscatter, alone or with attention maps
-HYBRID = "hybrid"  # and, where a profile has it, with the tokens of one of its arms, at the U-Net's lowest level
+# And, where a profile has them: a wider one on backscatter alone, and one with the tokens of one of the profile's arms,
+# at its lowest level.
+WIDE, HYBRID = "wide", "hybrid"
 INITIALISATIONS = ("scratch", "frozen", "unfrozen")  # rows of Tables 1 and 2
 
 
 def baseline_rows(encoding: str) -> tuple[str, ...]:
-    """Rows of Table 2 that exist for a column group: the plain U-Net has no backbone to pre-train."""
-    return INITIALISATIONS[:1] if encoding == "unet" else INITIALISATIONS
+    """Rows of Table 2 that exist for a column group: plain U-Nets have no backbone to pre-train."""
+    return INITIALISATIONS[:1] if encoding in (UNETS[0], WIDE) else INITIALISATIONS
 
 
 def written(encoding: str) -> str:

@@ -322,9 +322,9 @@ def _pretraining(profile: Profile, arm: str) -> tuple[Work, float, float]:
 
 def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     """Work, memory and disk of one row of Table 1 or 2: all its fractions and seeds, and the search of its rate."""
-    tuning, region = profile.finetuning, profile.labelled_region
+    (encoding, tuning), region = profile.row(run.parameters["encoding"]), profile.labelled_region
     frozen, classes = run.parameters["initialisation"] == "frozen", len(WORLDCOVER)
-    tile = supervised_tile(run.parameters["encoding"], frozen, _shape(profile, arm), classes, **tuning.decoder)
+    tile = supervised_tile(encoding, frozen, _shape(profile, arm), classes, **tuning.decoder)
     labelled = TRAIN * _tiles(profile, region) / 100
     judged, tested = tuning.validation_tiles, _made(profile, region)["test"]
     times = {fraction: len(profile.repetitions(fraction)) for fraction in profile.fractions}

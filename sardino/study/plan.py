@@ -16,7 +16,7 @@ from typing import Any
 import sardino
 from sardino.errors import SardinoError
 from sardino.reporting.record import TRAININGS, read_record, read_records, substance
-from sardino.reporting.rows import INITIALISATIONS, UNETS, baseline_rows, pretraining_run, row_kind, row_run
+from sardino.reporting.rows import INITIALISATIONS, UNETS, WIDE, baseline_rows, pretraining_run, row_kind, row_run
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
@@ -57,7 +57,8 @@ def plan(profile: Profile) -> list[Run]:
         (arm, encoding) for arm in profile.arms for encoding in profile.arm(arm).encodings
     ]
     rows = [(arm, encoding, start) for arm, encoding in encodings for start in INITIALISATIONS]
-    rows += [(first, encoding, start) for encoding in UNETS for start in baseline_rows(encoding)]
+    unets = [*UNETS, *[WIDE] * bool(profile.wide_unet_width)]
+    rows += [(first, encoding, start) for encoding in unets for start in baseline_rows(encoding)]
     for arm, encoding, start in rows:
         # A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds.
         seeds = [] if start == "scratch" or arm not in trained_here else profile.seeds
@@ -105,6 +106,8 @@ def settings(profile: Profile, run: Run) -> dict[str, Any]:
     silent: dict[str, Any] = dict.fromkeys(
         ("title", "hardware", "expected_minutes", "threads", "autopsy", "keep"), True
     )
+    if run.parameters.get("encoding") != WIDE:  # which may come later
+        silent["wide_unet_width"] = True
     silent["pretraining"] = {"__all__": {"encodings"}}  # which runs there are, and of none what it does
     caches = {"data": {"cache", "loader_workers"}, "finetuning": {"feature_cache_gb"}}
     content = profile.model_dump(exclude={**silent, **caches})

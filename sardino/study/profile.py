@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
@@ -12,7 +12,8 @@ from sardino.dino.recipe import Network, Training, ViTSize, find_recipe
 from sardino.errors import SardinoError
 from sardino.files import read_toml
 from sardino.options import Count, Options, sentence
-from sardino.segmentation.settings import GRID, Settings
+from sardino.reporting.rows import HYBRID, WIDE
+from sardino.segmentation.settings import GRID, EncodingName, Settings
 from sardino.study.factors import Factorial
 
 FOLDER = Path(__file__).parent / "profiles"  # the built-in ones, one <name>.toml each
@@ -138,6 +139,7 @@ class Profile(Options):
     architectures: dict[str, Annotated[ViTSize, WrapValidator(_told_with_its_place)]]
     pretraining: dict[Name, Pretraining]
     finetuning: Finetuning
+    wide_unet_width: Count | None = None  # of one plain U-Net more, in Table 2: as large, say, as that with tokens
     autopsy: Factorial | None = None  # of the first arm: see sardino.study.autopsy
 
     @model_validator(mode="before")
@@ -177,16 +179,20 @@ class Profile(Options):
             if unknown := sorted(set(pretraining.regions) - set(sources)):
                 raise ValueError(f"pretraining.{arm}: {', '.join(unknown)} not among the data's {', '.join(sources)}")
             try:
-                find_recipe(pretraining.recipe, **pretraining.overrides)
+                recipe = find_recipe(pretraining.recipe, **pretraining.overrides)
             except SardinoError as error:
                 raise ValueError(f"pretraining.{arm}: {error}") from None
+            sizes = (recipe.unet_width, recipe.unet_depth), (tuning.unet_width, tuning.unet_depth)
+            if recipe.objective == "dense" and HYBRID in pretraining.encodings and sizes[0] != sizes[1]:
+                told = "unet_width and unet_depth are {}, {} and in finetuning, which starts there, {}, {}"
+                raise ValueError(f"pretraining.{arm}: {told.format(*sizes[0], *sizes[1])}")
         if not self.arms:
             raise ValueError("pretraining: needs at least one arm that is fine-tuned")
         # Table 2 reads the first arm; where the paper has Europe, the first that is not "all" stands.
         leading = [self.arms[0], *[arm for arm in self.arms if arm != "all"][:1]]
         if adopted := [arm for arm in leading if self.arm(arm).adopted]:
             raise ValueError(f"pretraining.{adopted[0]}: adopted arms come after one that is trained here")
-        if len(hybrid := [arm for arm in self.arms if "hybrid" in self.arm(arm).encodings]) > 1:
+        if len(hybrid := [arm for arm in self.arms if HYBRID in self.arm(arm).encodings]) > 1:
             raise ValueError(
                 f"pretraining: encoding hybrid has one row group in Table 2, not one of {' and '.join(hybrid)}"
             )
@@ -220,6 +226,12 @@ class Profile(Options):
     def rate_fraction(self) -> float:
         """Percent of the labels with which learning rates are tried."""
         return self.finetuning.lr_fraction or sorted(self.fractions)[len(self.fractions) // 2]
+
+    def row(self, encoding: str) -> tuple[EncodingName, Finetuning]:
+        """A row's network and training; the wide U-Net differs from the plain one in its width alone."""
+        if encoding == WIDE:
+            return "unet", self.finetuning.changed(unet_width=self.wide_unet_width)
+        return cast(EncodingName, encoding), self.finetuning
 
     def pretrained(self, arm: str, seed: int | None = None) -> str:
         """Name of an arm's pre-training: the arm's own with the first seed, which is meant by None."""

@@ -24,13 +24,14 @@ from sardino.dino.runtime import best_device
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import RISING, SCORES, Confusion, class_iou, majority, miou
-from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, row_kind, row_run, written
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, WIDE, row_kind, row_run, written
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
 from sardino.segmentation.settings import EncodingName, Settings
 from sardino.study.arm import architecture_of
 from sardino.study.kept import once
+from sardino.study.profile import Finetuning
 from sardino.study.run import OpenRun, open_run
 from sardino.study.supervision import MEASURED, RateSearch, frozen_features, labelled_splits, segmenter_card
 from sardino.study.workspace import Workspace
@@ -46,7 +47,7 @@ class Experiment:
 
     space: Workspace
     arm: str  # the pre-training whose regions give the normalisation, and whose architecture the ViT has
-    encoding: EncodingName
+    encoding: str  # of a network, or WIDE
     initialisation: str
     store: TileStore
     normalisation: Normalisation
@@ -65,11 +66,11 @@ class Experiment:
 
         An unknown arm, encoding or initialisation and a split without labels are refused.
         """
-        known = get_args(EncodingName)
+        profile = space.profile
+        known = [*get_args(EncodingName), *[WIDE] * bool(profile.wide_unet_width)]
         if encoding not in known or initialisation not in INITIALISATIONS:
             there = f"encodings are {', '.join(known)}, initialisations {', '.join(INITIALISATIONS)}"
             raise SardinoError(f"there is no arm '{encoding}' / '{initialisation}': {there}")
-        profile = space.profile
         store = TileStore.open(space.build / profile.arm(arm).store)
         # A fraction is of all training tiles; those whose labels it grants have pixels, as do all that judge.
         regions, most = [profile.labelled_region], profile.finetuning.validation_tiles
@@ -80,9 +81,18 @@ class Experiment:
             statistics = Normalisation.from_dict(adopted.normalisation)
         else:
             statistics = Normalisation.of_store(store, store.ids("train", profile.arm(arm).regions))
-        kind: Any = encoding  # checked above
         device = device or best_device()
-        return cls(space, arm, kind, initialisation, store, statistics, train, judged, test, device, adopted)
+        return cls(space, arm, encoding, initialisation, store, statistics, train, judged, test, device, adopted)
+
+    @property
+    def network(self) -> EncodingName:
+        """What is trained."""
+        return self.space.profile.row(self.encoding)[0]
+
+    @property
+    def tuning(self) -> Finetuning:
+        """How, and of which size."""
+        return self.space.profile.row(self.encoding)[1]
 
     @property
     def architecture(self) -> Architecture:
@@ -128,12 +138,12 @@ class Experiment:
         """The arm's network; the seed decides all random weights, and which pre-training it starts from."""
         torch.manual_seed(seed)
         model = build_segmenter(
-            self.encoding,
-            None if self.encoding == "unet" else self.backbone(seed),
+            self.network,
+            None if self.network == "unet" else self.backbone(seed),
             channels=len(self.store.channels),
             classes=len(self.store.legend),
             frozen=self.initialisation == "frozen",
-            **self.space.profile.finetuning.decoder,
+            **self.tuning.decoder,
         )
         if self.initialisation != "scratch":
             load_unet(self.space.pretrain(self.arm, seed), model, self.space.profile.arm(self.arm).network)
@@ -204,7 +214,7 @@ def choose_rate(experiment: Experiment) -> RateSearch:
         return made if len(made) else None
 
     blocks = experiment.store.blocks(experiment.judged_ids)
-    return RateSearch.over(profile.finetuning, trial, blocks, fraction, seed)
+    return RateSearch.over(experiment.tuning, trial, blocks, fraction, seed)
 
 
 def train_cell(
@@ -252,7 +262,7 @@ def _train_cell(
 ) -> dict[str, Any]:
     """What a Cell holds, its row as JSON."""
     started = time.monotonic()
-    settings = experiment.space.profile.finetuning.scaled(lr)
+    settings = experiment.tuning.scaled(lr)
     rate_of = {"scratch": settings.backbone_lr, "unfrozen": settings.pretrained_lr}
     model, result = _train(experiment, fraction, draw, seed, settings)
     confusions = _confusions(experiment, model, experiment.test_ids, seed, settings)
@@ -338,13 +348,13 @@ def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
     return segmenter_card(
         experiment.store,
         experiment.normalisation,
-        profile.finetuning.decoder,
+        experiment.tuning.decoder,
         {
             "regions": [profile.labelled_region],
             "labelled_tiles": row["labelled_tiles"],
             "test_tiles": len(experiment.test_ids),
         },
-        encoding=experiment.encoding,
+        encoding=experiment.network,
         architecture=experiment.architecture,
         training=training,
         measured={title: float(row[name]) for name, title in MEASURED.items()},

@@ -1,6 +1,6 @@
 """Records of finished runs with planted scores, and of floors, for tables and claims."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +46,17 @@ def write_runs(
     pairs: Callable[[float], list[tuple[int, int]]] | None = None,
     gain: Callable[[CellKey, int], float] | None = None,
     floor: Planted | None = None,
+    more: Sequence[CellKey] = (),
     synthetic: bool = True,
 ) -> list[dict[str, Any]]:
     """Records, and their .npz files, of every fine-tuning and baseline run of a profile, and of its floors.
 
     `pairs` gives the (draw, seed) of a percentage of labels, by default one draw a seed; `gain` the gain of the last
-    fifth of each repetition's steps, `floor` the planted score of a floor.
+    fifth of each repetition's steps, `floor` the planted score of a floor; `more` are cells that not all profiles have.
     """
     runs: dict[str, list[CellKey]] = {}
     wanted = fractions or [0.1, 1.0, 10.0]
-    keys = all_keys(arms or ["europe", "all"], wanted)
+    keys = [*all_keys(arms or ["europe", "all"], wanted), *more]
     keys += [CellKey(0, "", *model, fraction) for model in FLOORS for fraction in wanted] if floor else []
     for key in keys:
         runs.setdefault(key.run, []).append(key)

@@ -25,6 +25,7 @@ from sardino.reporting.tables.tables import table1, table2
 CLASSES = ["Tree cover", "Snow and ice", "Moss / lichen", "Built-up"]
 TITLES = {"europe": "Europe", "all": "Europe, CONUS, China"}
 FRACTIONS = [0.1, 1.0, 10.0]
+PLANTED = [("wide", "scratch"), *(("hybrid", start) for start in ("scratch", "frozen", "unfrozen"))]
 
 
 def rising(key: CellKey) -> float:
@@ -93,6 +94,28 @@ def test_a_u_net_with_tokens_stands_in_table_2_and_beside_the_plain_one(cells) -
     assert list(with_maps["difference"]) == list(with_tokens["difference"])
     assert "U-Net (SAR + tokens)" in render_efficiency(efficiency_table(planted), planted)
     assert len(draw_label_efficiency(planted, titles, FRACTIONS).axes) == 12
+
+
+def test_a_wide_u_net_stands_between_and_is_what_the_one_with_tokens_must_beat(runs, tmp_path: Path) -> None:
+    more = [CellKey(2, "", each, start, f) for each, start in PLANTED for f in FRACTIONS]
+    records = runs(rising, more=more)
+    pretrained = {"name": "pretrain-europe", "kind": "pretrain"}
+    for objective in ("dino", "dense"):
+        results = {"arm": "europe", "recipe": {"objective": objective}}
+        planted = read_cells([*records, {**pretrained, "results": results}], tmp_path)
+        frame = table2(planted, FRACTIONS)
+        assert list(frame["encoding"].unique()) == ["unet", "unet+attention", "wide", "hybrid"]
+        for form in ("text", "markdown", "latex"):
+            text = render.table2(frame, planted, form)
+            assert "U-Net (only SAR), wide" in text and (render.NOTES["whole"] in text) is (objective == "dense")
+    differences = differences_table(planted).set_index("comparison").loc["U-Net with tokens - wide U-Net"]
+    assert list(differences["initialisation"]) == ["unfrozen"] * 3 and (differences["low"] > 0).all()
+    assert "hybrid" in set(efficiency_table(planted).query("baseline == 'wide scratch'")["encoding"])
+    assert "wide" in render_efficiency(efficiency_table(planted), planted)
+    drawn = draw_label_efficiency(planted, TITLES, FRACTIONS)
+    assert [len(axes.get_lines()) for axes in drawn.axes] == 2 * [3, 3, 3, 3, 4, 5]
+    looks = {(line.get_linestyle(), line.get_marker()) for line in drawn.axes[5].get_lines()}
+    assert len(looks) == 5 and len(drawn.legends[0].get_texts()) == 5
 
 
 def test_pre_training_is_worth_its_planted_labels(cells) -> None:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from sardino.data.tiles.landcover import label_fraction
 from sardino.data.tiles.store import describe, example_tiles
 from sardino.dino.batches import StoreTiles, in_batches, open_tiles
+from sardino.dino.vit import parameter_count
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import miou
 from sardino.reporting.record import read_record
@@ -31,6 +32,7 @@ from sardino.study.preparation import open_or_prepare
 from sardino.study.row import Experiment, choose_rate, record_row, train_cell
 from sardino.study.run import OpenRun
 from sardino.study.workspace import Workspace
+from sardino.weights.save import load_segmenter
 
 CPU = torch.device("cpu")
 
@@ -278,6 +280,19 @@ def test_attention_of_an_arm(space):
     np.testing.assert_allclose(trained, seen.attention, rtol=1e-5)
     assert untrained.shape == trained.shape and not np.allclose(untrained, trained, rtol=1e-3)
     np.testing.assert_array_equal(attention_maps(space, "europe", store, ids)[1], untrained)
+
+
+def test_the_wide_u_net_is_a_plain_one_of_its_own_width(space):
+    wide = changed(space, wide_unet_width=5)
+    experiment = Experiment.open(wide, "europe", "wide", "scratch", CPU)
+    cell = train_cell(experiment, 10, 0, 0, 1e-2)
+    assert (cell.row["table"], cell.row["encoding"], cell.row["backbone_lr"]) == (2, "wide", None)
+    model, card = load_segmenter(wide.segmenter("baseline-wide-scratch"))
+    assert card.encoding == "unet" and card.decoder["unet_width"] == 5
+    plain = train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 10, 0, 0, 1e-2)
+    assert cell.row["parameters"] == parameter_count(model) > plain.row["parameters"]
+    with pytest.raises(SardinoError, match="there is no arm 'wide'"):
+        Experiment.open(space, "europe", "wide", "scratch", CPU)
 
 
 def test_unknown_arms_are_refused(space):

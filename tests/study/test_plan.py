@@ -76,7 +76,7 @@ def with_hybrid(profile, **changes):
 
 
 def test_an_arm_that_comes_later_adds_its_rows_and_leaves_those_that_are_there():
-    one = Profile.load("study")
+    one = Profile.load("laptop").model_copy(update={"seeds": [0, 1, 2]})
     before, after = ({run.name: run for run in plan(profile)} for profile in (one, with_hybrid(one)))
     rows = {f"baseline-hybrid-{start}" for start in ("scratch", "frozen", "unfrozen")}
     trained = {"pretrain-masked", "pretrain-masked-seed1", "pretrain-masked-seed2"}
@@ -89,6 +89,17 @@ def test_an_arm_that_comes_later_adds_its_rows_and_leaves_those_that_are_there()
     assert settings(tuned, after["baseline-hybrid-frozen"]) != settings(
         with_hybrid(one), after["baseline-hybrid-frozen"]
     )
+
+
+def test_a_wide_u_net_that_comes_later_adds_its_row_and_leaves_those_that_are_there():
+    one = Profile.load("laptop")
+    wide, wider = (one.model_copy(update={"wide_unet_width": width}) for width in (27, 28))
+    runs = {run.name: run for run in plan(wide)}
+    assert {run.name for run in plan(one)} == set(runs) - {"baseline-wide-scratch"}
+    row = runs.pop("baseline-wide-scratch")
+    assert row.parameters["regions"] == "europe" and row.needs == ("data",) and row.name in runs["tables"].needs
+    assert settings(wide, row) != settings(wider, row)
+    assert all(settings(one, run) == settings(wide, run) for run in runs.values())
 
 
 def test_what_is_kept_where_changes_no_result():

@@ -3,8 +3,9 @@
 import pytest
 
 from sardino.dino.unet import UNet
-from sardino.dino.vit import parameter_count
+from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
+from sardino.segmentation.segmenter import build_segmenter
 from sardino.segmentation.token_decoder import TokenDecoder
 from sardino.study.profile import FOLDER, Profile, known_profiles
 
@@ -67,6 +68,11 @@ def test_a_faulty_profile_is_refused_in_one_sentence(tmp_path, old, new, message
     with pytest.raises(SardinoError, match=message) as caught:
         Profile.load(changed(tmp_path, old, new))
     assert "\n" not in str(caught.value)
+
+
+def test_a_hybrid_that_could_not_start_from_its_pretraining_is_refused_before_it(tmp_path):
+    with pytest.raises(SardinoError, match=r"dense: unet_width and unet_depth are 16, 3 and .* 8, 3"):
+        Profile.load(changed(tmp_path, "\nunet_width = 16", "\nunet_width = 8", "study"))
 
 
 @pytest.mark.parametrize(
@@ -132,6 +138,16 @@ def test_decoders_of_all_arms_are_about_as_large_as_the_u_net(name):
         ]
         assert all(0.75 <= parameter_count(decoder) / plain <= 1.25 for decoder in decoders), arm
     assert tuning.unet_width >= 16
+
+
+def test_the_wide_u_net_of_study_is_the_first_as_large_as_that_with_tokens():
+    profile = Profile.load("study")
+    vit = build_vit(Architecture.of(profile.architecture("dense"), 12, profile.data.tile_px))
+    (wide, tuning), (_, plain) = profile.row("wide"), profile.row("hybrid")
+    with_tokens = build_segmenter("hybrid", vit, channels=12, classes=11, **plain.decoder)
+    sizes = [parameter_count(UNet(12, 11, tuning.unet_width - less, tuning.unet_depth)) for less in (0, 1)]
+    assert wide == "unet" and sizes[0] >= parameter_count(with_tokens) > sizes[1]
+    assert tuning.changed(unet_width=plain.unet_width) == plain
 
 
 def test_rates_are_tried_at_the_middle_fraction_unless_told():

@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from sardino.errors import SardinoError
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 from sardino.reporting.record import provenance
-from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS
+from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS, WIDE
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import TITLES, CellKey, paper_arm, paper_cells
 
@@ -141,6 +141,7 @@ LOOKS: dict[str, dict[str, Any]] = {
     "frozen": {"color": PALETTE[4], "linestyle": ":", "marker": "s"},
     "unfrozen": {"color": PALETTE[0], "linestyle": "--", "marker": "^"},
     PLAIN: {"color": PALETTE[1], "linestyle": "-.", "marker": "D"},
+    WIDE: {"color": PALETTE[2], "linestyle": (0, (4, 1, 1, 1, 1, 1)), "marker": "v"},
 }
 Line = tuple[str, str, str]  # regions, encoding, initialisation
 
@@ -218,7 +219,8 @@ def _panels(cells: Cells, titles: Mapping[str, str]) -> dict[str, list[Line]]:
         panels[f"{TITLES[encoding]}\n{broken}"] = [(arm, encoding, start) for start in INITIALISATIONS]
     panels["U-Net: SAR and\nattention maps"] = [("", PLAIN, "scratch"), *(("", BESIDE, s) for s in INITIALISATIONS)]
     if ("", HYBRID) in there:
-        panels["U-Net: SAR and\ntokens"] = [("", PLAIN, "scratch"), *(("", HYBRID, s) for s in INITIALISATIONS)]
+        plain = [("", each, "scratch") for each in (PLAIN, WIDE) if ("", each) in there]
+        panels["U-Net: SAR and\ntokens"] = [*plain, *(("", HYBRID, s) for s in INITIALISATIONS)]
     wanted = {line[:2] for lines in panels.values() for line in lines}
     if not wanted <= there:
         raise SardinoError("curves of all cells need those of Tables 1 and 2: run notebook 03 for each row first")
@@ -268,11 +270,11 @@ def _key(line: Line, fraction: float) -> CellKey:
 
 
 def _look(line: Line) -> str:
-    return PLAIN if line[1] == PLAIN else line[2]
+    return line[1] if line[1] in LOOKS else line[2]
 
 
 def _label(line: Line) -> str:
-    return "U-Net, SAR only" if line[1] == PLAIN else TITLES[line[2]]
+    return {PLAIN: "U-Net, SAR only", WIDE: "U-Net, SAR only, wide"}.get(line[1], TITLES[line[2]])
 
 
 def _log_axis(axes: Axes, ticks: Sequence[float]) -> None:

@@ -13,6 +13,7 @@ from sardino.evaluation.bootstrap import Statistic, copies, interval
 from sardino.evaluation.scores import RISING, majority
 from sardino.evaluation.scores import miou as mean_iou
 from sardino.reporting.record import provenance
+from sardino.reporting.rows import HYBRID
 from sardino.reporting.tables.paper import CellKey
 
 KINDS = ("finetune", "baseline", "floors")
@@ -32,6 +33,7 @@ class Cells:
     labels: str  # name of the reference labels
     derived: bool  # the labels were computed from another image
     synthetic: bool  # pixels and labels are of the synthetic world
+    whole: bool = False  # the U-Net with tokens was pre-trained too, not its ViT alone
     _copies: dict[tuple[CellKey, Statistic], NDArray[np.float64]] = field(default_factory=dict, repr=False)
 
     def matrices(self, key: CellKey) -> NDArray[np.int64]:
@@ -136,6 +138,8 @@ def caution_of_one(blocks: NDArray[Any], split: str = "test") -> str:
 def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
     """Gather the cells of all fine-tuning, baseline and floors records of one profile, whose .npz lie in a folder.
 
+    Records of pre-trainings among them tell what hybrids start from.
+
     Raises SardinoError: none of these kinds, a missing or damaged .npz, a cell told twice, or runs that differ in test
     tiles, data, or repetitions of the same percentage of labels, and so cannot be compared.
     """
@@ -160,15 +164,19 @@ def read_cells(records: Sequence[Mapping[str, Any]], folder: Path) -> Cells:
             has, others = sorted(cells), sorted(expected)
             raise SardinoError(f"the cell '{key}' has (draw, seed) {has}, others have {others}: run {key.run} again")
     ordered = {key: [cells[pair] for pair in pairs[key.table == 0, key.fraction]] for key, cells in found.items()}
+    told = {key: [cell for cell, _ in cells] for key, cells in ordered.items()}
     results = first["results"]
+    pretrained = [record["results"] for record in records if record["kind"] == "pretrain"]
+    dense = {each["arm"] for each in pretrained if each["recipe"].get("objective") == "dense"}
     return Cells(
         profile=str(first["profile"]),
         confusions={key: np.stack([matrices for _, matrices in cells]) for key, cells in ordered.items()},
-        told={key: [cell for cell, _ in cells] for key, cells in ordered.items()},
+        told=told,
         blocks=np.asarray(results["test_blocks"]),
         labels=str(results["labels_name"]),
         derived=bool(results["derived"]),
         synthetic=bool(first["data"]["synthetic"]),
+        whole=any(cells[0]["regions"] in dense for key, cells in told.items() if key.encoding == HYBRID),
     )
 
 

@@ -10,7 +10,7 @@ from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
 from sardino.evaluation.label_efficiency import Factor, factor, labels_needed
 from sardino.evaluation.scores import SCORES, class_iou, miou_batches
-from sardino.reporting.rows import ENCODINGS, HYBRID
+from sardino.reporting.rows import ENCODINGS, HYBRID, WIDE
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.contrasts import gain
 from sardino.reporting.tables.paper import BASELINES, TITLES, CellKey, paper_cells
@@ -79,13 +79,14 @@ def _pairs(keys: Sequence[CellKey]) -> list[tuple[str, CellKey, CellKey]]:
             rival = replace(key, encoding=plain, initialisation="scratch")
             found.append(("U-Net with - without attention maps", key, rival))
         if key.encoding == HYBRID:
-            found.append(("U-Net with - without tokens", key, CellKey(2, "", plain, "scratch", key.fraction)))
+            for name, rival in (("U-Net with - without tokens", plain), ("U-Net with tokens - wide U-Net", WIDE)):
+                found.append((name, key, CellKey(2, "", rival, "scratch", key.fraction)))
     order = list(dict.fromkeys(name for name, *_ in found))
     return sorted((pair for pair in found if pair[2] in set(keys)), key=lambda pair: order.index(pair[0]))
 
 
 def efficiency_table(cells: Cells) -> pd.DataFrame:
-    """Pre-trained arms against the same arm from scratch, and U-Nets with attention maps against the plain U-Net.
+    """Pre-trained arms against the same arm from scratch, and U-Nets that see more against plain U-Nets.
 
     Returns COLUMNS, a row an arm and fraction. factor, low and high are -inf or inf where they are censored; least and
     most are what the curve can tell; told is the text for readers, paper_told the same of the paper's tables.
@@ -112,7 +113,7 @@ def _arms(keys: Iterable[CellKey]) -> list[tuple[CellKey, list[CellKey]]]:
     found = []
     for key in keys:
         encodings = [key.encoding] if key.initialisation != "scratch" else []
-        encodings += [plain] if key.encoding in (beside, HYBRID) else []
+        encodings += {beside: [plain], HYBRID: [plain, WIDE]}.get(key.encoding, [])
         for encoding in encodings:
             found.append((key, [CellKey(key.table, key.regions, encoding, "scratch", f) for f in fractions]))
     return found

@@ -7,13 +7,13 @@ from typing import Any
 
 from sardino.evaluation.floors import MODELS
 from sardino.files import read_toml
-from sardino.reporting.rows import UNETS, encoding_of, row_run, written
+from sardino.reporting.rows import HYBRID, UNETS, WIDE, encoding_of, row_run, written
 
 BASELINES = tuple(map(written, UNETS))  # column groups of Table 2
 # Headings, after the paper's.
 TITLES = {"attention": "Attention maps", "tokens": "Tokens"}
 TITLES |= {"unet": "U-Net (only SAR)", "unet+attention": "U-Net (SAR + attention maps)"}
-TITLES["hybrid"] = "U-Net (SAR + tokens)"  # which the paper lacks
+TITLES |= {WIDE: "U-Net (only SAR), wide", HYBRID: "U-Net (SAR + tokens)"}  # which the paper lacks
 TITLES |= {"scratch": "From scratch", "frozen": "Pre-trained, frozen", "unfrozen": "Pre-trained, not frozen"}
 # Of floors, which the paper lacks: the model, and what it is told of a pixel.
 TITLES |= {model: title.capitalize() for model, title in MODELS.items()}
@@ -26,7 +26,7 @@ class CellKey:
 
     table: int  # 0 of a floor, which stands below both
     regions: str  # pre-training arm, "europe" or "all" in the paper; "" in Table 2
-    encoding: str  # of ENCODINGS or BASELINES; of a floor its model
+    encoding: str  # of ENCODINGS or BASELINES, WIDE, HYBRID; of a floor its model
     initialisation: str  # of a floor what its model is told of a pixel
     fraction: float  # percent of the training tiles whose labels are used
 

@@ -47,6 +47,7 @@ def table2(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
     title = f"Table 2 ({cells.provenance}). mIoU of a supervised U-Net, without and with attention maps"
     rows, floors = arms_and_floors(frame)
     keys, notes = {"Model": "encoding", "Backbone": "initialisation"}, _notes(frame, cells)
+    notes += [NOTES["whole"]] * cells.whole
     if form == "latex":
         return latex(_long_grid(rows, keys), title, notes, "tab:miou-unet", _long_grid(floors, keys)[1])
     return document(form, title, *_grids(rows, keys, form), *_floors(floors, form), *notes)
