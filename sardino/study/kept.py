@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sardino.dino.recipe import find_recipe
 from sardino.errors import SardinoError
 from sardino.files import sha256_of, whole, write_text
 from sardino.progress import stop_in_time
@@ -137,8 +138,10 @@ def _made(workspace: Workspace, run: Run) -> list[Path]:
     if not profile.keep or run.kind not in LONG:
         return told
     if run.kind == "pretrain":
-        weights, network = space.pretrain(**run.parameters), profile.arm(run.parameters["arm"]).network
-        return [weights / f"{network}.safetensors", weights / "card.json", *told]
+        weights, arm = space.pretrain(**run.parameters), profile.arm(run.parameters["arm"])
+        dense = find_recipe(arm.recipe, **arm.overrides).objective == "dense"
+        networks = [arm.network, *[f"{arm.network}-unet"] * dense]  # of which hybrids go on with both
+        return [*(weights / f"{name}.safetensors" for name in networks), weights / "card.json", *told]
     told = [space.runs / f"{run.name}.npz", *told]
     shown = any(run.name in other.needs for other in plan(profile) if other.kind == "attention")
     weights = space.segmenter(run.name)

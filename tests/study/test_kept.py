@@ -108,6 +108,21 @@ def test_cells_of_other_code_or_settings_are_left(tmp_path, minute, capsys):
     assert "made from other code, all" in capsys.readouterr().out
 
 
+def test_of_a_hybrid_that_was_pretrained_whole_the_u_net_is_kept_too(minute):
+    whole = {"recipe": "dense", "overrides": {}, "network": "teacher", "encodings": ["hybrid"]}
+    arms = {**minute.profile.pretraining, "dense": minute.profile.arm("europe").model_copy(update=whole)}
+    space = replace(minute, profile=minute.profile.model_copy(update={"keep": True, "pretraining": arms}))
+    run = next(run for run in plan(space.profile) if run.name == "pretrain-dense")
+    weights = space.pretrain("dense")
+    files = [weights / name for name in ("teacher.safetensors", "teacher-unet.safetensors", "card.json")]
+    for path in (*files, space.notebook(run.name), space.record(run.name)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(path.name)
+    kept.set_aside(space, run, {})
+    shutil.rmtree(weights)
+    assert kept.bring_back(space, run, {}) and all(path.read_text() == path.name for path in files)
+
+
 def test_a_notebook_opened_by_hand_keeps_nothing(monkeypatch):
     monkeypatch.delenv(kept.CELLS, raising=False)
     made = []
