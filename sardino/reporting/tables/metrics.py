@@ -79,8 +79,8 @@ def _pairs(keys: Sequence[CellKey]) -> list[tuple[str, CellKey, CellKey]]:
             rival = replace(key, encoding=plain, initialisation="scratch")
             found.append(("U-Net with - without attention maps", key, rival))
         if key.encoding == HYBRID:
-            for name, rival in (("U-Net with - without tokens", plain), ("U-Net with tokens - wide U-Net", WIDE)):
-                found.append((name, key, CellKey(2, "", rival, "scratch", key.fraction)))
+            for name, other in (("U-Net with - without tokens", plain), ("U-Net with tokens - wide U-Net", WIDE)):
+                found.append((name, key, CellKey(2, "", other, "scratch", key.fraction)))
     order = list(dict.fromkeys(name for name, *_ in found))
     return sorted((pair for pair in found if pair[2] in set(keys)), key=lambda pair: order.index(pair[0]))
 
