@@ -282,12 +282,12 @@ def test_attention_of_an_arm(space):
     np.testing.assert_array_equal(attention_maps(space, "europe", store, ids)[1], untrained)
 
 
-def test_the_wide_u_net_is_a_plain_one_of_its_own_width(space):
+def test_the_wide_u_net_is_a_plain_one_of_its_own_width(space, tmp_path):
     wide = changed(space, wide_unet_width=5)
     experiment = Experiment.open(wide, "europe", "wide", "scratch", CPU)
-    cell = train_cell(experiment, 10, 0, 0, 1e-2)
+    cell = train_cell(experiment, 10, 0, 0, 1e-2, tmp_path)
     assert (cell.row["table"], cell.row["encoding"], cell.row["backbone_lr"]) == (2, "wide", None)
-    model, card = load_segmenter(wide.segmenter("baseline-wide-scratch"))
+    model, card = load_segmenter(tmp_path)
     assert card.encoding == "unet" and card.decoder["unet_width"] == 5
     plain = train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 10, 0, 0, 1e-2)
     assert cell.row["parameters"] == parameter_count(model) > plain.row["parameters"]
