@@ -35,9 +35,10 @@ initialisation = "unfrozen"
 # %%
 import torch
 
+from sardino.dino import unet
 from sardino.dino.vit import encode
 from sardino.reporting.figures import curves, style
-from sardino.segmentation import unet
+from sardino.segmentation.token_decoder import TokenDecoder
 from sardino.study.row import choose_rate, open_row, record_row, train_cell
 
 run, experiment = open_row(profile, data, regions, encoding, initialisation)
@@ -61,7 +62,7 @@ with torch.no_grad():
     decoders = {
         "attention": (unet.UNet(maps.shape[1], classes, tuning.unet_width, tuning.unet_depth), maps),
         "tokens": (
-            unet.TokenDecoder(vit.embed_dim, classes, experiment.architecture.patch, tuning.decoder_width),
+            TokenDecoder(vit.embed_dim, classes, experiment.architecture.patch, tuning.decoder_width),
             seen.tokens,
         ),
     }

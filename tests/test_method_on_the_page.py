@@ -8,11 +8,12 @@ import pytest
 import torch
 from test_notebooks import NOTEBOOKS
 
+from sardino.dino import unet
 from sardino.dino.parallel import Parallel
 from sardino.dino.recipe import Rates
 from sardino.dino.step import Learner
 from sardino.dino.vit import encode
-from sardino.segmentation import unet
+from sardino.segmentation.token_decoder import TokenDecoder
 from sardino.study import attention
 from sardino.study.arm import architecture_of, begin, first_crops, pretrain_arm, recipe_of
 from sardino.study.preparation import open_or_prepare
@@ -86,7 +87,7 @@ def test_attention_on_the_page_is_the_attention_that_is_scored(space: Workspace)
 def test_decoders_on_the_page_are_those_of_the_rows(space: Workspace) -> None:
     experiment = Experiment.open(space, ARM, "tokens", "scratch", CPU)
     names = {"experiment": experiment, "store": experiment.store, "tuning": space.profile.finetuning, "torch": torch}
-    names |= {"encode": encode, "unet": unet, "run": SimpleNamespace(seeds=[0])}
+    names |= {"encode": encode, "unet": unet, "TokenDecoder": TokenDecoder, "run": SimpleNamespace(seeds=[0])}
     page = run_cells("03_finetuning", "decoders", names)
     for name, (decoder, encoded) in page["decoders"].items():
         row = Experiment.open(space, ARM, name, "scratch", CPU).segmenter(0)
