@@ -1,5 +1,6 @@
 """Verdicts follow planted effects; a claim that was not run stays open."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,15 @@ from hypothesis import strategies as st
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds, copies
+from sardino.evaluation.floors import MODELS
 from sardino.evaluation.scores import miou
+from sardino.reporting.rows import baseline_rows
 from sardino.reporting.tables.cells import read_cells
 from sardino.reporting.tables.claims import COLUMNS, claims_table, render_claims
-from sardino.reporting.tables.contrasts import CLAIMS, MARGIN, all_of, gain, judge
+from sardino.reporting.tables.contrasts import CLAIMS, MARGIN, OURS, all_of, gain, judge
 from sardino.reporting.tables.paper import CellKey, paper_cells
+from sardino.study.plan import plan
+from sardino.study.profile import Profile
 
 ARMS, FRACTIONS = ["europe", "all"], [0.1, 1.0, 10.0]
 AS_IN_PAPER_TABLES = {
@@ -141,3 +146,49 @@ def test_every_part_must_hold() -> None:
     assert all_of(["supported", "supported"]) == "supported"
     assert all_of(["supported", "undecided"]) == "undecided"
     assert all_of(["supported", "undecided", "not supported"]) == "not supported"
+
+
+MORE = [
+    CellKey(2, "", encoding, start, fraction)
+    for encoding in ("wide", "hybrid")
+    for start in baseline_rows(encoding)
+    for fraction in FRACTIONS
+]
+
+
+def planted(key: CellKey) -> float:
+    """Pre-training helps the hybrid, most where labels are few, and no other arm; size alone does not."""
+    helped = key.encoding == "hybrid" and key.initialisation == "unfrozen"
+    return 0.6 + helped * {0.1: 0.2, 1.0: 0.1, 10.0: 0.1}[key.fraction]
+
+
+def test_claims_of_ours_follow_their_cells_by_the_same_rule(runs, tmp_path: Path) -> None:
+    cells = read_cells(runs(planted, more=MORE, floor=lambda key: 0.3), tmp_path)
+    frame = claims_table(cells, ARMS, FRACTIONS, claims=OURS)
+    found = verdicts(frame)
+    assert found.pop("frozen-tokens-no-floor") == found.pop("unet-over-floor") == "undecided", "no such floor was run"
+    assert set(found.values()) == {"supported"}
+    reverse = claims_table(
+        read_cells(runs(lambda key: 1.3 - planted(key), more=MORE), tmp_path), ARMS, FRACTIONS, claims=OURS
+    )
+    turned = verdicts(reverse)
+    assert all(turned[name] == "not supported" for name in found if name != "size-alone-no-gain")
+    for form in ("text", "markdown"):
+        text = render_claims(frame, cells, form)
+        assert all(claim.id in text for claim in OURS) and "paper" not in text.splitlines()[0]
+
+
+def test_a_profile_without_their_rows_leaves_claims_of_ours_open(runs, tmp_path: Path) -> None:
+    frame = claims_table(read_cells(runs(lambda key: 0.6), tmp_path), ARMS, FRACTIONS, claims=OURS).set_index("id")
+    assert set(frame["verdict"]) == {"undecided"}
+    why = "Not run in this profile: 'U-Net (SAR + tokens)', 'U-Net (only SAR), wide'."
+    assert frame.loc["whole-over-unet", "why"] == why
+
+
+def test_claims_of_ours_are_of_cells_that_study_has() -> None:
+    profile = Profile.load("study")
+    names = {run.name for run in plan(profile)}
+    keys = {key for claim in OURS for contrast in claim.contrasts for key in contrast.keys}
+    assert {key.run for key in keys} <= names and {key.fraction for key in keys} <= set(profile.fractions)
+    floors = {(key.encoding, key.initialisation) for key in keys if not key.table}
+    assert floors <= set(product(MODELS, ("channels", "surroundings")))

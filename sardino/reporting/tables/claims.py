@@ -8,8 +8,10 @@ import pandas as pd
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
+from sardino.reporting.rows import HYBRID, WIDE
 from sardino.reporting.tables.cells import ONE, Cells
 from sardino.reporting.tables.contrasts import CLAIMS, RULE, Claim, Contrast, Verdict, all_of, judge
+from sardino.reporting.tables.paper import TITLES
 from sardino.reporting.tables.render import Form, document, interval, marked, rising_note
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]
@@ -21,9 +23,13 @@ Measured = Mapping[str, tuple[float, float, float]]
 
 
 def claims_table(
-    cells: Cells, arms: Sequence[str], fractions: Sequence[float], measured: Measured | None = None
+    cells: Cells,
+    arms: Sequence[str],
+    fractions: Sequence[float],
+    measured: Measured | None = None,
+    claims: Sequence[Claim] = CLAIMS,
 ) -> pd.DataFrame:
-    """Every claim of the paper's sections 3 and 4 with its verdict.
+    """Every claim of the paper's sections 3 and 4, or other claims, with its verdict.
 
     `arms`: the profile's fine-tuned arms; the first that is not "all" stands where the paper has Europe. `fractions`:
     the profile's percentages of labels. Returns COLUMNS; ours, low and high are differences of mIoU, or what was
@@ -34,7 +40,7 @@ def claims_table(
     if others := [arm for arm in arms if arm != "all"]:
         roles["europe"] = others[0]
     rows = []
-    for claim in CLAIMS:
+    for claim in claims:
         texts, tables, consistent = paper_side(claim)
         ours = _from_measured(claim, measured or {}) if claim.measured else _from_cells(claim, cells, roles, fractions)
         rows.append([claim.id, claim.section, claim.claim, texts, tables, consistent, *ours])
@@ -43,7 +49,7 @@ def claims_table(
 
 def paper_side(claim: Claim) -> tuple[str, str, bool | None]:
     """The text's value, the value recomputed from the paper's own tables, and whether the two agree."""
-    if not claim.contrasts:
+    if not (claim.contrasts and claim.says):
         return claim.says, "", None
     parts = [c for c in claim.contrasts if c.headline]
     agree = [contrast.paper_agrees for contrast in claim.contrasts]
@@ -56,6 +62,12 @@ def paper_side(claim: Claim) -> tuple[str, str, bool | None]:
 
 def render_claims(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
     """The claims for readers: Markdown has the reasons and the rule, text has at most 120 columns."""
+    if not frame["paper_text_value"].any():
+        title = f"Claims of ours ({cells.provenance}): differences of mIoU"
+        told = [[r.id, r.claim, interval(r), marked(r.verdict, r), r.why] for r in frame.itertuples()]
+        head, many = ["id", "claim", "difference [95 % interval]", "verdict", "why"], form == "markdown"
+        table = (head, told) if many else ([head[0], *head[2:4]], [[row[0], *row[2:4]] for row in told])
+        return document(form, title, table, f"{cells.caution}{f' {RULE}' if many else ''}{rising_note(frame)}")
     title = f"The paper's claims ({cells.provenance}): its text, its own tables, and our runs (difference of mIoU)"
     rows = []
     for r in frame.itertuples():
@@ -74,11 +86,15 @@ def render_claims(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str
 
 def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions: Sequence[float]) -> list[Any]:
     """ours, low, high, verdict, rising, why."""
+    known = cells.confusions.keys()
+    has = {key.encoding for key in known}
     run: list[Contrast] = []
     lacking: list[str] = []
     for contrast in claim.contrasts:
         lacks = [f"arm '{key.regions}'" for key in contrast.keys if key.regions and key.regions not in roles]
         lacks += [f"{key.fraction:g} % of labels" for key in contrast.keys if key.fraction not in fractions]
+        rare = [key for key in contrast.keys if key.encoding in {WIDE, HYBRID} - has or not (key.table or key in known)]
+        lacks += [f"'{TITLES[key.encoding]}'" for key in rare]
         lacking += lacks
         run += [] if lacks else [contrast.moved(roles)]
     left_out = f"Not run in this profile: {', '.join(dict.fromkeys(lacking))}."
@@ -94,12 +110,12 @@ def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions:
     if not all(contrast.learnt(cells) for contrast in run):
         why.append("No cell of a part beats the majority-class predictor.")
     keys = {key for contrast in run for key in contrast.keys}
-    known = [rises for key in keys if (rises := cells.rising(key)) is not None]
-    if any(known):
-        why.append(f"{sum(known)} of its {len(keys)} cells still rise.")
+    rises = [rising for key in keys if (rising := cells.rising(key)) is not None]
+    if any(rises):
+        why.append(f"{sum(rises)} of its {len(keys)} cells still rise.")
     if all(len(cells.told[key]) == 1 for key in keys):
         why.append(f"{ONE}.")
-    return [ours, low, high, all_of(verdicts), sum(known) if known else None, " ".join(why)]
+    return [ours, low, high, all_of(verdicts), sum(rises) if rises else None, " ".join(why)]
 
 
 def _from_measured(claim: Claim, measured: Measured) -> list[Any]:

@@ -3,12 +3,15 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sardino.evaluation.bootstrap import bounds
+from sardino.evaluation.floors import MODELS
+from sardino.files import read_toml
 from sardino.reporting.rows import ENCODINGS
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import CellKey, paper, paper_cells
@@ -122,9 +125,9 @@ class Claim:
     """One claim."""
 
     id: str
-    section: str  # of the paper
+    section: str  # of the paper; or "ours"
     claim: str  # the statement, paraphrased
-    says: str  # the value the text gives, as it gives it
+    says: str = ""  # the value the text gives, as it gives it; "" of a claim of ours
     contrasts: tuple[Contrast, ...] = ()  # the parts that must all hold
     partial: bool = False  # parts on an arm that was not run may be left out; otherwise the claim is then undecided
     measured: bool = False  # it rests on another notebook's (value, low, high), handed in under the claim's id
@@ -133,7 +136,9 @@ class Claim:
 def _weighted(arm: Any, encoding: Any, start: Any, fraction: Any, times: float) -> list[tuple[CellKey, float]]:
     """Cells that are averaged over, with their weights; a list is a choice of several."""
     lists = ([value] if isinstance(value, str | float) else value for value in (arm, encoding, start, fraction))
-    keys = [CellKey(1, *each) if each[1] in ENCODINGS else CellKey(2, "", *each[1:]) for each in product(*lists)]
+    tables = {**dict.fromkeys(ENCODINGS, 1), **dict.fromkeys(MODELS, 0)}  # and 2 of all others
+    places = [(tables.get(each[1], 2), each) for each in product(*lists)]
+    keys = [CellKey(table, each[0] if table == 1 else "", *each[1:]) for table, each in places]
     return [(key, times * (1 / len(keys))) for key in keys]
 
 
@@ -156,3 +161,5 @@ def _claim(told: Mapping[str, Any]) -> Claim:
 
 CLAIMS = tuple(map(_claim, paper()["claims"]))
 """In the paper's order."""
+OURS = tuple(map(_claim, read_toml(Path(__file__).with_name("ours.toml"))["claims"]))
+"""What the paper leaves open."""
