@@ -145,7 +145,8 @@ def one_date(folder: Path) -> str:
         return "_Not run yet: `python tools/real_chips.py FOLDER` writes this._"
     rows = []
     for row in pages.read_table(folder, "one_date").itertuples():
-        beyond = f"{row.beyond:.2f} [{row.beyond_low:.2f}, {row.beyond_high:.2f}]" if pd.notna(row.beyond) else "-"
+        spread = f"[{row.beyond_low:.2f}, {row.beyond_high:.2f}]" if pd.notna(row.beyond_low) else "(too few bands)"
+        beyond = f"{row.beyond:.2f} {spread}" if pd.notna(row.beyond) else "-"
         rows.append([row.what, row.on, row.measure, f"{row.value:.2f}", beyond])
     return markdown(["What", "On", "Measure", "Value", "Beyond the best null [95 %]"], rows)
 

@@ -27,7 +27,7 @@ from sardino.mapping.scene_map import make_map
 from sardino.study.attention import SEED, patch_references
 
 WATER = WORLDCOVER.codes[WORLDCOVER.names.index("Permanent water bodies")]
-CHANNELS = ("vv", "vh")
+CHANNELS, BANDS = ("vv", "vh"), 10
 
 
 def water_of(scene: Path, channels: tuple[str, ...], out: Path) -> np.ndarray:
@@ -64,7 +64,8 @@ def attention(folder: Path, out: Path) -> list[dict[str, Any]]:
     """How each head follows optical brightness and water, beyond the best of three nulls."""
     model = load_vit(default_model("backbone", CHANNELS))
     shape = model.card.architecture
-    store = import_folder(folder / "terramesh", FolderSpec.load("terramesh"), out, shape.tile_px)
+    # A band for each site or so: places are what the intervals hold.
+    store = import_folder(folder / "terramesh", FolderSpec.load("terramesh"), out, shape.tile_px, BANDS, 0.0)
     torch.manual_seed(SEED)
     networks, ids = (model.network, build_vit(shape).eval()), store.ids()
     images = torch.from_numpy(model.normalisation.apply(store.read(ids)[0]))

@@ -33,6 +33,13 @@ def test_they_load_and_know_their_input(kind, load):
     assert model.card.trained_on["synthetic"] is True
 
 
+@pytest.mark.parametrize(("kind", "load"), [("backbone", load_vit), ("segmenter", load_landcover)])
+def test_those_for_one_image_take_vv_and_vh_and_say_that_they_saw_no_real_land(kind, load):
+    model = load(default_model(kind, ("vh", "vv")))
+    assert (model.card.channels, model.card.unit, model.card.gsd_m) == (("vv", "vh"), "dB", 10)
+    assert model.card.trained_on["synthetic"] is True and "synthetic" in (model.folder / "README.md").read_text()
+
+
 def test_the_backbone_comes_with_the_components_of_the_tiles_that_it_learnt_on():
     model = load_vit(default_model("backbone"))
     kept, learnt = Components.read(model.folder / FILE, model.sha256), model.card.trained_on
