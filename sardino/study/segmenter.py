@@ -49,7 +49,7 @@ class Task:
 
     store: TileStore
     encoding: EncodingName
-    backbone: Path  # folder of the ViT
+    backbone: Path | None  # folder of the ViT, where there is one
     network: Network
     vit: VisionTransformer | None
     frozen: bool
@@ -65,7 +65,7 @@ class Task:
         sizes = self.tuning.decoder
         sizes |= {"channels": len(self.store.channels), "classes": len(self.store.legend)}
         model = build_segmenter(self.encoding, copy.deepcopy(self.vit), frozen=self.frozen, **sizes)
-        if self.vit is not None:
+        if self.backbone is not None:
             load_unet(self.backbone, model, self.network)
         return model.to(self.device)
 
@@ -138,7 +138,7 @@ def finetune_on(
             or a fine-tuning with other options.
         Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
-    where = backbone or default_model("backbone")
+    where = None if encoding == "unet" else backbone or default_model("backbone", store.channels)
     vit, card, source = _backbone(store, encoding, backbone, network, frozen)
     train_ids, judged_ids, test_ids = labelled_splits(store, regions, tuning.validation_tiles)
     train_ids = label_fraction(train_ids, percent)

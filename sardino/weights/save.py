@@ -82,7 +82,7 @@ def load_unet(folder: Path, model: Segmenter, network: Network = "teacher") -> N
     """
     card, digests = Card.read(folder)
     name = f"{network}-unet"
-    if model.encoding != "hybrid" or name not in digests:
+    if model.encoding != "hybrid" or not isinstance(digests, Mapping) or name not in digests:
         return
     sizes = {size: card.recipe[size] for size in ("unet_width", "unet_depth")}
     vit, outputs = card.architecture, 2 * card.architecture.channels
