@@ -74,6 +74,9 @@ with torch.no_grad():
 #
 # - **Loss.** "Binary cross-entropy" cannot tell eleven classes apart. Cross-entropy over the classes is used, or,
 #   with `loss = "one-vs-rest"`, a binary cross-entropy of each class. Pixels without data or label do not count.
+# - **Rare classes.** The paper counts all pixels alike; then classes that few pixels have are learnt last, though an
+#   mIoU counts classes alike. Here a pixel weighs its class's frequency among the labelled pixels to the power of
+#   -`balance`, for all arms, and for the floors.
 # - **Attention maps.** The class token's row of the last block, one map a head, 1 where attention is even, enlarged
 #   bilinearly to the tile; then a U-Net. Where the backbone is trained on, gradients flow through them.
 # - **Tokens.** Those of the last block, normalised, without the class token; then convolutions, each followed by batch

@@ -60,14 +60,17 @@ for encoding in ("unet", "unet_attention"):
 # Three models of single pixels: always the most frequent class of the labelled pixels; logistic regression; a random
 # forest. Each is told a pixel's channels, or these with their means over boxes about it and their deviation: what is
 # near a pixel, and how rough it is there. They learn from the very tiles whose labels the cells of Tables 1 and 2 are
-# granted, from a fixed number of pixels of each draw, and are scored on the same test tiles.
+# granted, from a fixed number of pixels of each draw, weighed by class as those of the networks are, and are scored on
+# the same test tiles.
 
 # %%
 granted = {
     fraction: {draw: experiment.labelled_ids(fraction, draw) for draw in range(draws)}
     for fraction, draws in zip(chosen.fractions, chosen.draws, strict=True)
 }
-cells, confusions = floors.floors(store.read, granted, experiment.test_ids, len(store.legend))
+cells, confusions = floors.floors(
+    store.read, granted, experiment.test_ids, len(store.legend), chosen.finetuning.balance
+)
 
 # %%
 for name, told in floors.FEATURES.items():

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from sardino.data.tiles.landcover import IGNORE
+from sardino.data.tiles.landcover import IGNORE, class_weights
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import Confusion, confusion, miou
 
@@ -39,13 +39,17 @@ Key = tuple[str, float, int]  # model, label fraction, draw
 
 
 def floors(
-    read: Read, granted: Mapping[float, Mapping[int, Sequence[str]]], test_ids: Sequence[str], classes: int
+    read: Read,
+    granted: Mapping[float, Mapping[int, Sequence[str]]],
+    test_ids: Sequence[str],
+    classes: int,
+    balance: float = 0.0,
 ) -> tuple[list[dict[str, Any]], dict[str, Confusion]]:
     """Every model at every label fraction and draw, as cells that belong to no table.
 
-    `granted`: per label fraction and draw the training tiles whose labels may be used. Returns rows as a record holds
-    cells, where the model stands for the encoding and what it is told for the initialisation; and by `confusion_key`
-    one confusion matrix a test tile, (tiles, n, n).
+    `granted`: per label fraction and draw the training tiles whose labels may be used. `balance`: of `class_weights`,
+    by the pixels that are learnt from. Returns rows as a record holds cells, where the model stands for the encoding
+    and what it is told for the initialisation; and by `confusion_key` one confusion matrix a test tile, (tiles, n, n).
     """
     rows, matrices = [], {}
     for features in FEATURES:
@@ -53,7 +57,7 @@ def floors(
         for fraction, draws in granted.items():
             for draw, ids in draws.items():
                 x, y = draw_pixels(read, ids, features, draw)
-                for name, model in _models(draw).items():
+                for name, model in _models(draw, y, balance).items():
                     if name != "majority" or features == "channels":  # it looks at no feature
                         trained[name, fraction, draw] = _Model(model, x, y)
         for (name, fraction, draw), cell in _score(trained, features, read, test_ids, classes).items():
@@ -114,12 +118,13 @@ def draw_pixels(
     return np.concatenate(values), np.concatenate(labels)
 
 
-def _models(seed: int) -> dict[str, Any]:
+def _models(seed: int, y: NDArray[np.uint8], balance: float) -> dict[str, Any]:
     """Untrained models; one process, because other runs use the other cores."""
+    weights = {"class_weight": dict(enumerate(class_weights(np.bincount(y), balance).tolist()))}
     return {
         "majority": DummyClassifier(strategy="most_frequent"),
-        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000)),
-        "forest": RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed, n_jobs=1),
+        "logistic": make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, **weights)),
+        "forest": RandomForestClassifier(TREES, min_samples_leaf=LEAF, random_state=seed, n_jobs=1, **weights),
     }
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from timm.optim import param_groups_layer_decay  # type: ignore[attr-defined]
 from torch import Tensor, nn
@@ -29,8 +28,9 @@ from sardino.errors import SardinoError
 from sardino.evaluation.scores import Confusion, confusion, miou
 from sardino.progress import stop_in_time, track
 from sardino.segmentation.kept_features import FeatureTiles
+from sardino.segmentation.loss import balanced, segmentation_loss
 from sardino.segmentation.segmenter import Segmenter
-from sardino.segmentation.settings import Loss, Settings
+from sardino.segmentation.settings import Settings
 
 Maps = NDArray[np.uint8]
 BATCH = 16  # tiles that are mapped at once
@@ -55,18 +55,6 @@ class Finetuned:
         """Validation mIoU at the end minus at four fifths of the steps."""
         scores = {look["step"]: look["val_miou"] for look in self.curve}
         return scores[len(self.losses)] - scores[-(-4 * len(self.losses) // 5)]
-
-
-def segmentation_loss(logits: Tensor, label: Tensor, kind: Loss) -> Tensor:
-    """Cross-entropy over classes, or binary cross-entropy of each class against the rest.
-
-    Of (B, classes, H, W) logits and (B, H, W) uint8 class indices; IGNORE pixels do not count.
-    """
-    if kind == "cross-entropy":
-        return F.cross_entropy(logits, label.long(), ignore_index=IGNORE)
-    counted = label != IGNORE
-    target = F.one_hot(label.long().where(counted, 0), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(1)[counted].mean()
 
 
 @dataclass(frozen=True)
@@ -110,6 +98,7 @@ def finetune(
         Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
     steps, tiles = settings.steps_for(len(train)), len(train)
+    weights = balanced(train, classes, settings.balance).to(device)
     if settings.turns:
         train = train.turned() if isinstance(train, FeatureTiles) else Turned(train)
     groups: list[dict[str, object]] = parameter_groups(model.decoder)
@@ -148,7 +137,7 @@ def finetune(
             model.train()
             with _autocast(device, settings.precision):
                 logits = _logits(model, train, x.to(device), y.shape[-1])
-            loss = segmentation_loss(logits.float(), y.to(device), settings.loss)
+            loss = segmentation_loss(logits.float(), y.to(device), weights, settings.loss)
             if not torch.isfinite(loss):
                 raise Diverged(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
             optimiser.zero_grad(set_to_none=True)

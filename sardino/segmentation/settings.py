@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 # What the paper says of fine-tuning: no turns, no average, one stage; and, in the second line, what it leaves open.
 PAPER: dict[str, Any] = {
     **{"epochs": 100, "turns": False, "ema": 0.0, "keep": "best", "head_share": 0.0, "layer_decay": 1.0, "growth": 0.0},
-    **{"batch": 32, "lr": 1e-4, "backbone_lr": 1e-4, "pretrained_lr": 1e-4},
+    **{"batch": 32, "lr": 1e-4, "backbone_lr": 1e-4, "pretrained_lr": 1e-4, "balance": 0.0},
 }
 GRID = (0.5, 1.0, 2.0)  # times `lr`: the rates that are tried unless others are given
 
@@ -45,6 +45,7 @@ class Settings(Options):
     keep: Annotated[Literal["last", "best"], "Test the last state, or the best at a look."] = "last"
     looks: Annotated[int, Field(gt=0, multiple_of=5), "Times that the validation tiles are scored, evenly."] = 10
     loss: Annotated[Loss, "Over classes, or one-vs-rest: a binary cross-entropy of each class."] = "cross-entropy"
+    balance: Annotated[Share, "A pixel weighs its class's frequency to the power of minus this; 0: all alike."] = 0.5
     weight_decay: Annotated[float, Field(ge=0), "Of matrices; biases and norms go without."] = 0.01
     clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
     precision: Annotated[Precision, "auto: bfloat16 where the GPU or CPU is faster with it; or either."] = "auto"

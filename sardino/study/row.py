@@ -343,6 +343,7 @@ def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
     """The card of the segmenter that a row leaves behind, for maps of whole scenes."""
     profile = experiment.space.profile
     training = {**{name: row[name] for name in TRAINING}, "loss": profile.finetuning.loss}
+    training["balance"] = profile.finetuning.balance
     if experiment.adopted:
         training["backbone_origin"] = experiment.adopted.origin
     return segmenter_card(

@@ -162,7 +162,8 @@ def finetune_on(
     start = "scratch" if vit is None else "frozen" if frozen else "unfrozen"
     training = {"initialisation": start, **source, "labels_percent": percent, "seed": seed, "steps": len(result.losses)}
     training |= {"lr": settings.lr, "backbone_lr": settings.pretrained_lr if start == "unfrozen" else None}
-    training |= {"loss": settings.loss, "val_miou": result.validation_miou, "gain_last_fifth": result.gain_last_fifth}
+    training |= {"loss": settings.loss, "balance": settings.balance}
+    training |= {"val_miou": result.validation_miou, "gain_last_fifth": result.gain_last_fifth}
     trained_on = {"regions": regions, "labelled_tiles": len(train_ids), "test_tiles": len(test_ids)}
     said = {"encoding": encoding, "architecture": architecture, "training": training}
     said |= _measured(confusions, store.blocks(test_ids), store.legend.names)

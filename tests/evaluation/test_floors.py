@@ -99,3 +99,11 @@ def test_a_fraction_of_one_class_predicts_it():
 
     rows, _ = floors(water, {1.0: {0: TRAIN[:1]}}, TEST, CLASSES)
     assert all(row["miou"] == 1 for row in rows)
+
+
+def test_where_rare_classes_weigh_more_both_models_name_them_more_often():
+    plain, weighed = (floors(read, {10.0: {0: TRAIN[:2]}}, TEST, CLASSES, balance)[1] for balance in (0.0, 1.0))
+    for model in ("logistic", "forest"):
+        rare = [each[f"confusion_{model}_channels_10_0"].sum((0, 1))[1:].sum() for each in (plain, weighed)]
+        assert rare[1] > rare[0]
+    assert (plain["confusion_majority_none_10_0"] == weighed["confusion_majority_none_10_0"]).all()

@@ -16,7 +16,6 @@ from sardino.segmentation.finetune import (
     finetune,
     follow,
     predict,
-    segmentation_loss,
     tile_confusions,
 )
 from sardino.segmentation.segmenter import build_segmenter
@@ -131,16 +130,6 @@ def test_bfloat16_learns_as_float32_does(frozen):
     assert half.loss_last < half.loss_first
 
 
-def test_losses_skip_ignored_pixels():
-    logits = torch.randn(2, 3, 4, 4)
-    label = torch.randint(0, 3, (2, 4, 4)).to(torch.uint8)
-    for kind in ("cross-entropy", "one-vs-rest"):
-        half = label.clone()
-        half[:, 2:] = IGNORE
-        expected = segmentation_loss(logits[:, :, :2], label[:, :2], kind)
-        torch.testing.assert_close(segmentation_loss(logits, half, kind), expected)
-
-
 def test_a_training_that_diverges_says_so():
     tiles = easy_tiles(4, 0)
     tiles.inputs[:] = float("nan")
@@ -161,7 +150,7 @@ def test_asked_to_stop_it_saves_between_looks_and_goes_on_to_the_same_bits(tmp_p
 
         def read(self, numbers):
             Asking.reads += 1
-            if Asking.reads == 4:
+            if Asking.reads == 1 + 4:  # the first counts the pixels of each class
                 signal.raise_signal(signal.SIGTERM)
             return super().read(numbers)
 

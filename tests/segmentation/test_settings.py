@@ -19,6 +19,7 @@ def test_steps_grow_with_labels_or_follow_the_epochs():
 def test_the_papers_way_has_none_of_the_others_and_what_is_given_changes_it():
     paper, fair = Settings(recipe="paper"), Settings()
     assert (paper.turns, paper.ema, paper.keep, paper.head_share, paper.layer_decay) == (False, 0, "best", 0, 1)
+    assert paper.balance == 0 < fair.balance
     assert paper.pretrained_lr == paper.backbone_lr and paper.epochs and 100 <= paper.epochs <= 200
     assert (fair.keep, fair.epochs) == ("last", None) and fair.turns and fair.ema and fair.pretrained_lr < fair.lr
     changed = Settings(recipe="paper", ema=0.9)

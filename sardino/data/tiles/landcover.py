@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sardino.errors import SardinoError
 
 IGNORE = 255  # class index of pixels without a label: neither trained on nor counted
+RAREST = 1e-4  # share of the labelled pixels below which a class weighs no more
 _MOST_NAMED = 8
 
 
@@ -136,3 +137,14 @@ def label_fraction(ids: Sequence[str], percent: float, draw: int = 0) -> list[st
     if not ids or not 0 < percent <= 100:
         raise SardinoError(f"a label fraction needs training tiles and a percentage in (0, 100], not {percent}")
     return label_order(ids, draw)[: max(1, round(len(ids) * percent / 100))]
+
+
+def class_weights(pixels: NDArray[np.integer], balance: float) -> NDArray[np.float32]:
+    """What a labelled pixel of each class weighs: (n,) by (n,) counts, 1 on average over all pixels.
+
+    By a class's frequency to the power of -balance: an mIoU counts classes alike, and where pixels count alike the rare
+    ones are learnt last. None weighs more than one of RAREST, since a handful of pixels must not outweigh a batch.
+    """
+    share = pixels / max(1, pixels.sum())
+    weights = np.maximum(share, RAREST) ** -balance
+    return (weights / max(float((share * weights).sum()), RAREST)).astype(np.float32)

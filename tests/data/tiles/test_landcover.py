@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from sardino.data.tiles.landcover import IGNORE, WORLDCOVER, LandCoverClass, Legend, codes_in
+from sardino.data.tiles.landcover import (
+    IGNORE,
+    RAREST,
+    WORLDCOVER,
+    LandCoverClass,
+    Legend,
+    class_weights,
+    codes_in,
+)
 from sardino.errors import SardinoError
 
 legends = st.lists(st.integers(0, 255), min_size=1, max_size=30, unique=True).map(
@@ -75,3 +83,18 @@ def test_labels_of_another_kind_are_refused_by_name(bands: np.ndarray, kind: str
 def test_one_band_of_codes_is_taken_whatever_its_type() -> None:
     codes = np.array([[[10, np.nan], [80, 0]]])
     np.testing.assert_array_equal(codes_in(codes, Path("labels.tif")), codes[0])
+
+
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=12), st.floats(0, 1))
+def test_rarer_classes_weigh_more_within_a_bound_and_pixels_one_on_average(counts: list[int], balance: float) -> None:
+    pixels = np.array(counts)
+    weights = class_weights(pixels, balance)
+    assert weights.shape == pixels.shape and weights.dtype == np.float32
+    if pixels.any():
+        assert float((pixels * weights).sum() / pixels.sum()) == pytest.approx(1, rel=1e-4)
+    assert (np.diff(weights[np.argsort(pixels)]) <= 1e-6 * weights.max()).all()
+    assert weights.max() <= weights.min() * RAREST**-balance * (1 + 1e-5)
+
+
+def test_without_balance_all_pixels_count_alike() -> None:
+    assert class_weights(np.array([5, 0, 1000]), 0.0).tolist() == [1, 1, 1]
