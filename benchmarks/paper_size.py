@@ -110,7 +110,7 @@ class Stages:
         experiment = Experiment.open(
             self.space, given["regions"], given["encoding"], given["initialisation"], self.device
         )
-        cell = train_cell(experiment, max(profile.fractions), 0, profile.seeds[0], profile.finetuning.lr)
+        cell = train_cell(experiment, max(profile.fractions), 0, profile.seeds[0], experiment.tuning.lr)
         name = f"{run.name}: {cell.row['steps']} steps, batch {profile.finetuning.batch}, and the test"
         yield Row(name, cell.row["wall_s"], "s")
         if given["initialisation"] == "unfrozen" or given["encoding"] == "unet":

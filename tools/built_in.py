@@ -75,17 +75,15 @@ def make_one_date(
 
     Args:
         folder: these two are replaced in it, once both are whole.
-        steps, backbone_steps: of the fine-tuning and the pre-training; the profile's by default. The rate of the former
-            is the middle one of the profile's grid.
+        steps, backbone_steps: of the fine-tuning and the pre-training; the profile's by default. No rate is searched.
     """
-    device, arm, tuning = device or best_device(), space.profile.arms[0], space.profile.finetuning
+    device, arm, tuning = device or best_device(), space.profile.arms[0], space.profile.row("tokens")[1]
     if backbone_steps:
         arms = space.profile.pretraining | {arm: space.profile.arm(arm).changed(steps=backbone_steps)}
         space = replace(space, profile=space.profile.model_copy(update={"pretraining": arms}))
     results, store, backbone = pretrain_arm(space, arm, device), TileStore.open(space.store), space.build / "backbone"
     _backbone(space, results, backbone)
-    rate = sorted(tuning.lr_grid)[len(tuning.lr_grid) // 2] if tuning.lr_grid else tuning.lr
-    tuning = tuning.scaled(rate).changed(lr_grid=[], **({"steps": steps, "growth": 0, "epochs": None} if steps else {}))
+    tuning = tuning.changed(lr_grid=[], **({"steps": steps, "growth": 0, "epochs": None} if steps else {}))
     kept, regions = space.build / "segmenter", space.profile.arm(arm).regions
     finetune_on(store, regions, "tokens", tuning, kept, device, backbone=backbone)
     parts: Parts = {

@@ -37,8 +37,8 @@ def finetune(
     lr: Annotated[
         list[float] | None,
         "The decoder's peak rate; repeat for a grid, whose middle rate is kept unless another is clearly better on "
-        f"validation tiles. By default {', '.join(f'{rate:g}' for rate in Finetuning().lr_grid)}. The backbone's rate "
-        "goes with it.",
+        f"validation tiles. By default {', '.join(f'{rate:g}' for rate in Finetuning().lr_grid)}, of tokens times "
+        "--tokens-lr. The backbone's rate goes with it.",
     ] = None,
     seed: Annotated[int, Field(ge=0), "Of weights and order; three seeds tell luck from learning."] = 0,
     device: Annotated[Device | None, "The best there is by default."] = None,
@@ -69,6 +69,8 @@ def finetune(
     tiles, rates = TileStore.open(store), [*dict.fromkeys(lr or [])]
     options |= {"lr_grid": rates} if rates else {}
     tuning = Finetuning(**options)
+    if not rates:
+        tuning = tuning.of(encoding)
     if len(rates) == 1:
         tuning = tuning.scaled(rates[0]).changed(lr_grid=[])
     given: dict[str, Any] = {"backbone": backbone, "network": network, "frozen": frozen, "percent": labels}

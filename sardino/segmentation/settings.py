@@ -17,7 +17,7 @@ Positive = Annotated[float, Field(gt=0)]
 # What the paper says of fine-tuning: no turns, no average, one stage; and, in the second line, what it leaves open.
 PAPER: dict[str, Any] = {
     **{"epochs": 100, "turns": False, "ema": 0.0, "keep": "best", "head_share": 0.0, "layer_decay": 1.0, "growth": 0.0},
-    **{"batch": 32, "lr": 1e-4, "backbone_lr": 1e-4, "pretrained_lr": 1e-4, "balance": 0.0},
+    **{"balance": 0.0, "batch": 32, "lr": 1e-4, "tokens_lr": 1.0, "backbone_lr": 1e-4, "pretrained_lr": 1e-4},
 }
 GRID = (0.5, 1.0, 2.0)  # times `lr`: the rates that are tried unless others are given
 
@@ -34,7 +34,8 @@ class Settings(Options):
     epochs: Annotated[float | None, Field(gt=0), "Passes over the labelled tiles, instead of steps."] = None
     batch: Annotated[Count, "Tiles of a step; of few labelled ones each comes up about as often."] = 8
     lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."] = 2e-2
-    backbone_lr: Annotated[Positive, "That of a ViT from scratch: it takes less than convolutions."] = 1e-3
+    tokens_lr: Annotated[Positive, "That of a token decoder, times `lr`: it takes less than a U-Net."] = 0.25
+    backbone_lr: Annotated[Positive, "That of a ViT from scratch: it takes less than convolutions."] = 5e-4
     pretrained_lr: Annotated[Positive, "That of a pre-trained ViT's top block: much would undo what it knows."] = 5e-4
     layer_decay: Annotated[Share, "Rate of each lower block of a pre-trained ViT, as a share of the one above."] = 0.9
     head_share: Annotated[Share, "Share of the steps in which a pre-trained ViT waits for its decoder."] = 0.2
@@ -60,6 +61,10 @@ class Settings(Options):
         if self.epochs is not None:
             return max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
         return max(1, round(self.steps * (labelled_tiles / 100) ** self.growth))
+
+    def of(self, encoding: EncodingName) -> Self:
+        """As an arm takes them: its decoder's rate is `lr`."""
+        return self.changed(lr=self.lr * self.tokens_lr, tokens_lr=1.0) if encoding == "tokens" else self
 
     def scaled(self, lr: float) -> Self:
         """With this rate for the decoder, and the others in proportion."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator, model_validator
 
@@ -114,6 +114,11 @@ class Finetuning(Settings):
     grid_share: Annotated[float, Field(gt=0, le=1), "Share of the steps in which a learning rate is tried."] = 0.3
     # For each backbone and encoding.
     feature_cache_gb: Annotated[NotNegative, "Most disk for what a frozen backbone makes of tiles, meanwhile."] = 20.0
+
+    def of(self, encoding: EncodingName) -> Self:
+        """As an arm takes them: its decoder's rate is `lr`, and the rates to try are its own."""
+        made = super().of(encoding)
+        return made.changed(lr_grid=[rate * made.lr / self.lr for rate in self.lr_grid])
 
     @property
     def decoder(self) -> dict[str, int]:
@@ -231,7 +236,8 @@ class Profile(Options):
         """A row's network and training; the wide U-Net differs from the plain one in its width alone."""
         if encoding == WIDE:
             return "unet", self.finetuning.changed(unet_width=self.wide_unet_width)
-        return cast(EncodingName, encoding), self.finetuning
+        network = cast(EncodingName, encoding)
+        return network, self.finetuning.of(network)
 
     def pretrained(self, arm: str, seed: int | None = None) -> str:
         """Name of an arm's pre-training: the arm's own with the first seed, which is meant by None."""

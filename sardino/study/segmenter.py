@@ -125,7 +125,8 @@ def finetune_on(
 
     Args:
         regions: whose labelled tiles are learnt from, and judge.
-        tuning: with its `lr_grid`, of which validation tiles choose the rate (see RateSearch).
+        tuning: as `Finetuning.of` has it for this encoding; with its `lr_grid`, of which validation tiles choose the
+            rate (see RateSearch).
         folder: of the weights, and of snapshots while it trains. What is finished there is opened only.
         backbone: folder of a pre-training, by default the built-in one; an encoding without a ViT takes none.
         percent: of the training tiles with labels, those that are used.

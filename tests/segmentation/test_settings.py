@@ -42,3 +42,11 @@ def test_rates_keep_their_ratios(lr):
 def test_a_short_trial_has_a_share_of_the_steps():
     assert Settings(steps=1000).shortened(0.3).steps_for(100) == 300
     assert Settings(epochs=10, batch=5).shortened(0.5).steps_for(100) == 100
+
+
+def test_a_token_decoder_takes_a_share_of_the_rate_once():
+    settings = Settings(lr=0.02, tokens_lr=0.25)
+    of_tokens = settings.of("tokens")
+    assert of_tokens.lr == 0.005 and of_tokens.of("tokens") == of_tokens
+    assert of_tokens.backbone_lr == settings.backbone_lr and settings.of("hybrid") == settings
+    assert Settings(recipe="paper").of("tokens").lr == Settings(recipe="paper").lr

@@ -157,6 +157,15 @@ def test_rates_are_tried_at_the_middle_fraction_unless_told():
     assert laptop.model_copy(update={"finetuning": told}).rate_fraction == 10
 
 
+def test_a_row_of_tokens_has_rates_of_its_own_and_tries_those():
+    profile = Profile.load("study")
+    of_unet, of_tokens = (profile.row(encoding)[1] for encoding in ("unet", "tokens"))
+    share = profile.finetuning.tokens_lr
+    assert of_unet == profile.finetuning and share < 1
+    assert of_tokens.lr_grid == [rate * share for rate in of_unet.lr_grid]
+    assert of_tokens.lr == of_unet.lr * share and of_tokens.backbone_lr == of_unet.backbone_lr
+
+
 def test_an_unknown_arm_is_named():
     with pytest.raises(SardinoError, match="no arm 'asia'; it has europe, all"):
         Profile.load("smoke").architecture("asia")
