@@ -34,9 +34,11 @@ class Settings(Options):
     epochs: Annotated[float | None, Field(gt=0), "Passes over the labelled tiles, instead of steps."] = None
     batch: Annotated[Count, "Tiles of a step; of few labelled ones each comes up about as often."] = 8
     lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."] = 2e-2
-    tokens_lr: Annotated[Positive, "That of a token decoder, times `lr`: it takes less than a U-Net."] = 0.25
+    tokens_lr: Annotated[Positive, "That of a token decoder, times `lr`: it takes less than a U-Net."] = 0.125
     backbone_lr: Annotated[Positive, "That of a ViT from scratch: it takes less than convolutions."] = 5e-4
-    pretrained_lr: Annotated[Positive, "That of a pre-trained ViT's top block: much would undo what it knows."] = 5e-4
+    pretrained_lr: Annotated[
+        Positive, "That of a pre-trained ViT's top block; its lowest then learns about as one from scratch."
+    ] = 1e-3
     layer_decay: Annotated[Share, "Rate of each lower block of a pre-trained ViT, as a share of the one above."] = 0.9
     head_share: Annotated[Share, "Share of the steps in which a pre-trained ViT waits for its decoder."] = 0.2
     turns: Annotated[

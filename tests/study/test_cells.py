@@ -111,6 +111,7 @@ ARMS += [("europe", "unet", "scratch")] + [("europe", "unet_attention", i) for i
 def test_arms_differ_in_network_and_learning_rate_only(space, monkeypatch):
     """Same labels, same validation tiles, same batches in the same order, same settings: for each repetition."""
     seen, batches = [], []
+    rates = ("lr", "lr_grid", "tokens_lr", "backbone_lr", "pretrained_lr")
 
     def labels(source):
         return source.read(range(len(source)))[1].numpy().tobytes()
@@ -118,7 +119,7 @@ def test_arms_differ_in_network_and_learning_rate_only(space, monkeypatch):
     def note(model, train, validation, settings, **rest):
         batches.clear()
         result = finetune(model, train, validation, settings, **rest)
-        alike = {name: value for name, value in settings if name not in ("lr", "backbone_lr", "pretrained_lr")}
+        alike = {name: value for name, value in settings if name not in rates}
         terms = (alike, rest["seed"], rest["classes"])
         seen.append((labels(train), labels(validation), terms, tuple(map(tuple, batches))))
         return result
@@ -192,19 +193,20 @@ def test_kept_features_are_shared_over_fractions_arms_and_runs(space, monkeypatc
 
 
 def test_the_learning_rate_is_chosen_on_validation_with_the_test_tiles_out_of_reach(space, monkeypatch):
-    tuning = space.profile.finetuning.changed(lr_grid=[1e-4, 1e-2, 1e-1], lr_fraction=100, grid_share=1)
-    experiment = Experiment.open(changed(space, finetuning=tuning), "europe", "tokens", "unfrozen", CPU)
+    given = space.profile.finetuning.changed(lr_grid=[1e-4, 1e-2, 1e-1], lr_fraction=100, grid_share=1)
+    experiment = Experiment.open(changed(space, finetuning=given), "europe", "tokens", "unfrozen", CPU)
+    tuning, middle = experiment.tuning, experiment.tuning.lr_grid[1]
     reachable = replace(experiment, test_ids=[])
     search = choose_rate(reachable)
     assert (search.fraction, search.seed) == (100, 0) and list(search.scores) == tuning.lr_grid
-    assert search.usual == tuning.lr and search.intervals.keys() == {1e-4, 1e-1}
+    assert search.usual == tuning.lr and search.intervals.keys() == {*tuning.lr_grid} - {middle}
     assert search.chosen == search.usual or search.intervals[search.chosen][0] > 0
-    assert search.scores[1e-2] == train_cell(experiment, 100, 0, 0, 1e-2).row["val_miou"]
+    assert search.scores[middle] == train_cell(experiment, 100, 0, 0, middle).row["val_miou"]
     record = search.to_dict()
     assert [score["lr"] for score in record["scores"]] == tuning.lr_grid and f"{search.chosen:g}" in str(search)
     row = train_cell(experiment, 1, 1, 1, search.chosen).row
     assert row["backbone_lr"] / row["lr"] == pytest.approx(tuning.pretrained_lr / tuning.lr)
-    short = changed(space, finetuning=tuning.changed(grid_share=0.5))
+    short = changed(space, finetuning=given.changed(grid_share=0.5))
     assert choose_rate(Experiment.open(short, "europe", "tokens", "unfrozen", CPU)).scores != search.scores
 
 
