@@ -20,6 +20,7 @@ import torch
 
 from sardino.data.tiles.store import TileStore
 from sardino.dino.health import History
+from sardino.dino.parallel import Parallel
 from sardino.dino.runtime import best_device
 from sardino.errors import SardinoError
 from sardino.files import whole
@@ -85,7 +86,7 @@ def make_one_date(
     _backbone(space, results, backbone)
     tuning = tuning.changed(lr_grid=[], **({"steps": steps, "growth": 0, "epochs": None} if steps else {}))
     kept, regions = space.build / "segmenter", space.profile.arm(arm).regions
-    finetune_on(store, regions, "tokens", tuning, kept, device, backbone=backbone)
+    finetune_on(store, regions, "tokens", tuning, kept, Parallel(device), backbone=backbone)
     parts: Parts = {
         "one-date-backbone": lambda out: shutil.copytree(backbone, out),
         "one-date-segmenter": lambda out: save_segmenter(out, *load_segmenter(kept)),

@@ -1,6 +1,5 @@
 """`sardino finetune`: a segmenter from a store of labelled tiles; `sardino evaluate`: its scores on one."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,6 @@ from typer import Exit, echo
 from sardino.cli.flags import Texts, with_options
 from sardino.cli.models import STOPPED, Device
 from sardino.dino.recipe import Network
-from sardino.errors import SardinoError
 from sardino.mapping.job import Job
 from sardino.options import Flag
 from sardino.segmentation.settings import EncodingName
@@ -51,6 +49,9 @@ def finetune(
     the weights is what is scored. Validation tiles choose the learning rate; test tiles are scored once, at the end,
     and the model's page (OUT/README.md) has those scores. OUT/finetuning.json has losses and the validation curve.
 
+    Several processes: torchrun --nproc-per-node 4 -m sardino finetune STORE OUT ...; they share each batch, batch norms
+    included, and the result is that of one process with the same batch.
+
     Stop it whenever you like, by a signal or by a power cut: the same command goes on from the last look at the
     validation tiles (--looks), and on a CPU ends with the same bytes. SIGTERM and SIGUSR1 save first; exit code 75.
 
@@ -59,13 +60,12 @@ def finetune(
     import torch
 
     from sardino.data.tiles.store import TileStore
+    from sardino.dino.parallel import join
     from sardino.dino.pretrain import Stopped
     from sardino.dino.runtime import best_device
     from sardino.evaluation.scores import RISING
     from sardino.study.segmenter import finetune_on
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise SardinoError("sardino finetune trains in one process: start it without torchrun")
     tiles, rates = TileStore.open(store), [*dict.fromkeys(lr or [])]
     options |= {"lr_grid": rates} if rates else {}
     tuning = Finetuning(**options)
@@ -74,14 +74,16 @@ def finetune(
     if len(rates) == 1:
         tuning = tuning.scaled(rates[0]).changed(lr_grid=[])
     given: dict[str, Any] = {"backbone": backbone, "network": network, "frozen": frozen, "percent": labels}
-    where = torch.device(device) if device else best_device()
-    try:
-        card, history = finetune_on(
-            tiles, region or tiles.regions, encoding, tuning, out, where, **given, seed=seed, restart=restart
-        )
-    except Stopped as stopped:
-        echo(str(stopped), err=True)
-        raise Exit(STOPPED) from stopped
+    given |= {"seed": seed, "restart": restart}
+    with join(torch.device(device) if device else best_device()) as parallel:
+        try:
+            card, history = finetune_on(tiles, region or tiles.regions, encoding, tuning, out, parallel, **given)
+        except Stopped as stopped:
+            if parallel.first:
+                echo(str(stopped), err=True)
+            raise Exit(STOPPED) from stopped
+        if not parallel.first:
+            return
     if history["learning_rates"]["scores"]:
         told = (f"{each['lr']:g}: {_score(each['val_miou'])}" for each in history["learning_rates"]["scores"])
         why = history["learning_rates"].get("why", "the best")  # as models of older versions chose it

@@ -71,6 +71,15 @@ class Parallel:
         """Whether the flag is up on any rank: all ranks then act alike."""
         return flag if self.world == 1 else bool(self.sum(torch.tensor(float(flag), device=self.device)).item())
 
+    @contextlib.contextmanager
+    def one_by_one(self) -> Iterator[None]:
+        """The first one goes before the others, who then find what it made."""
+        if not self.first:
+            self.wait()
+        yield
+        if self.first:
+            self.wait()
+
     def wait(self) -> None:
         """Until all are here."""
         if self.world > 1:

@@ -7,10 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sardino.dino.batch_norm import BatchNorm
+
 
 def convolution(channels: int, width: int) -> list[nn.Module]:
     """Conv 3x3, batch norm, ReLU."""
-    return [nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
+    return [nn.Conv2d(channels, width, 3, padding=1, bias=False), BatchNorm(width), nn.ReLU(inplace=True)]
 
 
 class DoubleConvolution(nn.Sequential):

@@ -1,7 +1,8 @@
 """Supervised training of a segmenter on few labelled tiles (paper, section 3 and 6.1)."""
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.tile import Progress
 from sardino.dino import snapshot
-from sardino.dino.batches import TileSource, in_batches
+from sardino.dino.batches import TileSource
 from sardino.dino.parallel import Parallel
 from sardino.dino.pretrain import Stopped
 from sardino.dino.recipe import Precision, warmup_cosine
@@ -77,6 +78,7 @@ def finetune(
     classes: int,
     seed: int,
     device: torch.device,
+    parallel: Parallel | None = None,
     pretrained: bool = False,
     label: str = "fine-tuning",
     snapshots: Path | None = None,
@@ -88,6 +90,8 @@ def finetune(
             `settings.turns`, of each in its eight ways.
         validation: labelled tiles, or their features; they decide nothing but, with `keep` "best", the state.
         seed: decides which tiles make up each batch, and how they are turned.
+        parallel: this process, where ranks share each batch, which they must divide; what comes out is what comes out
+            of one. By default it is alone.
         pretrained: the backbone is; where it is trained on, it waits for its decoder first and then learns slowly.
         snapshots: folder in which the state is kept at each look; a training that was stopped goes on from there, to
             the same bits on a CPU. None keeps nothing.
@@ -97,7 +101,7 @@ def finetune(
         SardinoError: the snapshots are of another training, each difference named.
         Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
-    steps, tiles = settings.steps_for(len(train)), len(train)
+    steps, tiles, parallel = settings.steps_for(len(train)), len(train), parallel or Parallel(device)
     weights = balanced(train, classes, settings.balance).to(device)
     if settings.turns:
         train = train.turned() if isinstance(train, FeatureTiles) else Turned(train)
@@ -116,7 +120,7 @@ def finetune(
     best = copy.deepcopy(scored.state_dict()) if settings.keep == "best" else {}
     learnt, average = (each.decoder if model.frozen else each for each in (model, scored))
     kept = {f"best/{name}": value for name, value in best.items()}
-    state = Tuned(learnt, average, optimiser, kept, Parallel(device))
+    state = Tuned(learnt, average, optimiser, kept, parallel)
     config = {**dict(settings), "tiles": tiles, "seed": seed, "pretrained": pretrained}
     done, history = 0, dict[str, Any](losses=[], curve=[])
     if snapshots and (found := snapshot.newest(snapshots)):
@@ -125,47 +129,56 @@ def finetune(
     losses, curve = history["losses"], history["curve"]
     batches = islice(_batches(tiles, settings, seed, steps), done, None)
     with stop_requests() if snapshots else nullcontext(list[int]()) as asked:
-        for step, numbers in enumerate(track(batches, steps, label, done=done), done):
+        shown = track(batches, steps, label, done=done) if parallel.first else batches
+        for step, numbers in enumerate(shown, done):
             if moving is not None and step == max(begin, done):
                 moving.requires_grad_(True)
             for group in optimiser.param_groups:
                 since, length, peak = step - group["begin"], steps - group["begin"], group["peak"]
                 group["lr"] = warmup_cosine(peak, peak * 0.01, since, length, length // 10) if since >= 0 else 0.0
-            x, y = train.read(numbers)
-            if not (y != IGNORE).any():
+            x, y = train.read(own_part(numbers, parallel))
+            share = _share(y, weights, parallel)
+            if not share.isfinite():
                 raise SardinoError("a batch holds no labelled pixel: import labels, or drop tiles without any")
             model.train()
             with _autocast(device, settings.precision):
                 logits = _logits(model, train, x.to(device), y.shape[-1])
-            loss = segmentation_loss(logits.float(), y.to(device), weights, settings.loss)
-            if not torch.isfinite(loss):
-                raise Diverged(f"the fine-tuning loss is {loss.item()} at step {step}: lower the learning rate")
+            if share:
+                loss = segmentation_loss(logits.float(), y.to(device), weights, settings.loss) * share
+            else:  # all that is labelled lies with other ranks, whose batch norms wait for this one's
+                loss = logits.float().sum() * 0.0
+            losses.append(parallel.sum(loss.detach()).item())
+            if not math.isfinite(losses[-1]):
+                raise Diverged(f"the fine-tuning loss is {losses[-1]} at step {step}: lower the learning rate")
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            _sum_gradients(model, parallel)
             clip_each(model, settings.clip)
             optimiser.step()
-            losses.append(loss.item())
             if scored is not model:
                 follow(scored, model, min(settings.ema, (1 + step) / (10 + step)))  # a short memory while it is young
             if step + 1 in looks:
-                score = float(miou(tile_confusions(scored, validation, classes, device, settings.precision).sum(0)))
+                scores = tile_confusions(scored, validation, classes, device, settings.precision, parallel=parallel)
+                score = float(miou(scores.sum(0)))
                 if score > max((look["val_miou"] for look in curve), default=-1.0):
                     now = scored.state_dict()
                     for name, value in best.items():
                         value.copy_(now[name])
                 curve.append({"step": step + 1, "val_miou": score})
-            if snapshots and (asked or step + 1 in looks):
+            stop = parallel.any(bool(asked))
+            if snapshots and (stop or step + 1 in looks):
                 snapshot.save(snapshots, state, step + 1, config, history)
-                snapshot.prune(snapshots, keep=2)
-                if asked and step + 1 < steps:
+                if parallel.first:
+                    snapshot.prune(snapshots, keep=2)
+                if stop and step + 1 < steps:
                     told = f"{label} was asked to stop after step {step + 1} of {steps}"
                     raise Stopped(f"{told}; its state is in {snapshots}: the same command goes on")
                 if step + 1 < steps:
                     stop_in_time()
     model.load_state_dict(best or scored.state_dict())
-    tenth, scores = max(1, steps // 10), [look["val_miou"] for look in curve]
+    tenth, seen = max(1, steps // 10), [look["val_miou"] for look in curve]
     first, last = (float(np.mean(part)) for part in (losses[:tenth], losses[-tenth:]))
-    return Finetuned(first, last, losses, curve, max(scores) if best else scores[-1])
+    return Finetuned(first, last, losses, curve, max(seen) if best else seen[-1])
 
 
 def _batches(tiles: int, settings: Settings, seed: int, steps: int) -> Iterator[list[int]]:
@@ -176,6 +189,30 @@ def _batches(tiles: int, settings: Settings, seed: int, steps: int) -> Iterator[
         if settings.turns:
             numbers = WAYS * numbers + torch.randint(WAYS, numbers.shape, generator=generator)
         yield numbers.tolist()
+
+
+def own_part(numbers: Sequence[int], parallel: Parallel) -> Sequence[int]:
+    """What of these this rank takes: as many as each other where they divide."""
+    first, end = (part * len(numbers) // parallel.world for part in (parallel.rank, parallel.rank + 1))
+    return numbers[first:end]
+
+
+def _share(y: Tensor, weights: Tensor, parallel: Parallel) -> Tensor:
+    """() this rank's share of what the batch's labelled pixels weigh: the loss is their mean; NaN where there are none.
+
+    Alone it is 1, and nothing changes.
+    """
+    own = weights[y[y != IGNORE].to(weights.device, torch.long)].sum()
+    return own / parallel.sum(own)
+
+
+def _sum_gradients(model: nn.Module, parallel: Parallel) -> None:
+    """Each rank's part of the gradients to all of them, in one message."""
+    if parallel.world > 1:
+        parts = [p.grad for p in model.parameters() if p.grad is not None]
+        whole = parallel.sum(torch.cat([part.flatten() for part in parts]))
+        for part, summed in zip(parts, whole.split([part.numel() for part in parts]), strict=True):
+            part.copy_(summed.view_as(part))
 
 
 @torch.no_grad()
@@ -204,16 +241,22 @@ def tile_confusions(
     device: torch.device,
     precision: Precision = "auto",
     progress: Progress = iter,
+    parallel: Parallel | None = None,
 ) -> Confusion:
-    """One confusion matrix per tile, (N, classes, classes); `progress` wraps the loop over tiles."""
-    pairs = (pair for maps, y in _maps(model, tiles, device, precision) for pair in zip(maps, y, strict=True))
-    return np.stack([confusion(predicted, label, classes) for predicted, label in progress(pairs)])
+    """One confusion matrix per tile, (N, classes, classes); `progress` wraps the loop over tiles, which ranks share."""
+    parallel = parallel or Parallel(device)
+    own = own_part(range(len(tiles)), parallel)
+    pairs = (pair for maps, y in _maps(model, tiles, device, precision, own) for pair in zip(maps, y, strict=True))
+    found = np.zeros((len(tiles), classes, classes), np.int64)
+    for number, (predicted, label) in zip(own, progress(pairs), strict=True):
+        found[number] = confusion(predicted, label, classes)
+    return parallel.sum(torch.from_numpy(found).to(device)).cpu().numpy() if parallel.world > 1 else found
 
 
 @torch.no_grad()
 def predict(model: Segmenter, tiles: TileSource, device: torch.device, precision: Precision = "auto") -> Maps:
     """Class index per pixel, (N, H, W) uint8."""
-    return np.concatenate([maps for maps, _ in _maps(model, tiles, device, precision)])
+    return np.concatenate([maps for maps, _ in _maps(model, tiles, device, precision, range(len(tiles)))])
 
 
 def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor:
@@ -222,11 +265,12 @@ def _logits(model: Segmenter, tiles: TileSource, x: Tensor, size: int) -> Tensor
 
 
 def _maps(
-    model: Segmenter, tiles: TileSource, device: torch.device, precision: Precision
+    model: Segmenter, tiles: TileSource, device: torch.device, precision: Precision, numbers: Sequence[int]
 ) -> Iterator[tuple[Maps, Maps]]:
-    """Predicted and reference class indices (B, H, W), batch by batch."""
+    """Predicted and reference class indices (B, H, W) of these tiles, batch by batch."""
     model.eval()
-    for x, y in in_batches(tiles, BATCH):
+    for start in range(0, len(numbers), BATCH):
+        x, y = tiles.read(numbers[start : start + BATCH])
         with _autocast(device, precision):
             found = _logits(model, tiles, x.to(device), y.shape[-1]).argmax(1)
         yield found.to(torch.uint8).cpu().numpy(), y.cpu().numpy()

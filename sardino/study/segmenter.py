@@ -22,6 +22,7 @@ from sardino.data.tiles.landcover import label_fraction
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.store import TileStore
 from sardino.dino.batches import StoreTiles, TileSource, open_tiles
+from sardino.dino.parallel import Parallel
 from sardino.dino.recipe import Network, size_of
 from sardino.dino.snapshot import differences
 from sardino.dino.vit import Architecture
@@ -56,7 +57,7 @@ class Task:
     normalisation: Normalisation
     tuning: Finetuning
     seed: int
-    device: torch.device
+    parallel: Parallel
     folder: Path
 
     def segmenter(self) -> Segmenter:
@@ -67,7 +68,7 @@ class Task:
         model = build_segmenter(self.encoding, copy.deepcopy(self.vit), frozen=self.frozen, **sizes)
         if self.backbone is not None:
             load_unet(self.backbone, model, self.network)
-        return model.to(self.device)
+        return model.to(self.parallel.device)
 
     def tiles(self, ids: Sequence[str], turned: bool = False) -> TileSource:
         """Labelled tiles, or what the frozen backbone makes of them, in their eight ways where they are `turned`."""
@@ -75,7 +76,9 @@ class Task:
         if not model.frozen:
             return images
         tiles, most = StoreTiles(self.store, ids, self.normalisation), self.tuning.feature_cache_gb
-        features = frozen_features(model, tiles, turned, self.folder / "features", self.device, most)
+        device = self.parallel.device
+        with self.parallel.one_by_one():  # the first one makes them
+            features = frozen_features(model, tiles, turned, self.folder / "features", device, most)
         if features is None:
             return images
         return FeatureTiles(features, ids, model.join, images) if model.sees_images else FeatureTiles(features, ids)
@@ -85,7 +88,8 @@ class Task:
     ) -> tuple[Segmenter, Finetuned]:
         """One training, which goes on where it was stopped."""
         model, snapshots = self.segmenter(), self.folder / "snapshots" / name.replace(" ", "-")
-        given: dict[str, Any] = {"classes": len(self.store.legend), "seed": self.seed, "device": self.device}
+        given: dict[str, Any] = {"classes": len(self.store.legend), "seed": self.seed}
+        given |= {"device": self.parallel.device, "parallel": self.parallel}
         given |= {"pretrained": self.vit is not None, "label": name, "snapshots": snapshots}
         return model, finetune(model, train, judged, settings, **given)
 
@@ -103,7 +107,8 @@ class Task:
 
     def confusions(self, model: Segmenter, tiles: TileSource) -> Confusion:
         """(tiles, n, n) pixel counts."""
-        return tile_confusions(model, tiles, len(self.store.legend), self.device, self.tuning.precision)
+        given: dict[str, Any] = {"device": self.parallel.device, "parallel": self.parallel}
+        return tile_confusions(model, tiles, len(self.store.legend), precision=self.tuning.precision, **given)
 
 
 def finetune_on(
@@ -112,7 +117,7 @@ def finetune_on(
     encoding: EncodingName,
     tuning: Finetuning,
     folder: Path,
-    device: torch.device,
+    parallel: Parallel,
     *,
     backbone: Path | None = None,
     network: Network = "teacher",
@@ -128,6 +133,7 @@ def finetune_on(
         tuning: as `Finetuning.of` has it for this encoding; with its `lr_grid`, of which validation tiles choose the
             rate (see RateSearch).
         folder: of the weights, and of snapshots while it trains. What is finished there is opened only.
+        parallel: this process; ranks share each batch and the tiles that judge, the first one writes.
         backbone: folder of a pre-training, by default the built-in one; an encoding without a ViT takes none.
         percent: of the training tiles with labels, those that are used.
         restart: throw away what an earlier fine-tuning has left in the folder.
@@ -135,10 +141,13 @@ def finetune_on(
     Returns the card, and the history: "learning_rates", "curve" and "losses".
 
     Raises:
-        SardinoError: labels are missing or of one class, the backbone does not fit, or the folder holds another model
-            or a fine-tuning with other options.
+        SardinoError: labels are missing or of one class, the backbone does not fit, the batch does not divide, or the
+            folder holds another model or a fine-tuning with other options.
         Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
+    if tuning.batch % parallel.world:
+        fault = f"a batch of {tuning.batch} does not divide into {parallel.world} ranks"
+        raise SardinoError(f"{fault}: choose a multiple of {parallel.world}")
     where = None if encoding == "unet" else backbone or default_model("backbone", store.channels)
     vit, card, source = _backbone(store, encoding, backbone, network, frozen)
     train_ids, judged_ids, test_ids = labelled_splits(store, regions, tuning.validation_tiles)
@@ -146,15 +155,23 @@ def finetune_on(
     _require_classes(store, train_ids)
     began: dict[str, Any] = {"data": store.fingerprint, "regions": regions, "encoding": encoding, "frozen": frozen}
     began |= {"labels_percent": percent, "seed": seed, **source, **tuning.model_dump(exclude={"feature_cache_gb"})}
-    if done := _finished(folder, began, restart):
+    done = _finished(folder, began, restart)
+    parallel.wait()  # until all have looked
+    if parallel.first:
+        if done or restart:
+            _tidy(folder)
+        if not done:
+            write_json({"began": began}, folder / HISTORY)
+    if done:
         return done
+    parallel.wait()
     if card:
         normalisation, architecture = Normalisation.from_dict(card.normalisation), card.architecture
     else:  # no ViT: an architecture tells the tiles, and by how much windows may shift
         normalisation = Normalisation.of_store(store, store.ids("train", regions))
         patch = math.gcd(store.tile_px, 2**tuning.unet_depth)
         architecture = Architecture.of(size_of("1x1x1", patch), len(store.channels), store.tile_px)
-    task = Task(store, encoding, where, network, vit, frozen, normalisation, tuning, seed, device, folder)
+    task = Task(store, encoding, where, network, vit, frozen, normalisation, tuning, seed, parallel, folder)
     train, judged = task.tiles(train_ids, tuning.turns), task.tiles(judged_ids)
     search = task.search(train, judged, store.blocks(judged_ids), percent)
     settings = tuning.scaled(search.chosen)
@@ -169,10 +186,11 @@ def finetune_on(
     said = {"encoding": encoding, "architecture": architecture, "training": training}
     said |= _measured(confusions, store.blocks(test_ids), store.legend.names)
     made = segmenter_card(store, normalisation, tuning.decoder, trained_on, **said)
-    save_segmenter(folder, model, made)
     history = {"learning_rates": search.to_dict(), "curve": result.curve, "losses": result.losses}
-    write_json({"began": began, **history}, folder / HISTORY)
-    _tidy(folder)
+    if parallel.first:
+        save_segmenter(folder, model, made)
+        write_json({"began": began, **history}, folder / HISTORY)
+        _tidy(folder)
     return made, history
 
 
@@ -221,7 +239,7 @@ def _measured(confusions: Confusion, blocks: NDArray[np.int64], classes: Sequenc
 
 
 def _finished(folder: Path, began: dict[str, Any], restart: bool) -> tuple[SegmenterCard, dict[str, Any]] | None:
-    """What this fine-tuning has made, if it is finished; else the folder is made ready to begin or to go on.
+    """What this fine-tuning has made, if it is finished.
 
     Refused where it holds another model, or a fine-tuning with other options.
     """
@@ -229,9 +247,7 @@ def _finished(folder: Path, began: dict[str, Any], restart: bool) -> tuple[Segme
     held = [name for name in (Card.FILE, SegmenterCard.FILE) if (folder / name).is_file()]
     if held and not path.is_file():
         raise SardinoError(f"{folder} holds another model ({held[0]}): choose another folder")
-    if restart:
-        _tidy(folder)
-    elif path.is_file():
+    if path.is_file() and not restart:
         try:
             known = json.loads(read_text(path))
             differing = differences(known["began"], began)
@@ -243,9 +259,7 @@ def _finished(folder: Path, began: dict[str, Any], restart: bool) -> tuple[Segme
         with suppress(SardinoError):  # weights that were damaged since are made anew
             if "curve" in known:
                 card = load_segmenter(folder)[1]
-                _tidy(folder)
                 return card, known
-    write_json({"began": began}, path)
     return None
 
 

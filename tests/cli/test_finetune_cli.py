@@ -1,20 +1,32 @@
 """`sardino finetune` as people call it: to a model that maps, stopped at each snapshot, and refused in one sentence."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from sardino.cli.app import app
 from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
+from sardino.data.tiles.store import TileStore
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store
+from sardino.dino.parallel import Parallel
+from sardino.errors import SardinoError
 from sardino.mapping.model import PRETRAINED
+from sardino.study.profile import Finetuning
+from sardino.study.segmenter import finetune_on
 
 SIZE, HISTORY = 32, "finetuning.json"
 TILES = list(tile_grid("north", "EPSG:32631", (500_000, 5_500_000), SIZE, 10.0, 5, 4))
@@ -173,15 +185,48 @@ def test_a_fault_ends_in_one_sentence(place: Path, tmp_path: Path, options: list
     assert not (tmp_path / "out").exists(), "what is refused leaves nothing behind"
 
 
-def test_a_folder_of_another_model_and_ranks_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_of_another_model_is_refused(place: Path) -> None:
     given = ["finetune", place / "store", place / "backbone", *ONE, "--encoding", "unet"]
     before = content(place / "backbone")
     for more in ([], ["--restart"]):
         refused = sardino(*given, *more)
         assert refused.exit_code == 2 and "holds another model (card.json)" in refused.output
     assert content(place / "backbone") == before
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert "start it without torchrun" in sardino(*given).output
+
+
+def test_ranks_that_do_not_divide_the_batch_are_refused(place: Path, tmp_path: Path) -> None:
+    store, three = TileStore.open(place / "store"), Parallel(torch.device("cpu"), 0, 3)
+    with pytest.raises(SardinoError, match="a batch of 8 does not divide into 3 ranks: choose a multiple of 3"):
+        finetune_on(store, store.regions, "unet", Finetuning(), tmp_path / "out", three)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_same_command_under_torchrun_after_a_signal_and_alone(place: Path, tmp_path: Path) -> None:
+    """Two ranks walk the path of one process; SIGTERM saves, and the same command ends with the same bytes."""
+    options = [*ONE, "--steps", 200, "--frozen", "--backbone", place / "backbone", "--precision", "float32"]
+
+    def ranks(out: Path) -> "subprocess.Popen[str]":
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", 2]
+        command += ["-m", "sardino", "finetune", place / "store", out, *options]
+        environment = os.environ | {"TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return subprocess.Popen([*map(str, command)], env=environment, **pipes)
+
+    stopped, whole = ranks(tmp_path / "stopped"), ranks(tmp_path / "whole")
+    while not any(tmp_path.glob("stopped/snapshots/fine-tuning/step-*")):
+        assert stopped.poll() is None, stopped.communicate()[1]
+        time.sleep(0.02)
+    stopped.send_signal(signal.SIGTERM)
+    _, error = stopped.communicate(timeout=120)
+    assert error.count("the same command goes on") == 1 and not (tmp_path / "stopped" / "segmenter.json").exists()
+    for run in (whole, ranks(tmp_path / "stopped")):
+        output, error = run.communicate(timeout=240)
+        assert run.returncode == 0, error[-2000:]
+        assert output.count("200 steps on 10 labelled tiles") == 1
+    assert content(tmp_path / "stopped") == content(tmp_path / "whole")
+    assert sardino("finetune", place / "store", tmp_path / "alone", *options).exit_code == 0
+    told, alone = (json.loads((tmp_path / name / HISTORY).read_text())["losses"] for name in ("whole", "alone"))
+    assert told[:20] == pytest.approx(alone[:20], rel=1e-4)
 
 
 def test_a_hybrid_goes_on_with_the_unet_that_was_pretrained_with_its_backbone(place: Path, tmp_path: Path) -> None:

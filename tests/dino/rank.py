@@ -19,6 +19,7 @@ from sardino.dino.vit import Architecture
 
 ARCHITECTURE = Architecture(width=24, depth=2, heads=3, patch=8, channels=2, tile_px=32, texture=True)
 SIZES = {"hidden": 32, "bottleneck": 16, "prototypes": 64, "local_crops": 2, "decoder_width": 32, "masked": 0.5}
+SIZES |= {"unet_width": 4, "unet_depth": 2}
 NORMALISATION = Normalisation(("winter_vv", "summer_vv"), (0.0, 0.0), (1.0, 1.0))
 
 

@@ -44,7 +44,9 @@ def start(forks: ForkServerContext) -> Start:
     return start
 
 
-@pytest.fixture(scope="module", params=["ddp small", "fsdp small", "fsdp dino-masked", "fsdp pixels", "ddp filtered"])
+@pytest.fixture(
+    scope="module", params=["ddp small", "fsdp small", "fsdp dino-masked", "fsdp pixels", "ddp filtered", "ddp dense"]
+)
 def pair(start: Start, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     strategy, recipe = request.param.split()
     folder = tmp_path_factory.mktemp(strategy)
