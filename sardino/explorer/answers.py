@@ -121,8 +121,9 @@ class Explorer:
             raise SardinoError(f"there is no layer '{look.layer}': there is {', '.join(places.layers)}")
         layer: NDArray[Any] = place.label if look.layer == REFERENCE else places.layer(look.layer, look.place)
         values = layer if has_values(look.layer, layer) else None
+        unit = SIMILARITY if look.origin == ALIKE else ATTENTION
         shown = place.backscatter, places.channels, self.map(look), self.said(look), patch, look.layer, values
-        return Exploration(*shown, places.legend, places.gsd_m, SIMILARITY if look.origin == ALIKE else ATTENTION)
+        return Exploration(*shown, places.legend, places.gsd_m, unit, places.synthetic)
 
     def said(self, look: Look) -> str:
         """The heading of the map; blocks and heads count from 1, as in the paper's figures."""

@@ -45,6 +45,7 @@ class StoreTiles:
         first: id of the place to open on.
         told: what all this is.
         asks: what `find` wants.
+        synthetic: whether it is of the synthetic world; figures say so.
     """
 
     asks = "part of a tile's id"
@@ -52,6 +53,7 @@ class StoreTiles:
     def __init__(self, store: TileStore) -> None:
         self.store, self.channels, self.unit = store, tuple(store.channels), store.unit
         self.legend, self.gsd_m, self.layers = store.legend, store.gsd_m, [REFERENCE, *store.layers]
+        self.synthetic = store.synthetic
         self.first = example_tiles(store, store.ids("test") or store.ids(), 1)[0]
         self.told = f"{len(store)} tiles of {store.tile_px} px of {store.product}"
 
@@ -73,7 +75,8 @@ class StoreTiles:
 
     def overview(self) -> Figure:
         """A map of all, to be clicked."""
-        return draw_splits(self.store.index, f"All {len(self.store)} tiles: click one")
+        kind = "synthetic tiles" if self.synthetic else "tiles"
+        return draw_splits(self.store.index, f"All {len(self.store)} {kind}: click one")
 
     def at(self, panel: int, x: float, y: float) -> str | None:
         """The place nearest to a point of a panel of the overview; None where the panel has none."""
@@ -107,6 +110,7 @@ class SceneWindows:
 
     def __init__(self, source: ModelScene, model: MapModel) -> None:
         self.source, self.scene, self.channels, self.gsd_m = source, source.scene, model.card.channels, model.card.gsd_m
+        self.synthetic = "synthetic" in self.scene.product
         patch = model.card.architecture.patch
         rows, columns = self.shape = self.scene.shape
         self.window = min(rows, WINDOW_PX) // patch * patch, min(columns, WINDOW_PX) // patch * patch
@@ -140,7 +144,7 @@ class SceneWindows:
 
     def overview(self) -> Figure:
         picture, (rows, columns) = None, self.shape
-        title = "The whole scene: click where to look"
+        title = f"The whole {'synthetic ' if self.synthetic else ''}scene: click where to look"
         if rows * columns <= MOST_PIXELS:
             step = max(1, max(self.shape) // OVERVIEW_PX)
             height = max(self.scene.chunk_rows // step, 1) * step

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 from sardino.cli import explore as explore_module
 from sardino.cli.app import app
 from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
+from sardino.data.sources.world.synthetic import World, write_scene
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.data.tiles.store import TileStore
@@ -91,6 +92,17 @@ def test_it_opens_on_a_test_tile_and_offers_the_labels_first(explorer, store):
     assert (explorer.blocks, explorer.heads, explorer.grid) == (2, 3, (4, 4))
     assert f"{len(store)} tiles of 32 px of sardino synthetic world" in explorer.told
     assert "teacher of own, trained on 5 tiles of europe" in explorer.told
+
+
+def test_figures_say_what_is_synthetic(explorer, of_scene, backbone, tmp_path):
+    assert explorer.see(Look(explorer.places.first)).synthetic
+    assert "synthetic" in explorer.places.overview().get_suptitle()
+    assert not of_scene.see(Look(of_scene.places.first)).synthetic
+    made = tmp_path / "made.tif"
+    write_scene(World(), "europe", made, (32, 32))
+    of_made = open_explorer(tmp_path / "kept", made, backbone)
+    assert of_made.see(Look(of_made.places.first)).synthetic
+    assert "synthetic" in of_made.places.overview().axes[0].get_title()
 
 
 def test_maps_are_those_of_the_extraction(explorer, images):

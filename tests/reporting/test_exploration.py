@@ -99,6 +99,14 @@ def test_a_legend_of_derived_labels_says_so(seen):
     assert figure.axes[2].get_title() == "Sentinel-2 scene classes (derived labels)"
 
 
+def test_what_is_synthetic_says_so_on_its_panels(seen):
+    for layer, values in ((REFERENCE, seen.values), ("optical", None)):
+        real = draw_exploration(replace(seen, layer=layer, values=values), empty_figure()).axes
+        made = draw_exploration(replace(seen, layer=layer, values=values, synthetic=True), empty_figure()).axes
+        for panel in (0, 2):
+            assert made[panel].get_title() == f"{real[panel].get_title()} (synthetic)"
+
+
 def test_what_a_tile_lacks_is_told_and_not_drawn(seen):
     figure = draw_exploration(replace(seen, values=None, layer="optical"), empty_figure())
     assert [text.get_text() for text in figure.axes[2].texts] == ["there is none here"]

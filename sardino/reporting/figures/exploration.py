@@ -43,6 +43,7 @@ class Exploration:
     legend: Legend  # of the labels
     gsd_m: float | None = None  # metres per pixel; None where unknown
     unit: str = ATTENTION  # or SIMILARITY, of the map
+    synthetic: bool = False  # backscatter and layers are of the synthetic world
 
     @property
     def cell(self) -> tuple[float, float]:
@@ -70,7 +71,8 @@ def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
     places = [_place(number, BOTTOM, EXPLORED_SIDE, EXPLORED_SIDE) for number in range(3)]
     sar, middle, layer = panels = [paint.bare(figure.add_axes(place)) for place in places]
     sar.imshow(paint.sar_composite(seen.sar, seen.channels))
-    sar.set_title("Radar backscatter")
+    origin = " (synthetic)" if seen.synthetic else ""  # on the panels, as pictures of them travel alone
+    sar.set_title(f"Radar backscatter{origin}")
     if seen.gsd_m is not None:
         paint.scale_bar(sar, seen.sar.shape[-1], seen.gsd_m)
     height, width = seen.sar.shape[1:]
@@ -81,8 +83,8 @@ def draw_exploration(seen: Exploration, figure: Figure) -> Figure:
     drawn = paint.heat(middle, seen.map, extent=over_the_tile, **scale)
     middle.set_title(seen.said)
     _bar(figure, 1, drawn, seen.unit, extend="neither" if alike else "both")
-    layer.set_title(layer_title(seen.layer, seen.legend))
     _draw_layer(figure, layer, seen)
+    layer.set_title(f"{layer_title(seen.layer, seen.legend)}{origin}")
     for axes in panels:
         axes.set(xlim=over_the_tile[:2], ylim=over_the_tile[2:])
         if seen.patch is not None:
@@ -136,7 +138,6 @@ def _bar(figure: Figure, number: int, drawn: ScalarMappable, unit: str, extend: 
 def _draw_layer(figure: Figure, axes: Axes, seen: Exploration) -> None:
     values, name = seen.values, seen.layer
     if values is None:
-        axes.set_title(layer_title(name, seen.legend))
         paint.not_available(axes, "there is none here")
         axes.set(aspect="auto")
     elif name == "optical":
