@@ -9,7 +9,8 @@ import torch
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.dino.vit import Architecture
 from sardino.errors import SardinoError
-from sardino.weights.card import SegmenterCard
+from sardino.mapping.model import PRETRAINED
+from sardino.weights.card import SegmenterCard, segmenter_page
 from sardino.weights.save import load_segmenter, save_segmenter
 
 CARD = SegmenterCard(
@@ -49,6 +50,11 @@ def test_the_page_says_what_it_saw_and_how_well_it_did(saved):
     text = (saved[0] / "README.md").read_text()
     assert "synthetic world" in text and "0.250" in text and "Mangroves" in text
     assert {path.name for path in saved[0].iterdir()} == {"segmenter.safetensors", "segmenter.json", "README.md"}
+
+
+@pytest.mark.parametrize("name", ["world-segmenter", "one-date-segmenter"])
+def test_the_built_in_pages_are_as_this_version_writes_them(name):
+    assert (PRETRAINED / name / "README.md").read_text() == segmenter_page(*SegmenterCard.read(PRETRAINED / name))
 
 
 def test_a_missing_half_written_or_damaged_one_is_refused(saved, tmp_path):
