@@ -1,6 +1,7 @@
 """The built-in models for one image of VV and VH, held against real chips, which they never saw.
 
-python tools/real_chips.py FOLDER    (it holds terramesh/ and bigearthnet-s1/; writes results/real/one_date.csv)
+python tools/real_chips.py FOLDER    (it holds terramesh/ and bigearthnet-s1/; writes results/real/one_date.csv,
+                                     and one_date.json: by which weights and code)
 """
 
 import argparse
@@ -20,14 +21,16 @@ from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.dino.attention import class_attention
 from sardino.dino.vit import build_vit
 from sardino.evaluation.attention_scores import attention_scores
-from sardino.files import write_csv
+from sardino.files import files_in, sha256_of, write_csv, write_json
 from sardino.mapping.job import Job
 from sardino.mapping.model import default_model, load_vit
 from sardino.mapping.scene_map import make_map
+from sardino.reporting.record import revision
 from sardino.study.attention import SEED, patch_references
 
 WATER = WORLDCOVER.codes[WORLDCOVER.names.index("Permanent water bodies")]
 CHANNELS, BANDS = ("vv", "vh"), 10
+DATA, OUT = ("terramesh", "bigearthnet-s1"), Path("results/real/one_date.csv")
 
 
 def water_of(scene: Path, channels: tuple[str, ...], out: Path) -> np.ndarray:
@@ -80,13 +83,22 @@ def attention(folder: Path, out: Path) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def record() -> dict[str, Any]:
+    """What the numbers were made from: sha256 of the weights, revision of the code, folders of the data."""
+    models = [default_model(kind, CHANNELS) for kind in ("backbone", "segmenter")]
+    weights = {f"{model.name}/{path.name}": path for model in models for path in files_in(model, "*.safetensors")}
+    digests = {name: sha256_of(path) for name, path in weights.items()}
+    return {"weights_sha256": digests, "code_revision": revision(), "data": DATA}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of real chips")
     folder = parser.parse_args().folder
     with tempfile.TemporaryDirectory() as place:
         rows = water(folder, Path(place) / "map.tif") + attention(folder, Path(place) / "store")
-    print(write_csv(pd.DataFrame(rows), Path("results/real/one_date.csv")))
+    write_json(record(), OUT.with_suffix(".json"))
+    print(write_csv(pd.DataFrame(rows), OUT))
 
 
 if __name__ == "__main__":

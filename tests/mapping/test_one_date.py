@@ -1,16 +1,19 @@
 """One image of VV and VH, as practitioners have it: the commands that train for it, and maps of it, real chips too."""
 
+import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made import read, write_scene
+from real_chips import DATA, record
 from typer.testing import CliRunner
 
 from sardino.cli.app import app
 from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import WORLDCOVER
+from sardino.mapping.model import PRETRAINED
 
 REAL = Path(os.environ.get("DATA", "")) / "terramesh"  # `make test DATA=...` passes the folder of real chips on
 
@@ -43,6 +46,16 @@ def answered(scene: Path, trained: Path, folder: Path, *words: str) -> None:
     assert made["attend"].shape == (3, *made["embed"].shape[1:]) and len(made["embed"]) == 24
     assert np.isfinite(made["attend"]).all() and made["embed"].std((1, 2)).min() > 0
     assert set(np.unique(made["map"])) <= {*WORLDCOVER.codes}
+
+
+def test_numbers_of_real_chips_say_by_which_weights_and_code_they_were_made():
+    told = json.loads(json.dumps(record()))
+    cards = {name: json.loads((PRETRAINED / name).read_text())["sha256"]
+             for name in ("one-date-backbone/card.json", "one-date-segmenter/segmenter.json")}  # fmt: skip
+    weights = told["weights_sha256"]
+    assert weights["one-date-backbone/teacher.safetensors"] == cards["one-date-backbone/card.json"]["teacher"]
+    assert weights["one-date-segmenter/segmenter.safetensors"] == cards["one-date-segmenter/segmenter.json"]
+    assert told["code_revision"] and told["data"] == [*DATA]
 
 
 def test_an_image_of_another_world_is_answered(trained, tmp_path):
