@@ -219,14 +219,18 @@ def test_the_same_command_under_torchrun_after_a_signal_and_alone(place: Path, t
     stopped.send_signal(signal.SIGTERM)
     _, error = stopped.communicate(timeout=120)
     assert error.count("the same command goes on") == 1 and not (tmp_path / "stopped" / "segmenter.json").exists()
+    shutil.copytree(tmp_path / "stopped", tmp_path / "on alone")
+    assert sardino("finetune", place / "store", tmp_path / "on alone", *options).exit_code == 0
     for run in (whole, ranks(tmp_path / "stopped")):
         output, error = run.communicate(timeout=240)
         assert run.returncode == 0, error[-2000:]
         assert output.count("200 steps on 10 labelled tiles") == 1
     assert content(tmp_path / "stopped") == content(tmp_path / "whole")
     assert sardino("finetune", place / "store", tmp_path / "alone", *options).exit_code == 0
-    told, alone = (json.loads((tmp_path / name / HISTORY).read_text())["losses"] for name in ("whole", "alone"))
+    names = ("whole", "alone", "on alone")
+    told, alone, on_alone = (json.loads((tmp_path / name / HISTORY).read_text())["losses"] for name in names)
     assert told[:20] == pytest.approx(alone[:20], rel=1e-4)
+    assert on_alone[:40] == told[:40] and len(on_alone) == 200, "it went on from the snapshot of two"
 
 
 def test_a_hybrid_goes_on_with_the_unet_that_was_pretrained_with_its_backbone(place: Path, tmp_path: Path) -> None:
