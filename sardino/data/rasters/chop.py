@@ -122,17 +122,18 @@ def cut_variable(
 
     Raises TileLeftOut: the grid lies outside the scene.
     """
-    window = source.window(grid, margin_px=4)
+    window, there = source.window(grid), Grid(grid.crs, grid.transform, grid.shape)
     if window is None:
         raise TileLeftOut(f"outside {source.path.name}")
+    if not there.place_in(source.part(window)):
+        window = source.around(window, 4)  # of which an interpolation is made
     numbers, meaning = source.numbers(name), kind or source.kind(name)
     if meaning == "classes" and not source.bands[numbers[0]].packing.scaled:
         planes, missing = _codes(source, numbers, window, grid, nodata)
     else:
         planes, missing = source.values(numbers, window, () if nodata is None else (nodata,)), math.nan
     fill = 0 if math.isnan(missing) and planes.dtype.kind != "f" else missing
-    own, there = Grid(source.crs, source.corner(window), planes.shape[1:]), Grid(grid.crs, grid.transform, grid.shape)
-    cut = resample(planes, own, there, meaning, fill)
+    cut = resample(planes, source.part(window), there, meaning, fill)
     if not source.stacked:
         return xr.DataArray(cut, dims=("band", "y", "x")), missing
     variable = source.data[name].transpose(..., "y", "x")

@@ -39,7 +39,7 @@ class Packing:
         """Where stored numbers are none of the missing ones, and finite."""
         valid: NDArray[np.bool_] = np.isfinite(stored)
         with np.errstate(over="ignore"):  # a nodata beyond the range of the type is infinite there
-            for value in self.missing:
+            for value in filter(math.isfinite, self.missing):
                 if stored.dtype.kind == "f":
                     valid &= stored != stored.dtype.type(value)
                 elif value.is_integer():

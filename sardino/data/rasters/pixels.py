@@ -150,12 +150,20 @@ class Pixels:
             return chosen[0].values(stored, valid)
         return np.stack([p.values(plane, known) for p, plane, known in zip(chosen, stored, valid, strict=True)])
 
-    def window(self, tile: Tile, margin_px: int = 2) -> Window | None:
-        """Rows and columns that a tile needs, with a margin; None where it lies outside."""
+    def window(self, tile: Tile) -> Window | None:
+        """Rows and columns that a tile lies on; None where it lies outside."""
         place = self._place(tile)
         if any(end <= 0 or first >= size for first, end, size in place):
             return None
-        rows, columns = (slice(max(first - margin_px, 0), min(end + margin_px, size)) for first, end, size in place)
+        rows, columns = (slice(max(first, 0), min(end, size)) for first, end, size in place)
+        return rows, columns
+
+    def around(self, window: Window, margin_px: int) -> Window:
+        """A window with a margin, as far as there are pixels."""
+        rows, columns = (
+            slice(max(span.start - margin_px, 0), min(span.stop + margin_px, size))
+            for span, size in zip(window, self.shape, strict=True)
+        )
         return rows, columns
 
     def holds(self, tile: Tile) -> bool:
@@ -176,13 +184,14 @@ class Pixels:
             (math.floor((left - c) / a + tiny), math.ceil((right - c) / a - tiny), self.shape[1]),
         ]
 
-    def corner(self, window: Window) -> Transform:
-        """Transform of a window; in degrees its middle lies between 180 west and 180 east."""
-        a, b, c, d, e, f = self.transform
-        left, middle = c + a * window[1].start, c + a * (window[1].start + window[1].stop) / 2
+    def part(self, window: Window) -> Grid:
+        """Where a window lies; in degrees its middle lies between 180 west and 180 east."""
+        (a, b, c, d, e, f), (rows, columns) = self.transform, window
+        left, middle = c + a * columns.start, c + a * (columns.start + columns.stop) / 2
         if self.geographic:
             left -= 360 * math.floor((middle + 180) / 360)
-        return a, b, left, d, e, f + e * window[0].start
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        return Grid(self.crs, (a, b, left, d, e, f + e * rows.start), shape)
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class Raster:
     """The bands of a file, row 0 in the north."""
 
     path: Path
-    stored: NDArray[Any]  # (C, H, W) in the file's own type
+    stored: NDArray[Any]  # (C, H, W) in the file's own type; what is missing may have become NaN in it
     valid: NDArray[np.bool_]  # (C, H, W), whether a number is none of those that the file declares as missing
     bands: tuple[Band, ...]
     crs: str  # for example "EPSG:32631"; "" where the file states none
@@ -52,7 +52,9 @@ class Raster:
 
     @cached_property
     def values(self) -> NDArray[np.float32]:
-        """(C, H, W) float32 as the file means them, NaN where missing."""
+        """(C, H, W) float32 as the file means them, NaN where missing; it is `stored` where that can hold them."""
+        if self.stored.dtype == np.float32 and not any(band.packing.scaled for band in self.bands):
+            return self.bands[0].packing.values(self.stored, self.valid)  # a scene need not be in memory twice
         values = np.empty(self.stored.shape, np.float32)
         for plane, band, stored, valid in zip(values, self.bands, self.stored, self.valid, strict=True):
             plane[:] = band.packing.values(stored.copy(), valid)

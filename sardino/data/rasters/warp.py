@@ -136,10 +136,11 @@ def bounds_in(tile: Tile, crs: CRS) -> tuple[float, float, float, float]:
 def resample(values: NDArray[Any], here: Grid, there: Grid, kind: Kind, nodata: float = IGNORE) -> NDArray[Any]:
     """Planes (C, H, W) of one grid on another, (C, *there.shape), nodata where there is none.
 
-    Pixels that coincide are copied. Else classes, of any integer type, are taken from the nearest pixel. Everything
-    else becomes floating point, NaN where missing, and is interpolated bilinearly, or averaged where the new pixels are
-    larger; decibels and amplitudes are so in power, because the mean of decibels lies below the decibels of the mean
-    (by 2.5 dB for single-look speckle). Pixels without data take no part. `nodata` is that of classes.
+    Pixels that coincide are copied; where the grids are one, what is given may be what is returned. Else classes, of
+    any integer type, are taken from the nearest pixel. Everything else becomes floating point, NaN where missing, and
+    is interpolated bilinearly, or averaged where the new pixels are larger; decibels and amplitudes are so in power,
+    because the mean of decibels lies below the decibels of the mean (by 2.5 dB for single-look speckle). Pixels without
+    data take no part. `nodata` is that of classes.
     """
     if kind not in KINDS:
         raise SardinoError(f"pixels are {', '.join(KINDS)}, not '{kind}'")
@@ -147,8 +148,11 @@ def resample(values: NDArray[Any], here: Grid, there: Grid, kind: Kind, nodata: 
     source = values
     if kind != "classes" and values.dtype.kind != "f":
         source = values.astype(np.float32 if values.dtype.itemsize <= 2 else np.float64)
+    place = there.place_in(here)
+    if place == (0, 0) and there.shape == here.shape:
+        return source
     out = np.full((len(values), *there.shape), missing, source.dtype)
-    if place := there.place_in(here):
+    if place:
         own, shared = overlap(place, there.shape, here.shape)
         out[:, *own] = source[:, *shared]
         return out

@@ -300,7 +300,10 @@ def test_only_the_window_of_a_tile_is_read(tmp_path: Path, monkeypatch: pytest.M
         return source.read(bands, rows, columns)
 
     chop(replace(source, read=spy), TILES[:2], tmp_path / "out", kind="db")
-    assert max(sizes) <= (SIZE + 8) ** 2
+    assert sizes == [SIZE**2] * 2
+    apart = [replace(tile, transform=(10.0, 0.0, LEFT + 105, 0.0, -10.0, TOP - 105)) for tile in TILES[:1]]
+    chop(replace(source, read=spy), apart, tmp_path / "apart", kind="db")
+    assert sizes[2] == (SIZE + 1 + 8) ** 2  # with the surroundings of which an interpolation is made
 
 
 def test_an_unknown_kind_and_an_empty_table_are_refused(tmp_path: Path) -> None:
