@@ -60,7 +60,8 @@ class Packing:
         if self.scaled:
             np.multiply(values, self.scale, out=values)
             np.add(values, self.offset, out=values)
-        np.copyto(values, np.nan, where=~valid)
+        for plane, known in zip(values, valid, strict=True):  # a mask of all would be fresh memory, which is slow
+            np.copyto(plane, np.nan, where=~known)
         return values
 
     def pack(self, values: NDArray[Any]) -> NDArray[np.int8]:
