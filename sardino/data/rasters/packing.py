@@ -60,8 +60,9 @@ class Packing:
         if self.scaled:
             np.multiply(values, self.scale, out=values)
             np.add(values, self.offset, out=values)
-        for plane, known in zip(values, valid, strict=True):  # a mask of all would be fresh memory, which is slow
-            np.copyto(plane, np.nan, where=~known)
+        planes = values.reshape(-1, *values.shape[-2:])
+        for plane, known in zip(planes, valid.reshape(planes.shape), strict=True):
+            np.copyto(plane, np.nan, where=~known)  # a mask of all planes would be fresh memory, which is slow
         return values
 
     def pack(self, values: NDArray[Any]) -> NDArray[np.int8]:

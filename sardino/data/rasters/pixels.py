@@ -115,6 +115,19 @@ class Pixels:
             return None
         return dates_of(self.path, self.data[others[0]])
 
+    def as_stored(self, bands: Sequence[int], window: Window | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+        """Bands by number in a window: (C, h, w) as stored, and (C, h, w) bool, what masks say; None without masks."""
+        spans = window or tuple(slice(0, size) for size in self.shape)
+        rows, columns = (
+            slice(size - span.stop, size - span.start) if flip else span
+            for span, size, flip in zip(spans, self.shape, self.flipped, strict=True)
+        )
+        with explained(self.path):
+            stored, beside = self.read([self.bands[n] for n in bands], rows, columns)
+        north, west = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
+        known = None if beside is None else np.broadcast_to(beside, stored.shape)[:, north, west]
+        return stored[:, north, west], known
+
     def stored(
         self, bands: Sequence[int] | None = None, window: Window | None = None, nodata: Sequence[float] = ()
     ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
@@ -122,14 +135,8 @@ class Pixels:
 
         Missing is what nodata, mask, alpha band, valid range and `nodata` say, and what is not finite.
         """
-        chosen = [self.bands[n] for n in (range(len(self.bands)) if bands is None else bands)]
-        spans = window or tuple(slice(0, size) for size in self.shape)
-        rows, columns = (
-            slice(size - span.stop, size - span.start) if flip else span
-            for span, size, flip in zip(spans, self.shape, self.flipped, strict=True)
-        )
-        with explained(self.path):
-            stored, beside = self.read(chosen, rows, columns)
+        numbers = range(len(self.bands)) if bands is None else bands
+        (stored, beside), chosen = self.as_stored(numbers, window), [self.bands[n] for n in numbers]
         packings = [replace(band.packing, missing=(*band.packing.missing, *map(float, nodata))) for band in chosen]
         if len(set(packings)) == 1:
             valid = packings[0].valid(stored)
@@ -137,8 +144,7 @@ class Pixels:
             valid = np.stack([packing.valid(plane) for packing, plane in zip(packings, stored, strict=True)])
         if beside is not None:
             valid &= beside
-        north, west = (slice(None, None, -1 if flip else 1) for flip in self.flipped)
-        return stored[:, north, west], valid[:, north, west]
+        return stored, valid
 
     def values(
         self, bands: Sequence[int] | None = None, window: Window | None = None, nodata: Sequence[float] = ()

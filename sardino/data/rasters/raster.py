@@ -29,7 +29,7 @@ class Raster:
 
     path: Path
     stored: NDArray[Any]  # (C, H, W) in the file's own type; what is missing may have become NaN in it
-    valid: NDArray[np.bool_]  # (C, H, W), whether a number is none of those that the file declares as missing
+    beside: NDArray[np.bool_] | None  # (C, H, W), what masks and alpha bands say of it, None without: False is missing
     bands: tuple[Band, ...]
     crs: str  # for example "EPSG:32631"; "" where the file states none
     transform: Transform  # pixel to map; pixel coordinates, north up, where there is no CRS
@@ -51,14 +51,24 @@ class Raster:
         return tuple(band.name for band in self.bands)
 
     @cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """(C, H, W), whether a number is none of those that the file declares as missing."""
+        return np.stack([self._known(number) for number in range(len(self.bands))])
+
+    @cached_property
     def values(self) -> NDArray[np.float32]:
         """(C, H, W) float32 as the file means them, NaN where missing; it is `stored` where that can hold them."""
-        if self.stored.dtype == np.float32 and not any(band.packing.scaled for band in self.bands):
-            return self.bands[0].packing.values(self.stored, self.valid)  # a scene need not be in memory twice
-        values = np.empty(self.stored.shape, np.float32)
-        for plane, band, stored, valid in zip(values, self.bands, self.stored, self.valid, strict=True):
-            plane[:] = band.packing.values(stored.copy(), valid)
+        alike = self.stored.dtype == np.float32 and not any(band.packing.scaled for band in self.bands)
+        values = self.stored if alike else np.empty(self.stored.shape, np.float32)
+        # Plane by plane, because fresh memory for more of them may cost as much as reading them.
+        for number, (band, stored) in enumerate(zip(self.bands, self.stored, strict=True)):
+            values[number] = band.packing.values(stored if alike else stored.copy(), self._known(number))
         return values
+
+    def _known(self, number: int) -> NDArray[np.bool_]:
+        """(H, W), where a band is valid."""
+        valid = self.bands[number].packing.valid(self.stored[number])
+        return valid if self.beside is None else valid & self.beside[number]
 
     @property
     def codes(self) -> NDArray[Any]:
@@ -77,13 +87,13 @@ class Raster:
             return self
         if kind == "classes":
             stored = resample(self.codes, self.grid, grid, kind, 0)
-            valid = resample(self.valid.astype(np.uint8), self.grid, grid, kind, 0) > 0
+            beside = resample(self.valid.astype(np.uint8), self.grid, grid, kind, 0) > 0
         else:
             stored = resample(self.without(nodata), self.grid, grid, kind)
-            valid = np.isfinite(stored)
+            beside = None
         bands = tuple(replace(band, packing=Packing()) for band in self.bands)
         place: dict[str, Any] = {"crs": grid.crs, "transform": grid.transform, "gcps": ()}
-        return replace(self, stored=stored, valid=valid, bands=bands, **place)
+        return replace(self, stored=stored, beside=beside, bands=bands, **place)
 
     def require_same_grid(self, other: "Raster") -> None:
         """Refuse another raster of the same chip that has another size or lies elsewhere."""
@@ -118,7 +128,7 @@ def raster_of(pixels: Pixels, numbers: Sequence[int], window: Window | None = No
     bands = tuple(pixels.bands[number] for number in numbers)
     own = pixels.grid.part(*window) if window else pixels.grid
     place = (own.crs, own.transform) if own.crs else ("", PLAIN)
-    return Raster(pixels.path, *pixels.stored(numbers, window), bands, *place, pixels.doubts, dates, own.gcps)
+    return Raster(pixels.path, *pixels.as_stored(numbers, window), bands, *place, pixels.doubts, dates, own.gcps)
 
 
 def read_square_raster(
