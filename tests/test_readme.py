@@ -121,8 +121,13 @@ def test_what_was_found_is_what_the_claims_say() -> None:
     supported = ["unet-generally-wins", "sar-adds-to-attention", "attention-follows-land-cover"]
     assert set(verdicts[supported]) == {"supported"} and verdicts["small-gain-overall"] == "not supported"
     scores = pd.read_csv(ROOT / "results/laptop/metrics.csv")
-    floor, arms = scores["table"] == 0, scores.groupby("fraction")["miou"]
-    assert floor[arms.idxmax()].all()
+    best = scores.loc[scores.groupby("fraction")["miou"].idxmax()].set_index("fraction")
+    assert (best.loc[[0.1, 1.0], "table"] == 0).all() and best.loc[10.0, "encoding"] == "unet"
+    against = pd.read_csv(ROOT / "results/laptop/differences.csv")
+    against = against[(against["comparison"] == "arm - strongest floor") & (against["fraction"] == 10.0)]
+    above = against[against["low"] > 0].groupby("encoding")["initialisation"].agg(set)
+    assert above.to_dict() == {
+        "tokens": {"scratch"}, "unet": {"scratch"}, "unet+attention": {"scratch", "frozen", "unfrozen"}}  # fmt: skip
 
 
 def test_rooms_and_their_imports_are_those_of_the_rule() -> None:
