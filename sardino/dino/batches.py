@@ -20,7 +20,7 @@ from sardino.errors import SardinoError
 Batch = tuple[Tensor, Tensor]
 Cache = Literal["auto", "memory", "none"]
 MEMORY_BYTES = 1_000_000_000  # a larger set of tiles is read from the store batch by batch instead of being held
-TILES, CROPS, NOISE, LAYERS = range(4)  # what chance is drawn for; each has its own stream
+TILES, CROPS, NOISE, LAYERS, UNLABELLED = range(5)  # what chance is drawn for; each has its own stream
 
 
 def seed_of(seed: int, stream: int, *place: int) -> int:

@@ -6,6 +6,8 @@ UNETS = ("unet", "unet_attention")  # column groups of Table 2: U-Nets on backsc
 # at its lowest level.
 WIDE, HYBRID = "wide", "hybrid"
 INITIALISATIONS = ("scratch", "frozen", "unfrozen")  # rows of Tables 1 and 2
+# A row more of Table 2, where a profile has it: of a plain U-Net from scratch, of one with tokens pre-trained.
+SELF_TRAINED = "self-trained"
 
 
 def baseline_rows(encoding: str) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from sardino.progress import stop_in_time, track
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.loss import balanced, segmentation_loss
 from sardino.segmentation.segmenter import Segmenter
+from sardino.segmentation.self_training import SelfTraining
 from sardino.segmentation.settings import Settings
 
 Maps = NDArray[np.uint8]
@@ -80,6 +81,7 @@ def finetune(
     device: torch.device,
     parallel: Parallel | None = None,
     pretrained: bool = False,
+    beside: SelfTraining | None = None,
     label: str = "fine-tuning",
     snapshots: Path | None = None,
 ) -> Finetuned:
@@ -93,15 +95,19 @@ def finetune(
         parallel: this process, where ranks share each batch, which they must divide; what comes out is what comes out
             of one. By default it is alone.
         pretrained: the backbone is; where it is trained on, it waits for its decoder first and then learns slowly.
+        beside: what is learnt of tiles without labels; not of a frozen backbone's features, nor over ranks.
         snapshots: folder in which the state is kept at each look; a training that was stopped goes on from there, to
             the same bits on a CPU. None keeps nothing.
 
     Raises:
         Diverged: the loss is not finite.
-        SardinoError: the snapshots are of another training, each difference named.
+        SardinoError: the snapshots are of another training, each difference named; or `beside` has no place here.
         Stopped: after SIGTERM or SIGUSR1, once the state is saved.
     """
     steps, tiles, parallel = settings.steps_for(len(train)), len(train), parallel or Parallel(device)
+    if beside is not None and (model.frozen or parallel.world > 1 or not settings.ema):
+        fault = "tiles without labels are learnt from with a backbone that moves, one process and an average"
+        raise SardinoError(f"{fault}: leave frozen and torchrun out, set ema, or set unlabelled to 0")
     weights = balanced(train, classes, settings.balance).to(device)
     if settings.turns:
         train = train.turned() if isinstance(train, FeatureTiles) else Turned(train)
@@ -148,6 +154,10 @@ def finetune(
             else:  # all that is labelled lies with other ranks, whose batch norms wait for this one's
                 loss = logits.float().sum() * 0.0
             losses.append(parallel.sum(loss.detach()).item())
+            if beside is not None and (weight := beside.weight(step, steps)):
+                scored.eval()
+                with _autocast(device, settings.precision):
+                    loss = loss + weight * beside.loss(scored, model, step, device)
             if not math.isfinite(losses[-1]):
                 raise Diverged(f"the fine-tuning loss is {losses[-1]} at step {step}: lower the learning rate")
             optimiser.zero_grad(set_to_none=True)

@@ -49,6 +49,10 @@ class Settings(Options):
     looks: Annotated[int, Field(gt=0, multiple_of=5), "Times that the validation tiles are scored, evenly."] = 10
     loss: Annotated[Loss, "Over classes, or one-vs-rest: a binary cross-entropy of each class."] = "cross-entropy"
     balance: Annotated[Share, "A pixel weighs its class's frequency to the power of minus this; 0: all alike."] = 0.5
+    unlabelled: Annotated[
+        int, Field(ge=0), "Tiles without labels beside each batch, told what the average says of them; 0: none."
+    ] = 0
+    confidence: Annotated[Share, "How probable a class must be there to be told."] = 0.8
     weight_decay: Annotated[float, Field(ge=0), "Of matrices; biases and norms go without."] = 0.01
     clip: Annotated[Positive, "Largest norm of each parameter's gradient."] = 3.0
     precision: Annotated[Precision, "auto: bfloat16 where the GPU or CPU is faster with it; or either."] = "auto"

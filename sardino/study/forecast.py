@@ -322,8 +322,9 @@ def _pretraining(profile: Profile, arm: str) -> tuple[Work, float, float]:
 
 def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     """Work, memory and disk of one row of Table 1 or 2: all its fractions and seeds, and the search of its rate."""
-    (encoding, tuning), region = profile.row(run.parameters["encoding"]), profile.labelled_region
-    frozen, classes = run.parameters["initialisation"] == "frozen", len(WORLDCOVER)
+    start, region = run.parameters["initialisation"], profile.labelled_region
+    encoding, tuning = profile.row(run.parameters["encoding"], start)
+    frozen, classes = start == "frozen", len(WORLDCOVER)
     tile = supervised_tile(encoding, frozen, _shape(profile, arm), classes, **tuning.decoder)
     labelled = TRAIN * _tiles(profile, region) / 100
     judged, tested = tuning.validation_tiles, _made(profile, region)["test"]
@@ -335,13 +336,14 @@ def _cells(profile: Profile, run: Run, arm: str) -> tuple[Work, float, float]:
     cached = frozen and 0 < features_gb <= tuning.feature_cache_gb
     read = tile.forward - tile.features if cached else tile.forward
 
-    waits = tuning.head_share if run.parameters["initialisation"] == "unfrozen" else 0.0
+    waits = tuning.head_share if start not in ("scratch", "frozen") else 0.0
     step = tile.decode if cached else tile.step * (1 - waits) + (tile.features + tile.decode) * waits
 
     def trained(tuning: Settings, fraction: float) -> Work:
         """One training with its looks at the validation tiles."""
         steps = tuning.steps_for(max(1, round(labelled * fraction)))
-        return step * (steps * tuning.batch) + read * (tuning.looks * judged)
+        unlabelled = (tile.step + tile.forward) * (steps * tuning.unlabelled)  # the average looks first
+        return step * (steps * tuning.batch) + unlabelled + read * (tuning.looks * judged)
 
     work = tile.features * (seen * len(profile.seeds)) if cached else Work()
     for fraction, number in times.items():

@@ -16,7 +16,16 @@ from typing import Any
 import sardino
 from sardino.errors import SardinoError
 from sardino.reporting.record import TRAININGS, read_record, read_records, substance
-from sardino.reporting.rows import INITIALISATIONS, UNETS, WIDE, baseline_rows, pretraining_run, row_kind, row_run
+from sardino.reporting.rows import (
+    INITIALISATIONS,
+    SELF_TRAINED,
+    UNETS,
+    WIDE,
+    baseline_rows,
+    pretraining_run,
+    row_kind,
+    row_run,
+)
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
@@ -59,9 +68,12 @@ def plan(profile: Profile) -> list[Run]:
     rows = [(arm, encoding, start) for arm, encoding in encodings for start in INITIALISATIONS]
     unets = [*UNETS, *[WIDE] * bool(profile.wide_unet_width)]
     rows += [(first, encoding, start) for encoding in unets for start in baseline_rows(encoding)]
+    arm_of = {"unet": first, **{encoding: arm for arm, encoding in encodings}}
+    rows += [(arm_of[encoding], encoding, SELF_TRAINED) for encoding in profile.self_trained]
     for arm, encoding, start in rows:
         # A cell of a seed starts from the pre-training with that seed, and one run holds the cells of all seeds.
-        seeds = [] if start == "scratch" or arm not in trained_here else profile.seeds
+        scratch = start == "scratch" or encoding == "unet"
+        seeds = [] if scratch or arm not in trained_here else profile.seeds
         needs = ("data", *(pretraining_run(profile.pretrained(arm, seed)) for seed in seeds))
         row = {"regions": arm, "encoding": encoding, "initialisation": start}
         runs.append(Run(row_run(encoding, start, arm), "03_finetuning", row_kind(encoding), row, needs))
@@ -108,6 +120,8 @@ def settings(profile: Profile, run: Run) -> dict[str, Any]:
     )
     if run.parameters.get("encoding") != WIDE:  # which may come later
         silent["wide_unet_width"] = True
+    if run.parameters.get("initialisation") != SELF_TRAINED:
+        silent["self_trained"] = True
     silent["pretraining"] = {"__all__": {"encodings"}}  # which runs there are, and of none what it does
     caches = {"data": {"cache", "loader_workers"}, "finetuning": {"feature_cache_gb"}}
     content = profile.model_dump(exclude={**silent, **caches})

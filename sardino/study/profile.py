@@ -12,7 +12,7 @@ from sardino.dino.recipe import Network, Training, ViTSize, find_recipe
 from sardino.errors import SardinoError
 from sardino.files import read_toml
 from sardino.options import Count, Options, sentence
-from sardino.reporting.rows import HYBRID, WIDE
+from sardino.reporting.rows import HYBRID, SELF_TRAINED, WIDE
 from sardino.segmentation.settings import GRID, EncodingName, Settings
 from sardino.study.factors import Factorial
 
@@ -145,6 +145,7 @@ class Profile(Options):
     pretraining: dict[Name, Pretraining]
     finetuning: Finetuning
     wide_unet_width: Count | None = None  # of one plain U-Net more, in Table 2: as large, say, as that with tokens
+    self_trained: dict[EncodingName, Count] = Field(default_factory=dict)  # rows of Table 2 more: `unlabelled`
     autopsy: Factorial | None = None  # of the first arm: see sardino.study.autopsy
 
     @model_validator(mode="before")
@@ -191,6 +192,14 @@ class Profile(Options):
             if recipe.objective == "dense" and HYBRID in pretraining.encodings and sizes[0] != sizes[1]:
                 told = "unet_width and unet_depth are {}, {} and in finetuning, which starts there, {}, {}"
                 raise ValueError(f"pretraining.{arm}: {told.format(*sizes[0], *sizes[1])}")
+        if tuning.unlabelled:
+            raise ValueError(
+                "finetuning.unlabelled: rows that learn from tiles without labels are named in self_trained"
+            )
+        if others := ", ".join(self.self_trained.keys() - {"unet", HYBRID}):
+            raise ValueError(f"self_trained: is of unet and hybrid, not of {others}")
+        if HYBRID in self.self_trained and not any(HYBRID in self.arm(arm).encodings for arm in self.arms):
+            raise ValueError("self_trained.hybrid: no arm of [pretraining] has the encoding hybrid")
         if not self.arms:
             raise ValueError("pretraining: needs at least one arm that is fine-tuned")
         # Table 2 reads the first arm; where the paper has Europe, the first that is not "all" stands.
@@ -232,12 +241,18 @@ class Profile(Options):
         """Percent of the labels with which learning rates are tried."""
         return self.finetuning.lr_fraction or sorted(self.fractions)[len(self.fractions) // 2]
 
-    def row(self, encoding: str) -> tuple[EncodingName, Finetuning]:
-        """A row's network and training; the wide U-Net differs from the plain one in its width alone."""
+    def row(self, encoding: str, initialisation: str) -> tuple[EncodingName, Finetuning]:
+        """A row's network and training; the wide U-Net differs from the plain one in its width alone.
+
+        One that is self-trained takes the rates as they are given.
+        """
         if encoding == WIDE:
             return "unet", self.finetuning.changed(unet_width=self.wide_unet_width)
         network = cast(EncodingName, encoding)
-        return network, self.finetuning.of(network)
+        tuning = self.finetuning.of(network)
+        if initialisation == SELF_TRAINED:
+            return network, tuning.changed(unlabelled=self.self_trained[network], lr_grid=[])
+        return network, tuning
 
     def pretrained(self, arm: str, seed: int | None = None) -> str:
         """Name of an arm's pre-training: the arm's own with the first seed, which is meant by None."""

@@ -24,10 +24,11 @@ from sardino.dino.runtime import best_device
 from sardino.dino.vit import Architecture, build_vit, parameter_count
 from sardino.errors import SardinoError
 from sardino.evaluation.scores import RISING, SCORES, Confusion, class_iou, majority, miou
-from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, WIDE, row_kind, row_run, written
+from sardino.reporting.rows import ENCODINGS, INITIALISATIONS, SELF_TRAINED, WIDE, row_kind, row_run, written
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, predict, tile_confusions
 from sardino.segmentation.kept_features import Features, FeatureTiles
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
+from sardino.segmentation.self_training import SelfTraining
 from sardino.segmentation.settings import EncodingName, Settings
 from sardino.study.arm import architecture_of
 from sardino.study.kept import once
@@ -68,8 +69,9 @@ class Experiment:
         """
         profile = space.profile
         known = [*get_args(EncodingName), *[WIDE] * bool(profile.wide_unet_width)]
-        if encoding not in known or initialisation not in INITIALISATIONS:
-            there = f"encodings are {', '.join(known)}, initialisations {', '.join(INITIALISATIONS)}"
+        starts = [*INITIALISATIONS, *[SELF_TRAINED] * (encoding in profile.self_trained)]
+        if encoding not in known or initialisation not in starts:
+            there = f"encodings are {', '.join(known)}, initialisations {', '.join(starts)}"
             raise SardinoError(f"there is no arm '{encoding}' / '{initialisation}': {there}")
         store = TileStore.open(space.build / profile.arm(arm).store)
         # A fraction is of all training tiles; those whose labels it grants have pixels, as do all that judge.
@@ -87,12 +89,12 @@ class Experiment:
     @property
     def network(self) -> EncodingName:
         """What is trained."""
-        return self.space.profile.row(self.encoding)[0]
+        return self.space.profile.row(self.encoding, self.initialisation)[0]
 
     @property
     def tuning(self) -> Finetuning:
         """How, and of which size."""
-        return self.space.profile.row(self.encoding)[1]
+        return self.space.profile.row(self.encoding, self.initialisation)[1]
 
     @property
     def architecture(self) -> Architecture:
@@ -123,6 +125,12 @@ class Experiment:
         """The training tiles whose labels are granted: the same for all arms, and nested over fractions."""
         return label_fraction(self.train_ids, fraction, draw)
 
+    def without_labels(self, fraction: float, draw: int) -> TileSource:
+        """Images of the arm's other training tiles, with which their labels come and are not looked at."""
+        granted = {*self.labelled_ids(fraction, draw)}
+        ids = self.store.ids("train", [self.space.profile.labelled_region])
+        return StoreTiles(self.store, [tile for tile in ids if tile not in granted], self.normalisation)
+
     def backbone(self, seed: int) -> VisionTransformer:
         """A ViT: pre-trained with this seed (the network the profile names), or random where trained from scratch."""
         if self.initialisation == "scratch":
@@ -145,7 +153,7 @@ class Experiment:
             frozen=self.initialisation == "frozen",
             **self.tuning.decoder,
         )
-        if self.initialisation != "scratch":
+        if self.initialisation != "scratch" and model.vit is not None:
             load_unet(self.space.pretrain(self.arm, seed), model, self.space.profile.arm(self.arm).network)
         return model.to(self.device)
 
@@ -263,7 +271,7 @@ def _train_cell(
     """What a Cell holds, its row as JSON."""
     started = time.monotonic()
     settings = experiment.tuning.scaled(lr)
-    rate_of = {"scratch": settings.backbone_lr, "unfrozen": settings.pretrained_lr}
+    rate_of = dict.fromkeys(("unfrozen", SELF_TRAINED), settings.pretrained_lr) | {"scratch": settings.backbone_lr}
     model, result = _train(experiment, fraction, draw, seed, settings)
     confusions = _confusions(experiment, model, experiment.test_ids, seed, settings)
     total = confusions.sum(0)
@@ -336,6 +344,10 @@ def _train(
     label = f"{experiment.arm} {experiment.encoding} {experiment.initialisation} {fraction:g} % draw {draw} seed {seed}"
     common: dict[str, Any] = {"classes": len(experiment.store.legend), "device": experiment.device}
     common["pretrained"] = experiment.initialisation != "scratch"
+    if settings.unlabelled:
+        common["beside"] = SelfTraining(
+            experiment.without_labels(fraction, draw), experiment.store.channels, settings, seed
+        )
     return model, finetune(model, train, judged, settings, seed=seed, label=label, **common)
 
 
@@ -344,6 +356,8 @@ def _card(experiment: Experiment, row: dict[str, Any]) -> SegmenterCard:
     profile = experiment.space.profile
     training = {**{name: row[name] for name in TRAINING}, "loss": profile.finetuning.loss}
     training["balance"] = profile.finetuning.balance
+    if experiment.tuning.unlabelled:
+        training["unlabelled"] = experiment.tuning.unlabelled
     if experiment.adopted:
         training["backbone_origin"] = experiment.adopted.origin
     return segmenter_card(

@@ -35,6 +35,7 @@ from sardino.reporting.tables.evaluation import scores_table
 from sardino.segmentation.finetune import Diverged, Finetuned, finetune, tile_confusions
 from sardino.segmentation.kept_features import FeatureTiles
 from sardino.segmentation.segmenter import Segmenter, build_segmenter
+from sardino.segmentation.self_training import SelfTraining
 from sardino.segmentation.settings import EncodingName, Settings
 from sardino.study.profile import Finetuning
 from sardino.study.supervision import MEASURED, RateSearch, frozen_features, labelled_splits, segmenter_card
@@ -59,6 +60,7 @@ class Task:
     seed: int
     parallel: Parallel
     folder: Path
+    unlabelled: Sequence[str]  # training tiles whose labels are not used, if they have any
 
     def segmenter(self) -> Segmenter:
         """The network before its first step."""
@@ -91,6 +93,9 @@ class Task:
         given: dict[str, Any] = {"classes": len(self.store.legend), "seed": self.seed}
         given |= {"device": self.parallel.device, "parallel": self.parallel}
         given |= {"pretrained": self.vit is not None, "label": name, "snapshots": snapshots}
+        if settings.unlabelled:
+            images = StoreTiles(self.store, self.unlabelled, self.normalisation)
+            given["beside"] = SelfTraining(images, self.store.channels, settings, self.seed)
         return model, finetune(model, train, judged, settings, **given)
 
     def search(self, train: TileSource, judged: TileSource, blocks: NDArray[np.int64], percent: float) -> RateSearch:
@@ -171,7 +176,8 @@ def finetune_on(
         normalisation = Normalisation.of_store(store, store.ids("train", regions))
         patch = math.gcd(store.tile_px, 2**tuning.unet_depth)
         architecture = Architecture.of(size_of("1x1x1", patch), len(store.channels), store.tile_px)
-    task = Task(store, encoding, where, network, vit, frozen, normalisation, tuning, seed, parallel, folder)
+    others = [tile for tile in store.ids("train", regions) if tile not in {*train_ids}]
+    task = Task(store, encoding, where, network, vit, frozen, normalisation, tuning, seed, parallel, folder, others)
     train, judged = task.tiles(train_ids, tuning.turns), task.tiles(judged_ids)
     search = task.search(train, judged, store.blocks(judged_ids), percent)
     settings = tuning.scaled(search.chosen)
@@ -181,6 +187,7 @@ def finetune_on(
     training = {"initialisation": start, **source, "labels_percent": percent, "seed": seed, "steps": len(result.losses)}
     training |= {"lr": settings.lr, "backbone_lr": settings.pretrained_lr if start == "unfrozen" else None}
     training |= {"loss": settings.loss, "balance": settings.balance}
+    training |= {"unlabelled": settings.unlabelled} if settings.unlabelled else {}
     training |= {"val_miou": result.validation_miou, "gain_last_fifth": result.gain_last_fifth}
     trained_on = {"regions": regions, "labelled_tiles": len(train_ids), "test_tiles": len(test_ids)}
     said = {"encoding": encoding, "architecture": architecture, "training": training}

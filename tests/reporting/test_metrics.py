@@ -26,6 +26,7 @@ CLASSES = ["Tree cover", "Snow and ice", "Moss / lichen", "Built-up"]
 TITLES = {"europe": "Europe", "all": "Europe, CONUS, China"}
 FRACTIONS = [0.1, 1.0, 10.0]
 PLANTED = [("wide", "scratch"), *(("hybrid", start) for start in ("scratch", "frozen", "unfrozen"))]
+SELF_TRAINED = [("unet", "self-trained"), ("hybrid", "self-trained")]
 
 
 def rising(key: CellKey) -> float:
@@ -118,6 +119,22 @@ def test_a_wide_u_net_stands_between_and_is_what_the_one_with_tokens_must_beat(r
     assert [len(axes.get_lines()) for axes in drawn.axes] == 2 * [3, 3, 3, 3, 4, 5]
     looks = {(line.get_linestyle(), line.get_marker()) for line in drawn.axes[5].get_lines()}
     assert len(looks) == 5 and len(drawn.legends[0].get_texts()) == 5
+
+
+def test_self_trained_rows_stand_below_those_of_their_network(runs, tmp_path: Path) -> None:
+    more = [CellKey(2, "", each, start, f) for each, start in PLANTED + SELF_TRAINED for f in FRACTIONS]
+    planted = read_cells(runs(lambda key: 0.5 + 0.2 * (key.initialisation == "self-trained"), more=more), tmp_path)
+    frame = table2(planted, FRACTIONS)
+    rows = frame[["encoding", "initialisation"]].drop_duplicates().to_records(index=False).tolist()
+    assert rows[:2] == [("unet", "scratch"), SELF_TRAINED[0]] and rows[-1] == SELF_TRAINED[1]
+    for form in ("text", "markdown", "latex"):
+        told = " ".join(render.table2(frame, planted, form).split())
+        assert "Self-trained" in told and " ".join(render.NOTES["self-trained"].split())[:60] in told
+    gains = differences_table(planted).query("comparison == 'self-trained - from scratch'")
+    assert len(gains) == 6 and (gains["low"] > 0).all()
+    drawn = draw_label_efficiency(planted, TITLES, FRACTIONS)
+    looks = {(line.get_linestyle(), line.get_marker()) for line in drawn.axes[6].get_lines()}
+    assert len(looks) == 3 and len(drawn.legends[0].get_texts()) == 7
 
 
 def test_pre_training_is_worth_its_planted_labels(cells) -> None:

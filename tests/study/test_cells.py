@@ -297,6 +297,24 @@ def test_the_wide_u_net_is_a_plain_one_of_its_own_width(space, tmp_path):
         Experiment.open(space, "europe", "wide", "scratch", CPU)
 
 
+def test_a_self_trained_cell_learns_from_the_tiles_without_labels_too(space, tmp_path):
+    sure = space.profile.finetuning.changed(confidence=0.01)  # of four steps nothing is sure
+    own = changed(space, self_trained={"unet": 3}, finetuning=sure)
+    experiment = Experiment.open(own, "europe", "unet", "self-trained", CPU)
+    labelled = {*experiment.labelled_ids(10, 0)}
+    others = experiment.without_labels(10, 0)
+    assert labelled and not labelled & {*others.ids} and {*others.ids} < {*experiment.store.ids("train", ["europe"])}
+    assert choose_rate(experiment).why == "as given; no search"
+    cell = train_cell(experiment, 10, 0, 0, 1e-2, tmp_path)
+    plain = train_cell(Experiment.open(space, "europe", "unet", "scratch", CPU), 10, 0, 0, 1e-2)
+    assert (cell.row["initialisation"], cell.row["steps"]) == ("self-trained", plain.row["steps"])
+    assert cell.losses[0] == plain.losses[0] and cell.losses != plain.losses
+    assert load_segmenter(tmp_path)[1].training["unlabelled"] == 3
+    for encoding in ("unet", "tokens"):
+        with pytest.raises(SardinoError, match="there is no arm"):
+            Experiment.open(space if encoding == "unet" else own, "europe", encoding, "self-trained", CPU)
+
+
 def test_unknown_arms_are_refused(space):
     with pytest.raises(SardinoError, match="there is no arm 'token'"):
         Experiment.open(space, "europe", "token", "frozen", CPU)

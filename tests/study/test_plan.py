@@ -102,6 +102,19 @@ def test_a_wide_u_net_that_comes_later_adds_its_row_and_leaves_those_that_are_th
     assert all(settings(one, run) == settings(wide, run) for run in runs.values())
 
 
+def test_self_trained_rows_come_later_too():
+    one = with_hybrid(Profile.load("laptop"))
+    more = one.model_copy(update={"self_trained": {"unet": 8, "hybrid": 8}})
+    runs = {run.name: run for run in plan(more)}
+    own = {name: runs.pop(name) for name in (f"baseline-{each}-self-trained" for each in more.self_trained)}
+    assert {run.name for run in plan(one)} == set(runs) and own.keys() <= set(runs["tables"].needs)
+    assert [run.needs for run in own.values()] == [("data",), ("data", "pretrain-masked")]
+    assert [run.parameters["regions"] for run in own.values()] == ["europe", "masked"]
+    assert all(settings(one, run) == settings(more, run) for run in runs.values())
+    other = more.model_copy(update={"self_trained": {"unet": 4, "hybrid": 8}})
+    assert all(settings(other, run) != settings(more, run) for run in own.values())
+
+
 def test_what_is_kept_where_changes_no_result():
     one = Profile.load("laptop")
     assert all(settings(one, run) == settings(one.model_copy(update={"keep": True}), run) for run in plan(one))

@@ -143,7 +143,7 @@ def test_decoders_of_all_arms_are_about_as_large_as_the_u_net(name):
 def test_the_wide_u_net_of_study_is_the_first_as_large_as_that_with_tokens():
     profile = Profile.load("study")
     vit = build_vit(Architecture.of(profile.architecture("dense"), 12, profile.data.tile_px))
-    (wide, tuning), (_, plain) = profile.row("wide"), profile.row("hybrid")
+    (wide, tuning), (_, plain) = profile.row("wide", "scratch"), profile.row("hybrid", "scratch")
     with_tokens = build_segmenter("hybrid", vit, channels=12, classes=11, **plain.decoder)
     sizes = [parameter_count(UNet(12, 11, tuning.unet_width - less, tuning.unet_depth)) for less in (0, 1)]
     assert wide == "unet" and sizes[0] >= parameter_count(with_tokens) > sizes[1]
@@ -159,11 +159,33 @@ def test_rates_are_tried_at_the_middle_fraction_unless_told():
 
 def test_a_row_of_tokens_has_rates_of_its_own_and_tries_those():
     profile = Profile.load("study")
-    of_unet, of_tokens = (profile.row(encoding)[1] for encoding in ("unet", "tokens"))
+    of_unet, of_tokens = (profile.row(encoding, "scratch")[1] for encoding in ("unet", "tokens"))
     share = profile.finetuning.tokens_lr
     assert of_unet == profile.finetuning and share < 1
     assert of_tokens.lr_grid == [rate * share for rate in of_unet.lr_grid]
     assert of_tokens.lr == of_unet.lr * share and of_tokens.backbone_lr == of_unet.backbone_lr
+
+
+def test_a_self_trained_row_has_tiles_without_labels_and_the_rates_as_given():
+    profile = Profile.load("study")
+    network, tuning = profile.row("hybrid", "self-trained")
+    assert (network, tuning.unlabelled, tuning.lr_grid) == ("hybrid", 8, [])
+    assert tuning.changed(unlabelled=0, lr_grid=profile.finetuning.lr_grid) == profile.row("hybrid", "unfrozen")[1]
+
+
+@pytest.mark.parametrize(
+    ("told", "refused"),
+    [
+        ({"self_trained": {"tokens": 8}}, "of unet and hybrid, not of tokens"),
+        ({"self_trained": {"hybrid": 8}}, "no arm of .pretraining. has the encoding hybrid"),
+        ({"self_trained": {"unet": 0}}, "self_trained.unet"),
+        ({"finetuning": {"unlabelled": 8}}, "named in self_trained"),
+    ],
+)
+def test_what_cannot_be_self_trained_is_refused(told, refused):
+    given = {**Profile.load("smoke").model_dump(), **told}
+    with pytest.raises(ValueError, match=refused):
+        Profile.model_validate(given)
 
 
 def test_an_unknown_arm_is_named():

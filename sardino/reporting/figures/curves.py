@@ -12,7 +12,7 @@ from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
 from sardino.errors import SardinoError
 from sardino.reporting.figures.style import INK, MUTED, PALETTE, WIDTH, new_figure, styled
 from sardino.reporting.record import provenance
-from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS, WIDE
+from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS, SELF_TRAINED, WIDE
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import TITLES, CellKey, paper_arm, paper_cells
 
@@ -142,6 +142,8 @@ LOOKS: dict[str, dict[str, Any]] = {
     "unfrozen": {"color": PALETTE[0], "linestyle": "--", "marker": "^"},
     PLAIN: {"color": PALETTE[1], "linestyle": "-.", "marker": "D"},
     WIDE: {"color": PALETTE[2], "linestyle": (0, (4, 1, 1, 1, 1, 1)), "marker": "v"},
+    f"{PLAIN} {SELF_TRAINED}": {"color": PALETTE[3], "linestyle": (0, (1, 1)), "marker": "P"},
+    f"{HYBRID} {SELF_TRAINED}": {"color": PALETTE[5], "linestyle": (0, (6, 1)), "marker": "X"},
 }
 Line = tuple[str, str, str]  # regions, encoding, initialisation
 
@@ -221,6 +223,10 @@ def _panels(cells: Cells, titles: Mapping[str, str]) -> dict[str, list[Line]]:
     if ("", HYBRID) in there:
         plain = [("", each, "scratch") for each in (PLAIN, WIDE) if ("", each) in there]
         panels["U-Net: SAR and\ntokens"] = [*plain, *(("", HYBRID, s) for s in INITIALISATIONS)]
+    starts = {(key.encoding, key.initialisation) for key in cells.arms}
+    own = [("", each, SELF_TRAINED) for each in (PLAIN, HYBRID) if (each, SELF_TRAINED) in starts]
+    if own:
+        panels["U-Nets,\nself-trained"] = [("", PLAIN, "scratch"), *own]
     wanted = {line[:2] for lines in panels.values() for line in lines}
     if not wanted <= there:
         raise SardinoError("curves of all cells need those of Tables 1 and 2: run notebook 03 for each row first")
@@ -270,10 +276,12 @@ def _key(line: Line, fraction: float) -> CellKey:
 
 
 def _look(line: Line) -> str:
-    return line[1] if line[1] in LOOKS else line[2]
+    return f"{line[1]} {line[2]}" if line[2] == SELF_TRAINED else line[1] if line[1] in LOOKS else line[2]
 
 
 def _label(line: Line) -> str:
+    if line[2] == SELF_TRAINED:
+        return f"{'U-Net' if line[1] == PLAIN else 'With tokens'}, self-trained"
     return {PLAIN: "U-Net, SAR only", WIDE: "U-Net, SAR only, wide"}.get(line[1], TITLES[line[2]])
 
 

@@ -1,6 +1,7 @@
 """The claims table: the paper's text against its tables, and against our runs."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -8,10 +9,10 @@ import pandas as pd
 
 from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
-from sardino.reporting.rows import HYBRID, WIDE
+from sardino.reporting.rows import SELF_TRAINED
 from sardino.reporting.tables.cells import ONE, Cells
 from sardino.reporting.tables.contrasts import CLAIMS, RULE, Claim, Contrast, Verdict, all_of, judge
-from sardino.reporting.tables.paper import TITLES
+from sardino.reporting.tables.paper import TITLES, CellKey
 from sardino.reporting.tables.render import Form, document, interval, marked, rising_note
 
 COLUMNS = ["id", "section", "claim", "paper_text_value", "paper_table_value", "paper_consistent"]
@@ -87,14 +88,15 @@ def render_claims(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str
 def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions: Sequence[float]) -> list[Any]:
     """ours, low, high, verdict, rising, why."""
     known = cells.confusions.keys()
-    has = {key.encoding for key in known}
+    has = {_row(key) for key in known}
     run: list[Contrast] = []
     lacking: list[str] = []
     for contrast in claim.contrasts:
-        lacks = [f"arm '{key.regions}'" for key in contrast.keys if key.regions and key.regions not in roles]
+        absent = {key.regions for key in contrast.keys} - {"", *roles}
+        lacks = [f"arm '{key.regions}'" for key in contrast.keys if key.regions in absent]
         lacks += [f"{key.fraction:g} % of labels" for key in contrast.keys if key.fraction not in fractions]
-        rare = [key for key in contrast.keys if key.encoding in {WIDE, HYBRID} - has or not (key.table or key in known)]
-        lacks += [f"'{TITLES[key.encoding]}'" for key in rare]
+        there = [replace(key, regions=roles.get(key.regions, "")) for key in contrast.keys if key.regions not in absent]
+        lacks += [_named(key) for key in there if _row(key) not in has or not (key.table or key in known)]
         lacking += lacks
         run += [] if lacks else [contrast.moved(roles)]
     left_out = f"Not run in this profile: {', '.join(dict.fromkeys(lacking))}."
@@ -116,6 +118,16 @@ def _from_cells(claim: Claim, cells: Cells, roles: Mapping[str, str], fractions:
     if all(len(cells.told[key]) == 1 for key in keys):
         why.append(f"{ONE}.")
     return [ours, low, high, all_of(verdicts), sum(rises) if rises else None, " ".join(why)]
+
+
+def _row(key: CellKey) -> tuple[str, ...]:
+    """What a profile has or has not."""
+    return key.regions, key.encoding, key.initialisation * (key.initialisation == SELF_TRAINED)
+
+
+def _named(key: CellKey) -> str:
+    where, how = (f" of arm '{key.regions}'" if key.regions else ""), ", self-trained" * bool(_row(key)[2])
+    return f"'{TITLES[key.encoding]}'{where}{how}"
 
 
 def _from_measured(claim: Claim, measured: Measured) -> list[Any]:

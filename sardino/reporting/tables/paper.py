@@ -7,7 +7,7 @@ from typing import Any
 
 from sardino.evaluation.floors import MODELS
 from sardino.files import read_toml
-from sardino.reporting.rows import HYBRID, UNETS, WIDE, encoding_of, row_run, written
+from sardino.reporting.rows import HYBRID, SELF_TRAINED, UNETS, WIDE, encoding_of, row_run, written
 
 BASELINES = tuple(map(written, UNETS))  # column groups of Table 2
 # Headings, after the paper's.
@@ -15,6 +15,7 @@ TITLES = {"attention": "Attention maps", "tokens": "Tokens"}
 TITLES |= {"unet": "U-Net (only SAR)", "unet+attention": "U-Net (SAR + attention maps)"}
 TITLES |= {WIDE: "U-Net (only SAR), wide", HYBRID: "U-Net (SAR + tokens)"}  # which the paper lacks
 TITLES |= {"scratch": "From scratch", "frozen": "Pre-trained, frozen", "unfrozen": "Pre-trained, not frozen"}
+TITLES |= {SELF_TRAINED: "Self-trained"}
 # Of floors, which the paper lacks: the model, and what it is told of a pixel.
 TITLES |= {model: title.capitalize() for model, title in MODELS.items()}
 TITLES |= {"none": "-", "channels": "Channels", "surroundings": "Channels and surroundings"}

@@ -10,6 +10,7 @@ import pandas as pd
 from sardino.evaluation.floors import FEATURES, MODELS, PIXELS
 from sardino.evaluation.scores import RISING
 from sardino.files import read_toml
+from sardino.reporting.rows import SELF_TRAINED
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import TITLES, paper_arm
 from sardino.reporting.tables.tables import arms_and_floors
@@ -47,7 +48,7 @@ def table2(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
     title = f"Table 2 ({cells.provenance}). mIoU of a supervised U-Net, without and with attention maps"
     rows, floors = arms_and_floors(frame)
     keys, notes = {"Model": "encoding", "Backbone": "initialisation"}, _notes(frame, cells)
-    notes += [NOTES["whole"]] * cells.whole
+    notes += [NOTES["whole"]] * cells.whole + [NOTES[SELF_TRAINED]] * (SELF_TRAINED in set(frame["initialisation"]))
     if form == "latex":
         return latex(_long_grid(rows, keys), title, notes, "tab:miou-unet", _long_grid(floors, keys)[1])
     return document(form, title, *_grids(rows, keys, form), *_floors(floors, form), *notes)

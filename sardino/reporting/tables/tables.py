@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from sardino.evaluation.floors import MODELS
-from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS, WIDE, baseline_rows
+from sardino.reporting.rows import ENCODINGS, HYBRID, INITIALISATIONS, SELF_TRAINED, WIDE, baseline_rows
 from sardino.reporting.tables.cells import Cells
 from sardino.reporting.tables.paper import BASELINES, CellKey, paper, paper_arm, paper_cells
 
@@ -35,10 +35,11 @@ def table1(cells: Cells, titles: Mapping[str, str], fractions: Sequence[float]) 
 
 
 def table2(cells: Cells, fractions: Sequence[float]) -> pd.DataFrame:
-    """U-Net with and without attention maps (paper, Table 2); wide, and with tokens, where these were run; floors."""
-    there = {key.encoding for key in cells.arms}
-    encodings = [*BASELINES, *(each for each in (WIDE, HYBRID) if each in there)]
-    rows = [(encoding, start) for encoding in encodings for start in baseline_rows(encoding)]
+    """U-Net with and without attention maps (paper, Table 2), and what else of U-Nets was run; floors."""
+    there = {(key.encoding, key.initialisation) for key in cells.arms}
+    encodings = [*BASELINES, *(each for each in (WIDE, HYBRID) if each in dict(there))]
+    rows = [(encoding, start) for encoding in encodings for start in (*baseline_rows(encoding), SELF_TRAINED)]
+    rows = [row for row in rows if row[1] != SELF_TRAINED or row in there]
     keys = [CellKey(2, "", *row, float(fraction)) for row in rows for fraction in fractions]
     return _frame(cells, keys, fractions)
 
