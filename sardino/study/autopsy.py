@@ -2,7 +2,8 @@
 
 A cell pre-trains a backbone, probes its frozen tokens, and fine-tunes it for land cover; its control is the same
 backbone, as its seed begins it, judged in the same way without any pre-training. What is kept of a cell is a file of
-JSON, so that an experiment that was stopped goes on from there.
+JSON, so that an experiment that was stopped goes on from there. It lies in build/; where the profile says `keep`, in
+results/, to be committed for machines that begin bare.
 """
 
 import hashlib
@@ -147,7 +148,7 @@ def measure(space: Workspace, cell: Cell) -> dict[str, float]:
         found["moved_percent"] = 100 * result.history.distance[-1]
     found["probe"] = ProbeTiles(store, plan.regions, normalisation, "test")(vit, patch)["linear"]
     torch.manual_seed(cell.seed)
-    tuning = profile.finetuning
+    tuning = profile.row("tokens", "unfrozen")[1]
     sizes = {"channels": len(store.channels), "classes": classes, **tuning.decoder}
     model = build_segmenter("tokens", vit, frozen=False, **sizes)
     labelled = experiment.labelled_ids(percent, cell.draw)
@@ -232,14 +233,15 @@ def _measured(space: Workspace, name: str, cell: Cell) -> dict[str, Any]:
 
 def _mark(space: Workspace, shared: dict[str, Any], cell: Cell) -> str:
     """Hash of all that a cell's numbers follow from."""
-    silent = {"title", "hardware", "expected_minutes", "threads", "autopsy"}
+    silent = {"title", "hardware", "expected_minutes", "threads", "autopsy", "keep"}
     about = treated(space.profile, cell.levels).model_dump(exclude=silent) | shared | {"stored": cell.stored}
     about |= {"draw": cell.draw, "seed": cell.seed, "pretrained": cell.pretrained}
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
 
 
 def _file(space: Workspace, name: str) -> Path:
-    return space.build / "autopsy" / f"{name[:16]}.json"
+    folder = space.results / "kept" if space.profile.keep else space.build / "autopsy"
+    return folder / f"{name[:16]}.json"
 
 
 def _kept(space: Workspace, name: str) -> dict[str, Any] | None:

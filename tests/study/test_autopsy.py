@@ -81,6 +81,17 @@ def test_what_is_kept_is_not_made_again_and_what_is_torn_or_other_is(space, cell
     assert len(made) == 1 + 16 + 8
 
 
+def test_where_the_profile_says_so_cells_are_kept_to_be_committed(space, cells, monkeypatch, tmp_path):
+    def measured(there, _):
+        assert there.profile.keep
+        return {"probe": 0.5, "miou": 0.25}
+
+    monkeypatch.setattr(autopsy, "measure", measured)
+    autopsy.run_cells(replace(space, root=tmp_path, profile=space.profile.changed(keep=True)), workers=1)
+    kept = {path.name for path in (tmp_path / "results" / space.profile.name / "kept").glob("*.json")}
+    assert len(kept) == 16 + 8 and kept <= {path.name for path in (space.build / "autopsy").glob("*.json")}
+
+
 def test_the_published_experiment_can_be_run_and_its_paper_is_the_reference():
     profile = Profile.load("autopsy")
     design = profile.autopsy
