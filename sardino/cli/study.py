@@ -178,8 +178,9 @@ def autopsy(
 ) -> None:
     """Run the experiment of notebook 11: what each choice of a pre-training does to a backbone.
 
-    Each cell is kept as it ends, in build/<profile>/autopsy/, or where the profile says so in results/<profile>/kept/, to
-    be committed: stop it with Ctrl-C, the same command goes on from there.
+    Each cell is kept as it ends, in build/<profile>/autopsy/, or in results/<profile>/kept/ where the profile says so:
+    commit that. Stop it with Ctrl-C, the same command goes on from there.
+
     Cells and effects land in results/<profile>/, their figure in figures/<profile>/.
     """
     from sardino.reporting.figures.effects import draw_effects
