@@ -8,6 +8,7 @@ from pydantic import NonNegativeFloat, NonNegativeInt
 from typer import Argument, Exit, echo
 
 from sardino.cli.flags import Overwrite, Texts, assignment, shown, tell_ranges, with_options
+from sardino.cli.ranks import STOPPED, Device, Strategy, ranks
 from sardino.cli.stores import cluster
 from sardino.dino.recipe import Run, find_recipe, size_of
 from sardino.errors import SardinoError
@@ -17,10 +18,6 @@ from sardino.progress import track
 from sardino.weights.adoption import Adoption
 
 OF_EMBEDDINGS = ("components", "fit", "dtype", "per")
-STOPPED = 75  # exit code after a signal: not finished, run the same command again (EX_TEMPFAIL)
-
-Device = Literal["cuda", "mps", "cpu"]
-Strategy = Literal["auto", "ddp", "fsdp"]
 Cache = Literal["auto", "memory", "none"]
 SCENES = "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder. Several: one map each."
 Scenes = Annotated[list[Path], Argument(help=SCENES, metavar="SCENE...")]
@@ -98,12 +95,8 @@ def pretrain(
     explained near 0 is a decoder that tells the mean; the probe (mIoU of frozen
     tokens on validation tiles) is what counts, and an early snapshot is often better than the last on few tiles.
     """
-    import torch
 
     from sardino.data.tiles.store import TileStore
-    from sardino.dino.parallel import join
-    from sardino.dino.pretrain import Stopped
-    from sardino.dino.runtime import best_device
     from sardino.dino.vit import Architecture
     from sardino.study.arm import pretrain_on
 
@@ -116,13 +109,8 @@ def pretrain(
     chosen = find_recipe(recipe).fitted(count, length).changed(**dict(map(assignment, change or ())))
     run = Run(steps=length, probe_every=5 * per_epoch if probe_every is None else probe_every, **options)
     keeping: dict[str, Any] = {"cache": cache, "restart": restart, "tensorboard": tensorboard}
-    with join(torch.device(device) if device else best_device(), strategy) as parallel:
-        try:
-            result, digests = pretrain_on(tiles, regions, architecture, chosen, run, parallel, out, **keeping)
-        except Stopped as stopped:
-            if parallel.first:
-                echo(str(stopped), err=True)
-            raise Exit(STOPPED) from stopped
+    with ranks(device, strategy) as parallel:
+        result, digests = pretrain_on(tiles, regions, architecture, chosen, run, parallel, out, **keeping)
         if not parallel.first:
             return
         history = result.history

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
-from typer import Exit, echo
+from typer import echo
 
 from sardino.cli.flags import Texts, with_options
-from sardino.cli.models import STOPPED, Device
+from sardino.cli.ranks import Device, ranks
 from sardino.dino.recipe import Network
 from sardino.mapping.job import Job
 from sardino.options import Flag
@@ -57,12 +57,8 @@ def finetune(
 
     Example: sardino finetune build/world build/model --encoding tokens --backbone build/pretrained
     """
-    import torch
 
     from sardino.data.tiles.store import TileStore
-    from sardino.dino.parallel import join
-    from sardino.dino.pretrain import Stopped
-    from sardino.dino.runtime import best_device
     from sardino.evaluation.scores import RISING
     from sardino.study.segmenter import finetune_on
 
@@ -75,13 +71,8 @@ def finetune(
         tuning = tuning.scaled(rates[0]).changed(lr_grid=[])
     given: dict[str, Any] = {"backbone": backbone, "network": network, "frozen": frozen, "percent": labels}
     given |= {"seed": seed, "restart": restart}
-    with join(torch.device(device) if device else best_device()) as parallel:
-        try:
-            card, history = finetune_on(tiles, region or tiles.regions, encoding, tuning, out, parallel, **given)
-        except Stopped as stopped:
-            if parallel.first:
-                echo(str(stopped), err=True)
-            raise Exit(STOPPED) from stopped
+    with ranks(device) as parallel:
+        card, history = finetune_on(tiles, region or tiles.regions, encoding, tuning, out, parallel, **given)
         if not parallel.first:
             return
     if history["learning_rates"]["scores"]:

@@ -43,7 +43,7 @@ def floors(
     granted: Mapping[float, Mapping[int, Sequence[str]]],
     test_ids: Sequence[str],
     classes: int,
-    balance: float = 0.0,
+    balance: float,
 ) -> tuple[list[dict[str, Any]], dict[str, Confusion]]:
     """Every model at every label fraction and draw, as cells that belong to no table.
 

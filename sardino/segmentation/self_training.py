@@ -29,7 +29,7 @@ class SelfTraining:
 
     Args:
         tiles: images, whatever their labels.
-        channels: names of their channels, which tell the seasons; of one season none is hidden.
+        channels: names of their channels, which tell the seasons; where they tell none, or one, none is hidden.
         settings: how many tiles a step has, and how sure the average must be.
         seed: decides tiles, turns, boxes and seasons, of each step for itself.
     """
@@ -72,7 +72,10 @@ class SelfTraining:
 
     def hidden(self, images: int, draws: torch.Generator) -> Tensor:
         """(images, C) bool: a season of some."""
-        season = Layout(self.channels).season
+        try:
+            season = Layout(self.channels).season
+        except SardinoError:  # of one date: VV and VH
+            season = torch.zeros(len(self.channels), dtype=torch.int64)
         shown = torch.rand(images, generator=draws) >= HIDES
         which = torch.randint(int(season.max()) + 1, (images, 1), generator=draws)
         return (season == which) & ~shown[:, None] & bool(season.max())

@@ -102,6 +102,20 @@ def test_it_makes_a_model_that_map_takes_with_a_card_and_a_page(place: Path, tmp
     assert mapped.exit_code == 0 and land.is_file(), mapped.output
 
 
+def test_tiles_without_labels_are_shown_beside_few_with(place: Path, tmp_path: Path) -> None:
+    given = [*ONE, "--labels", 20, "--unlabelled", 3]
+    done = sardino("finetune", place / "store", tmp_path / "model", *given, "--encoding", "unet")
+    assert done.exit_code == 0 and "10 steps on 2 labelled tiles" in done.output, done.output
+    assert json.loads((tmp_path / "model" / "segmenter.json").read_text())["training"]["unlabelled"] == 3
+    refused = {
+        "8 tiles give no 9 beside each batch": ["--encoding", "unet", "--unlabelled", 9],
+        "leave frozen and torchrun out": ["--backbone", place / "backbone", "--frozen"],
+    }
+    for number, (told, more) in enumerate(refused.items()):
+        failed = sardino("finetune", place / "store", tmp_path / str(number), *given, *more)
+        assert failed.exit_code == 2 and told in failed.output
+
+
 @pytest.mark.parametrize(
     "options",
     [

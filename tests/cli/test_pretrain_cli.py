@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from sardino.cli.app import app
 from sardino.cli.flags import assignment
-from sardino.cli.models import STOPPED
+from sardino.cli.ranks import STOPPED
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.tile import Chip, tile_grid
 from sardino.data.tiles.write_store import write_store

@@ -30,7 +30,7 @@ GRANTED = {10.0: {0: TRAIN[:2], 1: TRAIN[2:4]}, 100.0: {0: TRAIN, 1: TRAIN}}
 
 @pytest.fixture(scope="module")
 def found():
-    return floors(read, GRANTED, TEST, CLASSES)
+    return floors(read, GRANTED, TEST, CLASSES, 0.0)
 
 
 def test_every_model_is_scored_at_every_fraction_and_draw(found):
@@ -58,7 +58,7 @@ def test_models_that_look_beat_the_most_frequent_class_and_surroundings_show_rou
 
 def test_the_same_numbers_each_time_whatever_the_order_of_tiles(found):
     turned = {fraction: {draw: ids[::-1] for draw, ids in draws.items()} for fraction, draws in GRANTED.items()}
-    rows, matrices = floors(read, turned, TEST, CLASSES)
+    rows, matrices = floors(read, turned, TEST, CLASSES, 0.0)
     assert rows == found[0]
     assert all(np.array_equal(matrices[key], found[1][key]) for key in matrices)
 
@@ -97,7 +97,7 @@ def test_a_fraction_of_one_class_predicts_it():
         backscatter, label = read(ids)
         return backscatter, np.where(label == IGNORE, label, 1).astype(np.uint8)
 
-    rows, _ = floors(water, {1.0: {0: TRAIN[:1]}}, TEST, CLASSES)
+    rows, _ = floors(water, {1.0: {0: TRAIN[:1]}}, TEST, CLASSES, 0.0)
     assert all(row["miou"] == 1 for row in rows)
 
 
