@@ -237,7 +237,8 @@ def _legend(figure: Figure) -> None:
     """Each look once, below all panels."""
     lines = [line for axes in figure.axes for line in axes.get_lines()]
     handles = {line.get_label(): line for line in lines if not str(line.get_label()).startswith("_")}
-    look = {"ncols": len(handles), "handlelength": 2.4, "columnspacing": 1.0}
+    columns = len(handles) if len(handles) <= 5 else -(-len(handles) // 2)
+    look = {"ncols": columns, "handlelength": 2.4, "columnspacing": 1.0}
     figure.legend(handles=list(handles.values()), loc="outside lower center", **look)
 
 
