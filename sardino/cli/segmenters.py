@@ -61,6 +61,7 @@ def finetune(
     from sardino.data.tiles.store import TileStore
     from sardino.evaluation.scores import RISING
     from sardino.study.segmenter import finetune_on
+    from sardino.study.supervision import MEASURED
 
     tiles, rates = TileStore.open(store), [*dict.fromkeys(lr or [])]
     options |= {"lr_grid": rates} if rates else {}
@@ -83,6 +84,8 @@ def finetune(
     echo(f"{len(losses)} steps on {tiles_used} labelled tiles; loss {losses[0]:.3f} -> {losses[-1]:.3f}")
     for line in card.scores:
         echo(line)
+    if card.measured[MEASURED["miou"]] <= card.measured[MEASURED["miou_majority"]]:
+        echo("warning: always the most frequent class does as well: more labels or more --steps are wanted", err=True)
     if card.training["gain_last_fifth"] > RISING:
         echo("warning: it still rose on validation tiles when its steps ended: more --steps make it better", err=True)
     echo(out)

@@ -145,7 +145,8 @@ def match_scene(
     """
     path, names, wanted = scene.path, tuple(channels) or scene.names, model.card.channels
     if channels and len(channels) != len(scene.names):
-        raise SardinoError(f"{path} has {len(scene.names)} bands, and --channels names {len(channels)}")
+        told = f"{path} has {len(scene.names)} bands, and --channels names {len(channels)} ({','.join(channels)})"
+        raise SardinoError(f"{told}: name them all at once, in the file's order, as in vv,vh")
     if unit and scene.unit and scene.unit != unit:
         raise SardinoError(f"{path} says that it is in {scene.unit}, not {unit}: leave --unit out")
     if model.card.unit != "dB":

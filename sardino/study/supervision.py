@@ -46,7 +46,8 @@ def labelled_splits(
     if not (train and val and test):
         counts = f"{len(train)} training, {len(val)} validation and {len(test)} test tiles"
         where = f"labels in {', '.join(regions)}"
-        raise SardinoError(f"{store.path} has {counts} with {where}: import labels, or use fewer bands")
+        remedy = "import labels, use fewer bands, or leave `split` out of the folder spec, so that bands decide"
+        raise SardinoError(f"{store.path} has {counts} with {where}: {remedy}")
     return train, sorted(label_order(val)[:judged]), test
 
 
