@@ -78,7 +78,7 @@ def make_one_date(
         folder: these two are replaced in it, once both are whole.
         steps, backbone_steps: of the fine-tuning and the pre-training; the profile's by default. No rate is searched.
     """
-    device, arm, tuning = device or best_device(), space.profile.arms[0], space.profile.row("tokens")[1]
+    device, arm, tuning = device or best_device(), space.profile.arms[0], space.profile.row("tokens", "unfrozen")[1]
     if backbone_steps:
         arms = space.profile.pretraining | {arm: space.profile.arm(arm).changed(steps=backbone_steps)}
         space = replace(space, profile=space.profile.model_copy(update={"pretraining": arms}))
