@@ -31,6 +31,7 @@ class Settings(Options):
     recipe: Annotated[Literal["fair", "paper"], "fair: these defaults; paper: the paper's own way."] = "fair"
     steps: Annotated[Count, "Optimiser steps with 100 labelled tiles."] = 1000
     growth: Annotated[float, Field(ge=0), "Steps are times (labelled tiles / 100) to this power; 0: all alike."] = 0.2
+    most_steps: Annotated[Count | None, "However many tiles there are."] = None
     epochs: Annotated[float | None, Field(gt=0), "Passes over the labelled tiles, instead of steps."] = None
     batch: Annotated[Count, "Tiles of a step; of few labelled ones each comes up about as often."] = 8
     lr: Annotated[Positive, "The decoder's peak rate of AdamW's warm-up and cosine."] = 2e-2
@@ -66,7 +67,8 @@ class Settings(Options):
         """Optimiser steps on this many labelled tiles."""
         if self.epochs is not None:
             return max(1, math.ceil(self.epochs * labelled_tiles / self.batch))
-        return max(1, round(self.steps * (labelled_tiles / 100) ** self.growth))
+        steps = max(1, round(self.steps * (labelled_tiles / 100) ** self.growth))
+        return min(steps, self.most_steps or steps)
 
     def of(self, encoding: EncodingName) -> Self:
         """As an arm takes them: its decoder's rate is `lr`."""
@@ -80,4 +82,5 @@ class Settings(Options):
     def shortened(self, share: float) -> Self:
         """With this share of the steps, and few looks."""
         epochs = None if self.epochs is None else self.epochs * share
-        return self.changed(steps=max(1, round(self.steps * share)), epochs=epochs, looks=5)
+        most = None if self.most_steps is None else max(1, round(self.most_steps * share))
+        return self.changed(steps=max(1, round(self.steps * share)), most_steps=most, epochs=epochs, looks=5)

@@ -119,7 +119,8 @@ class Progress:
         if run.kind not in ROWS:
             return share
         profile = self.workspace.profile
-        steps = [f**profile.finetuning.growth for f in profile.fractions for _ in profile.repetitions(f)]
+        of = profile.finetuning.steps_for
+        steps = [of(round(100 * share)) for share in profile.fractions for _ in profile.repetitions(share)]
         finished = len(files_in(cells_folder(self.workspace, run), "cell_*.npz"))
         return (sum(steps[:finished]) + share * sum(steps[finished : finished + 1])) / sum(steps)
 

@@ -12,6 +12,8 @@ def test_steps_grow_with_labels_or_follow_the_epochs():
     fair, alike = Settings(steps=400, growth=0.5), Settings(steps=400, growth=0)
     assert (fair.steps_for(1), fair.steps_for(100), fair.steps_for(10_000)) == (40, 400, 4000)
     assert alike.steps_for(1) == alike.steps_for(10_000) == 400
+    capped = fair.changed(most_steps=900)
+    assert (capped.steps_for(1), capped.steps_for(100), capped.steps_for(10_000)) == (40, 400, 900)
     paper = Settings(recipe="paper", batch=32)
     assert paper.steps_for(12_000) == 10 * paper.steps_for(1_200) == 37_500
 
@@ -41,6 +43,7 @@ def test_rates_keep_their_ratios(lr):
 
 def test_a_short_trial_has_a_share_of_the_steps():
     assert Settings(steps=1000).shortened(0.3).steps_for(100) == 300
+    assert Settings(steps=1000, growth=1, most_steps=2000).shortened(0.3).steps_for(1000) == 600
     assert Settings(epochs=10, batch=5).shortened(0.5).steps_for(100) == 100
 
 
