@@ -176,7 +176,8 @@ def finetune_on(
         normalisation = Normalisation.of_store(store, store.ids("train", regions))
         patch = math.gcd(store.tile_px, 2**tuning.unet_depth)
         architecture = Architecture.of(size_of("1x1x1", patch), len(store.channels), store.tile_px)
-    others = [tile for tile in store.ids("train", regions) if tile not in {*train_ids}]
+    granted = {*train_ids}
+    others = [tile for tile in store.ids("train", regions) if tile not in granted]
     task = Task(store, encoding, where, network, vit, frozen, normalisation, tuning, seed, parallel, folder, others)
     train, judged = task.tiles(train_ids, tuning.turns), task.tiles(judged_ids)
     search = task.search(train, judged, store.blocks(judged_ids), percent)
