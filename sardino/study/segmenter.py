@@ -7,8 +7,8 @@ import copy
 import json
 import math
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -179,10 +179,11 @@ def finetune_on(
     granted = {*train_ids}
     others = [tile for tile in store.ids("train", regions) if tile not in granted]
     task = Task(store, encoding, where, network, vit, frozen, normalisation, tuning, seed, parallel, folder, others)
-    train, judged = task.tiles(train_ids, tuning.turns), task.tiles(judged_ids)
-    search = task.search(train, judged, store.blocks(judged_ids), percent)
-    settings = tuning.scaled(search.chosen)
-    model, result = task.train(train, judged, settings, "fine-tuning")
+    with _binding_if_learnt(folder, parallel):
+        train, judged = task.tiles(train_ids, tuning.turns), task.tiles(judged_ids)
+        search = task.search(train, judged, store.blocks(judged_ids), percent)
+        settings = tuning.scaled(search.chosen)
+        model, result = task.train(train, judged, settings, "fine-tuning")
     confusions = task.confusions(model, task.tiles(test_ids))
     start = "scratch" if vit is None else "frozen" if frozen else "unfrozen"
     training = {"initialisation": start, **source, "labels_percent": percent, "seed": seed, "steps": len(result.losses)}
@@ -200,6 +201,18 @@ def finetune_on(
         write_json({"began": began, **history}, folder / HISTORY)
         _tidy(folder)
     return made, history
+
+
+@contextmanager
+def _binding_if_learnt(folder: Path, parallel: Parallel) -> Iterator[None]:
+    """Options that are refused before anything was learnt with them are forgotten: corrected ones may follow."""
+    try:
+        yield
+    except SardinoError:
+        if parallel.first and not any(folder.glob("snapshots/*/*")):
+            (folder / HISTORY).unlink(missing_ok=True)
+            _tidy(folder)
+        raise
 
 
 def _backbone(

@@ -114,6 +114,7 @@ def test_tiles_without_labels_are_shown_beside_few_with(place: Path, tmp_path: P
     for number, (told, more) in enumerate(refused.items()):
         failed = sardino("finetune", place / "store", tmp_path / str(number), *given, *more)
         assert failed.exit_code == 2 and told in failed.output
+        assert not (tmp_path / str(number) / "finetuning.json").exists(), "so that the corrected command can begin"
 
 
 @pytest.mark.parametrize(
