@@ -147,6 +147,13 @@ def forecast(profile: Profile, device: Device, runs: Iterable[Run] | None = None
     return [_row(profile, run, device) for run in (plan(profile) if runs is None else runs)]
 
 
+def one_training(profile: Profile, fraction: float) -> dict[str, float]:
+    """Operations (10^12) of one training of each run, with this percentage of labels, its looks and its test."""
+    tuning = profile.finetuning.changed(lr_grid=[], lr_fraction=None)
+    once = profile.changed(seeds=profile.seeds[:1], fractions=[fraction], draws=[1], finetuning=tuning, autopsy=None)
+    return {row.name: row.tflop for row in forecast(once, CORE)}
+
+
 def together_h(rows: Iterable[Forecast], at_once: int) -> float:
     """Hours from the first start to the last end, so many runs side by side, each begun once what it needs is there."""
     free, ends = [0.0] * at_once, {"": 0.0}
