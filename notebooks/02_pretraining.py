@@ -49,7 +49,7 @@ store, recipe = run.store, recipe_of(run.space, arm, run.store)
 # %%
 ours, theirs = recipe.to_dict(), PAPER.to_dict()
 for name in ours:
-    print(f"{name:28s} {ours[name]!s:>16s}   paper's recipe {theirs.get(name, "-")!s:>16s}")
+    print(f"{name:28s} {ours[name]!s:>16s}   paper's recipe {theirs.get(name, '-')!s:>16s}")
 
 # %% [markdown]
 # ## What the student sees
