@@ -13,7 +13,7 @@ from pyproj import CRS
 from timm.models.vision_transformer import VisionTransformer
 
 from sardino.data.places.utm import nominal_m
-from sardino.data.rasters.doubts import Doubt, doubts_of, sampled
+from sardino.data.rasters.doubts import Doubt, doubts_of, polarisation, sampled
 from sardino.data.rasters.metric_grid import Read, metric_grid
 from sardino.data.rasters.place import pixel_size_m
 from sardino.data.rasters.scene import Scene
@@ -147,8 +147,9 @@ def match_scene(
     if channels and len(channels) != len(scene.names):
         told = f"{path} has {len(scene.names)} bands, and --channels names {len(channels)} ({','.join(channels)})"
         raise SardinoError(f"{told}: name them all at once, in the file's order, as in vv,vh")
-    if unit and scene.unit and scene.unit != unit:
-        raise SardinoError(f"{path} says that it is in {scene.unit}, not {unit}: leave --unit out")
+    if channels and not _agree(scene.names, channels):
+        told = f"{path} names its bands {', '.join(scene.names)}, and --channels says {','.join(channels)}"
+        raise SardinoError(f"{told}: give them in the file's order")
     if model.card.unit != "dB":
         raise SardinoError(f"{model.folder} was trained on backscatter in {model.card.unit}: only dB can be mapped")
     if not any(names):
@@ -166,20 +167,36 @@ def match_scene(
             f"{', '.join(missing)} too: add them (gdal_merge.py -separate), use a model of these channels, or, where "
             f"only the names differ, give names to the bands in the file's order with --channels"
         )
-    stated = unit or scene.unit
-    if stated not in get_args(Unit):
-        fault = f"is in '{stated}'" if stated else "does not say its unit"
-        raise SardinoError(
-            f"{path} {fault}: say --unit db, or --unit linear (power) or amplitude, which become decibels"
-        )
+    bands = list(dict.fromkeys(found[name] for part in parts for name in part))
+    stated = _unit(scene, bands, unit)
     scene = _on_model_grid(scene, model, WARPED_AS[stated] if warp else None)
     doubts = _doubts(scene, model)
-    bands = list(dict.fromkeys(found[name] for part in parts for name in part))
     made_of = tuple(tuple(bands.index(found[name]) for name in part) for part in parts)
     with scene.reading(bands, 1) as read:
         sample = sampled(lambda part: read(part[0].start, part[0].stop, part[1].start, part[1].stop), scene.shape)
     doubts += [f"{path} {doubt.said}: {_remedy(doubt, scene)}" for doubt in doubts_of(sample, stated)]
-    return ModelScene(scene, tuple(bands), made_of, cast(Unit, stated), tuple(doubts))
+    return ModelScene(scene, tuple(bands), made_of, stated, tuple(doubts))
+
+
+def _unit(scene: Scene, bands: Sequence[int], given: Unit | None) -> Unit:
+    """What these bands are in: as the file states, or where that is no unit of backscatter, as is given."""
+    own = sorted({scene.units[number] for number in bands} - {""})
+    known = [unit for unit in own if unit in get_args(Unit)]
+    if len(own) > 1 and known:
+        raise SardinoError(f"{scene.path} says that its bands are in {' and '.join(own)}: bring them to one unit first")
+    if known and given and given != known[0]:
+        raise SardinoError(f"{scene.path} says that it is in {known[0]}, not {given}: leave --unit out")
+    if not known and not given:
+        fault = f"is in '{' and '.join(own)}'" if own else "does not say its unit"
+        remedy = "say --unit db, or --unit linear (power) or amplitude, which become decibels"
+        raise SardinoError(f"{scene.path} {fault}: {remedy}")
+    return given or cast(Unit, known[0])
+
+
+def _agree(names: Sequence[str], channels: Sequence[str]) -> bool:
+    """Whether no band's own name tells another polarisation than the one that it is given."""
+    pairs = zip(map(polarisation, names), map(polarisation, channels), strict=True)
+    return all(not own or not given or own == given for own, given in pairs)
 
 
 def _remedy(doubt: Doubt, scene: Scene) -> str:
@@ -187,7 +204,7 @@ def _remedy(doubt: Doubt, scene: Scene) -> str:
         return f"if that means missing, declare it, rio edit-info --nodata {doubt.value:g} {scene.path}"
     if doubt.remedy == "scale":
         return "hundredths of a decibel need their scale in the file, gdal_translate -a_scale 0.01"
-    return "correct the unit that the file states" if scene.unit else "correct --unit"
+    return "correct the unit that the file states" if any(scene.units) else "correct --unit"
 
 
 def _doubts(scene: Scene, model: MapModel) -> list[str]:

@@ -43,7 +43,7 @@ def test_a_mosaic_is_taken_as_it_is(tmp_path, model):
     path = write_scene(tmp_path / "scene.tif", VALUES)
     np.testing.assert_array_equal(pixels(path, model), VALUES)
     scene = open_scene(path)
-    assert (scene.unit, scene.product, scene.chunk_rows) == ("db", "Sentinel-1 gamma0", 64)
+    assert ({*scene.units}, scene.product, scene.chunk_rows) == ({"db"}, "Sentinel-1 gamma0", 64)
     assert match_scene(scene, model).doubts == ()
     with match_scene(scene, model).reading() as window:
         np.testing.assert_array_equal(window(2, 5, 80, 90), VALUES[:, 2:5, 80:90])
@@ -310,3 +310,35 @@ def test_a_scene_cut_short_is_refused_and_leaves_no_map(tmp_path, model):
     with pytest.raises(SardinoError, match="cannot be read"):
         make_map(Job(scene=path, out=tmp_path / "map.tif", kind="landcover", model=model.folder, device="cpu"))
     assert not (tmp_path / "map.tif").exists()
+
+
+def test_a_unit_that_is_none_of_backscatter_can_be_told(tmp_path, model):
+    path = write_scene(tmp_path / "s.tif", VALUES, tags={"unit": "1"})
+    with pytest.raises(SardinoError, match="is in '1': say --unit db"):
+        match_scene(open_scene(path), model)
+    np.testing.assert_array_equal(pixels(path, model, unit="db"), VALUES)
+    mixed = write_scene(tmp_path / "m.tif", VALUES, tags={})
+    with rasterio.open(mixed, "r+") as dataset:
+        dataset.units = ("dB", "dB", "linear")
+    with pytest.raises(SardinoError, match="its bands are in db and linear: bring them to one unit first"):
+        match_scene(open_scene(mixed), model, unit="db")
+
+
+def test_given_channels_do_not_contradict_the_bands_own_names(tmp_path, model):
+    path = write_scene(tmp_path / "s.tif", VALUES[:2], names=["VH", "VV"])
+    with pytest.raises(SardinoError, match="names its bands VH, VV, and --channels says winter_vv,winter_vh"):
+        match_scene(open_scene(path), model, channels=CHANNELS[:2])
+    ordered = pixels(path, model, channels=CHANNELS[1::-1])
+    np.testing.assert_array_equal(ordered[:2], VALUES[1::-1])
+
+
+@pytest.mark.parametrize("suffix", ["tif", "nc"])
+def test_a_crs_is_only_given_to_a_file_that_states_none(tmp_path, suffix):
+    path = tmp_path / f"s.{suffix}"
+    if suffix == "tif":
+        write_scene(path, VALUES)
+    else:
+        stacks()["single"].to_netcdf(path, engine="h5netcdf")
+    assert open_scene(path, crs=UTM).crs == open_scene(path).crs
+    with pytest.raises(SardinoError, match=f"says that it lies in {UTM}, not EPSG:32632: leave --crs out"):
+        open_scene(path, crs="EPSG:32632")

@@ -11,6 +11,7 @@ from sardino.errors import SardinoError, first_line
 
 # What files that do not follow CF call their coordinates.
 _AXES = [pair.split() for pair in ("y x", "lat lon", "latitude longitude", "northing easting", "Y X", "rlat rlon")]
+_ROTATED = ("rlat", "rlon")
 _DEGREES = {"degrees_north", "degrees_east", "degree_north", "degree_east", "degrees", "degree"}
 
 
@@ -28,17 +29,29 @@ def axis_names(path: Path, data: xr.Dataset, lat: str = "", lon: str = "") -> tu
         pair = _cf_axis(data, "Y", "latitude"), _cf_axis(data, "X", "longitude")
         pair = pair if all(pair) else known[0] if known else ("", "")
         if not all(pair):
+            _refuse_curvilinear(path, data)
             return None
     if not all(name in data.variables for name in pair):
         raise SardinoError(f"{path} {no_coordinates(data, ' and '.join(pair))}")
     if any(data[name].ndim != 1 for name in pair):
-        raise SardinoError(f"{path} lies on a curvilinear grid ({pair[0]} and {pair[1]} are not 1-D): warp it first")
+        raise _curvilinear(path, *pair)
     for name in pair:
         if name != (dim := str(data[name].dims[0])):
             raise SardinoError(f"{path} indexes {name} by {dim}: rename the dimension to {name} first")
         if data[name].dtype.kind not in "iuf":
             raise SardinoError(f"{path} has coordinates {name} that are no numbers: correct them")
     return pair
+
+
+def _refuse_curvilinear(path: Path, data: xr.Dataset) -> None:
+    """SardinoError where each pixel has a latitude of its own."""
+    for y, x in _AXES:
+        if all(name in data.variables and data[name].ndim == 2 for name in (y, x)):
+            raise _curvilinear(path, y, x)
+
+
+def _curvilinear(path: Path, y: str, x: str) -> SardinoError:
+    return SardinoError(f"{path} lies on a curvilinear grid ({y} and {x} are not 1-D): warp it first")
 
 
 def no_coordinates(data: xr.Dataset, missing: str = "known to CF") -> str:
@@ -57,10 +70,19 @@ def _cf_axis(data: xr.Dataset, axis: str, name: str) -> str:
     return ""
 
 
-def crs_of(data: xr.Dataset, names: tuple[str, str]) -> str:
-    """The CRS that a file states or its coordinates imply; "" where neither does."""
-    if data.rio.crs:
-        return str(data.rio.crs.to_string())
+def crs_stated(path: Path, data: xr.Dataset) -> str:
+    """The CRS that a file states, "" where it states none; SardinoError where it cannot be read."""
+    try:
+        return str(data.rio.crs.to_string()) if data.rio.crs else ""
+    except Exception as error:  # of rasterio, pyproj and rioxarray
+        raise SardinoError(f"{path} has a CRS that cannot be read ({first_line(error)}): set the right one") from error
+
+
+def crs_implied(data: xr.Dataset, names: tuple[str, str]) -> str:
+    """The CRS that the coordinates of a file without one imply; "" where they do not."""
+    called = {str(data[name].attrs.get("standard_name", "")) for name in names}
+    if names == _ROTATED or called & {"grid_latitude", "grid_longitude"}:
+        return ""  # degrees of another pole
     units = {str(data[name].attrs.get("units", "")) for name in names}
     geographic = names in (("lat", "lon"), ("latitude", "longitude")) or units <= _DEGREES
     inside = all(np.abs(data[name].values).max(initial=0) <= most for name, most in zip(names, (90, 360), strict=True))

@@ -33,7 +33,8 @@ Held = Iterable[tuple[str, NDArray[Any], float]]
 LEFT_OUT = "left-out.csv"  # beside the tiles' files: ids of the tiles without one, and why
 ORIGIN = "sardino_origin"  # attribute or tag that says what a file was cut from
 # Attributes of how a file packs its values and where they lie: neither holds for a tile.
-_PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset", "valid_range", "_Unsigned"}
+_PACKING = {"_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned"}
+_PACKING |= {"valid_range", "valid_min", "valid_max"}
 _PLACE = {"grid_mapping", "coordinates"}
 
 
@@ -128,7 +129,7 @@ def cut_variable(
     if not there.place_in(source.part(window)):
         window = source.around(window, 4)  # of which an interpolation is made
     numbers, meaning = source.numbers(name), kind or source.kind(name)
-    if meaning == "classes" and not source.bands[numbers[0]].packing.scaled:
+    if meaning == "classes" and not any(source.bands[number].packing.scaled for number in numbers):
         planes, missing = _codes(source, numbers, window, grid, nodata)
     else:
         planes, missing = source.values(numbers, window, () if nodata is None else (nodata,)), math.nan
@@ -149,13 +150,15 @@ def _codes(
     """Codes in a window and the one that means missing; NaN where none is missing, for a 0 may well be a class."""
     given = () if nodata is None else (nodata,)
     codes, valid = source.stored(numbers, window, given)
-    declared = [value for value in (*given, *source.bands[numbers[0]].packing.missing) if fits(value, codes.dtype)]
+    declared = [*given, *(value for number in numbers for value in source.bands[number].packing.missing)]
+    declared = [value for value in declared if fits(value, codes.dtype)]
     if codes.dtype.kind == "f" and not declared:
         declared = [math.nan]
     if not declared and valid.all() and source.holds(grid):
         return codes, math.nan
-    unused = (value for value in (0, 255, 65535) if fits(value, codes.dtype) and not (valid & (codes == value)).any())
-    missing = declared[0] if declared else next(unused, None)
+    # What is missing in one band may be a class of another.
+    wanted = (value for value in (*declared, 0, 255, 65535) if fits(value, codes.dtype))
+    missing = next((value for value in wanted if not (valid & (codes == value)).any()), None)
     if missing is None:
         raise SardinoError(f"{source.path} leaves no code for what is missing: name one with --nodata")
     return np.where(valid, codes, codes.dtype.type(missing)), missing

@@ -1,5 +1,6 @@
 """Whether backscatter can be in the unit that is said of it: what speaks against it, and which remedy it needs."""
 
+import re
 from collections.abc import Callable
 from itertools import product
 from typing import Any, Literal, NamedTuple
@@ -11,7 +12,9 @@ from sardino.data.rasters.pixels import Window
 
 LOWEST_DB, HIGHEST_DB = -100.0, 60.0  # no calibrated backscatter lies outside
 BRIGHTEST = 100.0  # linear power that no half of a scene exceeds, 20 dB
+DIMMEST_DB = 0.5  # that half of a band exceeds which is never negative in dB: a difference of polarisations, a town
 FEW = 0.01  # share of pixels that may be odd without a word: noise below zero, a mirror at 0 dB
+POLARISATIONS = ("vv", "vh", "hh", "hv")
 _SAMPLES, _SAMPLE_PX = 3, 64
 
 
@@ -60,6 +63,10 @@ def doubts_of(values: NDArray[Any], unit: str, called: str = "") -> list[Doubt]:
     filled = float((values == 0).all(0).mean())
     if (known != 0).any() and known.min() >= 0:
         found.append(Doubt("holds no negative value and can hardly be in dB", "unit"))
+    elif power := [n for n, band in enumerate(values, 1) if _power_alone(band)]:
+        which = " and ".join(map(str, power))
+        said = f"holds no negative value in band {which}, unlike its others, and can hardly be in dB"
+        found.append(Doubt(said, "unit"))
     elif filled > FEW:
         found.append(Doubt(f"is exactly 0 dB in {filled:.0%} of its pixels, as filled borders are", "nodata"))
     return found
@@ -73,6 +80,18 @@ def sampled(read: Callable[[Window], NDArray[Any]], shape: tuple[int, int]) -> N
     ]
     parts = [read(window) for window in windows]
     return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
+
+
+def _power_alone(band: NDArray[Any]) -> bool:
+    """Whether one band of several holds what linear power does, and decibels do not."""
+    known = band[np.isfinite(band) & (band != 0)]
+    return bool(known.size and known.min() > 0 and np.median(known) < DIMMEST_DB)
+
+
+def polarisation(name: str) -> str:
+    """What a band's name says of its polarisation, "vh" of "Sigma0_VH_db" and "VHdb", "vv vh" of their difference."""
+    words = re.split(r"[^a-z]+", name.lower())
+    return " ".join(end for word in words for end in dict.fromkeys((word[:2], word[-2:])) if end in POLARISATIONS)
 
 
 def _usual(values: NDArray[Any]) -> float:

@@ -22,10 +22,11 @@ from rasterio.windows import Window
 
 from sardino.data.rasters.packing import fits, kind_of, packing_of, unit_said, unit_stated
 from sardino.data.rasters.pixels import RASTER, Band, Pixels, explained
-from sardino.data.rasters.place import PLAIN, check_place, north_up
+from sardino.data.rasters.place import PLAIN, check_place, crs_said, north_up
 from sardino.data.rasters.stack import stack_pixels
 from sardino.errors import SardinoError
 
+_ZARR = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")  # of which one lies in a store
 STACKS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".zarr")
 
 
@@ -61,6 +62,8 @@ def open_pixels(
     """
     if not path.exists():
         raise SardinoError(f"there is no file {path}")
+    if path.is_dir() and not any((path / name).is_file() for name in _ZARR):
+        raise SardinoError(f"{path} is a folder without a Zarr store: name a raster in it")
     if path.is_dir() or path.suffix.lower() in STACKS:
         with explained(path, group):
             data = _dataset(path, group)
@@ -104,10 +107,10 @@ def _opened_raster(path: Path, dataset: Any, crs: str, turned: bool, placed: boo
     bands = bands_of_raster(path, dataset)
     if not bands:
         raise SardinoError(f"{path} holds no band but transparency: is it a raster?")
-    stated = (dataset.crs.to_string() if dataset.crs else crs) if placed else ""
+    stated = crs_said(path, dataset.crs.to_string() if dataset.crs else "", crs) if placed else ""
     transform, shape, unplaced = tuple(dataset.transform)[:6], (dataset.height, dataset.width), ""
     points, of_points = dataset.gcps
-    by_points, doubts, gcps = bool(points) and dataset.transform.is_identity, [], ()
+    by_points, doubts, gcps, unnamed = bool(points) and dataset.transform.is_identity, [], (), None
     if by_points and turned and of_points:
         gcps = tuple(points)
         stated, grid, flipped = of_points.to_string(), tuple(from_gcps(points))[:6], (False, False)
@@ -120,6 +123,8 @@ def _opened_raster(path: Path, dataset: Any, crs: str, turned: bool, placed: boo
         said = f"else say it, rio edit-info --crs EPSG:32631 {path}"
         unplaced = f"states no CRS: terrain-correct a scene in radar geometry; {said}"
         grid, flipped = PLAIN, (False, False)
+        if placed and not dataset.transform.is_identity:
+            unnamed, flipped = north_up(path, transform, shape, turned=True)
     elif dataset.transform.is_identity:
         raise SardinoError(f"{path} has a CRS and no geotransform, so that nobody knows its place: copy the file again")
     else:
@@ -132,7 +137,7 @@ def _opened_raster(path: Path, dataset: Any, crs: str, turned: bool, placed: boo
         if not fits(value, band.dtype)
     ]
     facts: dict[str, Any] = {"about": dataset.tags(), "files": tuple(dataset.files)}
-    facts["block_rows"] = int(dataset.block_shapes[0][0])
+    facts |= {"block_rows": int(dataset.block_shapes[0][0]), "unnamed": unnamed}
     held = dataset, partial(_read_raster, dataset, masks_beside(dataset)), dataset.close
     return Pixels(path, tuple(bands), stated, grid, shape, *held, unplaced, tuple(doubts), flipped, gcps=gcps, **facts)
 

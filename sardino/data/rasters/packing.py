@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from sardino.data.rasters.warp import Kind
 from sardino.errors import SardinoError
 
+ROUNDED = 1e30  # nodata beyond it, such as the lowest float32, is a text with too few digits in many files
 _UNITS = {"decibel": "db", "decibels": "db", "linear power": "linear", "power": "linear"}
 
 
@@ -23,7 +24,7 @@ class Packing:
     missing: tuple[float, ...] = ()
     low: float = -math.inf
     high: float = math.inf
-    unsigned: bool = False  # signed integers that stand for unsigned ones: NetCDF 3 has no others
+    turned: bool = False  # signed integers that stand for unsigned ones, as NetCDF 3 has no others; or the reverse
 
     @property
     def scaled(self) -> bool:
@@ -31,8 +32,9 @@ class Packing:
 
     def stored(self, numbers: NDArray[Any]) -> NDArray[Any]:
         """Numbers as the file means them to be stored: of the right sign, truth values as 0 and 1."""
-        if self.unsigned:
-            return numbers.view(f"{numbers.dtype.byteorder}u{numbers.dtype.itemsize}")
+        if self.turned:
+            kind = "i" if numbers.dtype.kind == "u" else "u"
+            return numbers.view(f"{numbers.dtype.byteorder}{kind}{numbers.dtype.itemsize}")
         return numbers.astype(np.uint8) if numbers.dtype.kind == "b" else numbers
 
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
@@ -40,7 +42,9 @@ class Packing:
         valid: NDArray[np.bool_] = np.isfinite(stored)
         with np.errstate(over="ignore"):  # a nodata beyond the range of the type is infinite there
             for value in filter(math.isfinite, self.missing):
-                if stored.dtype.kind == "f":
+                if stored.dtype.kind == "f" and abs(value) > ROUNDED:
+                    valid &= ~(np.abs(stored / stored.dtype.type(value) - 1) < 1e-6)
+                elif stored.dtype.kind == "f":
                     valid &= stored != stored.dtype.type(value)
                 elif value.is_integer():
                     valid &= stored != int(value)
@@ -81,15 +85,18 @@ def packing_of(attributes: Mapping[Any, Any], dtype: np.dtype[Any], what: str) -
 
     SardinoError, which names `what`, where one of them is no number or makes no values.
     """
-    unsigned = dtype.kind == "i" and str(attributes.get("_Unsigned", "")).lower() == "true"
+    turned = (dtype.kind, str(attributes.get("_Unsigned", "")).lower()) in (("i", "true"), ("u", "false"))
     turn = 2 ** (8 * dtype.itemsize)
+    least = -turn // 2 if dtype.kind == "u" else 0  # of what turned integers stand for
 
     def numbers(key: str, stored: bool = True) -> list[float]:
         try:
             found = [float(value) for value in np.ravel(attributes.get(key, []))]
         except (TypeError, ValueError, OverflowError) as error:
             raise SardinoError(f"{what} has the {key} {str(attributes[key])[:40]!r}, no number: correct it") from error
-        return [value % turn for value in found] if stored and unsigned else found
+        if stored and turned and np.asarray(attributes.get(key, [])).dtype.kind != "f":
+            return [(value - least) % turn + least for value in found]
+        return found
 
     scale, offset = numbers("scale_factor", False) or [1.0], numbers("add_offset", False) or [0.0]
     if len(scale) > 1 or len(offset) > 1 or not (math.isfinite(scale[0]) and scale[0] and math.isfinite(offset[0])):
@@ -102,7 +109,7 @@ def packing_of(attributes: Mapping[Any, Any], dtype: np.dtype[Any], what: str) -
     if dtype.kind in "iu" and any(limit.dtype.kind == "f" for limit in stated):
         # Stated as values and not, as CF asks, as stored.
         limits = sorted((limit - offset[0]) / scale[0] for limit in limits)
-    return Packing(scale[0], offset[0], tuple(dict.fromkeys(missing)), limits[0], limits[1], unsigned)
+    return Packing(scale[0], offset[0], tuple(dict.fromkeys(missing)), limits[0], limits[1], turned)
 
 
 def unit_said(text: str) -> str:

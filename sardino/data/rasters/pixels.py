@@ -59,6 +59,7 @@ class Pixels:
     block_rows: int = 0  # that the file holds together; 0 where it does not say
     files: tuple[str, ...] = ()  # that it is made of
     gcps: tuple[GroundControlPoint, ...] = ()  # by which alone it is placed
+    unnamed: Transform | None = None  # where it lies in a CRS that it does not state
 
     def __enter__(self) -> "Pixels":
         return self
@@ -211,5 +212,6 @@ def explained(path: Path, group: str = "", held: Any = None) -> Iterator[None]:
             held.close()
         if isinstance(error, SardinoError):
             raise
-        where = f"{path} (group {group})" if group else path
-        raise SardinoError(f"{where} cannot be read ({first_line(error)}): {DAMAGED}") from error
+        remedy = f"has it a group '{group}', and is it whole?" if group else DAMAGED
+        said = first_line(error.__cause__ or error)  # rasterio's own words name the error behind it, and no more
+        raise SardinoError(f"{path} cannot be read ({said}): {remedy}") from error

@@ -47,6 +47,21 @@ def check_place(path: Path, crs: str, transform: Transform, shape: tuple[int, in
         raise SardinoError(f"{path} has its middle at {middle}, which is no place in {found.name}: set the right CRS")
 
 
+def crs_said(path: Path, stated: str, given: str) -> str:
+    """The CRS that a file states, or where it states none the one that the caller gives.
+
+    SardinoError where both are said and differ.
+    """
+    if stated and given and stated != given:
+        try:
+            alike = CRS(stated) == CRS(given)
+        except CRSError as error:
+            raise SardinoError(f"the CRS {given}, or that of {path}, cannot be read ({first_line(error)})") from error
+        if not alike:
+            raise SardinoError(f"{path} says that it lies in {stated}, not {given}: leave --crs out")
+    return stated or given
+
+
 def pixel_size_m(crs: str, transform: Transform, shape: tuple[int, int]) -> tuple[float, float]:
     """Width and height on the ground, in metres, of the pixel in the middle of a grid, whatever its CRS."""
     a, b, c, d, e, f = transform

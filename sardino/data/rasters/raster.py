@@ -36,6 +36,7 @@ class Raster:
     doubts: tuple[str, ...] = ()  # sentences on what may not mean what it says
     dates: NDArray[np.datetime64] | None = None  # one a band where the file has a time axis
     gcps: tuple[GroundControlPoint, ...] = ()  # by which alone it is placed
+    unnamed: Transform | None = None  # where it lies in a CRS that it does not state
 
     @property
     def grid(self) -> Grid:
@@ -100,11 +101,12 @@ class Raster:
         if other.shape != self.shape:
             here, there = (f"{raster.path} is {raster.shape[1]} x {raster.shape[0]} px" for raster in (self, other))
             raise SardinoError(f"{there}, {here}: say --warp, or warp it to the same grid first")
-        if not (self.crs and other.crs):
+        own, others = (raster.transform if raster.crs else raster.unnamed for raster in (self, other))
+        if own is None or others is None:
             return
-        own, others = (array_bounds(*raster.shape, Affine(*raster.transform)) for raster in (self, other))
-        apart = max(abs(a - b) for a, b in zip(own, others, strict=True))
-        if CRS(self.crs) != CRS(other.crs) or apart > abs(self.transform[0]) / 2:
+        edges = [array_bounds(*self.shape, Affine(*transform)) for transform in (own, others)]
+        apart = max(abs(a - b) for a, b in zip(*edges, strict=True))
+        if (self.crs and other.crs and CRS(self.crs) != CRS(other.crs)) or apart > abs(own[0]) / 2:
             raise SardinoError(
                 f"{other.path} and {self.path} lie on different grids: say --warp, or warp one to the other first"
             )
@@ -128,7 +130,8 @@ def raster_of(pixels: Pixels, numbers: Sequence[int], window: Window | None = No
     bands = tuple(pixels.bands[number] for number in numbers)
     own = pixels.grid.part(*window) if window else pixels.grid
     place = (own.crs, own.transform) if own.crs else ("", PLAIN)
-    return Raster(pixels.path, *pixels.as_stored(numbers, window), bands, *place, pixels.doubts, dates, own.gcps)
+    stored = pixels.as_stored(numbers, window)
+    return Raster(pixels.path, *stored, bands, *place, pixels.doubts, dates, own.gcps, pixels.unnamed)
 
 
 def read_square_raster(

@@ -30,7 +30,7 @@ class Scene:
     transform: Transform
     shape: tuple[int, int]  # (rows, columns)
     names: tuple[str, ...]  # of its bands, "" for one without a name
-    unit: str  # "db", "linear", "amplitude", "" where it does not say, its own word where that is another
+    units: tuple[str, ...]  # of its bands: "db", "linear", "amplitude", "" for one without, or a word of its own
     product: str  # what the bands are, such as "Sentinel-1 gamma0"; "" where it does not say
     chunk_rows: int  # that the file holds together, so that reading them at once decodes nothing twice
     files: tuple[str, ...] = ()  # that a VRT is made of
@@ -104,11 +104,11 @@ def open_scene(path: Path, crs: str = "") -> Scene:
         if not numbers:
             raise SardinoError(f"{path} holds no variable of backscatter")
         bands, most = [pixels.bands[n] for n in numbers], _MOST_ROWS_STACK if pixels.stacked else _MOST_ROWS_RASTER
-        unit = " and ".join(sorted({band.unit for band in bands} - {""}))
         product = str(pixels.about.get("product", pixels.about.get("quantity", "")))
         rows, names = _rows_at_once(pixels.block_rows or most, most), tuple(band.name for band in bands)
         grid = pixels.crs, pixels.transform, pixels.shape
-        return Scene(path, *grid, names, unit, product, rows, pixels.files, numbers, pixels.doubts, pixels.gcps)
+        units = tuple(band.unit for band in bands)
+        return Scene(path, *grid, names, units, product, rows, pixels.files, numbers, pixels.doubts, pixels.gcps)
 
 
 def _rows_at_once(held: int, most: int) -> int:

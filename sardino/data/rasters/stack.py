@@ -12,10 +12,10 @@ import rioxarray  # noqa: F401  the accessor .rio
 import xarray as xr
 from numpy.typing import NDArray
 
-from sardino.data.rasters.axes import axis_names, crs_of, no_coordinates, regular_axis
+from sardino.data.rasters.axes import axis_names, crs_implied, crs_stated, no_coordinates, regular_axis
 from sardino.data.rasters.packing import kind_of, packing_of, unit_stated
 from sardino.data.rasters.pixels import Band, Pixels
-from sardino.data.rasters.place import PLAIN, check_place, north_up
+from sardino.data.rasters.place import PLAIN, check_place, crs_said, north_up
 from sardino.errors import SardinoError
 
 
@@ -26,11 +26,11 @@ def stack_pixels(path: Path, data: xr.Dataset, lat: str, lon: str, crs: str) -> 
     names, unplaced, stated = axis_names(path, data, lat, lon), "", ""
     if names is None:
         unplaced, names = no_coordinates(data), _last_dimensions(path, data)
-        data = data.rename({old: new for old, new in zip(names, ("y", "x"), strict=True) if old != new})
+        data = _as_y_and_x(path, data, names)
         grid, flipped = PLAIN, (False, False)
     else:
-        stated = crs or crs_of(data, names)
-        data = data.rename({old: new for old, new in zip(names, ("y", "x"), strict=True) if old != new})
+        stated = crs_said(path, crs_stated(path, data), crs) or crs_implied(data, names)
+        data = _as_y_and_x(path, data, names)
         x = data["x"].values
         if stated and len(x) > 1 and x.max() > 180.5 and 359.5 < np.ptp(x) * len(x) / (len(x) - 1) < 360.5:
             # Longitudes from 0 to 360, as climate models write them.
@@ -57,6 +57,15 @@ def stack_pixels(path: Path, data: xr.Dataset, lat: str, lon: str, crs: str) -> 
     return Pixels(path, tuple(bands), stated, grid, shape, *held, unplaced, tuple(doubts), flipped, **about)
 
 
+def _as_y_and_x(path: Path, data: xr.Dataset, names: tuple[str, str]) -> xr.Dataset:
+    """The dataset with its axes called so; SardinoError where something else is."""
+    renamed = {old: new for old, new in zip(names, ("y", "x"), strict=True) if old != new}
+    if taken := [new for new in renamed.values() if new in data.variables or new in data.dims]:
+        axes = " and ".join(names)
+        raise SardinoError(f"{path} has a variable {taken[0]} beside its axes {axes}: rename it")
+    return data.rename(renamed)
+
+
 def _without_zarr_fill(path: Path, data: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """Zarr 2 keeps nodata in `fill_value`, where every array has a 0 of which nobody thought: that one is no nodata."""
     if not path.is_dir() or (path / "zarr.json").exists():
@@ -72,7 +81,7 @@ def _last_dimensions(path: Path, data: xr.Dataset) -> tuple[str, str]:
     for variable in data.data_vars.values():
         if variable.ndim >= 2 and variable.dtype.kind in "iufbc":
             return str(variable.dims[-2]), str(variable.dims[-1])
-    raise SardinoError(f"{path} holds no variable on a grid: name the --group that does")
+    raise SardinoError(f"{path} holds no variable on a grid: if a group of it does, `sardino tiles chop` takes --group")
 
 
 def _bands_of_stack(path: Path, data: xr.Dataset) -> tuple[list[Band], list[str]]:

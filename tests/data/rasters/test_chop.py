@@ -10,6 +10,7 @@ import pytest
 import rasterio
 import xarray as xr
 from pyproj import Transformer
+from rasterio.shutil import copy
 from rasterio.transform import Affine
 
 from sardino.data.rasters.chop import chop
@@ -266,7 +267,7 @@ def test_packed_values_are_unpacked_and_flags_are_classes(tmp_path: Path) -> Non
                 {"v": (("j", "i"), np.zeros((3, 3)))},
                 {"lat": (("j", "i"), np.zeros((3, 3))), "lon": (("j", "i"), np.zeros((3, 3)))},
             ).to_netcdf(p, engine="h5netcdf"),
-            "no coordinates known to CF",
+            "curvilinear grid",
         ),
         (
             "uneven.nc",
@@ -395,3 +396,41 @@ def test_where_no_tile_can_be_cut_that_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(SardinoError, match=r"none of 2 tiles could be cut \(1 no valid pixel; 1 outside s\.tif\): "):
         chop(source, [TILES[0], FAR], out, kind="db")
     assert [path.name for path in out.iterdir()] == ["left-out.csv"]
+
+
+def test_limits_of_packed_numbers_do_not_go_along_with_what_they_mean(tmp_path: Path) -> None:
+    data = netcdf()[["quality"]]
+    limits = {"valid_min": np.uint16(0), "valid_max": np.uint16(4000)}
+    packed = {"units": "dB", "scale_factor": 0.01, "add_offset": -30.0, **limits}
+    data["vv"] = (("lat", "lon"), np.full((60, 50), 1500, np.uint16), packed)
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    chop(open_pixels(tmp_path / "a.nc"), TILES[:1], tmp_path / "out", variables=["vv"])
+    with open_pixels(tmp_path / "out" / f"{TILES[0].id}.nc") as cut:
+        np.testing.assert_allclose(cut.values(), -15, atol=1e-5)
+
+
+def test_what_is_missing_in_one_band_of_codes_may_be_a_class_of_another(tmp_path: Path) -> None:
+    codes = np.zeros((2, SIZE, 3 * SIZE), np.uint8)
+    codes[:, :, ::2] = 1
+    source = write_tif(tmp_path / "c.tif", codes)
+    copy(source, tmp_path / "c.vrt", driver="VRT")
+    text = (tmp_path / "c.vrt").read_text()
+    for band, value in ((1, 0), (2, 255)):
+        own = f'band="{band}"'
+        text = text.replace(f"{own}>", f"{own}><NoDataValue>{value}</NoDataValue>", 1)
+    (tmp_path / "c.vrt").write_text(text)
+    done = chop(open_pixels(tmp_path / "c.vrt"), TILES[:1], tmp_path / "out")
+    with rasterio.open(tmp_path / "out" / f"{done.written[0]}.tif") as dataset:
+        first, second = dataset.read(masked=True)
+    assert first.mask.mean() == 0.5 and (first.compressed() == 1).all()
+    assert not second.mask.any() and set(np.unique(second)) == {0, 1}
+
+
+def test_codes_that_only_a_later_band_scales_are_scaled(tmp_path: Path) -> None:
+    source = write_tif(tmp_path / "c.tif", np.full((2, SIZE, 3 * SIZE), -1500, np.int16))
+    with rasterio.open(source, "r+") as dataset:
+        dataset.scales = (1.0, 0.01)
+    done = chop(open_pixels(source), TILES[:1], tmp_path / "out", kind="classes")
+    found = read(tmp_path / "out" / f"{done.written[0]}.tif")
+    np.testing.assert_allclose(found[0], -1500)
+    np.testing.assert_allclose(found[1], -15, rtol=1e-6)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sardino.data.rasters.doubts import doubts_of, sampled
+from sardino.data.rasters.doubts import doubts_of, polarisation, sampled
 
 DB = np.random.default_rng(0).normal(-14, 4, (2, 60, 80)).clip(-40, -1)
 POWER = 10 ** (DB / 10)
@@ -17,7 +17,14 @@ def with_corner(values: np.ndarray, filler: float) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("values", "unit"),
-    [(DB, "db"), (POWER, "linear"), (POWER**0.5, "amplitude"), (with_corner(DB, np.nan), "db"), (POWER, "counts")],
+    [
+        (DB, "db"),
+        (np.stack([DB[0], DB[0] - 7, np.full_like(DB[0], 7)]), "db"),  # with the difference of its polarisations
+        (POWER, "linear"),
+        (POWER**0.5, "amplitude"),
+        (with_corner(DB, np.nan), "db"),
+        (POWER, "counts"),
+    ],
 )
 def test_backscatter_in_its_unit_is_not_doubted(values: np.ndarray, unit: str) -> None:
     assert doubts_of(values, unit) == []
@@ -27,6 +34,7 @@ def test_backscatter_in_its_unit_is_not_doubted(values: np.ndarray, unit: str) -
     ("values", "unit", "remedy", "words"),
     [
         (POWER, "db", "unit", "holds no negative value and can hardly be in dB"),
+        (np.stack([DB[0], POWER[1]]), "db", "unit", "holds no negative value in band 2, unlike its others"),
         (DB, "linear", "unit", "holds negative values .* cannot be linear"),
         (DB, "amplitude", "unit", "cannot be amplitude"),
         (POWER * 1e6, "linear", "unit", "counts of amplitude"),
@@ -49,3 +57,17 @@ def test_samples_reach_the_edges_of_a_scene() -> None:
     scene = np.arange(300 * 500).reshape(1, 300, 500)
     sample = sampled(lambda window: scene[:, *window], (300, 500))
     assert {0, 499, 300 * 500 - 1} <= set(sample.ravel().tolist()) and sample.size < scene.size / 2
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *[(name, "vh") for name in ("VH", "Sigma0_VH_db", "VHdb", "sigmaVH", "_vh_", "S1VH", "winter_vh")],
+        ("vv-vh", "vv vh"),
+        ("", ""),
+        ("band 2", ""),
+        ("angle", ""),
+    ],
+)
+def test_a_name_tells_its_polarisation(name: str, said: str) -> None:
+    assert polarisation(name) == said

@@ -177,7 +177,7 @@ def behind_every_door(path: Path, out: Path) -> dict[str, np.ndarray]:
     stack = path.suffix in (".nc", ".zarr")
     scene = open_scene(path)
     order = [[name.upper() for name in scene.names].index(name) for name in ("VV", "VH")]
-    assert scene.unit == "db" and scene.doubts == ()
+    assert {*scene.units} == {"db"} and scene.doubts == ()
     with scene.reading(order, 1) as read:
         found["map"] = read(0, ROWS, 0, COLUMNS)
         np.testing.assert_array_equal(read(3, 9, 2, 11), found["map"][:, 3:9, 2:11])
@@ -346,6 +346,89 @@ def test_an_odd_header_is_told_in_one_sentence(tmp_path: Path, odd: dict) -> Non
         assert told(path)
     else:
         told(path)
+
+
+def written(path: Path, numbers: np.ndarray, attributes: dict, names: tuple[str, str] = ("y", "x"), **axes) -> Path:
+    """A NetCDF file of one variable, packed as its attributes say."""
+    y, x = TOP - STEP * (np.arange(ROWS) + 0.5), LEFT + STEP * (np.arange(COLUMNS) + 0.5)
+    place = {names[0]: (names[0], y, axes.get("y", {})), names[1]: (names[1], x, axes.get("x", {}))}
+    data = xr.Dataset({"v": (names, numbers)}, place)
+    if axes.get("crs", True):
+        data = data.rio.write_crs(UTM)
+    data.v.attrs |= attributes
+    data.to_netcdf(path, engine="h5netcdf")
+    return path
+
+
+@pytest.mark.parametrize("limits", [{"valid_range": np.array([-30.0, 0.0])}, {"valid_min": -30.0, "valid_max": 0.0}])
+def test_unsigned_numbers_have_limits_as_values(tmp_path: Path, limits: dict) -> None:
+    numbers = np.full(SHAPE, 100, np.uint8).view(np.int8)
+    numbers[0, 0] = -1
+    packed = {"units": "dB", "scale_factor": 0.125, "add_offset": -30.0, "_Unsigned": "true", "_FillValue": np.int8(-1)}
+    with open_pixels(written(tmp_path / "a.nc", numbers, packed | limits)) as pixels:
+        values = pixels.values()[0]
+    assert np.isnan(values[0, 0]) and np.isnan(values).sum() == 1 and values[1, 1] == -17.5
+
+
+def test_unsigned_numbers_may_stand_for_signed_ones(tmp_path: Path) -> None:
+    numbers = np.full(SHAPE, -60, np.int8)
+    numbers[0, 0] = -128
+    packed = {"units": "dB", "scale_factor": 0.25, "_Unsigned": "false", "_FillValue": np.uint8(128)}
+    with open_pixels(written(tmp_path / "a.nc", numbers.view(np.uint8), packed)) as pixels:
+        values = pixels.values()[0]
+    assert np.isnan(values[0, 0]) and np.nanmax(values) == np.nanmin(values) == -15
+
+
+def test_the_lowest_float_is_missing_however_its_text_is_rounded(tmp_path: Path) -> None:
+    lowest = np.finfo(np.float32).min
+    values = np.where(np.arange(COLUMNS) < 4, lowest, np.full(SHAPE, -12, np.float32))
+    profile = {"height": ROWS, "width": COLUMNS, "count": 1, "dtype": "float32", "crs": UTM, "transform": NORTH_UP}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", **profile) as file:
+        file.write(values[None])
+    copy(tmp_path / "a.tif", tmp_path / "a.vrt", driver="VRT")
+    text = (tmp_path / "a.vrt").read_text()
+    text = text.replace('band="1">', 'band="1"><NoDataValue>-3.40282306074e+38</NoDataValue>', 1)
+    (tmp_path / "a.vrt").write_text(text)
+    with open_pixels(tmp_path / "a.vrt") as pixels:
+        assert np.isnan(pixels.values()[0]).mean() == 0.25
+
+
+def test_degrees_of_another_pole_are_no_latitudes(tmp_path: Path) -> None:
+    axes = [{"standard_name": f"grid_{name}", "units": "degrees"} for name in ("latitude", "longitude")]
+    data = xr.Dataset(
+        {"v": (("rlat", "rlon"), np.zeros(SHAPE, np.float32))},
+        {"rlat": ("rlat", np.arange(ROWS) / 10, axes[0]), "rlon": ("rlon", np.arange(COLUMNS) / 10, axes[1])},
+    )
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with open_pixels(tmp_path / "a.nc") as pixels, pytest.raises(SardinoError, match="states no CRS"):
+        pixels.placed()
+
+
+def test_what_is_wrong_is_named_and_not_the_file_blamed(tmp_path: Path) -> None:
+    whole = written(tmp_path / "a.nc", np.zeros(SHAPE, np.float32), {})
+    twice = written(tmp_path / "b.nc", np.zeros(SHAPE, np.float32), {}, ("lat", "lon"))
+    with xr.open_dataset(twice, engine="h5netcdf") as data:
+        data.load().assign(y=(("lat", "lon"), np.zeros(SHAPE))).to_netcdf(tmp_path / "c.nc", engine="h5netcdf")
+    garbage = written(tmp_path / "d.nc", np.zeros(SHAPE, np.float32), {}, crs=False)
+    with xr.open_dataset(garbage, engine="h5netcdf") as data:
+        mapped = data.load().assign(crs=((), 0, {"crs_wkt": "garbage"}))
+        mapped.v.attrs["grid_mapping"] = "crs"
+        mapped.to_netcdf(tmp_path / "e.nc", engine="h5netcdf")
+    with rasterio.open(tmp_path / "s.tif", "w", driver="GTiff", height=1, width=1, count=1, dtype="uint8") as file:
+        file.write(np.ones((1, 1, 1), np.uint8))
+    copy(tmp_path / "s.tif", tmp_path / "s.vrt", driver="VRT")
+    (tmp_path / "s.tif").unlink()
+    (tmp_path / "S1A.SAFE").mkdir()
+    for path, options, sentence in (
+        (whole, {"group": "nope"}, "has it a group 'nope'"),
+        (tmp_path / "c.nc", {}, "has a variable y beside its axes lat and lon: rename it"),
+        (tmp_path / "e.nc", {}, "has a CRS that cannot be read"),
+        (tmp_path / "S1A.SAFE", {}, "is a folder without a Zarr store: name a raster in it"),
+    ):
+        with pytest.raises(SardinoError, match=sentence):
+            open_pixels(path, **options)
+    with open_pixels(tmp_path / "s.vrt") as pixels, pytest.raises(SardinoError, match=r"s\.tif"):
+        pixels.values()
 
 
 # Nobody else.

@@ -194,3 +194,29 @@ def test_a_grid_that_is_no_square_grid_in_metres(folder: Path, crs: str, transfo
 def test_numbers_that_cannot_be_of_the_unit(folder: Path, unit: str, value: float, message: str) -> None:
     write_tif(folder / "s1" / "a.tif", np.full((2, SIZE, SIZE), value, np.float32))
     refused(folder, spec(backscatter={"unit": unit}), message)
+
+
+@pytest.mark.parametrize("warp", [False, True])
+def test_a_raster_without_crs_lies_where_its_geotransform_says(tmp_path: Path, warp: bool) -> None:
+    labels = spec(labels=RASTER)
+    codes = np.full((SIZE, SIZE), 4, np.uint8)
+    codes[: SIZE // 2] = 9
+    write_tif(tmp_path / "chips" / "s1" / "a.tif", decibels(0))
+    label = tmp_path / "chips" / "lulc" / "a.tif"
+    write_tif(label, codes, crs=None)
+    store = run(tmp_path / "chips", labels, warp=warp)
+    north = store.read(store.ids())[1]
+    south_up = Affine(10, 0, GRID.c, 0, 10, GRID.f - 10 * SIZE)
+    write_tif(label, codes[::-1].copy(), south_up, crs=None)
+    store = run(tmp_path / "chips", labels, warp=warp, overwrite=True)
+    np.testing.assert_array_equal(store.read(store.ids())[1], north)
+    shutil.rmtree(tmp_path / "store")
+    write_tif(label, codes, Affine(10, 0, GRID.c + 500, 0, -10, GRID.f), crs=None)
+    refused(tmp_path / "chips", labels, "lie on different grids", warp=warp)
+
+
+def test_a_chip_lies_where_any_of_its_files_says(tmp_path: Path) -> None:
+    for band, crs in (("VH", None), ("VV", "EPSG:32631")):
+        write_tif(tmp_path / "chips" / f"x_{band}.tif", decibels(3)[:1], crs=crs)
+    source = {"files": "{chip}_{band}.tif", "bands": ["VV", "VH"], "names": {"VV": "vv", "VH": "vh"}}
+    assert set(run(tmp_path / "chips", spec(backscatter=source)).index["crs"]) == {"EPSG:32631"}

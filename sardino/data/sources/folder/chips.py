@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from sardino.data.rasters.doubts import Doubt, doubts_of
+from sardino.data.rasters.doubts import Doubt, doubts_of, polarisation
+from sardino.data.rasters.open import open_pixels
 from sardino.data.rasters.raster import Raster, read_raster, read_square_raster
 from sardino.data.rasters.warp import Kind
 from sardino.data.sources.folder.derived_labels import derived_classes
@@ -56,8 +57,18 @@ class ChipFiles:
     def grid(self) -> Raster:
         """The raster whose grid every other one of the chip must share."""
         variable, nodata = next(iter(self.spec.backscatter.variables.values()), ""), self.spec.backscatter.nodata
-        kind, path = self._kind if self.warp else None, self._files[0][1]
+        kind, path = self._kind if self.warp else None, self._placed_file
         return read_square_raster(path, variable, kind, nodata, self.size_m, self.spec.placed)
+
+    @cached_property
+    def _placed_file(self) -> Path:
+        """The first file of backscatter that says where it lies; the first one where none does."""
+        paths = [path for _, path in self._files]
+        for path in paths if self.spec.placed and len(paths) > 1 else ():
+            with open_pixels(path, turned=True) as pixels:
+                if pixels.crs:
+                    return path
+        return paths[0]
 
     @cached_property
     def backscatter_db(self) -> NDArray[np.float32]:
@@ -194,7 +205,7 @@ class ChipFiles:
             raise SardinoError(f"{raster.path} has {len(raster.bands)} bands, {remedy}")
         names, wanted = [name.lower() for name in raster.names], [band.lower() for band in listed]
         if sorted(names) != sorted(wanted):  # else they are the same words
-            names, wanted = list(map(_polarisation, names)), list(map(_polarisation, wanted))
+            names, wanted = list(map(polarisation, names)), list(map(polarisation, wanted))
         if all(not name or not own or name == own for name, own in zip(names, wanted, strict=True)):
             return listed
         if sorted(names) != sorted(wanted) or len(set(wanted)) < len(wanted):
@@ -212,7 +223,8 @@ class ChipFiles:
         """A raster where it lies, or warped to the chip's grid."""
         if not (self.warp and self.grid.crs):
             return read_square_raster(path, variable, placed=self.spec.placed)
-        return read_raster(path, variable, turned=True).on(self.grid.grid, kind, nodata)
+        raster = read_raster(path, variable, turned=True)
+        return raster.on(self.grid.grid, kind, nodata) if raster.crs else raster
 
     def _on_grid(self, path: Path, variable: str, kind: Kind, nodata: Sequence[float] = ()) -> Raster:
         raster = self._read(path, variable, kind, nodata)
@@ -261,11 +273,6 @@ class ChipFiles:
         if name == "optical" and len(planes) != 3:
             raise SardinoError(f"{path}: the layer 'optical' needs three bands, not {len(planes)}")
         return as_layer(name, planes)
-
-
-def _polarisation(name: str) -> str:
-    """What a band's name says of its polarisation, "vh" of "Sigma0_VH_db", "vv vh" of their difference; or nothing."""
-    return " ".join(word for word in re.split(r"[^a-z]+", name.lower()) if word in ("vv", "vh", "hh", "hv"))
 
 
 def _remedy(doubt: Doubt, unit: str) -> str:
