@@ -107,9 +107,10 @@ class Raster:
         edges = [array_bounds(*self.shape, Affine(*transform)) for transform in (own, others)]
         apart = max(abs(a - b) for a, b in zip(*edges, strict=True))
         if (self.crs and other.crs and CRS(self.crs) != CRS(other.crs)) or apart > abs(own[0]) / 2:
-            raise SardinoError(
-                f"{other.path} and {self.path} lie on different grids: say --warp, or warp one to the other first"
-            )
+            remedy = "say --warp, or warp one to the other first"
+            if bare := [raster.path for raster in (self, other) if not raster.crs]:
+                remedy = f"{bare[0]} states no CRS, set it (rio edit-info --help) or correct its geotransform"
+            raise SardinoError(f"{other.path} and {self.path} lie on different grids: {remedy}")
 
 
 def read_raster(path: Path, variable: str = "", turned: bool = False, placed: bool = True) -> Raster:
