@@ -192,7 +192,7 @@ OF_PROFILE: dict[str, Callable[[Path], str]] = {
     "findings": findings,
     "claims": claims,
     "one_date": one_date,
-    **{name: _published(name) for name in ("table1", "table2", "label_efficiency", "attention_scores")},
+    **{name: _published(name) for name in ("table1", "table2", "label_efficiency", "attention_scores", "effects")},
 }
 
 
