@@ -15,17 +15,15 @@ from sardino.study.plan import plan
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
 
-PUBLISHED = "study"  # the profile whose cells readers are shown
+PUBLISHED = ("study", "laptop")  # profiles whose cells readers are shown, the first that is published
 Costs = dict[CellKey, Work]
 
 
 def shown_study(profile: str, data: str = "") -> tuple[Workspace, list[dict[str, Any]], Path]:
-    """The study's published records, with its workspace and their folder; where there are none, a profile's own.
-
-    Of a profile's own those in build/ come before the published ones.
-    """
-    study, own = Workspace.open(PUBLISHED), Workspace.open(profile, data)
-    places = [(study, study.results / "runs"), (own, own.runs), (own, own.results / "runs")]
+    """Published records, with their workspace and their folder; where there are none, a profile's own."""
+    spaces = [Workspace.open(name) for name in PUBLISHED]
+    own = Workspace.open(profile, data)
+    places = [*((space, space.results / "runs") for space in spaces), (own, own.runs)]
     space, folder = next((place for place in places if place[1].is_dir()), places[-1])
     return space, read_records(folder), folder
 

@@ -45,9 +45,9 @@ def test_the_study_is_shown_where_it_is_published_and_else_what_was_run(
     (tmp_path / "notebooks").mkdir()
     monkeypatch.chdir(tmp_path)
     found = []
-    for place in ("results/smoke/runs", "build/smoke/runs", "results/study/runs"):
+    for place in ("build/smoke/runs", "results/laptop/runs", "results/study/runs"):
         (tmp_path / place).mkdir(parents=True)
         space, records, folder = shown_study("smoke")
         found.append((space.profile.name, folder.relative_to(tmp_path).as_posix()))
         assert not records
-    assert found == [("smoke", "results/smoke/runs"), ("smoke", "build/smoke/runs"), ("study", "results/study/runs")]
+    assert found == [("smoke", "build/smoke/runs"), ("laptop", "results/laptop/runs"), ("study", "results/study/runs")]
