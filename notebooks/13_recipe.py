@@ -37,19 +37,20 @@ from sardino.study.costs import costs, shown_study
 
 space, records, folder = shown_study(profile, data)
 trained = cells.read_cells(records, folder)
+table = parts.parts_table(trained)
 
 # %% [markdown]
 # ## One part after the other
 #
-# Each row is the difference between two networks that share all but this part, and the draws of their labels, their
-# seeds and test tiles; so is its 95 % interval. The opponent of the whole is a plain U-Net with at least as many
-# parameters, trained for as many steps.
+# Each row is the difference between two networks that share all but this part: draws of the labels, seeds, test tiles.
+# Its 95 % interval is that of the paired difference. The opponent of the whole is a plain U-Net with at least as many
+# parameters and as many steps.
 
 # %% tags=["nbval-check-output"]
-print(f"{space.profile.title}: {trained.provenance}; {trained.caution}")
+print(f"Profile {space.profile.name} ({trained.provenance}) has {table['part'].nunique()} of {len(parts.PARTS)} parts.")
+print(trained.caution)
 
 # %%
-table = parts.parts_table(trained)
 preview(draw_parts(table, f"What each part adds ({trained.provenance})"))
 
 # %%
@@ -58,8 +59,8 @@ print(parts.render_parts(table, trained))
 # %% [markdown]
 # ## How many labels is it worth, and what does it cost?
 #
-# A pre-training is paid in minutes of a core, a label in minutes of a person. The last column is the price of a
-# labelled tile at which both cost the same: where a person needs longer for one, the row is worth its operations.
+# The last column is what a labelled tile costs when it is spared: minutes of a core, to be multiplied by what such a
+# minute costs, and set beside what it costs to label a tile.
 
 # %%
 took = parts.costs_table(trained, *costs(space.profile, trained, records))
@@ -76,17 +77,18 @@ print(metrics.render_efficiency(metrics.efficiency_table(trained), trained))
 # %% [markdown]
 # ## What makes it large, then?
 #
-# This paragraph is written from the numbers. A gain or a loss is one whose interval leaves zero out.
+# This paragraph is written from the numbers. A gain or a loss is one whose interval leaves zero out; of one training
+# it is said as that.
 
 # %%
-print(parts.findings(table, took))
+floors = {f: trained.miou(below[-1]) for f in space.profile.fractions if (below := trained.floors(f))}
+print(parts.findings(table, took, floors))
 
 # %% [markdown]
 # ## How far this goes
 #
 # - One synthetic world: it says what a recipe can gain where season, speckle and texture tell land cover apart, and
 #   nothing of how much on Earth.
-# - Parts stand in the order in which they were added. What one would add without those before it is not told, but for
-#   self-training, which stands alone too.
-# - The highest score of a column is read off the test tiles, and so a little flattered; no rate, step or recipe was
-#   chosen there.
+# - Attention maps and the wide U-Net are alternatives; from tokens on, each part builds on the one before, and what it
+#   would add alone is told of self-training only.
+# - The highest score is read off the test tiles, and so a little flattered; no rate, step or recipe was chosen there.

@@ -24,7 +24,7 @@ def shown_study(profile: str, data: str = "") -> tuple[Workspace, list[dict[str,
     spaces = [Workspace.open(name) for name in PUBLISHED]
     own = Workspace.open(profile, data)
     places = [*((space, space.results / "runs") for space in spaces), (own, own.runs)]
-    space, folder = next((place for place in places if place[1].is_dir()), places[-1])
+    space, folder = next((place for place in places if any(place[1].glob("baseline-*.json"))), places[-1])
     return space, read_records(folder), folder
 
 
@@ -33,10 +33,10 @@ def costs(profile: Profile, cells: Cells, records: Sequence[Mapping[str, Any]]) 
 
     Minutes are means over repetitions, and of one core where a run has one thread, as in the profiles.
 
-    `records`: of the pre-trainings; one that is not among them was not trained here.
+    `records`: of the pre-trainings; the minutes of one that is not among them are NaN.
     """
     minutes = {record["name"]: _minutes(record["results"]) for record in records if record["kind"] == "pretrain"}
-    begins = {run.name: [name for name in run.needs if name in minutes] for run in plan(profile)}
+    begins = {run.name: [name for name in run.needs if name.startswith("pretrain-")] for run in plan(profile)}
     operations = {fraction: one_training(profile, fraction) for fraction in {key.fraction for key in cells.arms}}
     trained: Costs = {}
     pretrained: Costs = {}
@@ -45,7 +45,8 @@ def costs(profile: Profile, cells: Cells, records: Sequence[Mapping[str, Any]]) 
         taken = float(np.mean([each["wall_s"] for each in cells.told[key]])) / 60
         trained[key] = Work(counted[key.run], taken)
         if before:
-            pretrained[key] = Work(counted[before[0]], float(np.mean([minutes[name] for name in before])))
+            known = [minutes[name] for name in before if name in minutes]
+            pretrained[key] = Work(counted[before[0]], float(np.mean(known)) if known else np.nan)
     return trained, pretrained
 
 

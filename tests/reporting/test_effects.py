@@ -29,12 +29,12 @@ def test_words_follow_from_the_numbers(cells):
     table = effects_table(cells, FACTORS)
     told = findings(cells, FACTORS, table)
     slow, fast = told.split("With rate 5e-4")
-    assert "With rate 1e-6 (32 pre-trainings) the backbone moved by 0.1 % of its length" in slow
-    assert "its frozen tokens neither gained nor lost" in slow and "maps fine-tuned from it neither" in slow
-    assert "its frozen tokens gained +10" in fast and "maps fine-tuned from it neither" in fast
-    assert "tokens, points of mIoU: rate: 5e-4, not 1e-6 (+10" in fast
+    assert "With rate 1e-6 (32 pre-trainings beside 1 untrained backbone) the weights moved by 0.1 % of their" in slow
+    assert "frozen tokens neither gained nor lost" in slow and "maps fine-tuned from it neither" in slow
+    assert "frozen tokens gained +10" in fast and "maps fine-tuned from it neither" in fast
+    assert "tokens, points of mIoU, is clear of zero: rate: 5e-4, not 1e-6 (+10" in fast
     turned = cells.assign(probe=0.6 - cells["probe"])
-    assert "its frozen tokens lost -10" in findings(turned, FACTORS, effects_table(turned, FACTORS))
+    assert "frozen tokens lost -10" in findings(turned, FACTORS, effects_table(turned, FACTORS))
 
 
 def test_the_table_shows_each_factor_and_the_pairs_that_stand_out(cells):

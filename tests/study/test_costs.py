@@ -1,5 +1,6 @@
 """What trainings took: published records beside operations that are counted, and whose records a notebook shows."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from sardino.study.costs import costs, shown_study
 from sardino.study.forecast import CORE, forecast, one_training
 from sardino.study.profile import Profile
 from sardino.study.workspace import Workspace
+
+LAPTOP = Path(__file__).parents[2] / "results" / "laptop" / "runs"
 
 
 def test_each_published_cell_has_its_minutes_and_its_operations() -> None:
@@ -47,7 +50,9 @@ def test_the_study_is_shown_where_it_is_published_and_else_what_was_run(
     found = []
     for place in ("build/smoke/runs", "results/laptop/runs", "results/study/runs"):
         (tmp_path / place).mkdir(parents=True)
+        assert shown_study("smoke")[0].profile.name == (found[-1][0] if found else "smoke"), "a folder alone is nothing"
+        shutil.copy(LAPTOP / "baseline-unet-scratch.json", tmp_path / place)
         space, records, folder = shown_study("smoke")
         found.append((space.profile.name, folder.relative_to(tmp_path).as_posix()))
-        assert not records
+        assert len(records) == 1
     assert found == [("smoke", "build/smoke/runs"), ("laptop", "results/laptop/runs"), ("study", "results/study/runs")]

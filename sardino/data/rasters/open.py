@@ -124,7 +124,7 @@ def _opened_raster(path: Path, dataset: Any, crs: str, turned: bool, placed: boo
         unplaced = f"states no CRS: terrain-correct a scene in radar geometry; {said}"
         grid, flipped = PLAIN, (False, False)
         if placed and not dataset.transform.is_identity:
-            unnamed, flipped = north_up(path, transform, shape, turned=True)
+            unnamed = transform
     elif dataset.transform.is_identity:
         raise SardinoError(f"{path} has a CRS and no geotransform, so that nobody knows its place: copy the file again")
     else:

@@ -25,12 +25,13 @@ def draw_effects(table: pd.DataFrame, title: str) -> Figure:
 def draw_parts(table: pd.DataFrame, title: str) -> Figure:
     """One panel a number of labelled tiles, one row a part: the difference that it makes, points of mIoU.
 
-    `table`: columns part, labelled_tiles, difference, low, high, of mIoU. Filled where the interval leaves zero out.
+    `table`: columns part, fraction, labelled_tiles, difference, low, high, of mIoU. Filled where the interval leaves
+    zero out.
     """
     points = table.assign(estimate=100 * table["difference"], low=100 * table["low"], high=100 * table["high"])
     panels = {
-        f"{tiles} labelled tile{'s' * (tiles != 1)},\npoints of mIoU": rows.set_index("part")
-        for tiles, rows in points.groupby("labelled_tiles")
+        f"{fraction:g} %: {tiles} labelled tile{'s' * (tiles != 1)},\npoints of mIoU": rows.set_index("part")
+        for (fraction, tiles), rows in points.groupby(["fraction", "labelled_tiles"])
     }
     return _forest(panels, list(dict.fromkeys(table["part"])), title, alike=True)
 

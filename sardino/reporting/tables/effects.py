@@ -50,8 +50,8 @@ def findings(cells: pd.DataFrame, factors: Factors, table: pd.DataFrame) -> str:
     alone = table[table["factors"] == 1]
     for name in _JUDGED:
         sure = alone[(alone["response"] == name) & ((alone["low"] > 0) | (alone["high"] < 0))]
-        each = "; ".join(f"{row.effect} ({row.estimate:+.1f})" for row in sure.itertuples()) or "nothing"
-        told.append(f"Of all switches of one factor, what changed the {RESPONSES[name]}: {each}.")
+        each = "; ".join(f"{row.effect} ({row.estimate:+.1f})" for row in sure.itertuples()) or "none"
+        told.append(f"Switches of one factor whose effect on the {RESPONSES[name]}, is clear of zero: {each}.")
     return " ".join(told)
 
 
@@ -70,12 +70,16 @@ def render_effects(cells: pd.DataFrame, factors: Factors, table: pd.DataFrame, f
 
 
 def _of_level(cells: pd.DataFrame, name: str) -> str:
-    found = responses(cells)
+    """Means over the controls, since all the cells beside one untrained backbone share its chance."""
+    found, controls = responses(cells), [cells[f"{column}_before"] for column in _JUDGED.values()]
+    number = len(cells.groupby(controls))
     moved = cells["moved_percent"]
-    said = f"With {name} ({len(cells)} pre-trainings) the backbone moved by {moved.median():.2g} % of its length "
-    said += f"({moved.min():.2g} to {moved.max():.2g})"
-    for response, subject in (("probe", "its frozen tokens"), ("map", "maps fine-tuned from it")):
-        mean, low, high = mean_interval(found[response].to_numpy())
+    beside = f"{number} untrained backbone{'s' * (number > 1)}"
+    said = f"With {name} ({len(cells)} pre-trainings beside {beside}) the weights moved by {moved.median():.2g} % of "
+    said += f"their norm ({moved.min():.2g} to {moved.max():.2g})"
+    for response, subject in (("probe", "frozen tokens"), ("map", "maps fine-tuned from it")):
+        values = found[response].groupby(controls).mean() if number > 1 else found[response]
+        mean, low, high = mean_interval(values.to_numpy())
         verdict = "gained" if low > 0 else "lost" if high < 0 else "neither gained nor lost, as far as these runs tell:"
         said += f"; {subject} {verdict} {mean:+.1f} points of mIoU [{low:+.1f}, {high:+.1f}]"
     return f"{said}."

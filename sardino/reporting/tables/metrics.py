@@ -113,7 +113,7 @@ def _arms(keys: Iterable[CellKey]) -> list[tuple[CellKey, list[CellKey]]]:
     found = []
     for key in keys:
         encodings = [key.encoding] if key.initialisation != "scratch" else []
-        encodings += {beside: [plain], HYBRID: [plain, WIDE]}.get(key.encoding, [])
+        encodings += {beside: [plain], WIDE: [plain], HYBRID: [plain, WIDE]}.get(key.encoding, [])
         for encoding in encodings:
             found.append((key, [CellKey(key.table, key.regions, encoding, "scratch", f) for f in fractions]))
     return found

@@ -1,12 +1,13 @@
 """What each part of a recipe adds to a map, and what it costs: cells that differ in it, one less the other."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from sardino.errors import SardinoError
 from sardino.evaluation.bootstrap import bounds
 from sardino.reporting.rows import HYBRID, SELF_TRAINED, WIDE
 from sardino.reporting.tables.cells import Cells
@@ -17,15 +18,16 @@ from sardino.reporting.tables.render import NOTES, Form, document, marked, risin
 
 UNET, BESIDE = BASELINES
 Row = tuple[str, str]  # encoding and initialisation, of Table 2
-# What a part is, the row with it, and the row without. The last two are the recipe as a whole.
+# What a part is, the row with it, and the row without.
 PARTS: dict[str, tuple[Row, Row]] = {
-    "Attention maps of DINO": ((BESIDE, "unfrozen"), (UNET, "scratch")),
+    "Attention maps of an untrained ViT": ((BESIDE, "scratch"), (UNET, "scratch")),
+    "Pre-training of that ViT": ((BESIDE, "unfrozen"), (BESIDE, "scratch")),
     "A wider U-Net": ((WIDE, "scratch"), (UNET, "scratch")),
     "Tokens at its lowest level": ((HYBRID, "scratch"), (UNET, "scratch")),
-    "Pre-training of both": ((HYBRID, "unfrozen"), (HYBRID, "scratch")),
-    "A ViT that learns on": ((HYBRID, "unfrozen"), (HYBRID, "frozen")),
-    "Self-training after it": ((HYBRID, SELF_TRAINED), (HYBRID, "unfrozen")),
-    "Self-training alone": ((UNET, SELF_TRAINED), (UNET, "scratch")),
+    "Pre-training of U-Net and ViT": ((HYBRID, "unfrozen"), (HYBRID, "scratch")),
+    "The ViT fine-tuned, not frozen": ((HYBRID, "unfrozen"), (HYBRID, "frozen")),
+    "Self-training after pre-training": ((HYBRID, SELF_TRAINED), (HYBRID, "unfrozen")),
+    "Self-training of a plain U-Net": ((UNET, SELF_TRAINED), (UNET, "scratch")),
     "Pre-trained, over the wide U-Net": ((HYBRID, "unfrozen"), (WIDE, "scratch")),
     "Self-trained too, over the wide U-Net": ((HYBRID, SELF_TRAINED), (WIDE, "scratch")),
 }
@@ -46,6 +48,7 @@ def parts_table(cells: Cells) -> pd.DataFrame:
     """A row for each part and percentage of labels of which both cells were run.
 
     Columns: part, the facts of the cell with it, miou, other_miou, difference, low, high, rising, what the labels are.
+    SardinoError where no part was run.
     """
     rows = []
     fractions = sorted({key.fraction for key in cells.arms})
@@ -58,6 +61,10 @@ def parts_table(cells: Cells) -> pd.DataFrame:
             row = {"part": part, **cells.facts(better), "miou": cells.miou(better), "other_miou": cells.miou(other)}
             row |= {"difference": row["miou"] - row["other_miou"], "low": low, "high": high}
             rows.append({**row, "rising": cells.rising(better, other), **cells.source})
+    if not rows:
+        raise SardinoError(
+            f"profile '{cells.profile}' has no two rows of Table 2 that differ in a part: run more of it"
+        )
     return pd.DataFrame(rows)
 
 
@@ -73,15 +80,17 @@ def render_parts(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
         rows.append([part, *(told.get(fraction, "-") for fraction in fractions)])
     title = f"What each part adds ({cells.provenance}): difference of mIoU"
     heads = ["Part", *(f"{fraction:g} % of labels" for fraction in fractions)]
-    return document(form, title, (heads, rows), f"{cells.caution}{rising_note(frame)}")
+    notes = [NOTES["whole"]] * cells.whole + [NOTES[SELF_TRAINED]] * (SELF_TRAINED in set(frame["initialisation"]))
+    return document(form, title, (heads, rows), f"{cells.caution}{rising_note(frame)}", *notes)
 
 
 def costs_table(cells: Cells, trained: Mapping[CellKey, Work], pretrained: Mapping[CellKey, Work]) -> pd.DataFrame:
     """A row for each cell of Table 2, by labels: its score, what it took, and what it is worth.
 
     Columns: the facts of the cell, miou, low, high; tflop and minutes of one training, and of its pre-training
-    (tflop_before, minutes_before); factor (in labels of the plain U-Net: see `efficiency_table`) and its text, told;
-    minutes_a_tile (those beyond a U-Net with as many labels, for each labelled tile that the factor saves).
+    (tflop_before, minutes_before; NaN where that is not known); factor (in labels of the plain U-Net: see
+    `efficiency_table`), its text (told), and minutes_a_tile: those beyond a plain U-Net with that many labels, for each
+    labelled tile that the factor spares. NaN where the factor's interval reaches 1, or lies beyond what is known.
 
     Args:
         trained: of each cell, one training.
@@ -89,18 +98,23 @@ def costs_table(cells: Cells, trained: Mapping[CellKey, Work], pretrained: Mappi
     """
     worth = efficiency_table(cells)
     worth = worth[worth["baseline"] == f"{UNET} scratch"].set_index(["encoding", "initialisation", "fraction"])
+    plain = sorted((key for key in trained if (key.encoding, key.initialisation) == (UNET, "scratch")), key=_fraction)
+    labels = [cells.facts(key)["labelled_tiles"] for key in plain]
     rows: list[dict[str, Any]] = []
-    for key in sorted((key for key in cells.arms if key.table == 2), key=lambda key: key.fraction):
+    for key in sorted((key for key in cells.arms if key.table == 2), key=_fraction):
         low, high = cells.interval(key)
         own, before = trained[key], pretrained.get(key, Work(0.0, 0.0))
         row = {**cells.facts(key), "miou": cells.miou(key), "low": low, "high": high}
         row |= {"tflop": own.tflop, "minutes": own.minutes}
         row |= {"tflop_before": before.tflop, "minutes_before": before.minutes}
+        row |= {"factor": np.nan, "told": "-", "minutes_a_tile": np.nan}
         place = (key.encoding, key.initialisation, key.fraction)
-        factor, told = worth.loc[place, ["factor", "told"]] if place in worth.index else (np.nan, "-")
-        saved = (factor - 1) * row["labelled_tiles"]
-        more = own.minutes + before.minutes - trained[replace(key, encoding=UNET, initialisation="scratch")].minutes
-        row |= {"factor": factor, "told": told, "minutes_a_tile": more / saved if 0 < saved < np.inf else np.nan}
+        if place in worth.index:
+            found, tiles = worth.loc[place], row["labelled_tiles"]
+            row |= {"factor": found["factor"], "told": found["told"], "rising": found["rising"]}
+            if found["low"] > 1 and np.isfinite(found["factor"]):
+                rival = np.interp(np.log(tiles * found["factor"]), np.log(labels), [trained[k].minutes for k in plain])
+                row["minutes_a_tile"] = (own.minutes + before.minutes - rival) / (tiles * (found["factor"] - 1))
         rows.append({**row, **cells.source})
     return pd.DataFrame(rows)
 
@@ -109,34 +123,49 @@ def render_costs(frame: pd.DataFrame, cells: Cells, form: Form = "text") -> str:
     """Labels and rows of Table 2 down: the score, minutes and operations, and what they are worth."""
     rows = []
     for row in frame.itertuples():
-        took = [f"{row.minutes_before:.1f} + {row.minutes:.1f}", f"{row.tflop_before:.0f} + {row.tflop:.0f}"]
-        if not row.tflop_before:
-            took = [f"{row.minutes:.1f}", f"{row.tflop:.0f}"]
-        each = "-" if pd.isna(row.minutes_a_tile) else f"{row.minutes_a_tile:.2g}"
+        took = [_sum(row.minutes_before, row.minutes, 1), _sum(row.tflop_before, row.tflop, 0)]
+        price = "-" if pd.isna(row.minutes_a_tile) else f"{max(row.minutes_a_tile, 0):.2g}"
         names = [f"{row.fraction:g} %", TITLES[row.encoding], TITLES[row.initialisation]]
-        rows.append([*names, scored(row), *took, row.told, each])
-    heads = ["Labels", "Model", "Backbone", "mIoU", "Minutes", "TFLOP", "Labels' worth", "Minutes a tile saved"]
+        rows.append([*names, scored(row), *took, row.told, price])
+    heads = ["Labels", "Model", "Backbone", "mIoU", "Minutes", "TFLOP", "Labels' worth", "Minutes a tile spared"]
     title = f"What each row costs ({cells.provenance}): a pre-training + a fine-tuning"
     return document(form, title, (heads, rows), f"{NOTES['costs']} {cells.caution}{rising_note(frame)}")
 
 
-def findings(parts: pd.DataFrame, costs: pd.DataFrame) -> str:
-    """What adds, what takes away and what cannot be told, part by part; then the highest score of each column."""
+def _sum(before: float, own: float, digits: int) -> str:
+    if not before:
+        return f"{own:.{digits}f}"
+    return f"{'?' if pd.isna(before) else f'{before:.{digits}f}'} + {own:.{digits}f}"
+
+
+def _fraction(key: CellKey) -> float:
+    return key.fraction
+
+
+def findings(parts: pd.DataFrame, costs: pd.DataFrame, floors: Mapping[float, float]) -> str:
+    """What adds, what takes away and what cannot be told, part by part; then the U-Net with the highest score.
+
+    `floors`: mIoU of the strongest floor at each percentage of labels, where there is one.
+    """
     told = []
     for part, rows in parts.groupby("part", sort=False):
         each = (f"{100 * row.difference:+.1f} ({_verdict(row)}) at {row.fraction:g} %" for row in rows.itertuples())
         told.append(f"{part}: {', '.join(each)}.")
     for fraction, rows in costs.groupby("fraction"):
         best = rows.loc[rows["miou"].idxmax()]
-        plain = rows[(rows["encoding"] == UNET) & (rows["initialisation"] == "scratch")].iloc[0]
-        name = f"{TITLES[best['encoding']]}, {TITLES[best['initialisation']].lower()}"
-        times = (best["tflop"] + best["tflop_before"]) / plain["tflop"]
-        said = (
-            f"With {fraction:g} % of the labels the highest mIoU is {best['miou']:.3f} ({name}), for {times:.1f} times "
-        )
-        told.append(f"{said}the operations of the plain U-Net, which has {plain['miou']:.3f}.")
+        said = f"With {fraction:g} % of the labels the U-Net with the highest mIoU, {best['miou']:.3f}, is "
+        said += f"{TITLES[best['encoding']]}, {TITLES[best['initialisation']].lower()}"
+        plain = rows[(rows["encoding"] == UNET) & (rows["initialisation"] == "scratch")]
+        for other in plain[plain["miou"] < best["miou"]].itertuples():
+            times = (best["tflop"] + best["tflop_before"]) / other.tflop
+            said += f", for {times:.1f} times the operations of the plain one, which has {other.miou:.3f}"
+        told.append(f"{said}; the strongest floor has {floors[fraction]:.3f}." if fraction in floors else f"{said}.")
     return " ".join(["Points of mIoU.", *told])
 
 
 def _verdict(row: Any) -> str:
-    return "gain" if row.low > 0 else "loss" if row.high < 0 else "undecided"
+    """Whether the interval leaves zero out; of one training that is a word on its land alone."""
+    once = row.draws == row.seeds == 1
+    more, less = ("higher in one training", "lower in one training") if once else ("gain", "loss")
+    word = more if row.low > 0 else less if row.high < 0 else "undecided"
+    return f"{word}, still rising" if row.rising is True else word

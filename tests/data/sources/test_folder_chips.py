@@ -204,15 +204,12 @@ def test_a_raster_without_crs_lies_where_its_geotransform_says(tmp_path: Path, w
     write_tif(tmp_path / "chips" / "s1" / "a.tif", decibels(0))
     label = tmp_path / "chips" / "lulc" / "a.tif"
     write_tif(label, codes, crs=None)
-    store = run(tmp_path / "chips", labels, warp=warp)
-    north = store.read(store.ids())[1]
-    south_up = Affine(10, 0, GRID.c, 0, 10, GRID.f - 10 * SIZE)
-    write_tif(label, codes[::-1].copy(), south_up, crs=None)
-    store = run(tmp_path / "chips", labels, warp=warp, overwrite=True)
-    np.testing.assert_array_equal(store.read(store.ids())[1], north)
+    run(tmp_path / "chips", labels, warp=warp)
     shutil.rmtree(tmp_path / "store")
-    write_tif(label, codes, Affine(10, 0, GRID.c + 500, 0, -10, GRID.f), crs=None)
-    refused(tmp_path / "chips", labels, r"lie on different grids: .*a\.tif states no CRS, set it", warp=warp)
+    elsewhere, south_up = Affine(10, 0, GRID.c + 500, 0, -10, GRID.f), Affine(10, 0, GRID.c, 0, 10, GRID.f - 10 * SIZE)
+    for place in (elsewhere, south_up):
+        write_tif(label, codes, place, crs=None)
+        refused(tmp_path / "chips", labels, r"lie on different grids: .*a\.tif states no CRS, set it", warp=warp)
 
 
 def test_a_chip_lies_where_any_of_its_files_says(tmp_path: Path) -> None:
