@@ -183,7 +183,7 @@ def test_a_self_trained_row_has_tiles_without_labels_and_the_rates_as_given():
     ],
 )
 def test_what_cannot_be_self_trained_is_refused(told, refused):
-    given = {**Profile.load("smoke").model_dump(), **told}
+    given = {**Profile.load("laptop").model_dump(), **told}
     with pytest.raises(ValueError, match=refused):
         Profile.model_validate(given)
 
