@@ -40,7 +40,7 @@ class Packing:
     def valid(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Where stored numbers are none of the missing ones, and finite."""
         valid: NDArray[np.bool_] = np.isfinite(stored)
-        with np.errstate(over="ignore"):  # a nodata beyond the range of the type is infinite there
+        with np.errstate(over="ignore", invalid="ignore"):  # a nodata beyond the range of the type is infinite there
             for value in filter(math.isfinite, self.missing):
                 if stored.dtype.kind == "f" and abs(value) > ROUNDED:
                     valid &= ~(np.abs(stored / stored.dtype.type(value) - 1) < 1e-6)

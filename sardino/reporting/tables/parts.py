@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -39,9 +40,6 @@ class Work:
 
     tflop: float  # 10^12 floating-point operations, counted on the network
     minutes: float  # of one core, as the records tell
-
-    def __add__(self, other: "Work") -> "Work":
-        return Work(self.tflop + other.tflop, self.minutes + other.minutes)
 
 
 def parts_table(cells: Cells) -> pd.DataFrame:
@@ -98,10 +96,12 @@ def costs_table(cells: Cells, trained: Mapping[CellKey, Work], pretrained: Mappi
     """
     worth = efficiency_table(cells)
     worth = worth[worth["baseline"] == f"{UNET} scratch"].set_index(["encoding", "initialisation", "fraction"])
-    plain = sorted((key for key in trained if (key.encoding, key.initialisation) == (UNET, "scratch")), key=_fraction)
+    plain = sorted(
+        (key for key in trained if (key.encoding, key.initialisation) == (UNET, "scratch")), key=attrgetter("fraction")
+    )
     labels = [cells.facts(key)["labelled_tiles"] for key in plain]
     rows: list[dict[str, Any]] = []
-    for key in sorted((key for key in cells.arms if key.table == 2), key=_fraction):
+    for key in sorted((key for key in cells.arms if key.table == 2), key=attrgetter("fraction")):
         low, high = cells.interval(key)
         own, before = trained[key], pretrained.get(key, Work(0.0, 0.0))
         row = {**cells.facts(key), "miou": cells.miou(key), "low": low, "high": high}
@@ -136,10 +136,6 @@ def _sum(before: float, own: float, digits: int) -> str:
     if not before:
         return f"{own:.{digits}f}"
     return f"{'?' if pd.isna(before) else f'{before:.{digits}f}'} + {own:.{digits}f}"
-
-
-def _fraction(key: CellKey) -> float:
-    return key.fraction
 
 
 def findings(parts: pd.DataFrame, costs: pd.DataFrame, floors: Mapping[float, float]) -> str:
