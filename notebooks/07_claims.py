@@ -5,6 +5,8 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
+#       format_version: '1.3'
+#       jupytext_version: 1.19.6
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -61,11 +63,14 @@ for claim in table[table["paper_consistent"] == False].itertuples():  # noqa: E7
 # %% [markdown]
 # ## What the paper leaves open
 #
-# Is it the ViT that must be pre-trained, or what draws the map? `claims_ours.md` has claims of ours, judged by the same
-# rule, on rows that the profile `study` has.
+# Is it the ViT that must be pre-trained, or what draws the map? Claims of ours, judged by the same rule; some need rows
+# that the profile `study` alone has.
 
 # %%
 ours = claims.claims_table(trained, run.space.profile.arms, run.space.profile.fractions, claims=contrasts.OURS)
+print(claims.render_claims(ours, trained))
+
+# %%
 tables = {"claims": table, "claims_ours": ours}
 files = {f"{name}.csv": each for name, each in tables.items()}
 files |= {f"{name}.md": claims.render_claims(each, trained, "markdown") for name, each in tables.items()}
