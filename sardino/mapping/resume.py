@@ -223,8 +223,8 @@ class PartialMap:
         def verify(finished: Path) -> None:
             with rasterio.open(finished) as dataset:
                 for window in windows:
-                    wanted = taken(window)
-                    if not np.array_equal(dataset.read(window=window), wanted, equal_nan=wanted.dtype.kind == "f"):
+                    found = dataset.read(window=window)
+                    if not _same(found, taken(window).astype(found.dtype, copy=False)):
                         raise OSError(errno.ENOSPC, "the file does not hold what was written to it")
 
         with writing(self.folder):
@@ -234,7 +234,7 @@ class PartialMap:
                 return
             with write_geotiff(path, what, overwrite=True, verify=verify) as canvas:
                 for window in windows:
-                    canvas.lay(taken(window), window.row_off, window.col_off)
+                    canvas.fill(taken(window), window)
 
     def remove(self) -> None:
         """Remove the folder, its journal first: a removal that is killed leaves nothing to go on from."""
@@ -250,3 +250,8 @@ class PartialMap:
 def folder_of(out: Path) -> Path:
     """Where a map lies while it is made."""
     return out.with_name(f".{out.name}.unfinished")
+
+
+def _same(found: NDArray[Any], wanted: NDArray[Any]) -> bool:
+    """Whether arrays of one type hold the same, NaN equal to NaN; the bytes, which are the same as a rule, first."""
+    return found.tobytes() == wanted.tobytes() or np.array_equal(found, wanted, equal_nan=found.dtype.kind == "f")

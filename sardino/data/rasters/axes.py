@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
+from pyproj import CRS
 
 from sardino.errors import SardinoError, first_line
 
 # What files that do not follow CF call their coordinates.
 _AXES = [pair.split() for pair in ("y x", "lat lon", "latitude longitude", "northing easting", "Y X", "rlat rlon")]
+_LEAST_EPSG = 1024  # of a CRS; a grid mapping of CF is a number of no meaning, 0 as a rule
 _ROTATED = ("rlat", "rlon")
 _DEGREES = {"degrees_north", "degrees_east", "degree_north", "degree_east", "degrees", "degree"}
 
@@ -71,9 +73,17 @@ def _cf_axis(data: xr.Dataset, axis: str, name: str) -> str:
 
 
 def crs_stated(path: Path, data: xr.Dataset) -> str:
-    """The CRS that a file states, "" where it states none; SardinoError where it cannot be read."""
+    """The CRS that a file states, "" where it states none; SardinoError where it cannot be read.
+
+    A number `crs` without attributes is an EPSG code, as in TerraMesh.
+    """
     try:
-        return str(data.rio.crs.to_string()) if data.rio.crs else ""
+        if data.rio.crs:
+            return str(data.rio.crs.to_string())
+        number = data.variables.get("crs")
+        if number is None or number.ndim or number.dtype.kind not in "iu" or number.attrs:
+            return ""
+        return str(CRS.from_epsg(code).to_string()) if (code := int(number.values)) >= _LEAST_EPSG else ""
     except Exception as error:  # of rasterio, pyproj and rioxarray
         raise SardinoError(f"{path} has a CRS that cannot be read ({first_line(error)}): set the right one") from error
 

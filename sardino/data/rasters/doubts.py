@@ -74,7 +74,10 @@ def doubts_of(values: NDArray[Any], unit: str, called: str = "") -> list[Doubt]:
 
 def sampled(read: Callable[[Window], NDArray[Any]], shape: tuple[int, int]) -> NDArray[Any]:
     """Pixels (C, N) of small windows spread over a scene, edges included."""
-    starts = [sorted({round(s) for s in np.linspace(0, max(size - _SAMPLE_PX, 0), _SAMPLES)}) for size in shape]
+    # In the middle at a multiple of their size, so that no window lies across blocks of a file.
+    ends = [max(size - _SAMPLE_PX, 0) for size in shape]
+    middle = [[end * n // (_SAMPLES - 1) // _SAMPLE_PX * _SAMPLE_PX for n in range(1, _SAMPLES - 1)] for end in ends]
+    starts = [sorted({0, *between, end}) for between, end in zip(middle, ends, strict=True)]
     windows = [
         (slice(y, min(y + _SAMPLE_PX, shape[0])), slice(x, min(x + _SAMPLE_PX, shape[1]))) for y, x in product(*starts)
     ]

@@ -76,6 +76,10 @@ class Canvas:
         empty = np.isnan(old) if math.isnan(self.what.nodata) else old == self.what.nodata
         self.dataset.write(np.where(empty, new, old).astype(self.dataset.dtypes[0]), window=window)
 
+    def fill(self, values: np.ndarray[Any, Any], window: Window) -> None:
+        """Put (C, h, w) values in a window where no other piece lies: nothing is read to be kept."""
+        self.dataset.write(values.astype(self.dataset.dtypes[0], copy=False), window=window)
+
 
 @contextmanager
 def write_geotiff(

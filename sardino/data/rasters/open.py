@@ -9,12 +9,14 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import h5py
 import numpy as np
 import rasterio
 import rioxarray  # noqa: F401  the accessor .rio
 import xarray as xr
+import zarr
 from numpy.typing import NDArray
 from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.transform import GCPTransformer, from_gcps
@@ -26,7 +28,7 @@ from sardino.data.rasters.place import PLAIN, check_place, crs_said, north_up
 from sardino.data.rasters.stack import stack_pixels
 from sardino.errors import SardinoError
 
-_ZARR = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")  # of which one lies in a store
+_ZARR = {"zarr.json", ".zgroup", ".zmetadata", ".zarray"}  # of which one lies in a store
 STACKS = (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".zarr")
 
 
@@ -46,7 +48,7 @@ def open_pixels(
     format keeps them. A geotransform or CRS that is none is not believed.
 
     Args:
-        path: .nc, .h5 and Zarr folders are read by xarray, everything else by GDAL.
+        path: .nc, .h5 and Zarr folders, zipped too, are read by xarray, everything else by GDAL.
         lat, lon: names of its coordinates, where they are not those of CF or of custom.
         crs: where the file states none.
         group: inside a NetCDF or Zarr file.
@@ -62,13 +64,14 @@ def open_pixels(
     """
     if not path.exists():
         raise SardinoError(f"there is no file {path}")
-    if path.is_dir() and not any((path / name).is_file() for name in _ZARR):
+    store = zarr_files(path)
+    if path.is_dir() and not store:
         raise SardinoError(f"{path} is a folder without a Zarr store: name a raster in it")
-    if path.is_dir() or path.suffix.lower() in STACKS:
+    if store or path.suffix.lower() in STACKS:
         with explained(path, group):
             data = _dataset(path, group)
         with explained(path, group, data):
-            return stack_pixels(path, data, lat, lon, crs)
+            return stack_pixels(path, data, bool(store) and "zarr.json" not in store, lat, lon, crs)
     with explained(path):
         dataset = rasterio.open(path)
     with explained(path, held=dataset):
@@ -171,11 +174,24 @@ def _read_raster(
 # By xarray.
 
 
+def zarr_files(path: Path) -> set[str]:
+    """What a folder or .zip file has of the files that make a Zarr store; empty where it is none."""
+    if path.is_dir():
+        return {name for name in _ZARR if (path / name).is_file()}
+    if path.suffix.lower() == ".zip":
+        with suppress(BadZipFile), ZipFile(path) as archive:
+            return _ZARR & set(archive.namelist())
+    return set()
+
+
 def _dataset(path: Path, group: str) -> xr.Dataset:
     decoding: dict[str, Any] = {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"}
-    if path.is_dir():
-        stored = xr.open_zarr(path, group=group or None, chunks=None, consolidated=False, **decoding)
-        return stored[sorted(stored.data_vars, key=str)]  # Zarr lists its arrays in another order each time
+    if zarr_files(path):
+        store: Any = path if path.is_dir() else zarr.storage.ZipStore(path, mode="r")
+        stored = xr.open_zarr(store, group=group or None, chunks=None, consolidated=False, **decoding)
+        data = stored[sorted(stored.data_vars, key=str)]  # Zarr lists its arrays in another order each time
+        data.set_close(stored.close if store is path else store.close)
+        return data
     with path.open("rb") as file:
         engine = "scipy" if file.read(3) == b"CDF" else "h5netcdf"  # a classic file, or NetCDF 4
     if engine == "h5netcdf":

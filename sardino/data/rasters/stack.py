@@ -19,10 +19,13 @@ from sardino.data.rasters.place import PLAIN, check_place, crs_said, north_up
 from sardino.errors import SardinoError
 
 
-def stack_pixels(path: Path, data: xr.Dataset, lat: str, lon: str, crs: str) -> Pixels:
-    """What an opened dataset, packed as in its file, says of its pixels; arguments and errors are `open_pixels`'."""
+def stack_pixels(path: Path, data: xr.Dataset, zarr_2: bool, lat: str, lon: str, crs: str) -> Pixels:
+    """What an opened dataset, packed as in its file, says of its pixels; arguments and errors are `open_pixels`'.
+
+    `zarr_2`: whether it is a Zarr store of format 2.
+    """
     close = data.close
-    data, doubts = _without_zarr_fill(path, data)
+    data, doubts = _without_zarr_fill(path, data) if zarr_2 else (data, [])
     names, unplaced, stated = axis_names(path, data, lat, lon), "", ""
     if names is None:
         unplaced, names = no_coordinates(data), _last_dimensions(path, data)
@@ -68,8 +71,6 @@ def _as_y_and_x(path: Path, data: xr.Dataset, names: tuple[str, str]) -> xr.Data
 
 def _without_zarr_fill(path: Path, data: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """Zarr 2 keeps nodata in `fill_value`, where every array has a 0 of which nobody thought: that one is no nodata."""
-    if not path.is_dir() or (path / "zarr.json").exists():
-        return data, []
     zeros = [str(name) for name, variable in data.data_vars.items() if np.all(variable.attrs.get("_FillValue") == 0)]
     for name in zeros:
         data.variables[name].attrs.pop("_FillValue")

@@ -66,3 +66,19 @@ def test_a_unit_that_nobody_can_read_is_told(tmp_path: Path, units: str, attribu
         with pytest.raises(SardinoError, match=r"passes\.nc counts time in the unit '.*write it as days since") as told:
             pixels.dates("vv")
         assert "\n" not in str(told.value) and units in str(told.value)
+
+
+@pytest.mark.parametrize(("number", "stated"), [(32631, "EPSG:32631"), (0, ""), (1, "")])
+def test_a_bare_number_is_an_epsg_code_and_a_grid_mapping_none(tmp_path: Path, number: int, stated: str) -> None:
+    axes = {"x": [5.0, 15.0, 25.0], "y": [25.0, 15.0, 5.0]}
+    data = xr.Dataset({"vv": (("y", "x"), np.ones((3, 3), np.float32)), "crs": number}, axes)
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with open_pixels(tmp_path / "a.nc") as pixels:
+        assert pixels.crs == stated
+
+
+def test_a_number_that_is_no_code_is_refused(tmp_path: Path) -> None:
+    data = xr.Dataset({"vv": (("y", "x"), np.ones((2, 2), np.float32)), "crs": 39999}, {"x": [0, 1], "y": [1, 0]})
+    data.to_netcdf(tmp_path / "a.nc", engine="h5netcdf")
+    with pytest.raises(SardinoError, match=r"a\.nc has a CRS that cannot be read .*: set the right one"):
+        open_pixels(tmp_path / "a.nc")

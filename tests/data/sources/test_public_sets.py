@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import xarray as xr
 from chip_folder import decibels, write_tif
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
@@ -24,7 +25,7 @@ from sardino.study.profile import FOLDER
 from sardino.study.workspace import Workspace
 
 SIZE = 16
-PUBLIC = ["bigearthnet", "dfc2020", "mapinwild", "sen12ms", "sen1floods11", "ssl4eo-s12"]
+PUBLIC = ["bigearthnet", "dfc2020", "mapinwild", "sen12ms", "sen1floods11", "ssl4eo-s12", "terramesh-shards"]
 
 
 def imported(folder: Path, name: str, warp: bool = False) -> TileStore:
@@ -253,3 +254,44 @@ def test_ssl4eo_s12_becomes_twelve_channels(tmp_path: Path) -> None:
     levels = np.nanmean(store.read(store.ids())[0], axis=(0, 2, 3))
     expected = [(-10 - season, -17 - season, 7) for season in (3, 0, 1, 2)]  # winter first
     np.testing.assert_allclose(levels, np.ravel(expected), atol=0.02)
+
+
+# TerraMesh
+
+
+def write_sample(path: Path, bands: np.ndarray, row: int) -> Path:
+    """A sample of a shard: a zipped Zarr store of format 2, of one date, its CRS a number."""
+    grid, store = at(row), path.with_suffix("")
+    pixels = np.arange(SIZE) + 0.5
+    data = xr.Dataset(
+        {"bands": (("time", "band", "y", "x"), bands[None]), "center_lon": 3.0, "center_lat": 49.6, "crs": 32631},
+        {"x": grid.c + 10 * pixels, "y": grid.f - 10 * pixels, "time": np.array(["2020-06-01"], "datetime64[ns]")},
+    )
+    data.to_zarr(store, zarr_format=2, consolidated=True)
+    shutil.make_archive(str(store), "zip", store)
+    shutil.rmtree(store)
+    return path
+
+
+def test_terramesh_shards_unpacked(tmp_path: Path) -> None:
+    folder, codes = tmp_path / "terramesh", np.resize(np.array([0, 1, 8, 9], np.uint8), (SIZE, SIZE))
+    for number in range(6):
+        name = f"majortom_{number}.zarr.zip"
+        write_sample(folder / "S1RTC" / name, decibels(number, size=SIZE).astype(np.float16), number)
+        if number:
+            write_sample(folder / "LULC" / name, codes[None], number)
+    store = imported(folder, "terramesh-shards")
+    assert store.channels == ["vv", "vh"] and len(store) == 6 and set(store.index["crs"]) == {"EPSG:32631"}
+    np.testing.assert_array_equal(label_of(store, 5_500_000), np.full((SIZE, SIZE), IGNORE))
+    expected = np.resize(np.array([IGNORE, 0, IGNORE, 7], np.uint8), (SIZE, SIZE))
+    np.testing.assert_array_equal(label_of(store, 5_500_000 - 10 * SIZE), expected)
+    first = next(tile_id for tile_id in store.ids() if store.tile(tile_id).bounds[3] == 5_500_000)
+    np.testing.assert_allclose(store.read([first])[0][0], decibels(0, size=SIZE), atol=0.014)  # half a step of float16
+
+
+def test_a_damaged_sample_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "terramesh"
+    path = write_sample(folder / "S1RTC" / "majortom_1.zarr.zip", decibels(1, size=SIZE).astype(np.float16), 0)
+    path.write_bytes(path.read_bytes()[:900])
+    with pytest.raises(SardinoError, match=r"majortom_1\.zarr\.zip cannot be read .*copy the file again"):
+        imported(folder, "terramesh-shards")
