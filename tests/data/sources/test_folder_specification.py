@@ -36,5 +36,5 @@ def test_a_wrong_spec_is_refused_by_key(tmp_path: Path, edit: Callable[[str], st
 
 
 def test_an_unknown_spec_names_the_known_ones() -> None:
-    with pytest.raises(SardinoError, match=r"use belgium-monthly, .*, terramesh, or the path"):
+    with pytest.raises(SardinoError, match=r"use belgium-monthly, .*, terramesh-shards, or the path"):
         FolderSpec.load("atlantis")
