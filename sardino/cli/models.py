@@ -19,7 +19,7 @@ from sardino.weights.adoption import Adoption
 
 OF_EMBEDDINGS = ("components", "fit", "dtype", "per")
 Cache = Literal["auto", "memory", "none"]
-SCENES = "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr folder. Several: one map each."
+SCENES = "GeoTIFF, VRT or any raster of GDAL; NetCDF (.nc) or Zarr, as a folder or zipped. Several: one map each."
 Scenes = Annotated[list[Path], Argument(help=SCENES, metavar="SCENE...")]
 Out = Annotated[Path, "Map to make (.tif); of several scenes, the folder for their maps.", Flag("--out -o")]
 Dask = Annotated[

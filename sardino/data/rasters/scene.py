@@ -1,4 +1,4 @@
-"""A whole scene to be mapped: any raster that GDAL reads, a NetCDF file or a Zarr folder, read window by window."""
+"""A whole scene to be mapped: any raster that GDAL reads, a NetCDF file or a Zarr store, read window by window."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -80,7 +80,7 @@ class Scene:
 
 
 def open_scene(path: Path, crs: str = "") -> Scene:
-    """Open a scene by what it is: .nc, .h5 and Zarr folders as stacks by xarray, everything else by GDAL.
+    """Open a scene by what it is: .nc, .h5 and Zarr stores as stacks by xarray, everything else by GDAL.
 
     A raster's names, unit and product are taken from where `sardino tiles mosaic` and GDAL put them. A stack has
     variables over (y, x), (band, y, x) or (season, pol, y, x), and a band's name is made of its labels: "winter_vv" is

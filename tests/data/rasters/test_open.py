@@ -294,11 +294,12 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for engine, name in (("h5netcdf", "s.nc"), ("scipy", "c.nc"), ("zarr3", "s.zarr")):
         how = Encoding(engine, "int16", "fill", False, False, False, 1)
         write_stack(folder / name, truth(how), how)
+    shutil.make_archive(str(folder / "s.zarr"), "zip", folder / "s.zarr")
     return folder
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # GDAL's words that are no UTF-8
-@pytest.mark.parametrize("name", ["s.tif", "s.vrt", "s.nc", "c.nc", "s.zarr"])
+@pytest.mark.parametrize("name", ["s.tif", "s.vrt", "s.nc", "c.nc", "s.zarr", "s.zarr.zip"])
 def test_a_damaged_file_is_read_or_told_in_one_sentence(tmp_path: Path, sound: Path, name: str) -> None:
     rng, refused = np.random.default_rng(7), 0
     for _ in range(60):
@@ -308,6 +309,13 @@ def test_a_damaged_file_is_read_or_told_in_one_sentence(tmp_path: Path, sound: P
         damaged(path / "zarr.json" if name == "s.zarr" else path, rng)
         refused += bool(told(path))
     assert refused > 10
+
+
+def test_a_zipped_store_is_what_its_folder_is(sound: Path) -> None:
+    with open_pixels(sound / "s.zarr") as folder, open_pixels(sound / "s.zarr.zip") as archive:
+        assert (archive.bands, archive.grid, archive.doubts) == (folder.bands, folder.grid, folder.doubts)
+        np.testing.assert_array_equal(archive.values(), folder.values())
+    assert open_scene(sound / "s.zarr.zip").state()[0][:1] == ["s.zarr.zip"]
 
 
 def test_odd_attributes_are_read_or_told_in_one_sentence(tmp_path: Path) -> None:
