@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from made import backbone, backscatter, read, segmenter, write_scene
 
+from sardino.data.rasters.geotiff import Canvas
 from sardino.errors import SardinoError
 from sardino.mapping import resume, scene_map
 from sardino.mapping.job import Job
@@ -255,6 +256,21 @@ def test_a_disk_that_fills_while_the_geotiff_is_made_leaves_none(whole, tmp_path
     assert [path.name for path in tmp_path.iterdir()] == [".att.tif.unfinished"]
     make_map(job)
     assert (tmp_path / "att.tif").exists() and not (tmp_path / ".att.tif.unfinished").exists()
+
+
+@pytest.mark.parametrize("kind", [landcover, attention])
+def test_a_geotiff_that_holds_another_value_somewhere_is_not_taken(whole, tmp_path, monkeypatch, kind):
+    fill = Canvas.fill
+
+    def flawed(self, values, window):
+        values = values.copy()
+        values[0, 5, 5] += 1
+        fill(self, values, window)
+
+    monkeypatch.setattr(Canvas, "fill", flawed)
+    with pytest.raises(SardinoError, match=r"make room on its disk, and run the same command"):
+        make_map(kind(whole, tmp_path))
+    assert [path.suffix for path in tmp_path.iterdir()] == [".unfinished"]
 
 
 def test_a_map_without_room_is_refused_before_it_begins(whole, tmp_path, monkeypatch):

@@ -64,12 +64,12 @@ def open_pixels(
     """
     if not path.exists():
         raise SardinoError(f"there is no file {path}")
-    store = zarr_files(path)
+    store = _zarr_files(path)
     if path.is_dir() and not store:
         raise SardinoError(f"{path} is a folder without a Zarr store: name a raster in it")
     if store or path.suffix.lower() in STACKS:
         with explained(path, group):
-            data = _dataset(path, group)
+            data = _dataset(path, group, bool(store))
         with explained(path, group, data):
             return stack_pixels(path, data, bool(store) and "zarr.json" not in store, lat, lon, crs)
     with explained(path):
@@ -174,19 +174,27 @@ def _read_raster(
 # By xarray.
 
 
-def zarr_files(path: Path) -> set[str]:
-    """What a folder or .zip file has of the files that make a Zarr store; empty where it is none."""
+def _zarr_files(path: Path) -> set[str]:
+    """What a folder or .zip file has of the files that make a Zarr store; empty where it is none.
+
+    SardinoError where a .zip file has them deeper than xarray looks.
+    """
     if path.is_dir():
         return {name for name in _ZARR if (path / name).is_file()}
     if path.suffix.lower() == ".zip":
         with suppress(BadZipFile), ZipFile(path) as archive:
-            return _ZARR & set(archive.namelist())
+            names = archive.namelist()
+            if not (found := _ZARR & set(names)) and any(Path(name).name in _ZARR for name in names):
+                raise SardinoError(
+                    f"{path} holds its Zarr store in a folder of its own: unzip it, and give that folder"
+                )
+            return found
     return set()
 
 
-def _dataset(path: Path, group: str) -> xr.Dataset:
+def _dataset(path: Path, group: str, zarred: bool) -> xr.Dataset:
     decoding: dict[str, Any] = {"mask_and_scale": False, "decode_times": False, "decode_coords": "all"}
-    if zarr_files(path):
+    if zarred:
         store: Any = path if path.is_dir() else zarr.storage.ZipStore(path, mode="r")
         stored = xr.open_zarr(store, group=group or None, chunks=None, consolidated=False, **decoding)
         data = stored[sorted(stored.data_vars, key=str)]  # Zarr lists its arrays in another order each time

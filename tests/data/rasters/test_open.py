@@ -318,6 +318,12 @@ def test_a_zipped_store_is_what_its_folder_is(sound: Path) -> None:
     assert open_scene(sound / "s.zarr.zip").state()[0][:1] == ["s.zarr.zip"]
 
 
+def test_a_store_deeper_in_a_zip_file_is_to_be_unzipped(sound: Path, tmp_path: Path) -> None:
+    shutil.make_archive(str(tmp_path / "deep.zarr"), "zip", sound, "s.zarr")
+    with pytest.raises(SardinoError, match=r"deep\.zarr\.zip holds its Zarr store in a folder of its own: unzip it"):
+        open_pixels(tmp_path / "deep.zarr.zip")
+
+
 def test_odd_attributes_are_read_or_told_in_one_sentence(tmp_path: Path) -> None:
     rng, refused = np.random.default_rng(8), 0
     numbers = np.arange(ROWS * COLUMNS, dtype=np.int16).reshape(SHAPE)
