@@ -109,12 +109,14 @@ class Pixels:
             raise SardinoError(f"{self.path} {self.unplaced}")
         return self
 
-    def dates(self, variable: str) -> NDArray[np.datetime64] | None:
-        """Dates of a variable's planes, UTC to the second, where time is its only dimension besides y and x."""
-        others = [dim for dim in self.data[variable].dims if dim not in ("y", "x")] if self.stacked else []
-        if len(others) != 1 or others[0] not in self.data.coords:
-            return None
-        return dates_of(self.path, self.data[others[0]])
+    def dates(self, numbers: Sequence[int]) -> NDArray[np.datetime64] | None:
+        """The date of each of a variable's bands, UTC to the second; None where it has no time axis."""
+        bands = [self.bands[number] for number in numbers]
+        for dim in bands[0].at if self.stacked else ():
+            dates = dates_of(self.path, self.data[dim]) if dim in self.data.coords else None
+            if dates is not None:
+                return dates[[band.at[dim] for band in bands]]
+        return None
 
     def as_stored(self, bands: Sequence[int], window: Window | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Bands by number in a window: (C, h, w) as stored, and (C, h, w) bool, what masks say; None without masks."""

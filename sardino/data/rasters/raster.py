@@ -82,6 +82,15 @@ class Raster:
             return self.values
         return np.where(Packing(missing=tuple(map(float, nodata))).valid(self.stored), self.values, np.float32(np.nan))
 
+    def of_date(self, date: np.datetime64) -> "Raster":
+        """Its bands of one date; SardinoError where it has none."""
+        own = np.zeros(len(self.bands), bool) if self.dates is None else self.dates == date
+        if not own.any():
+            raise SardinoError(f"{self.path} has no date {date}: correct its time axis")
+        bands = tuple(band for band, take in zip(self.bands, own, strict=True) if take)
+        beside = None if self.beside is None else self.beside[own]
+        return replace(self, stored=self.stored[own], beside=beside, bands=bands, dates=np.full(len(bands), date))
+
     def on(self, grid: Grid, kind: Kind, nodata: Sequence[float] = ()) -> "Raster":
         """The raster on another grid, warped by what its pixels mean; itself where its pixels are that grid's."""
         if self.shape == grid.shape and self.grid.place_in(grid) == (0, 0):
@@ -127,7 +136,7 @@ def read_raster(path: Path, variable: str = "", turned: bool = False, placed: bo
 
 def raster_of(pixels: Pixels, numbers: Sequence[int], window: Window | None = None) -> Raster:
     """Bands of an open file, by number, in a window of it or whole."""
-    dates = pixels.dates(pixels.bands[numbers[0]].variable)
+    dates = pixels.dates(numbers)
     bands = tuple(pixels.bands[number] for number in numbers)
     own = pixels.grid.part(*window) if window else pixels.grid
     place = (own.crs, own.transform) if own.crs else ("", PLAIN)

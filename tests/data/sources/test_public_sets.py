@@ -4,12 +4,14 @@ import os
 import re
 import shutil
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
+import zarr
 from chip_folder import decibels, write_tif
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
@@ -25,7 +27,8 @@ from sardino.study.profile import FOLDER
 from sardino.study.workspace import Workspace
 
 SIZE = 16
-PUBLIC = ["bigearthnet", "dfc2020", "mapinwild", "sen12ms", "sen1floods11", "ssl4eo-s12", "terramesh-shards"]
+PUBLIC = ["bigearthnet", "dfc2020", "mapinwild", "sen12ms", "sen1floods11", "ssl4eo-s12"]
+PUBLIC += ["ssl4eo-s12-shards", "terramesh-shards"]
 
 
 def imported(folder: Path, name: str, warp: bool = False) -> TileStore:
@@ -51,7 +54,7 @@ def test_public_sets_say_where_they_come_from() -> None:
         assert (
             spec.origin and re.match(r"(https|gs)://\w", spec.origin.url) and spec.origin.size and spec.origin.licence
         )
-        assert spec.labels.source == ("none" if name == "ssl4eo-s12" else "raster")
+        assert spec.labels.source == ("none" if name.startswith("ssl4eo") else "raster")
 
 
 # MapInWild
@@ -256,30 +259,42 @@ def test_ssl4eo_s12_becomes_twelve_channels(tmp_path: Path) -> None:
     np.testing.assert_allclose(levels, np.ravel(expected), atol=0.02)
 
 
-# TerraMesh
+# Shards of zipped Zarr stores: TerraMesh and SSL4EO-S12 v1.1
 
 
-def write_sample(path: Path, bands: np.ndarray, row: int) -> Path:
-    """A sample of a shard: a zipped Zarr store of format 2, of one date, its CRS a number."""
-    grid, store = at(row), path.with_suffix("")
-    pixels = np.arange(SIZE) + 0.5
+def write_sample(path: Path, bands: np.ndarray, row: int, dates: Sequence[str] = ("2020-06-01",)) -> Path:
+    """A sample of a shard: a zipped Zarr store of format 2, bands (time, band, y, x), its CRS a number."""
+    grid, pixels = at(row), np.arange(SIZE) + 0.5
     data = xr.Dataset(
-        {"bands": (("time", "band", "y", "x"), bands[None]), "center_lon": 3.0, "center_lat": 49.6, "crs": 32631},
-        {"x": grid.c + 10 * pixels, "y": grid.f - 10 * pixels, "time": np.array(["2020-06-01"], "datetime64[ns]")},
+        {"bands": (("time", "band", "y", "x"), bands), "center_lon": 3.0, "center_lat": 49.6, "crs": 32631},
+        {"x": grid.c + 10 * pixels, "y": grid.f - 10 * pixels, "time": np.array(dates, "datetime64[ns]")},
     )
+    return zipped(path, data)
+
+
+def zipped(path: Path, data: xr.Dataset) -> Path:
+    """The data as a zipped Zarr store of format 2, in place of what was there."""
+    for variable in data.variables.values():
+        variable.encoding.clear()
+    store = path.with_suffix("")
     data.to_zarr(store, zarr_format=2, consolidated=True)
     shutil.make_archive(str(store), "zip", store)
     shutil.rmtree(store)
     return path
 
 
+def unzipped(path: Path) -> xr.Dataset:
+    with xr.open_zarr(zarr.storage.ZipStore(path, mode="r")) as data:
+        return data.load()
+
+
 def test_terramesh_shards_unpacked(tmp_path: Path) -> None:
     folder, codes = tmp_path / "terramesh", np.resize(np.array([0, 1, 8, 9], np.uint8), (SIZE, SIZE))
     for number in range(6):
         name = f"majortom_{number}.zarr.zip"
-        write_sample(folder / "S1RTC" / name, decibels(number, size=SIZE).astype(np.float16), number)
+        write_sample(folder / "S1RTC" / name, decibels(number, size=SIZE).astype(np.float16)[None], number)
         if number:
-            write_sample(folder / "LULC" / name, codes[None], number)
+            write_sample(folder / "LULC" / name, codes[None, None], number)
     store = imported(folder, "terramesh-shards")
     assert store.channels == ["vv", "vh"] and len(store) == 6 and set(store.index["crs"]) == {"EPSG:32631"}
     np.testing.assert_array_equal(label_of(store, 5_500_000), np.full((SIZE, SIZE), IGNORE))
@@ -291,7 +306,47 @@ def test_terramesh_shards_unpacked(tmp_path: Path) -> None:
 
 def test_a_damaged_sample_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "terramesh"
-    path = write_sample(folder / "S1RTC" / "majortom_1.zarr.zip", decibels(1, size=SIZE).astype(np.float16), 0)
+    path = write_sample(folder / "S1RTC" / "majortom_1.zarr.zip", decibels(1, size=SIZE).astype(np.float16)[None], 0)
     path.write_bytes(path.read_bytes()[:900])
     with pytest.raises(SardinoError, match=r"majortom_1\.zarr\.zip cannot be read .*copy the file again"):
         imported(folder, "terramesh-shards")
+
+
+DATES = ["2020-03-29T00:15:15", "2020-06-27", "2020-09-28", "2020-12-30"]
+
+
+def four_dates(level: float) -> np.ndarray:
+    """(4, 2, SIZE, SIZE) dB, VV and VH, each date 1 dB lower."""
+    levels = level - np.arange(4)[:, None] - np.array([0, 7])
+    return np.broadcast_to(levels[:, :, None, None], (4, 2, SIZE, SIZE)).astype(np.float16)
+
+
+def test_ssl4eo_s12_shards_unpacked(tmp_path: Path) -> None:
+    folder = tmp_path / "ssl4eo"
+    for number in range(3):
+        dates = [*DATES[:3], "2020-11-30"] if number == 2 else DATES
+        name = f"ssl4eos12_train_seasonal_data_{number:07d}.zarr.zip"
+        write_sample(folder / "S1GRD" / name, four_dates(-10), number, dates)
+    store = imported(folder, "ssl4eo-s12-shards")
+    assert store.channels == list(CHANNELS) and len(store) == 2 and set(store.index["crs"]) == {"EPSG:32631"}
+    (dropped,) = store.metadata["dropped"]
+    assert "0000002 has no valid date in winter: " in dropped
+    expected = [(-10 - season, -17 - season, 7) for season in (3, 0, 1, 2)]  # winter first
+    levels = store.read(store.ids())[0].mean(axis=(0, 2, 3))
+    np.testing.assert_allclose(levels, np.ravel(expected), atol=0.01)
+
+
+def test_bands_and_dates_that_lie_the_other_way_round(tmp_path: Path) -> None:
+    path = write_sample(tmp_path / "ssl4eo" / "S1GRD" / "s.zarr.zip", four_dates(-10), 0, DATES)
+    store = imported(tmp_path / "ssl4eo", "ssl4eo-s12-shards")
+    expected = store.read(store.ids())[0]
+    zipped(path, unzipped(path).transpose("band", "time", "y", "x").isel(time=[2, 0, 3, 1]))
+    store = imported(tmp_path / "ssl4eo", "ssl4eo-s12-shards")
+    np.testing.assert_array_equal(store.read(store.ids())[0], expected)
+
+
+def test_a_store_without_dates_has_no_seasons(tmp_path: Path) -> None:
+    path = write_sample(tmp_path / "ssl4eo" / "S1GRD" / "s.zarr.zip", four_dates(-10), 0, DATES)
+    zipped(path, unzipped(path).assign_coords(time=np.arange(4)))
+    with pytest.raises(SardinoError, match=r"s\.zarr\.zip has no time axis for seasons: set composite to single"):
+        imported(tmp_path / "ssl4eo", "ssl4eo-s12-shards")

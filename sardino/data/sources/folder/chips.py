@@ -1,7 +1,7 @@
 """The chips of a folder: which there are, and each one's backscatter, label and layers on one grid."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property, lru_cache
@@ -168,30 +168,49 @@ class ChipFiles:
             dates = self.grid.dates
             months = [0] * len(self.grid.bands) if dates is None else pd.DatetimeIndex(dates).month.tolist()
             return stacks, dates, months
+        if source.composite == "seasonal" and "{time}" not in source.files:
+            rasters = self._rasters("")
+            dates = next(iter(rasters.values())).dates
+            if dates is None:
+                remedy = "set composite to single in the spec, or {time} in its template"
+                raise SardinoError(f"{self.grid.path} has no time axis for seasons: {remedy}")
+            days = np.unique(dates)
+            dated = [{place: raster.of_date(day) for place, raster in rasters.items()} for day in days]
+            return self._stacks(dated), days, pd.DatetimeIndex(days).month.tolist()
         times = sorted({match.get("time", "") for match, _ in self._files})
-        planes = [self._planes(time) for time in times]
-        stacks = {name: np.stack([bands[name] for bands in planes]) for name in planes[0]}
+        stacks = self._stacks(self._rasters(time) for time in times)
         if source.composite == "single":
             return stacks, None, [0] * len(times)
-        dated = [self._date(time) for time in times]
-        days = np.array([date for date, _ in dated], "datetime64[s]")
-        return stacks, None if np.isnat(days).any() else days, [month for _, month in dated]
+        read = [self._date(time) for time in times]
+        days = np.array([date for date, _ in read], "datetime64[s]")
+        return stacks, None if np.isnat(days).any() else days, [month for _, month in read]
 
-    def _planes(self, time: str) -> dict[str, NDArray[np.float32]]:
-        """The bands of one date that are wanted, by name, in dB."""
+    def _stacks(self, dated: Iterable[dict[str, Raster]]) -> dict[str, NDArray[np.float32]]:
+        """The bands that are wanted, by name, (T, H, W) in dB, from the rasters of each date."""
+        planes = [self._planes(rasters) for rasters in dated]
+        return {name: np.stack([bands[name] for bands in planes]) for name in planes[0]}
+
+    def _rasters(self, time: str) -> dict[str, Raster]:
+        """The files of one date, by what stands at {band}."""
         source = self.spec.backscatter
         files: dict[str, Path] = {}
         for match, path in self._files:
             if match.get("time", "") == time and (other := files.setdefault(match.get("band", ""), path)) != path:
                 raise SardinoError(f"chip {self.name} has two files, {other} and {path}: remove one")
-        planes: dict[str, NDArray[np.float32]] = {}
-        held = {band: [band] for band in source.bands} if "{band}" in source.files else {"": source.bands}
-        for place, bands in held.items():
+        rasters = {}
+        for place in source.bands if "{band}" in source.files else [""]:
             if place not in files:
                 wanted = source.files.format(**self._names, band=place, time=time)
                 raise SardinoError(f"chip {self.name} lacks the file {self.folder / wanted}: add it")
-            raster = self._on_grid(files[place], "", self._kind, source.nodata)
-            named = zip(self._ordered(bands, raster), self._decibels(raster), strict=True)
+            rasters[place] = self._on_grid(files[place], "", self._kind, source.nodata)
+        return rasters
+
+    def _planes(self, rasters: dict[str, Raster]) -> dict[str, NDArray[np.float32]]:
+        """The bands of one date that are wanted, by name, in dB."""
+        source = self.spec.backscatter
+        planes: dict[str, NDArray[np.float32]] = {}
+        for place, raster in rasters.items():
+            named = zip(self._ordered([place] if place else source.bands, raster), self._decibels(raster), strict=True)
             planes |= {source.names.get(band, band): plane for band, plane in named if band}
         return planes
 

@@ -39,7 +39,8 @@ class Backscatter(_Strict):
     variables: dict[str, str] = {}  # NetCDF variable of each band
     unit: Literal["db", "power", "amplitude", "dn-83"]  # "dn-83": dB = 20 log10(DN) - 83; "amplitude": uncalibrated
     nodata: list[float] = []  # values that mean missing, besides those that the file declares
-    composite: Literal["single", "seasonal"] = "single"  # "single" date, or "seasonal" means of a series
+    # "single" date, or "seasonal" means of a series, dated by {time} or else by the files' own time axis.
+    composite: Literal["single", "seasonal"] = "single"
     months: dict[str, int] = {}  # calendar month of each {time}
     time_format: str = ""  # how to read {time} as a date where `months` is not given, for example "%Y%m%d"
     year: int | None = None  # year of seasons to take from a dated series, December of the year before to November
