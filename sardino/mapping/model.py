@@ -64,7 +64,7 @@ def default_model(kind: Part, channels: Collection[str] = ()) -> Path:
 
     It takes VV and VH of one date where `channels`, of the data, has them without a season; else twelve of the year.
     """
-    folder = PRETRAINED / f"{'one-date' if {'vv', 'vh'} <= {*channels} else 'world'}-{kind}"
+    folder = PRETRAINED / f"{'one-date' if {'vv', 'vh'} <= {name.lower() for name in channels} else 'world'}-{kind}"
     if not folder.is_dir():
         verb = "pretrain" if kind == "backbone" else "finetune"
         made = f"`sardino {verb}` and `sardino reproduce` make one"
@@ -133,7 +133,8 @@ def match_scene(
 ) -> ModelScene:
     """A scene as a model's input.
 
-    A channel such as winter_vv-vh that the scene lacks is the difference of winter_vv and winter_vh in decibels.
+    Names of bands are read without regard to case. A channel such as winter_vv-vh that the scene lacks is the
+    difference of winter_vv and winter_vh in decibels.
 
     Args:
         channels: names of the scene's bands in its order, where it has none or others.
@@ -143,7 +144,8 @@ def match_scene(
     Raises:
         SardinoError: other channels, another unit or another grid, with the command that converts it.
     """
-    path, names, wanted = scene.path, tuple(channels) or scene.names, model.card.channels
+    path, stated, wanted = scene.path, tuple(channels) or scene.names, [name.lower() for name in model.card.channels]
+    names = [name.lower() for name in stated]
     if channels and len(channels) != len(scene.names):
         told = f"{path} has {len(scene.names)} bands, and --channels names {len(channels)} ({','.join(channels)})"
         raise SardinoError(f"{told}: name them all at once, in the file's order, as in vv,vh")
@@ -158,24 +160,24 @@ def match_scene(
             f"are, in the file's order, for example --channels {','.join(wanted)}"
         )
     found = {name: number for number, name in enumerate(names) if name}
-    if twice := sorted({name for name in found if list(names).count(name) > 1} & set(wanted)):
+    if twice := sorted({name for name in found if names.count(name) > 1} & set(wanted)):
         raise SardinoError(f"{path} has more than one band {', '.join(twice)}: name its bands with --channels")
     parts = [(channel,) if channel in found else difference_of(channel, found) for channel in wanted]
     if missing := [channel for channel, part in zip(wanted, parts, strict=True) if not part]:
         raise SardinoError(
-            f"{path} has the bands {', '.join(name or '(no name)' for name in names)}, and the model needs "
+            f"{path} has the bands {', '.join(name or '(no name)' for name in stated)}, and the model needs "
             f"{', '.join(missing)} too: add them (gdal_merge.py -separate), use a model of these channels, or, where "
             f"only the names differ, give names to the bands in the file's order with --channels"
         )
     bands = list(dict.fromkeys(found[name] for part in parts for name in part))
-    stated = _unit(scene, bands, unit)
-    scene = _on_model_grid(scene, model, WARPED_AS[stated] if warp else None)
+    measure = _unit(scene, bands, unit)
+    scene = _on_model_grid(scene, model, WARPED_AS[measure] if warp else None)
     doubts = _doubts(scene, model)
     made_of = tuple(tuple(bands.index(found[name]) for name in part) for part in parts)
     with scene.reading(bands, 1) as read:
         sample = sampled(lambda part: read(part[0].start, part[0].stop, part[1].start, part[1].stop), scene.shape)
-    doubts += [f"{path} {doubt.said}: {_remedy(doubt, scene)}" for doubt in doubts_of(sample, stated)]
-    return ModelScene(scene, tuple(bands), made_of, stated, tuple(doubts))
+    doubts += [f"{path} {doubt.said}: {_remedy(doubt, scene)}" for doubt in doubts_of(sample, measure)]
+    return ModelScene(scene, tuple(bands), made_of, measure, tuple(doubts))
 
 
 def _unit(scene: Scene, bands: Sequence[int], given: Unit | None) -> Unit:

@@ -35,7 +35,7 @@ def test_they_load_and_know_their_input(kind, load):
 
 @pytest.mark.parametrize(("kind", "load"), [("backbone", load_vit), ("segmenter", load_landcover)])
 def test_those_for_one_image_take_vv_and_vh_and_say_that_they_saw_no_real_land(kind, load):
-    model = load(default_model(kind, ("vh", "vv")))
+    model = load(default_model(kind, ("VH", "vv")))
     assert (model.card.channels, model.card.unit, model.card.gsd_m) == (("vv", "vh"), "dB", 10)
     assert model.card.trained_on["synthetic"] is True and "synthetic" in (model.folder / "README.md").read_text()
 

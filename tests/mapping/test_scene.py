@@ -57,6 +57,14 @@ def test_bands_go_by_name_and_others_are_left(tmp_path, model):
     np.testing.assert_array_equal(pixels(bare, model, channels=CHANNELS[::-1]), VALUES)
 
 
+def test_names_of_bands_go_without_regard_to_case(tmp_path, model):
+    path = write_scene(tmp_path / "s.tif", VALUES[1::-1].copy(), names=["Winter_VH", "WINTER_VV"])
+    np.testing.assert_allclose(pixels(path, model), VALUES, atol=1e-5)
+    twice = write_scene(tmp_path / "twice.tif", VALUES, names=["winter_vv", "winter_VV", "winter_vh"])
+    with pytest.raises(SardinoError, match="more than one band winter_vv"):
+        pixels(twice, model)
+
+
 def test_the_difference_of_two_bands_is_made_where_it_is_missing(tmp_path, model):
     path = write_scene(tmp_path / "s.tif", VALUES[:2], names=CHANNELS[:2])
     np.testing.assert_allclose(pixels(path, model), VALUES, atol=1e-5)
