@@ -1,7 +1,6 @@
-"""Whole-scene mapping under measure: its speed beside the bare network, its memory, its seams, its files.
+"""Whole-scene mapping under measure: its speed beside the bare network, and its memory.
 
     python benchmarks/scenes.py              # trains its own segmenters on the synthetic world first: some minutes
-    python benchmarks/scenes.py --model build/laptop/segmenters/RUN --attention build/laptop/pretrained/europe
     python benchmarks/scenes.py --small      # one small run of each, to see that all works
 
 A scene of the synthetic world is mapped end to end: opened, read, predicted, blended, written, made a Cloud-Optimized
@@ -9,23 +8,14 @@ GeoTIFF, compared with what was computed. The peer is the bare network on the sa
 before the clock starts, in the same batches, with all threads on each, in the same precision: float32, and bfloat16
 where this processor has it. They take turns; the ratio is the median of the rounds'. A second row takes the making of
 the GeoTIFF out, and lets GDAL read the scene, in the same rows, before the bare network starts: what is left is ours.
-Peak memory is that of a process of its own, and of another for four times the area.
-
-Seams: a pixel is at a border where it is within 2 pixels of any window's edge inside the scene. A U-Net can take the
-whole scene in one pass: that pass is the truth. A Vision Transformer sees its window alone, and one pass over more is
-another function, with positions stretched: there the agreement with it at borders is shown beside that away from them,
-and so is the agreement of two maps whose windows are shifted against each other by half a stride. A seam would show as
-less agreement at borders.
-
-Attention of windows is compared with that of a scene in one window, of land that the package's backbone has not seen,
-head by head; steps of its logarithm across borders of windows with those elsewhere; and, since land may
-change at a border, this ratio with that along the same lines in one window.
+Peak memory is that of a process of its own, and of another for four times the area. How good the maps are: `seams.py`.
 """
 
 import argparse
 import multiprocessing
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -35,14 +25,11 @@ from unittest.mock import patch
 import numpy as np
 import rasterio
 import torch
-from numpy.typing import NDArray
-from rasterio.transform import Affine
 from rasterio.windows import Window
-from rio_cogeo.cogeo import cog_validate
 from row import Row, write_benchmark
 
 from sardino.data.rasters.mosaic import mosaic
-from sardino.data.sources.world.synthetic import World, write_scene
+from sardino.data.sources.world.synthetic import World
 from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
@@ -53,7 +40,6 @@ from sardino.dino.recipe import Precision
 from sardino.dino.runtime import precision_on
 from sardino.dino.vit import Architecture
 from sardino.mapping.job import Job
-from sardino.mapping.model import default_model
 from sardino.mapping.resume import PartialMap
 from sardino.mapping.scene_map import batch_of, layout_of, make_map, opened
 from sardino.mapping.windows import Layout
@@ -65,14 +51,10 @@ from sardino.weights.card import SegmenterCard
 from sardino.weights.save import save_segmenter
 
 ROOT = Path(__file__).parents[1]
-SHARE, OURS, MORE, AGREE, APART = 0.85, 0.95, 1.1, 99.0, 0.01
-"""Bars: of the bare network's speed, and with GDAL's reading before it and no GeoTIFF; memory of four times the area;
-percent of border pixels; hundredth of a pixel."""
+SHARE, OURS, MORE = 0.85, 0.95, 1.1
+"""Bars: of the bare network's speed; with GDAL's reading before it and no GeoTIFF; memory of four times the area."""
 LONG_S = 60.0
 """A speed that has taken so long gets two rounds alone."""
-LIKE = 0.95
-"""Bar: of the correlation of each head's map, in windows and in one."""
-BORDER_PX = 2
 OTHERS = {"attention": "Attention", "embedding": "Embeddings, all dimensions of the tokens"}
 NAMES = {"unet": "U-Net", "unet_attention": "U-Net with attention maps", "tokens": "tokens"}
 
@@ -233,228 +215,65 @@ def memory(job: Job, large: Path) -> tuple[float, float]:
     return peaks[0], peaks[1]
 
 
-def crop(scene: Path, path: Path, top: int, left: int, side: int) -> Path:
-    """A square part of a scene as a scene."""
-    with rasterio.open(scene) as dataset:
-        window = Window(left, top, side, side)
-        profile = dataset.profile | {"height": side, "width": side, "transform": dataset.window_transform(window)}
-        with rasterio.open(path, "w", **profile) as part:
-            part.write(dataset.read(window=window))
-            part.descriptions = dataset.descriptions
-            part.update_tags(**dataset.tags())
-    return path
+def jobs_of(store: TileStore, scene: Path, folder: Path, size: Size, threads: int) -> dict[str, Job]:
+    """A map of each kind, by networks that are trained for it."""
+    on: dict[str, Any] = {"scene": scene, "device": "cpu", "threads": threads, "precision": "float32"}
+    jobs = {
+        encoding: Job(
+            out=folder / f"{encoding}.tif",
+            kind="landcover",
+            model=trained(store, folder / encoding, encoding, size),
+            **on,
+        )
+        for encoding in NAMES
+    }
+    for kind in OTHERS:
+        jobs[kind] = Job(out=folder / f"{kind}.tif", kind=kind, model=folder / "unet_attention", **on)
+    return jobs
 
 
-def mapped(job: Job) -> NDArray[np.uint8]:
-    make_map(job.changed(overwrite=True))
-    with rasterio.open(job.out) as dataset:
-        codes: NDArray[np.uint8] = dataset.read(1)
-    return codes
-
-
-def at_borders(layout: Layout) -> NDArray[np.bool_]:
-    """Pixels near an edge of any window that is not an edge of the scene."""
-    lines = []
-    for axis in (layout.rows, layout.columns):
-        near = np.zeros(axis.size, bool)
-        for edge in {*axis.starts, *(start + axis.window for start in axis.starts)} - {0, axis.size}:
-            near[edge - BORDER_PX : edge + BORDER_PX] = True
-        lines.append(near)
-    return lines[0][:, None] | lines[1][None, :]
-
-
-def one_pass(job: Job) -> NDArray[np.uint8]:
-    """Codes that the network gives to a scene taken whole."""
-    source, product = opened(job)
-    side = source.scene.shape[0]
-    with source.reading() as read:
-        images = torch.from_numpy(product.model.normalisation.apply(read(0, side, 0, side)))[None]
-    with torch.inference_mode():
-        index = product.model.network.eval()(images)[0].argmax(0).numpy().astype(np.uint8)
-    codes: NDArray[np.uint8] = WORLDCOVER.decode(index)
-    return codes
-
-
-def seams(name: str, job: Job, folder: Path, side: int, convolutional: bool) -> list[Row]:
-    """Agreement at borders and away from them, with one pass and with shifted windows, in percent of pixels."""
-    part = job.changed(scene=crop(job.scene, folder / "part.tif", 0, 0, side))
-    source, product = opened(part)
-    layout = layout_of(part, source, product)
-    border, ours = at_borders(layout), mapped(part)
-    same = ours == one_pass(part)
-    rows = [versus(f"Seams, {name}: agrees with one pass over the scene, at borders", same, border, convolutional)]
-    shift = layout.rows.stride // 2 // product.model.step_px * product.model.step_px or product.model.step_px
-    moved = part.changed(scene=crop(job.scene, folder / "moved.tif", shift, shift, side))
-    same = ours[shift:, shift:] == mapped(moved)[:-shift, :-shift]
-    rows.append(versus(f"Seams, {name}: agrees with windows shifted by {shift} px, at borders", same,
-                       border[shift:, shift:], False))  # fmt: skip
+def measure(folder: Path, size: Size, threads: int) -> list[Row]:
+    """All rows."""
+    store, scene = make_world(folder, size)
+    jobs, large, rows = jobs_of(store, scene, folder, size, threads), fourfold(scene, folder / "large.tif"), []
+    timed = {key: job.changed(scene=large) for key, job in jobs.items()}
+    if size is FULL:
+        of_paper = {key: trained(store, folder / f"paper_{key}", key, PAPER) for key in ("unet", "tokens")}
+        for key in ("unet", "tokens", *OTHERS):
+            timed[f"paper {key}"] = timed[key].changed(model=of_paper.get(key, of_paper["tokens"]))
+        timed["paper unet"] = timed["paper unet"].changed(scene=scene)  # so slow that the smaller one is enough
+    for name, job in timed.items():
+        papers, key = name.startswith("paper "), name.removeprefix("paper ")
+        side = size.tiles * size.tile_px * (2 if job.scene == large else 1)
+        title = OTHERS.get(key) or f"Land cover, {NAMES[key]}"
+        title += ", paper's size" if papers else ""
+        for precision in PRECISIONS if precision_on(torch.device("cpu")) == "bfloat16" else PRECISIONS[:1]:
+            whole, ours = speed(job.changed(precision=precision), PAPER.rounds if papers else size.rounds)
+            of = f"{title}: a scene of {side} px, {threads} CPU threads, {precision}"
+            rows.append(Row(of, whole[0], "windows/s", "bare network, same windows", *whole[1:], SHARE))
+            peer = "GDAL reads the scene, then bare network"
+            rows.append(Row(f"The same without its GeoTIFF: {of}", ours[0], "windows/s", peer, *ours[1:], OURS))
+    for title, key in (("Scene of 4 times the area, peak", "unet"), ("Its embeddings, peak", "embedding")):
+        one, four = memory(jobs[key], large)
+        rows.append(Row(title, four, "MiB", "1.1 x the peak of the scene", MORE * one, MORE * one / four, 1.0))
     return rows
 
 
-def versus(name: str, same: NDArray[np.bool_], border: NDArray[np.bool_], barred: bool) -> Row:
-    at, away = 100 * float(same[border].mean()), 100 * float(same[~border].mean())
-    if barred:
-        return Row(name, at, "% of pixels", f"the least to reach (away from borders {away:.2f})", AGREE, at / AGREE, 1)
-    return Row(name, at, "% of pixels", "away from borders", away, at / away)
-
-
-def attention(job: Job) -> NDArray[np.float32]:
-    make_map(job)
-    with rasterio.open(job.out) as dataset:
-        maps: NDArray[np.float32] = dataset.read()
-    return maps
-
-
-def border_steps(maps: NDArray[np.float32], layout: Layout) -> tuple[float, float]:
-    """Mean step of the logarithm from cell to cell, across borders of windows and elsewhere."""
-    at, away = [], []
-    for number, axis in enumerate(layout.axes):
-        steps = np.moveaxis(np.abs(np.diff(np.log(maps), axis=number + 1)), number + 1, 0)
-        border = np.zeros(len(steps), bool)
-        border[[e - 1 for e in {*axis.starts, *(s + axis.window for s in axis.starts)} - {0, axis.size}]] = True
-        at.append(steps[border].ravel())
-        away.append(steps[~border].ravel())
-    return float(np.concatenate(at).mean()), float(np.concatenate(away).mean())
-
-
-def alignment(folder: Path, side: int, window_px: int, threads: int) -> list[Row]:
-    """Attention of the package's backbone in windows, aligned and as they are, beside that of the scene in one."""
-    scene = folder / "unseen.tif"
-    write_scene(World(seed=1), "europe", scene, (side, side))
-    job = Job(
-        scene=scene, out=folder / "aligned.tif", kind="attention", model=default_model("backbone"), window_px=side,
-        device="cpu", threads=threads, precision="float32", overwrite=True,
-    )  # fmt: skip
-    one, job = attention(job), job.changed(window_px=window_px)
-    layout, ours = layout_of(job, *opened(job)), attention(job)
-    with patch("sardino.mapping.kept.align_windows", lambda _, maps, *__: np.ones(maps.shape[:2], np.float32)):
-        plain = attention(job)
-    found = [min(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in zip(one, m, strict=True)) for m in (ours, plain)]
-    name = f"Attention in windows of {window_px} px"
-    what = f"{name}: the head least like one window of {side} px"
-    at, away = border_steps(ours, layout)
-    same_at, same_away = border_steps(one, layout)
-    ours_of, one_of = at / away, same_at / same_away
-    return [
-        Row(what, found[0], "correlation", bar=LIKE, kind="least"),
-        Row(f"{what}, aligned", found[0], "correlation", "not aligned", found[1], found[0] / found[1]),
-        Row(f"{name}: steps across borders", at, "mean of |log|", "steps elsewhere", away, away / at, 1.0),
-        Row(
-            f"{name}: steps across borders, of those elsewhere",
-            ours_of,
-            "ratio",
-            "same lines in one window",
-            one_of,
-            one_of / ours_of,
-        ),
-    ]
-
-
-def in_place(jobs: list[Job], folder: Path) -> Row:
-    """Share of maps that are valid and lie where their scene lies, in UTM and in degrees."""
-    good = []
-    degrees = folder / "degrees.tif"
-    for job in jobs:
-        side = 3 * opened(job)[1].model.card.architecture.tile_px
-        crop(job.scene, degrees, 0, 0, side)
-        with rasterio.open(degrees, "r+") as dataset:
-            dataset.crs, dataset.transform = "EPSG:4326", Affine(1.4e-4, 0, 3.1234567, 0, -9e-5, 49.7654321)
-        for scene in (crop(job.scene, folder / "metres.tif", 40, 24, side), degrees):
-            make_map(job.changed(scene=scene, overwrite=True))
-            with rasterio.open(scene) as before, rasterio.open(job.out) as after:
-                cell = before.width / after.width
-                ends = [(0.0, 0.0), (after.width, 0.0), (0.0, after.height), (after.width, after.height)]
-                apart = [np.subtract(~before.transform @ (after.transform @ end), np.array(end) * cell) for end in ends]
-                good.append(
-                    bool(cog_validate(job.out, strict=True, quiet=True)[0])
-                    and before.crs == after.crs
-                    and float(np.abs(apart).max()) < APART
-                )
-    share = sum(good) / len(good)
-    return Row(
-        f"{len(good)} maps in UTM and EPSG:4326: valid by rio-cogeo, in place to 0.01 px", share, "of maps", "all of "
-        "them", 1.0, share, 1.0,
-    )  # fmt: skip
-
-
-def measure(size: Size, model: Path | None, attention: Path | None, threads: int) -> list[Row]:
-    """All rows."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        store, scene = make_world(folder, size)
-        models: dict[str, Path] = {"given": model} if model else {}
-        chosen: tuple[EncodingName, ...] = ("unet", "unet_attention", "tokens")
-        for encoding in chosen:
-            models[encoding] = trained(store, folder / encoding, encoding, size)
-        jobs = {
-            key: Job(
-                scene=scene,
-                out=folder / f"{key}.tif",
-                kind="landcover",
-                model=path,
-                device="cpu",
-                threads=threads,
-                precision="float32",
-            )
-            for key, path in models.items()
-        }
-        vit = attention or models["unet_attention"]
-        attend = Job(
-            scene=scene,
-            out=folder / "attention.tif",
-            kind="attention",
-            model=vit,
-            device="cpu",
-            threads=threads,
-            precision="float32",
-        )
-        embed = attend.changed(kind="embedding", out=folder / "embedding.tif")
-        rows = []
-        large = fourfold(scene, folder / "large.tif")
-        all_jobs = {**jobs, "attention": attend, "embedding": embed}
-        timed = {key: job.changed(scene=large) for key, job in all_jobs.items()}
-        if size is FULL:
-            for key in ("unet", "tokens"):
-                paper = trained(store, folder / f"paper_{key}", key, PAPER)
-                timed[f"paper {key}"] = jobs[key].changed(model=paper, scene=large)
-            timed["paper unet"] = timed["paper unet"].changed(scene=scene)  # so slow that the smaller one is enough
-            for key, job in (("attention", attend), ("embedding", embed)):
-                timed[f"paper {key}"] = job.changed(model=paper, scene=large)
-        for name, job in timed.items():
-            of_paper, key = name.startswith("paper "), name.removeprefix("paper ")
-            side = size.tiles * size.tile_px * (2 if job.scene == large else 1)
-            title = OTHERS.get(key) or f"Land cover, {NAMES.get(key, key)}"
-            title += ", paper's size" if of_paper else ""
-            for precision in PRECISIONS if precision_on(torch.device("cpu")) == "bfloat16" else PRECISIONS[:1]:
-                rounds = PAPER.rounds if of_paper else size.rounds
-                whole, ours = speed(job.changed(precision=precision), rounds)
-                of = f"{title}: a scene of {side} px, {threads} CPU threads, {precision}"
-                rows.append(Row(of, whole[0], "windows/s", "bare network, same windows", *whole[1:], SHARE))
-                peer = "GDAL reads the scene, then bare network"
-                rows.append(Row(f"The same without its GeoTIFF: {of}", ours[0], "windows/s", peer, *ours[1:], OURS))
-        for title, job in (("Scene of 4 times the area, peak", jobs["unet"]), ("Its embeddings, peak", embed)):
-            one, four = memory(job, large)
-            limit = "1.1 x the peak of the scene"
-            rows.append(Row(title, four, "MiB", limit, MORE * one, MORE * one / four, 1.0))
-        for key, job in jobs.items():
-            part = size.seam_tiles * size.tile_px
-            rows += seams(NAMES.get(key, key), job, folder, part, key == "unet")
-        rows += alignment(folder, *((896, 448) if size is FULL else (160, 96)), threads)
-        return [*rows, in_place([jobs["unet"], attend], folder)]
+def run(measure: Callable[[Path, Size, int], list[Row]], name: str, doc: str | None) -> None:
+    """The command line of a benchmark of scenes."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--small", action="store_true", help="one small run of each, to see that all works")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / f"{name}.json")
+    chosen, started = parser.parse_args(), time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder), SMALL if chosen.small else FULL, chosen.threads)
+    print(write_benchmark(rows, chosen.out))
+    print(f"{chosen.out} written after {time.monotonic() - started:.0f} s")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--small", action="store_true", help="one small run of each, to see that all works")
-    parser.add_argument("--model", type=Path, help="folder of a segmenter to measure besides")
-    parser.add_argument("--attention", type=Path, help="folder of the backbone for attention; else a segmenter's ViT")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=ROOT / "results" / "benchmarks" / "scenes.json")
-    chosen = parser.parse_args()
-    started = time.monotonic()
-    rows = measure(SMALL if chosen.small else FULL, chosen.model, chosen.attention, chosen.threads)
-    print(write_benchmark(rows, chosen.out))
-    print(f"{chosen.out} written after {time.monotonic() - started:.0f} s")
+    run(measure, "scenes", __doc__)
 
 
 if __name__ == "__main__":

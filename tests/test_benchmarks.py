@@ -61,7 +61,8 @@ def test_a_benchmark_is_one_command(tmp_path: Path) -> None:
         ("metrics", ["--px", "64", "--rounds", "1"], 4),
         ("finetuning", ["--small", "--tiles", "8", "--rounds", "1"], (9, 19)),  # steps where the CPU has bfloat16
         ("attention", ["--px", "448", "--rounds", "1"], (3, 5)),
-        ("scenes", ["--small", "--threads", "1"], (23, 33)),
+        ("scenes", ["--small", "--threads", "1"], (12, 22)),
+        ("seams", ["--small", "--threads", "1"], 11),
         ("pretraining", ["--quick", "--rounds", "1"], (3, 8)),  # both precisions where the CPU has bfloat16
     ],
 )
