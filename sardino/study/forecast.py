@@ -25,7 +25,7 @@ from sardino.data.tiles.landcover import WORLDCOVER
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.dense import Hybrid
 from sardino.dino.recipe import Recipe, find_recipe
-from sardino.dino.runtime import keep_memory
+from sardino.dino.runtime import keep_memory, precision_on
 from sardino.dino.step import OBJECTIVES
 from sardino.dino.turns import WAYS
 from sardino.dino.unet import UNet
@@ -401,26 +401,29 @@ def _made(profile: Profile, region: str) -> dict[str, int]:
 
 
 def _measured(threads: int) -> Device:
-    """This machine's CPU in the small profiles' own kind of step: a small ViT, a narrow U-Net, 96 px, batch of 8."""
+    """This machine's CPU in the small profiles' kind of step: small ViT, narrow U-Net, 96 px, batch 8, as trained."""
     keep_memory()
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         images = torch.zeros(8, 12, 96, 96)
-        networks = build_vit(Architecture(96, 6, 3, 8, 12, 96)), UNet(12, 11, 8)
-        matrix, convolution = (_gflops(network, images) for network in networks)
+        networks = build_vit(Architecture(96, 6, 3, 8, 12, 96)), UNet(12, 11, 16)
+        precision = precision_on(torch.device("cpu"))
+        matrix, convolution = (_gflops(network, images, precision == "bfloat16") for network in networks)
     finally:
         torch.set_num_threads(before)
     title = f"this machine, {hardware()['cpu']}, {threads} {'thread' if threads == 1 else 'threads'}"
     memory = psutil.virtual_memory().total / 1e9
-    return Device(HERE, title, matrix, convolution, memory, f"measured now, best of {ROUNDS} steps")
+    return Device(HERE, title, matrix, convolution, memory, f"measured now in {precision}, best of {ROUNDS} steps")
 
 
-def _gflops(network: nn.Module, images: Tensor) -> float:
+def _gflops(network: nn.Module, images: Tensor, half: bool) -> float:
     """Speed of forward and backward, 10^9 operations a second."""
 
     def step() -> None:
-        network(images).sum().backward()
+        with torch.autocast("cpu", torch.bfloat16, enabled=half):
+            answer = network(images)
+        answer.sum().backward()
 
     with FlopCounterMode(display=False) as counter:
         step()
