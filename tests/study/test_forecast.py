@@ -14,6 +14,7 @@ from sardino.data.tiles.normalisation import Normalisation
 from sardino.data.tiles.radiometry import CHANNELS
 from sardino.dino.parallel import Parallel
 from sardino.dino.recipe import Physics, Rates, find_recipe
+from sardino.dino.runtime import precision_on
 from sardino.dino.step import OBJECTIVES, Learner
 from sardino.dino.vit import Architecture, build_vit
 from sardino.errors import SardinoError
@@ -141,6 +142,7 @@ def test_this_machine_is_measured():
     threads = torch.get_num_threads()
     here = find_device("here")
     assert here.matrix_gflops > 0 and here.convolution_gflops > 0 and torch.get_num_threads() == threads
+    assert f"measured now in {precision_on(torch.device('cpu'))}" in here.source
 
 
 def test_the_table_is_printed_and_written(tmp_path):
