@@ -1,5 +1,6 @@
 """The axes of a NetCDF or Zarr file, as CF attributes or custom name them: where its pixels lie, and when they were."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from sardino.errors import SardinoError, first_line
 _AXES = [pair.split() for pair in ("y x", "lat lon", "latitude longitude", "northing easting", "Y X", "rlat rlon")]
 _LEAST_EPSG = 1024  # of a CRS; a grid mapping of CF is a number of no meaning, 0 as a rule
 _ROTATED = ("rlat", "rlon")
+_KILOMETRES = {"km", "kilometer", "kilometers", "kilometre", "kilometres"}
 _DEGREES = {"degrees_north", "degrees_east", "degree_north", "degree_east", "degrees", "degree"}
 
 
@@ -75,17 +77,45 @@ def _cf_axis(data: xr.Dataset, axis: str, name: str) -> str:
 def crs_stated(path: Path, data: xr.Dataset) -> str:
     """The CRS that a file states, "" where it states none; SardinoError where it cannot be read.
 
-    A number `crs` without attributes is an EPSG code, as in TerraMesh.
+    A `crs` or `spatial_ref` that no variable refers to is read too, by its attributes of CF, or by its value, which in
+    TerraMesh is the number of an EPSG code.
     """
     try:
         if data.rio.crs:
             return str(data.rio.crs.to_string())
-        number = data.variables.get("crs")
-        if number is None or number.ndim or number.dtype.kind not in "iu" or number.attrs:
-            return ""
-        return str(CRS.from_epsg(code).to_string()) if (code := int(number.values)) >= _LEAST_EPSG else ""
+        for name in ("crs", "spatial_ref"):
+            if name in data.variables and (crs := _crs_of(data.variables[name])):
+                return str(crs.to_string())
+        return ""
     except Exception as error:  # of rasterio, pyproj and rioxarray
         raise SardinoError(f"{path} has a CRS that cannot be read ({first_line(error)}): set the right one") from error
+
+
+def _crs_of(variable: xr.Variable) -> CRS | None:
+    """The CRS that a variable is, by its attributes or, of one value without those of CF, by that."""
+    if {"crs_wkt", "spatial_ref", "grid_mapping_name"} & set(variable.attrs):
+        return CRS.from_cf(variable.attrs)
+    texts = set(variable.values.astype(str).ravel()) if variable.dtype.kind in "iufUOS" and variable.ndim < 2 else set()
+    if len(texts) != 1:
+        return None
+    text = str(*texts).strip()
+    with suppress(ValueError):
+        return CRS.from_epsg(int(float(text))) if float(text) >= _LEAST_EPSG else None
+    return CRS.from_user_input(text) if text else None
+
+
+def numbered(data: xr.Dataset) -> bool:
+    """Whether y and x only number rows and columns, from 0 or from 1."""
+    axes = [data[name].values for name in ("y", "x")]
+    return any(all(np.array_equal(axis, np.arange(len(axis)) + first) for axis in axes) for first in (0, 1))
+
+
+def in_metres(data: xr.Dataset, names: tuple[str, str], crs: str) -> xr.Dataset:
+    """The dataset, its axes in metres where they state kilometres and the CRS does not count in those."""
+    if crs and CRS(crs).axis_info[0].unit_conversion_factor == 1000:
+        return data
+    far = [name for name in names if str(data[name].attrs.get("units", "")).lower() in _KILOMETRES]
+    return data.assign_coords({name: data[name] * 1000.0 for name in far})
 
 
 def crs_implied(data: xr.Dataset, names: tuple[str, str]) -> str:
@@ -113,7 +143,18 @@ def regular_axis(path: Path, values: NDArray[Any]) -> tuple[float, float]:
 
 def dates_of(path: Path, axis: xr.DataArray) -> NDArray[np.datetime64] | None:
     """Dates along an axis in UTC, to the second; None where it is no time. SardinoError where they cannot be read."""
+    if (dates := _dates_of(path, axis)) is not None and np.isnat(dates).any():
+        raise SardinoError(f"{path} has a time that is none (NaT) among its {len(dates)}: correct its time axis")
+    return dates
+
+
+def _dates_of(path: Path, axis: xr.DataArray) -> NDArray[np.datetime64] | None:
     units = str(axis.attrs.get("units", ""))
+    if axis.dtype.kind == "M":
+        return axis.values.astype("datetime64[s]")
+    if axis.dtype.kind in "UOS":
+        with suppress(ValueError, TypeError):
+            return axis.values.astype(str).astype("datetime64[s]")
     if " since " not in units.lower():
         return None
     attributes = {**axis.attrs, "units": units.lower().replace(" utc", "")}

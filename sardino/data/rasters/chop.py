@@ -91,7 +91,8 @@ def chop(
     origin = f"{source.path.name} ({size} bytes): {meaning}, {pixels}"
     # What has no place, such as a version, goes along as it is.
     around = () if tif else source.data.data_vars.items()
-    other = {name: v for name, v in around if not {"y", "x"} & set(v.dims) and v.ndim <= 1}
+    place = {"crs", "spatial_ref"}  # the scene's, which is not the tile's
+    other = {name: v for name, v in around if not {"y", "x"} & set(v.dims) and v.ndim <= 1 and name not in place}
 
     def make(tile: Tile, path: Path) -> Held:
         grid = tile if tile_grid else cut_grid(source, tile, resolution)

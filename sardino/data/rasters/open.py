@@ -53,7 +53,7 @@ def open_pixels(
         crs: where the file states none.
         group: inside a NetCDF or Zarr file.
         turned: whether the caller warps a grid that is rotated, or known by ground control points only.
-        placed: whether to believe what a file that GDAL reads says of its place.
+        placed: whether to believe what a file says of its place.
 
     Returns:
         What the file says of its pixels; `unplaced` and `doubts` hold what the caller has to judge.
@@ -71,7 +71,7 @@ def open_pixels(
         with explained(path, group):
             data = _dataset(path, group, bool(store))
         with explained(path, group, data):
-            return stack_pixels(path, data, bool(store) and "zarr.json" not in store, lat, lon, crs)
+            return stack_pixels(path, data, bool(store) and "zarr.json" not in store, lat, lon, crs, placed)
     with explained(path):
         dataset = rasterio.open(path)
     with explained(path, held=dataset):

@@ -109,14 +109,15 @@ class Pixels:
             raise SardinoError(f"{self.path} {self.unplaced}")
         return self
 
-    def dates(self, numbers: Sequence[int]) -> NDArray[np.datetime64] | None:
-        """The date of each of a variable's bands, UTC to the second; None where it has no time axis."""
+    def dates(self, numbers: Sequence[int]) -> tuple[NDArray[np.datetime64] | None, NDArray[np.int_]]:
+        """The date of each of a variable's bands, UTC to the second, and its place on the time axis; None without."""
         bands = [self.bands[number] for number in numbers]
         for dim in bands[0].at if self.stacked else ():
             dates = dates_of(self.path, self.data[dim]) if dim in self.data.coords else None
             if dates is not None:
-                return dates[[band.at[dim] for band in bands]]
-        return None
+                places = np.array([band.at[dim] for band in bands])
+                return dates[places], places
+        return None, np.zeros(len(bands), int)
 
     def as_stored(self, bands: Sequence[int], window: Window | None) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
         """Bands by number in a window: (C, h, w) as stored, and (C, h, w) bool, what masks say; None without masks."""

@@ -37,6 +37,7 @@ class Raster:
     dates: NDArray[np.datetime64] | None = None  # one a band where the file has a time axis
     gcps: tuple[GroundControlPoint, ...] = ()  # by which alone it is placed
     unnamed: Transform | None = None  # where it lies in a CRS that it does not state
+    moments: NDArray[np.int_] | None = None  # each band's place on the time axis
 
     @property
     def grid(self) -> Grid:
@@ -82,14 +83,17 @@ class Raster:
             return self.values
         return np.where(Packing(missing=tuple(map(float, nodata))).valid(self.stored), self.values, np.float32(np.nan))
 
-    def of_date(self, date: np.datetime64) -> "Raster":
-        """Its bands of one date; SardinoError where it has none."""
-        own = np.zeros(len(self.bands), bool) if self.dates is None else self.dates == date
-        if not own.any():
-            raise SardinoError(f"{self.path} has no date {date}: correct its time axis")
-        bands = tuple(band for band, take in zip(self.bands, own, strict=True) if take)
-        beside = None if self.beside is None else self.beside[own]
-        return replace(self, stored=self.stored[own], beside=beside, bands=bands, dates=np.full(len(bands), date))
+    def by_date(self) -> list[tuple[np.datetime64 | None, "Raster"]]:
+        """Its bands date by date, as its time axis has them; all of them with None where it has none."""
+        if self.dates is None or self.moments is None:
+            return [(None, self)]
+        parts = []
+        for moment in np.unique(self.moments):
+            own = np.flatnonzero(self.moments == moment)
+            given: dict[str, Any] = {"stored": self.stored[own], "bands": tuple(self.bands[n] for n in own)}
+            given |= {"beside": None if self.beside is None else self.beside[own], "dates": self.dates[own]}
+            parts.append((self.dates[own[0]], replace(self, **given, moments=self.moments[own])))
+        return parts
 
     def on(self, grid: Grid, kind: Kind, nodata: Sequence[float] = ()) -> "Raster":
         """The raster on another grid, warped by what its pixels mean; itself where its pixels are that grid's."""
@@ -136,12 +140,12 @@ def read_raster(path: Path, variable: str = "", turned: bool = False, placed: bo
 
 def raster_of(pixels: Pixels, numbers: Sequence[int], window: Window | None = None) -> Raster:
     """Bands of an open file, by number, in a window of it or whole."""
-    dates = pixels.dates(numbers)
+    dates, moments = pixels.dates(numbers)
     bands = tuple(pixels.bands[number] for number in numbers)
     own = pixels.grid.part(*window) if window else pixels.grid
     place = (own.crs, own.transform) if own.crs else ("", PLAIN)
     stored = pixels.as_stored(numbers, window)
-    return Raster(pixels.path, *stored, bands, *place, pixels.doubts, dates, own.gcps, pixels.unnamed)
+    return Raster(pixels.path, *stored, bands, *place, pixels.doubts, dates, own.gcps, pixels.unnamed, moments)
 
 
 def read_square_raster(

@@ -11,29 +11,41 @@ import numpy as np
 import rioxarray  # noqa: F401  the accessor .rio
 import xarray as xr
 from numpy.typing import NDArray
+from pyproj import CRS
 
-from sardino.data.rasters.axes import axis_names, crs_implied, crs_stated, no_coordinates, regular_axis
+from sardino.data.rasters.axes import (
+    axis_names,
+    crs_implied,
+    crs_stated,
+    in_metres,
+    no_coordinates,
+    numbered,
+    regular_axis,
+)
+from sardino.data.rasters.doubts import polarisation
 from sardino.data.rasters.packing import kind_of, packing_of, unit_stated
 from sardino.data.rasters.pixels import Band, Pixels
 from sardino.data.rasters.place import PLAIN, check_place, crs_said, north_up
 from sardino.errors import SardinoError
 
 
-def stack_pixels(path: Path, data: xr.Dataset, zarr_2: bool, lat: str, lon: str, crs: str) -> Pixels:
+def stack_pixels(
+    path: Path, data: xr.Dataset, zarr_2: bool, lat: str, lon: str, crs: str, placed: bool = True
+) -> Pixels:
     """What an opened dataset, packed as in its file, says of its pixels; arguments and errors are `open_pixels`'.
 
     `zarr_2`: whether it is a Zarr store of format 2.
     """
     close = data.close
     data, doubts = _without_zarr_fill(path, data) if zarr_2 else (data, [])
-    names, unplaced, stated = axis_names(path, data, lat, lon), "", ""
+    names, unplaced, stated, unnamed = axis_names(path, data, lat, lon), "", "", None
     if names is None:
         unplaced, names = no_coordinates(data), _last_dimensions(path, data)
         data = _as_y_and_x(path, data, names)
         grid, flipped = PLAIN, (False, False)
     else:
-        stated = crs_said(path, crs_stated(path, data), crs) or crs_implied(data, names)
-        data = _as_y_and_x(path, data, names)
+        stated = crs_said(path, crs_stated(path, data), crs) or crs_implied(data, names) if placed else ""
+        data = _as_y_and_x(path, in_metres(data, names, stated), names)
         x = data["x"].values
         if stated and len(x) > 1 and x.max() > 180.5 and 359.5 < np.ptp(x) * len(x) / (len(x) - 1) < 360.5:
             # Longitudes from 0 to 360, as climate models write them.
@@ -41,8 +53,14 @@ def stack_pixels(path: Path, data: xr.Dataset, zarr_2: bool, lat: str, lon: str,
         (south, step_y), (west, step_x) = (regular_axis(path, data[axis].values) for axis in ("y", "x"))
         edges = step_x, 0.0, west - step_x / 2, 0.0, step_y, south - step_y / 2
         grid, flipped = north_up(path, edges, (data.sizes["y"], data.sizes["x"]))
-        if not stated:
+        if numbered(data) and not (stated and CRS(stated).is_geographic):  # degrees may begin at 0
+            if stated:
+                told = f"{path} has a CRS, and its axes only number rows and columns"
+                raise SardinoError(f"{told}, so that nobody knows its place: give {names[0]} and {names[1]} its metres")
+            unplaced, grid, flipped = "only numbers its rows and columns: give it coordinates", PLAIN, (False, False)
+        elif not stated:
             unplaced = "states no CRS: name it, for example --crs EPSG:4326"
+            unnamed = grid if placed else None
     shape = data.sizes["y"], data.sizes["x"]
     if stated:
         check_place(path, stated, grid, shape)
@@ -55,7 +73,7 @@ def stack_pixels(path: Path, data: xr.Dataset, zarr_2: bool, lat: str, lon: str,
     first = data[bands[0].variable]
     chunks = first.encoding.get("chunks") or first.encoding.get("chunksizes") or ()
     rows = int(chunks[first.dims.index("y")]) if len(chunks) == first.ndim else 0
-    about: dict[str, Any] = {"about": data.attrs, "block_rows": rows, "files": (str(path),)}
+    about: dict[str, Any] = {"about": data.attrs, "block_rows": rows, "files": (str(path),), "unnamed": unnamed}
     held = data, partial(_read_stack, data), close
     return Pixels(path, tuple(bands), stated, grid, shape, *held, unplaced, tuple(doubts), flipped, **about)
 
@@ -79,9 +97,11 @@ def _without_zarr_fill(path: Path, data: xr.Dataset) -> tuple[xr.Dataset, list[s
 
 
 def _last_dimensions(path: Path, data: xr.Dataset) -> tuple[str, str]:
-    for variable in data.data_vars.values():
-        if variable.ndim >= 2 and variable.dtype.kind in "iufbc":
-            return str(variable.dims[-2]), str(variable.dims[-1])
+    on_grid = [v for v in data.data_vars.values() if v.ndim >= 2 and v.dtype.kind in "iufbc"]
+    if any({"y", "x"} <= set(variable.dims) for variable in on_grid):
+        return "y", "x"
+    for variable in on_grid:
+        return str(variable.dims[-2]), str(variable.dims[-1])
     raise SardinoError(f"{path} holds no variable on a grid: if a group of it does, `sardino tiles chop` takes --group")
 
 
@@ -102,8 +122,10 @@ def _bands_of_stack(path: Path, data: xr.Dataset) -> tuple[list[Band], list[str]
         for places in itertools.product(*(range(variable.sizes[dim]) for dim in others)):
             at = dict(zip(others, places, strict=True))
             labels = [_label(variable, dim, place) for dim, place in at.items()]
-            # One variable's own name says nothing of its bands; of several, each band's name ends in its variable's.
-            if sum(not other.startswith("count_") for other in numbers) > 1 or not others:
+            # One variable's own name says nothing of its bands, but for a polarisation; of several, each band's name
+            # ends in its variable's.
+            several = sum(not other.startswith("count_") for other in numbers) > 1
+            if several or not others or (polarisation(name) and not any(map(polarisation, labels))):
                 labels.append(name)
             bands.append(Band("_".join(filter(None, labels)), unit, kind, dtype, packing, name, at))
     return bands, [name for name, variable in on_grid.items() if variable.dtype.kind in "cV"]

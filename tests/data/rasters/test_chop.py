@@ -167,6 +167,8 @@ def netcdf(seed: int = 0, names: tuple[str, str] = ("lat", "lon"), ascending: bo
             "biomass": (("time", *names), rng.normal(100, 20, (2, 60, 50)).astype(np.float32), {"units": "t/ha"}),
             "quality": (names, rng.integers(1, 4, (60, 50)).astype(np.uint8), {"flag_meanings": "good fair poor"}),
             "version": ((), 3),
+            "crs": ((), 0),
+            "spatial_ref": ((), 0),  # to which no variable refers
         },
         {"time": np.array(["2020-01-01", "2021-01-01"], "datetime64[ns]"), names[0]: lats, names[1]: lons},
         {"title": "made for a test"},

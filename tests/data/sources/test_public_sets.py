@@ -348,5 +348,5 @@ def test_bands_and_dates_that_lie_the_other_way_round(tmp_path: Path) -> None:
 def test_a_store_without_dates_has_no_seasons(tmp_path: Path) -> None:
     path = write_sample(tmp_path / "ssl4eo" / "S1GRD" / "s.zarr.zip", four_dates(-10), 0, DATES)
     zipped(path, unzipped(path).assign_coords(time=np.arange(4)))
-    with pytest.raises(SardinoError, match=r"s\.zarr\.zip has no time axis for seasons: set composite to single"):
+    with pytest.raises(SardinoError, match=r"s\.zarr\.zip has no time axis for seasons: write time by CF"):
         imported(tmp_path / "ssl4eo", "ssl4eo-s12-shards")

@@ -158,32 +158,42 @@ class ChipFiles:
     def _series(self) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.datetime64] | None, list[int]]:
         """Per polarisation the dates as (T, H, W) dB, and the date, where known, and month of each."""
         source = self.spec.backscatter
-        if source.variables:
-            stacks = {
-                name: self._decibels(self._read(self.grid.path, v, self._kind, source.nodata))
-                for name, v in source.variables.items()
-            }
-            if any(stack.shape != self.grid.stored.shape for stack in stacks.values()):
-                raise SardinoError(f"the variables of {self.grid.path} differ in size: correct the file")
-            dates = self.grid.dates
-            months = [0] * len(self.grid.bands) if dates is None else pd.DatetimeIndex(dates).month.tolist()
-            return stacks, dates, months
-        if source.composite == "seasonal" and "{time}" not in source.files:
-            rasters = self._rasters("")
-            dates = next(iter(rasters.values())).dates
-            if dates is None:
-                remedy = "set composite to single in the spec, or {time} in its template"
-                raise SardinoError(f"{self.grid.path} has no time axis for seasons: {remedy}")
-            days = np.unique(dates)
-            dated = [{place: raster.of_date(day) for place, raster in rasters.items()} for day in days]
-            return self._stacks(dated), days, pd.DatetimeIndex(days).month.tolist()
+        if "{time}" not in source.files:
+            return self._series_of_files()
         times = sorted({match.get("time", "") for match, _ in self._files})
-        stacks = self._stacks(self._rasters(time) for time in times)
+        dated = [self._rasters(time) for time in times]
+        for raster in (raster for rasters in dated for raster in rasters.values()):
+            if len(dates := raster.by_date()) > 1:
+                raise SardinoError(f"{raster.path} holds {len(dates)} dates, and its name tells one: split it")
         if source.composite == "single":
-            return stacks, None, [0] * len(times)
+            return self._stacks(dated), None, [0] * len(times)
         read = [self._date(time) for time in times]
         days = np.array([date for date, _ in read], "datetime64[s]")
-        return stacks, None if np.isnat(days).any() else days, [month for _, month in read]
+        return self._stacks(dated), None if np.isnat(days).any() else days, [month for _, month in read]
+
+    def _series_of_files(self) -> tuple[dict[str, NDArray[np.float32]], NDArray[np.datetime64] | None, list[int]]:
+        """`_series` of files that hold all dates themselves, on a time axis, or one date without."""
+        source, path = self.spec.backscatter, self.grid.path
+        if source.variables:
+            rasters = {name: self._read(path, v, self._kind, source.nodata) for name, v in source.variables.items()}
+            if any(raster.shape != self.grid.shape for raster in rasters.values()):
+                raise SardinoError(f"the variables of {path} differ in size: correct the file")
+        else:
+            rasters = self._rasters("")
+        parts = {place: raster.by_date() for place, raster in rasters.items()}
+        first, *others = ([date for date, _ in part] for part in parts.values())
+        if any(other != first for other in others):
+            told = " and ".join(sorted({f"{place} of {rasters[place].path.name}" for place in rasters}))
+            raise SardinoError(f"chip {self.name} has other dates for {told}: correct their time axes")
+        if first == [None] and source.composite == "seasonal":
+            remedy = "write time by CF, or set composite to single in the spec, or {time} in its template"
+            raise SardinoError(f"{path} has no time axis for seasons: {remedy}")
+        series = zip(*([raster for _, raster in part] for part in parts.values()), strict=True)
+        dated = self._stacks(dict(zip(parts, each, strict=True)) for each in series)
+        if first == [None]:
+            return dated, None, [0]
+        days = np.array(first, "datetime64[s]")
+        return dated, days, pd.DatetimeIndex(days).month.tolist()
 
     def _stacks(self, dated: Iterable[dict[str, Raster]]) -> dict[str, NDArray[np.float32]]:
         """The bands that are wanted, by name, (T, H, W) in dB, from the rasters of each date."""
@@ -222,15 +232,18 @@ class ChipFiles:
         if len(raster.bands) != len(listed):
             remedy = f"{described} {len(bands)}: correct the file or the spec"
             raise SardinoError(f"{raster.path} has {len(raster.bands)} bands, {remedy}")
-        names, wanted = [name.lower() for name in raster.names], [band.lower() for band in listed]
-        if sorted(names) != sorted(wanted):  # else they are the same words
-            names, wanted = list(map(polarisation, names)), list(map(polarisation, wanted))
-        if all(not name or not own or name == own for name, own in zip(names, wanted, strict=True)):
+        named, wanted = [name.lower() for name in raster.names], [band.lower() for band in listed]
+        if sorted(named) != sorted(wanted):  # else they are the same words
+            meant, words = list(map(polarisation, named)), self.spec.backscatter.names
+            # Where a file says VH of a band, one that it calls something else, an angle, is not VV.
+            named = [of or (name if any(meant) else "") for of, name in zip(meant, named, strict=True)]
+            wanted = [polarisation(words.get(band, band)) for band in listed]
+        if all(not own or not name or name == own for own, name in zip(wanted, named, strict=True)):
             return listed
-        if sorted(names) != sorted(wanted) or len(set(wanted)) < len(wanted):
+        if any(named.count(own) != 1 or wanted.count(own) != 1 for own in wanted if own):
             remedy = f"{described} {', '.join(listed)}: correct bands in the spec, or the names"
             raise SardinoError(f"{raster.path} names its bands {', '.join(raster.names)}, {remedy}")
-        return [listed[wanted.index(name)] for name in names]
+        return [listed[wanted.index(name)] if name in wanted and name else "" for name in named]
 
     @property
     def _kind(self) -> Kind:

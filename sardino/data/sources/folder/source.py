@@ -107,6 +107,9 @@ def import_folder(
         chips[name] = cuts
     if spec.same_place == "drop" and (again := _drop_repeated(chips)):
         dropped.append(f"{again} tiles lie where a chip before already has one; tiles dropped")
+    if spec.placed and (bare := sum(not cuts[0].tile.crs for cuts in chips.values())):
+        told = "chips state no place that can be read: they lie side by side, and splits are not apart"
+        doubts.append(f"{bare} of {len(chips)} {told}")
     if not chips:
         raise SardinoError(f"nothing of {folder} can be used: {'; '.join(dropped)}")
 

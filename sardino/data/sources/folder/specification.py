@@ -1,5 +1,6 @@
 """The spec of a folder of chips: which file holds which channel, in which unit, and where labels come from."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -45,6 +46,19 @@ class Backscatter(_Strict):
     time_format: str = ""  # how to read {time} as a date where `months` is not given, for example "%Y%m%d"
     year: int | None = None  # year of seasons to take from a dated series, December of the year before to November
     missing_season: Literal["refuse", "drop", "mask"] = "drop"  # what becomes of a chip without one season
+
+    @model_validator(mode="after")
+    def _read_as_meant(self) -> "Backscatter":
+        timed, seasonal = "{time}" in self.files, self.composite == "seasonal"
+        if self.variables and (timed or "{band}" in self.files):
+            raise ValueError("variables are of one file a chip: no {time} or {band} in files")
+        if self.months and not timed:
+            raise ValueError("months are of the texts at {time}, which files does not have")
+        if self.year is not None and (self.months or not seasonal):
+            raise ValueError("year chooses from a dated series: it goes with composite seasonal, and without months")
+        if timed and seasonal and self.time_format and not re.search("%[mbBj]", self.time_format):
+            raise ValueError(f"time_format '{self.time_format}' tells no month, which a season needs")
+        return self
 
 
 class Layer(_Strict):
