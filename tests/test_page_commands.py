@@ -16,7 +16,7 @@ NOT_RUN = {
     r"sardino (reproduce|report|verify|autopsy)\b": "runs notebooks or needs their runs; tests/study has small ones",
     r"sardino explore\b": "starts JupyterLab; tests/explorer runs what it opens",
     r"sardino plan ": "counts every run of a profile: half a minute; tests/study counts small ones",
-    r"sardino import (my-chips|mapinwild|sen1floods11|ssl4eo|terramesh)": "chips of the reader; tests/data has some folders",
+    r"sardino import (my-chips|mapinwild|sen1floods11|ssl4eo|terramesh)": "chips of the reader; tests/data has some",
     r"tar -xf ": "a shard that the reader downloads",
     r"sardino ingest stac build": "a STAC server, which tests/data has on the local machine",
     r"sardino tiles (leakage|mosaic) build/belgium": "needs that server's tiles; both run on the synthetic world",

@@ -239,7 +239,7 @@ def _on_model_grid(scene: Scene, model: MapModel, kind: Kind | None) -> Scene:
     if own.straight and (gsd is None or _of_size(own, gsd)) and not (kind and gsd and CRS(own.crs).is_geographic):
         return scene
     width, height = pixel_size_m(own.crs, own.transform, own.shape)
-    grid = metric_grid(own, gsd or max(width, height))
+    grid = metric_grid(own, gsd or max(width, height), scene.path)
     if kind and gsd:
         return scene.on(grid, kind)
     fault = "is placed by ground control points alone" if own.gcps else "lies on a rotated grid"

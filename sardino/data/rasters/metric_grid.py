@@ -19,11 +19,11 @@ _WIDEST_M = 1.5e6  # of what UTM shows without pixels on the ground differing by
 _METRIC = 0.1  # share by which a map unit may differ from a metre on the ground
 
 
-def metric_grid(there: Grid, pixel_m: float) -> Grid:
+def metric_grid(there: Grid, pixel_m: float, name: object = "a grid") -> Grid:
     """The grid of square pixels over another: in its own CRS where that is metric on the ground, else in UTM.
 
     It begins where the other does if that is north-up in the same CRS, else at whole multiples of its pixel.
-    SardinoError where the other reaches too far to lie in one UTM zone.
+    SardinoError, with the `name` of the other, where it reaches too far to lie in one UTM zone.
     """
     (a, _, _, d, _, _), (height, width) = there.transform, there.shape
     width_m = pixel_size_m(there.crs, there.transform, there.shape)[0]
@@ -34,7 +34,7 @@ def metric_grid(there: Grid, pixel_m: float) -> Grid:
         crs = crs_at(*(float(of[0]) for of in transformer(there.crs, "EPSG:4326").transform(*middle)))
     x, y = transformer(there.crs, crs).transform(*there.outline())
     if not (np.isfinite(x).all() and np.isfinite(y).all() and (crs == there.crs or width * width_m < _WIDEST_M)):
-        raise SardinoError(f"a grid of {width} x {height} px in {there.crs} reaches beyond {crs}: cut it first")
+        raise SardinoError(f"{name} of {width} x {height} px in {there.crs} reaches beyond {crs}: cut it first")
     left, top = float(x.min()), float(y.max())
     if crs != there.crs or not there.straight:
         left, top = math.floor(left / pixel_m) * pixel_m, math.ceil(top / pixel_m) * pixel_m

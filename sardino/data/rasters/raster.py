@@ -181,7 +181,8 @@ def read_square_raster(
         fault = f"has pixels of {nominal_m(width):.3g} m"
     if not fault:
         return raster
-    grid = metric_grid(raster.grid, nominal_m(size_m, 0.02) if size_m else nominal_m(max(width, height), math.inf))
+    pixel_m = nominal_m(size_m, 0.02) if size_m else nominal_m(max(width, height), math.inf)
+    grid = metric_grid(raster.grid, pixel_m, path)
     if warp:
         return raster.on(grid, warp, nodata)
     step = f"{grid.transform[0]:g}"

@@ -105,5 +105,5 @@ def test_a_scene_across_the_antimeridian_keeps_all_its_pixels() -> None:
 
 
 def test_what_no_zone_holds_is_refused() -> None:
-    with pytest.raises(SardinoError, match=r"reaches beyond EPSG:326\d\d: cut it first"):
-        metric_grid(Grid("EPSG:4326", (1.0, 0, -180, 0, -1.0, 90), (180, 360)), 10.0)
+    with pytest.raises(SardinoError, match=r"^world.tif of 360 x .* reaches beyond EPSG:326\d\d: cut it first"):
+        metric_grid(Grid("EPSG:4326", (1.0, 0, -180, 0, -1.0, 90), (180, 360)), 10.0, "world.tif")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chip_folder import GRID, SIZE, TILE, decibels, refused, run, spec, write_tif
+from chip_folder import GRID, RASTER, SIZE, TILE, decibels, refused, run, spec, write_tif
 from rasterio.errors import NotGeoreferencedWarning
 from rasterio.transform import Affine
 from rasterio.warp import Resampling, reproject
@@ -15,6 +15,14 @@ from sardino.data.places.leakage import store_leakage
 from sardino.data.tiles.landcover import IGNORE
 from sardino.data.tiles.radiometry import to_db, to_power
 from sardino.errors import SardinoError
+
+
+def test_a_file_of_another_place_is_not_warped_to_nothing(tmp_path: Path) -> None:
+    codes, far = np.full((SIZE, SIZE), 4, np.uint8), GRID * Affine.translation(2 * SIZE, 0)
+    write_tif(tmp_path / "chips" / "s1" / "a.tif", decibels(0))
+    write_tif(tmp_path / "chips" / "lulc" / "a.tif", codes, far)
+    message = r"lulc/a\.tif lies outside .*s1/a\.tif: correct its place, or its name"
+    refused(tmp_path / "chips", spec(labels=RASTER), message, warp=True)
 
 
 def test_chips_of_another_grid_are_warped_by_wish(tmp_path: Path) -> None:

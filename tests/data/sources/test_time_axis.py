@@ -113,6 +113,31 @@ def test_a_file_of_one_date_by_its_name_holds_one(folder: Path) -> None:
     refused(folder, seasonal(**chosen), "holds 2 dates, and its name tells one: split it")
 
 
+@pytest.mark.parametrize(
+    ("chosen", "named", "holds", "message"),
+    [
+        ({"time_format": "%Y%m%d"}, "20200629", "2020-06-27", "says that it is of 2020-06-27, and its name '20200629'"),
+        ({"time_format": "%Y-%m"}, "2020-06", "2020-07-01", "says that it is of 2020-07-01, and its name '2020-06'"),
+        ({"months": {"may": 5}}, "may", "2020-06-27", "says that it is of 2020-06-27, and its name 'may'"),
+        ({"time_format": "%Y%m%d"}, "20200628", "2020-06-27T23:00", ""),
+        ({"time_format": "%Y-%m"}, "2020-06", "2020-06-27", ""),
+        ({"months": {"may": 5}}, "may", "2020-05-27", ""),
+    ],
+)
+def test_a_date_and_the_name_of_its_file_agree(
+    folder: Path, chosen: dict, named: str, holds: str, message: str
+) -> None:
+    given = {"composite": "seasonal", "nodata": [], "missing_season": "mask"} | {
+        key: BANDS[key] for key in ("bands", "names")
+    }
+    wanted = spec(channels=list(CHANNELS), backscatter=given | {"files": "{chip}/{time}.nc"} | chosen)
+    write(folder / "c" / f"{named}.nc", cube().isel(time=[0]).assign_coords(time=np.array([holds], "datetime64[ns]")))
+    if message:
+        refused(folder, wanted, message)
+    else:
+        assert len(run(folder, wanted)) > 0
+
+
 def test_a_file_named_for_one_polarisation_that_holds_the_other_is_refused(folder: Path) -> None:
     for name, other in (("VV", "VH"), ("VH", "VV")):
         write(folder / "c" / f"{name}.nc", one(other, -10))

@@ -167,7 +167,7 @@ class ChipFiles:
                 raise SardinoError(f"{raster.path} holds {len(dates)} dates, and its name tells one: split it")
         if source.composite == "single":
             return self._stacks(dated), None, [0] * len(times)
-        read = [self._date(time) for time in times]
+        read = [self._date(time, rasters.values()) for time, rasters in zip(times, dated, strict=True)]
         days = np.array([date for date, _ in read], "datetime64[s]")
         return self._stacks(dated), None if np.isnat(days).any() else days, [month for _, month in read]
 
@@ -256,7 +256,11 @@ class ChipFiles:
         if not (self.warp and self.grid.crs):
             return read_square_raster(path, variable, placed=self.spec.placed)
         raster = read_raster(path, variable, turned=True)
-        return raster.on(self.grid.grid, kind, nodata) if raster.crs else raster
+        if not raster.crs:
+            return raster
+        if raster.grid.window_of(self.grid.grid) is None:
+            raise SardinoError(f"{path} lies outside {self.grid.path}: correct its place, or its name")
+        return raster.on(self.grid.grid, kind, nodata)
 
     def _on_grid(self, path: Path, variable: str, kind: Kind, nodata: Sequence[float] = ()) -> Raster:
         raster = self._read(path, variable, kind, nodata)
@@ -277,16 +281,27 @@ class ChipFiles:
             return to_db(values)
         return to_db(values.astype(np.float64) ** 2) - np.float32(83 if unit == "dn-83" else 0)
 
-    def _date(self, time: str) -> tuple[datetime | None, int]:
+    def _date(self, time: str, rasters: Iterable[Raster]) -> tuple[datetime | None, int]:
+        """The date, or month alone, that the names of files tell, which none of the files contradicts."""
         source = self.spec.backscatter
-        if time in source.months:
-            return None, source.months[time]
-        try:
-            date = datetime.strptime(time, source.time_format)
-        except ValueError as error:
-            form = f"neither in months nor of the form '{source.time_format}': correct the spec '{self.spec.name}'"
-            raise SardinoError(f"the date '{time}' of chip {self.name} is {form}") from error
-        return date, date.month
+        date: datetime | None = None
+        if (month := source.months.get(time, 0)) == 0:
+            try:
+                date = datetime.strptime(time, source.time_format)
+            except ValueError as error:
+                form = f"neither in months nor of the form '{source.time_format}': correct the spec '{self.spec.name}'"
+                raise SardinoError(f"the date '{time}' of chip {self.name} is {form}") from error
+            month = date.month
+        for raster in rasters:
+            if (own := raster.by_date()[0][0]) is None:
+                continue
+            # A name may round an hour of the night to another day.
+            of_day = date is not None and date.year > 1900 and re.search("%[djx]", source.time_format)
+            days = abs((own - np.datetime64(date)) / np.timedelta64(1, "D")) if of_day else 0
+            if days >= 2 or (not of_day and pd.Timestamp(own).month != month):
+                says = f"says that it is of {str(own)[:10]}, and its name '{time}'"
+                raise SardinoError(f"{raster.path} {says}: correct the one or the other")
+        return date, month
 
     def _layer(self, name: str, layer: Layer) -> NDArray[Any]:
         path = self._path(layer.files)
