@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import rasterio
 import rasterio.shutil
+from rasterio._err import CPLE_BaseError  # what a copy raises; rasterio has no public name for it
 from rasterio.enums import Resampling
 from rasterio.rio.overview import get_maximum_overview_level
 from rasterio.windows import Window
@@ -132,7 +133,7 @@ def write_geotiff(
             _optimize(flat, finished, what, {"predictor": predictor} | blocks)
             verify(finished)
         os.replace(finished, path)
-    except rasterio.errors.RasterioError as error:
+    except (rasterio.errors.RasterioError, CPLE_BaseError) as error:
         raise SardinoError(f"{path} cannot be written ({error}): is the disk full?") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -141,8 +142,8 @@ def write_geotiff(
 def _optimize(flat: Path, finished: Path, what: GeoTiff, layout: dict[str, Any]) -> None:
     """Copy a plain GeoTIFF, compressed and its overviews before its pixels, in GDAL's order of a Cloud-Optimized one.
 
-    Overviews are made in the plain file: GDAL's driver COG and rio-cogeo copy it once more for them, which takes twice
-    as long, and the driver cannot lay bands apart before GDAL 3.11.
+    Overviews are made in the plain file: GDAL's driver COG and rio-cogeo copy it once more for them, and the driver
+    cannot lay bands apart before GDAL 3.11.
     """
     method = Resampling.nearest if what.colors else Resampling.average
     levels = get_maximum_overview_level(what.shape[1], what.shape[0], minsize=what.block)

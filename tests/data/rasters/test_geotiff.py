@@ -1,5 +1,7 @@
-"""A raster that is written is what rio-cogeo would make of it: pixels, overviews, order in the file."""
+"""A raster that is written is what rio-cogeo would make of it: pixels, overviews, order in the file; or nothing."""
 
+import resource
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,9 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_translate, cog_validate
 from rio_cogeo.profiles import cog_profiles
 
+from sardino.data.rasters import geotiff
 from sardino.data.rasters.geotiff import GeoTiff, write_geotiff
+from sardino.errors import SardinoError
 
 NAN = float("nan")
 
@@ -75,3 +79,28 @@ def test_pixels_and_overviews_are_those_of_rio_cogeo(
     assert len(mine) == len(peers)
     for one, other in zip(mine, peers, strict=True):
         assert np.array_equal(one, other, equal_nan=dtype != "uint8")
+
+
+def test_a_disk_that_fills_during_the_copy_is_told_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, real = resource.getrlimit(resource.RLIMIT_FSIZE), geotiff.rasterio.shutil.copy
+
+    def copy(*paths: Path, **options: Any) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))  # the system itself refuses larger files
+        real(*paths, **options)
+
+    monkeypatch.setattr(geotiff.rasterio.shutil, "copy", copy)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    values = np.random.default_rng(0).normal(size=(1, 600, 600)).astype(np.float32)
+    what = GeoTiff("EPSG:32632", (10.0, 0.0, 5e5, 0.0, -10.0, 5e6), (600, 600), ["vv"], "float32", NAN)
+    try:
+        with (
+            pytest.raises(SardinoError, match=r"a\.tif cannot be written .*is the disk full\?"),
+            write_geotiff(tmp_path / "a.tif", what) as canvas,
+        ):
+            canvas.fill(values, Window(0, 0, 600, 600))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not list(tmp_path.iterdir())
